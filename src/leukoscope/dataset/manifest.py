@@ -1,0 +1,176 @@
+"""The manifest: Leukoscope's own data set on disk. `docs/format.md` is the contract; this file reads and writes it.
+
+A data set is a folder with `dataset.json` (what it is) and `fields.jsonl` (one photograph a line). Images are
+referred to, not copied: `file` is relative to `image_root`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from leukoscope.errors import DataError
+from leukoscope.types import FieldKey
+
+MANIFEST_VERSION = 1
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class TruthCell:
+    """One annotated cell: box in px (xyxy, half-open), class in our vocabulary (None: a cell of unstated type),
+    the source's own code, and its outline [(x, y), ...] where there is one."""
+
+    box: tuple[float, float, float, float]
+    class_name: str | None
+    source_code: str
+    contour: tuple[tuple[float, float], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TruthField:
+    """One annotated photograph. `split` is None where the source states none."""
+
+    key: FieldKey
+    file: str
+    sha256: str
+    width: int
+    height: int
+    cells: tuple[TruthCell, ...]
+    um_per_px: float | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Annotated fields and where their pictures are."""
+
+    name: str
+    image_root: Path
+    fields: tuple[TruthField, ...]
+    licence: str
+    citation: str
+    source_format: str
+
+    def subset(self, split: str) -> Dataset:
+        """The fields of one split; DataError when there are none."""
+        fields = tuple(f for f in self.fields if f.split == split)
+        if not fields:
+            have = sorted({str(f.split) for f in self.fields})
+            raise DataError(f"data set {self.name!r} has no fields in split {split!r}; it has {', '.join(have)}")
+        return replace(self, fields=fields)
+
+    def path(self, field: TruthField) -> Path:
+        """Where a field's picture is."""
+        return self.image_root / field.file
+
+    def sha256(self) -> str:
+        """Digest over the fields' lines (file digests, boxes, classes, splits): names the data a model saw."""
+        digest = hashlib.sha256()
+        for field in self.fields:
+            digest.update(json.dumps(_field_to_dict(field), sort_keys=True).encode())
+        return digest.hexdigest()
+
+
+def write_dataset(dataset: Dataset, out: str | Path) -> None:
+    """Write `dataset.json` and `fields.jsonl` into folder `out`, each replaced in one step."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    head = {
+        "manifest_version": MANIFEST_VERSION,
+        "name": dataset.name,
+        "image_root": os.path.relpath(dataset.image_root.resolve(), out.resolve()),
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "source_format": dataset.source_format,
+        "n_fields": len(dataset.fields),
+        "n_cells": sum(len(f.cells) for f in dataset.fields),
+        "fields_sha256": dataset.sha256(),
+    }
+    lines = "".join(json.dumps(_field_to_dict(f), ensure_ascii=False) + "\n" for f in dataset.fields)
+    # The head goes last: a folder without it is an unfinished write, never a small data set.
+    for name, text in (("fields.jsonl", lines), ("dataset.json", json.dumps(head, indent=1, ensure_ascii=False) + "\n")):
+        partial = out / (name + ".part")
+        partial.write_text(text, "utf-8")
+        partial.replace(out / name)
+
+
+def read_dataset(directory: str | Path) -> Dataset:
+    """Read a data set folder; DataError names the file and line that is wrong."""
+    directory = Path(directory)
+    head_file = directory / "dataset.json"
+    if not head_file.is_file():
+        raise DataError(f"{directory} is not a Leukoscope data set: it has no dataset.json (see `leukoscope dataset import`)")
+    try:
+        head = json.loads(head_file.read_text("utf-8"))
+        version = head["manifest_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{head_file} is not a manifest: {error!r}") from None
+    if version != MANIFEST_VERSION:
+        raise DataError(f"{head_file} has manifest_version {version}; this Leukoscope reads {MANIFEST_VERSION}")
+    fields = []
+    with open(directory / "fields.jsonl", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                fields.append(_field_from_dict(json.loads(line)))
+            except (ValueError, KeyError, TypeError, DataError) as error:
+                raise DataError(f"{directory / 'fields.jsonl'} line {number}: {error!r}") from None
+    if len(fields) != head["n_fields"]:
+        raise DataError(f"{directory / 'fields.jsonl'} has {len(fields)} fields, dataset.json says {head['n_fields']}")
+    return Dataset(
+        name=head["name"],
+        image_root=(directory / head["image_root"]).resolve(),
+        fields=tuple(fields),
+        licence=head["licence"],
+        citation=head["citation"],
+        source_format=head["source_format"],
+    )
+
+
+def _field_to_dict(field: TruthField) -> dict:
+    cells = []
+    for cell in field.cells:
+        entry = {"box": [round(float(v), 3) for v in cell.box], "class": cell.class_name, "source_code": cell.source_code}
+        if cell.contour is not None:
+            entry["contour"] = [[round(float(x), 3), round(float(y), 3)] for x, y in cell.contour]
+        cells.append(entry)
+    return {
+        "field_id": field.key.field_id,
+        "smear_id": field.key.smear_id,
+        "patient_id": field.key.patient_id,
+        "center": field.key.center,
+        "specimen": field.key.specimen,
+        "file": field.file,
+        "sha256": field.sha256,
+        "width": field.width,
+        "height": field.height,
+        "um_per_px": field.um_per_px,
+        "split": field.split,
+        "cells": cells,
+    }
+
+
+def _field_from_dict(d: dict) -> TruthField:
+    if d["split"] is not None and d["split"] not in SPLITS:
+        raise DataError(f"split must be one of {', '.join(SPLITS)} or null, got {d['split']!r}")
+    return TruthField(
+        key=FieldKey(d["field_id"], d["smear_id"], d["patient_id"], d["center"], d["specimen"]),
+        file=d["file"],
+        sha256=d["sha256"],
+        width=int(d["width"]),
+        height=int(d["height"]),
+        um_per_px=d["um_per_px"],
+        split=d["split"],
+        cells=tuple(
+            TruthCell(
+                box=tuple(c["box"]),
+                class_name=c["class"],
+                source_code=c["source_code"],
+                contour=tuple(map(tuple, c["contour"])) if c.get("contour") else None,
+            )
+            for c in d["cells"]
+        ),
+    )

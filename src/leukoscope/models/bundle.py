@@ -1,0 +1,175 @@
+"""Model bundles: a folder with `card.json` and the ONNX file it describes.
+
+The card says everything that the pixels need to become calls (input, crop rule, temperature, thresholds,
+taxonomy) and everything that a reader needs to trust them (training data with digests and licences, measured
+results, confusion matrix, limits). A bundle that does not fit its card is refused; none is ever substituted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from leukoscope.errors import ModelError
+from leukoscope.taxonomy import Taxonomy
+
+CARD_VERSION = 1
+TASKS = ("locate", "classify")
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True, slots=True)
+class CropRule:
+    """How a cell's box becomes the classifier's picture (the crop is square, centred on the box).
+
+    pad_um        context on every side in micrometres, used when the field's um_per_px is known
+    pad_fraction  context on every side as a share of the box's longer side, used when it is not known
+    The paper pads by 50 px (PCM, section 2.3.2); a rule says what those pixels were on its own training images.
+    pad_px        context in pixels; if given, the other two must be None
+    size          pixels a side after resizing
+    """
+
+    size: int
+    pad_px: float | None = None
+    pad_um: float | None = None
+    pad_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        by_px, by_scale = self.pad_px is not None, self.pad_fraction is not None
+        if by_px == by_scale or (by_px and self.pad_um is not None):
+            raise ModelError(
+                "a crop rule needs either pad_px, or pad_fraction with pad_um where the scale may be known; "
+                f"got pad_px={self.pad_px}, pad_fraction={self.pad_fraction}, pad_um={self.pad_um}"
+            )
+        if not 16 <= self.size <= 1024:
+            raise ModelError(f"a crop's size must be 16 to 1024 px, got {self.size}")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What `card.json` holds. `white_balance`: the field is divided by its own background colour first."""
+
+    name: str
+    task: str
+    onnx_sha256: str
+    input_size: tuple[int, int]
+    white_balance: bool
+    taxonomy: Taxonomy | None
+    crop: CropRule | None
+    temperature: float | None
+    thresholds: dict[str, float]
+    training: dict
+    results: tuple[dict, ...]
+    confusion: dict | None
+    limits: tuple[str, ...]
+    licence: str
+    description: str
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ModelError(f"card {self.name!r}: task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        needed = {"locate": ("score", "nms_iou"), "classify": ()}[self.task]
+        missing = [t for t in needed if t not in self.thresholds]
+        if missing:
+            raise ModelError(f"card {self.name!r}: a locator's thresholds need {', '.join(needed)}; missing: {', '.join(missing)}")
+        if self.task == "classify" and (self.taxonomy is None or self.crop is None or not (self.temperature or 0) > 0):
+            raise ModelError(f"card {self.name!r}: a classifier needs a taxonomy, a crop rule and a positive temperature")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A checked bundle: its card and where its ONNX file is."""
+
+    card: Card
+    path: Path
+
+    @property
+    def onnx(self) -> Path:
+        return self.path / "model.onnx"
+
+
+def read_card(path: str | Path) -> Card:
+    """Read one `card.json`; ModelError says which key is missing or unknown."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        version = values.pop("card_version")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"{path} is not a model card: {error!r}") from None
+    if version != CARD_VERSION:
+        raise ModelError(f"{path} has card_version {version}; this Leukoscope reads {CARD_VERSION}")
+    expected = set(Card.__dataclass_fields__) | {"taxonomy_sha256"}
+    unknown, missing = sorted(set(values) - expected), sorted(expected - set(values))
+    if unknown or missing:
+        raise ModelError(f"{path}: unknown keys: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}")
+    taxonomy_sha256 = values.pop("taxonomy_sha256")
+    try:
+        taxonomy = Taxonomy.from_dict(values["taxonomy"]) if values["taxonomy"] else None
+        crop = CropRule(**values["crop"]) if values["crop"] else None
+    except TypeError as error:
+        raise ModelError(f"{path}: {error}") from None
+    if taxonomy is not None and taxonomy.sha256() != taxonomy_sha256:
+        raise ModelError(f"{path}: taxonomy {taxonomy.name!r} does not fit its digest: the card was edited; take it from its source again")
+    values |= {
+        "taxonomy": taxonomy,
+        "crop": crop,
+        "input_size": tuple(values["input_size"]),
+        "results": tuple(values["results"]),
+        "limits": tuple(values["limits"]),
+    }
+    return Card(**values)
+
+
+def write_card(card: Card, path: str | Path) -> None:
+    """Write `card.json`; `read_card` gives the same card back."""
+    values = {"card_version": CARD_VERSION}
+    for key in Card.__dataclass_fields__:
+        values[key] = getattr(card, key)
+    values["taxonomy"] = card.taxonomy.to_dict() if card.taxonomy else None
+    values["taxonomy_sha256"] = card.taxonomy.sha256() if card.taxonomy else None
+    values["crop"] = {k: getattr(card.crop, k) for k in CropRule.__dataclass_fields__} if card.crop else None
+    Path(path).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Open a bundle folder and check that its ONNX file is the one the card describes (SHA-256)."""
+    path = Path(path)
+    card = read_card(path / "card.json")
+    onnx = path / "model.onnx"
+    if not onnx.is_file():
+        raise ModelError(f"bundle {path} has a card but no model.onnx: copy the whole folder again")
+    digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
+    if digest != card.onnx_sha256:
+        raise ModelError(
+            f"{onnx} does not fit its card: expected SHA-256 {card.onnx_sha256[:12]}…, got {digest[:12]}…; copy the whole bundle again"
+        )
+    return Bundle(card, path)
+
+
+def find_model(name_or_dir: str | Path) -> dict[str, Bundle]:
+    """The bundles of a model, by task.
+
+    A model is one bundle folder, or a folder whose sub-folders `locator/` and `classifier/` are bundles; a bare
+    name is looked up among the bundled models. ModelError when there is none: no model is ever substituted.
+    """
+    path = Path(name_or_dir)
+    if not path.is_dir():
+        path = BUNDLED / str(name_or_dir)
+    if not path.is_dir() or not str(name_or_dir).strip():
+        names = ", ".join(bundled_names()) or "none"
+        raise ModelError(f"no model {str(name_or_dir)!r}: expected a bundle folder or one of the bundled models ({names})")
+    if (path / "card.json").is_file():
+        bundle = read_bundle(path)
+        return {bundle.card.task: bundle}
+    parts = [p for p in (path / "locator", path / "classifier") if (p / "card.json").is_file()]
+    if not parts:
+        raise ModelError(f"{path} is not a model: expected card.json, or locator/card.json and classifier/card.json, in it")
+    bundles = [read_bundle(p) for p in parts]
+    return {b.card.task: b for b in bundles}
+
+
+def bundled_names() -> list[str]:
+    """Names of the models that come with Leukoscope."""
+    return sorted(p.name for p in BUNDLED.iterdir() if p.is_dir() and not p.name.startswith("_")) if BUNDLED.is_dir() else []
