@@ -1,0 +1,82 @@
+"""Cut located cells out of a field: the one rule that training and analysis share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from leukoscope.errors import DataError
+from leukoscope.models.bundle import CropRule
+
+BACKGROUND = 240  # what white balance makes of empty glass
+
+
+def crop_cells(
+    pixels: np.ndarray,
+    boxes: np.ndarray,
+    rule: CropRule,
+    *,
+    um_per_px: float | None = None,
+    background: int | tuple[int, int, int] = BACKGROUND,
+) -> np.ndarray:
+    """Square pictures of cells, row-aligned with `boxes`.
+
+    pixels      (H, W, 3) uint8 RGB
+    boxes       (N, 4) px, xyxy; may reach over the field's edge
+    um_per_px   micrometres a pixel, None where unknown: the rule then pads by a share of the box
+    background  colour of what lies outside the field: one grey value or RGB
+    Returns (N, S, S, 3) uint8 with S = rule.size. Each crop is centred on its box, its side is the box's longer
+    side and `padding_px` on either side (PCM, section 2.3.2), resampled by an antialiased triangle filter.
+    Raises DataError when a box has no area. A crop depends on its own box only.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    crops = np.empty((len(boxes), rule.size, rule.size, 3), np.uint8)
+    for crop, (x0, y0, x1, y1) in zip(crops, boxes, strict=True):
+        longer = max(x1 - x0, y1 - y0)
+        if not (x1 > x0 and y1 > y0 and math.isfinite(longer)):
+            raise DataError(f"can't crop box {[x0, y0, x1, y1]}: expected finite x1 > x0 and y1 > y0")
+        side = longer + 2 * padding_px(longer, rule, um_per_px=um_per_px)
+        crop[:] = _resample_square(pixels, ((x0 + x1) / 2, (y0 + y1) / 2), side, size=rule.size, background=background)
+    return crops
+
+
+def padding_px(longer_px: float, rule: CropRule, *, um_per_px: float | None = None) -> float:
+    """Context on every side of a box whose longer side is `longer_px`: in pixels of the field."""
+    if rule.pad_px is not None:
+        return rule.pad_px
+    if rule.pad_um is not None and um_per_px is not None:
+        return rule.pad_um / um_per_px
+    return rule.pad_fraction * longer_px
+
+
+def _resample_square(
+    pixels: np.ndarray, center: tuple[float, float], side: float, *, size: int, background: int | tuple[int, int, int]
+) -> Image.Image:
+    """The square of `side` px around `center` (x, y), as a picture of `size` px."""
+    left, top = center[0] - side / 2, center[1] - side / 2
+    # Pillow's filter also reads pixels just outside the square; a fixed margin keeps a crop independent of where
+    # the field ends, so that a shifted field gives the same crop.
+    margin = math.ceil(max(1.0, side / size)) + 1
+    x_first, y_first = math.floor(left) - margin, math.floor(top) - margin
+    x_stop, y_stop = math.ceil(left + side) + margin, math.ceil(top + side) + margin
+    patch = _cut(pixels, (x_first, y_first, x_stop, y_stop), background)
+    square = (left - x_first, top - y_first, left - x_first + side, top - y_first + side)
+    return Image.fromarray(patch).resize((size, size), Image.Resampling.BILINEAR, box=square)
+
+
+def _cut(pixels: np.ndarray, region: tuple[int, int, int, int], background: int | tuple[int, int, int]) -> np.ndarray:
+    """Whole-pixel region (x0, y0, x1, y1) of a field, filled with background where it reaches over the edge."""
+    height, width = pixels.shape[:2]
+    x0, y0, x1, y1 = region
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        return np.ascontiguousarray(pixels[y0:y1, x0:x1])
+    patch = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
+    patch[:] = background
+    inside_x0, inside_y0, inside_x1, inside_y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if inside_x0 < inside_x1 and inside_y0 < inside_y1:
+        patch[inside_y0 - y0 : inside_y1 - y0, inside_x0 - x0 : inside_x1 - x0] = pixels[
+            inside_y0:inside_y1, inside_x0:inside_x1
+        ]
+    return patch
