@@ -1,0 +1,66 @@
+# `make demo`: set-up, sample smears, a report. `make test`: set-up and the tests. Both need Python 3.11+ and make, no more.
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+DEMO := .venv
+TEST := .venv-test
+PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info/*' | sed 's/ /\\ /g')
+
+.PHONY: help demo test lint screenshot table model-cards clean
+
+help:
+	@echo "make demo         set up, draw sample smears, analyse them with the bundled models, say where the report is"
+	@echo "make test         set up with torch and run the tests"
+	@echo "make lint         ruff"
+	@echo "make screenshot   draw docs/report.png anew from the demo's report"
+	@echo "make table        write benchmarks/results into the README's table"
+	@echo "make model-cards  write docs/model-cards from the bundled models' cards"
+	@echo "make clean        remove what the other targets made"
+
+# One recipe makes either virtual environment; what is installed into it follows in the stamp's own rule.
+%/bin/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found: install one, or say which: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) can't make virtual environments (venv or ensurepip is missing)."; \
+	  echo "On Debian and Ubuntu: apt-get install python3-venv. Or use another one: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $*
+
+# Without torch: the package as a user installs it, not editable. A changed source installs it again, without its dependencies.
+$(DEMO)/.dependencies: pyproject.toml constraints.txt | $(DEMO)/bin/python
+	$(DEMO)/bin/python $(PIP) .
+	@touch $@
+
+$(DEMO)/.installed: $(DEMO)/.dependencies $(SOURCES)
+	$(DEMO)/bin/python $(PIP) --no-deps --force-reinstall .
+	@touch $@
+
+$(TEST)/.installed: pyproject.toml constraints.txt | $(TEST)/bin/python
+	$(TEST)/bin/python $(PIP) -e '.[train,test]'
+	@touch $@
+
+demo: $(DEMO)/.installed
+	@rm -rf demo
+	$(DEMO)/bin/leukoscope simulate --out demo/smears --patients 3 --seed 7
+	$(DEMO)/bin/leukoscope analyze demo/smears/images --out demo/report --model blood
+	@echo "The report: $(CURDIR)/demo/report/report.html (open it in a browser)"
+
+test: $(TEST)/.installed
+	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q
+
+lint: $(TEST)/.installed
+	$(TEST)/bin/python $(PIP) ruff
+	$(TEST)/bin/python -m ruff check src tests benchmarks
+
+screenshot: $(TEST)/.installed
+	$(TEST)/bin/python docs/make_screenshot.py demo/report/report.html docs/report.png
+
+table: $(TEST)/.installed
+	$(TEST)/bin/python benchmarks/table.py --write README.md
+
+model-cards: $(TEST)/.installed
+	$(TEST)/bin/python docs/make_model_cards.py
+
+clean:
+	rm -rf .venv .venv-test demo build src/*.egg-info .pytest_cache .hypothesis .ruff_cache

@@ -1,0 +1,28 @@
+"""What several test files share: where the real images are, and quiet numeric threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# The suite runs on two cores: one thread a library, so that timings and float sums don't depend on the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's root folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images: $LEUKOSCOPE_SHARED, else ../shared/data beside the checkout; skips where neither is."""
+    path = Path(os.environ.get("LEUKOSCOPE_SHARED", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no real images here ({path} is absent): the fabricated sets are tested in every checkout")
+    return path
