@@ -1,0 +1,217 @@
+"""Sources: whose codes a data set speaks, and what its files state beside the annotations.
+
+A `Source` is plain data. The public ones are in SOURCES; a user's own is a TOML file with the same keys.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from leukoscope.dataset import code_tables
+from leukoscope.errors import DataError, InputError, TaxonomyError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is known of a source; the empty name is "no source": codes are then names of our vocabulary.
+
+    codes            code -> (our class, the source's wording)
+    code_pattern     a regular expression whose group 1, in the file's name, is a finer code than the annotation's
+    subject_pattern  the same for the patient
+    table, columns, coordinates, image_name, mask_name   see `table.read_csv`
+    type_table       a table that types pictures; type_image its image's name, type_code the code it refines
+    """
+
+    name: str
+    codes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    licence: str = "not stated"
+    citation: str = "not stated"
+    center: str = ""
+    specimen: str = "blood"
+    um_per_px: float | None = None
+    code_pattern: str | None = None
+    subject_pattern: str | None = None
+    table: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    coordinates: str = "pixels"
+    image_name: str = "{}"
+    mask_name: str | None = None
+    type_table: str | None = None
+    type_image: str = "{}"
+    type_code: str = ""
+
+    def class_of(self, code: str) -> str | None:
+        """Our class for a code, None where the table has none."""
+        if not self.name:
+            return code
+        return self.codes[code][0] if code in self.codes else None
+
+    def require(self, code: str) -> str:
+        """Our class for a code; TaxonomyError that names the code where the table has none."""
+        found = self.class_of(code)
+        if found is None:
+            raise TaxonomyError(f"source {self.name!r} has no class for code {code!r}; it knows {', '.join(self.codes)}")
+        return found
+
+
+def _codes(rows: code_tables.Rows) -> dict[str, tuple[str, str]]:
+    return {code: (name, wording) for code, name, wording in rows}
+
+
+_ZHENG = "Zheng et al., Fast and robust segmentation of white blood cell images by self-supervised learning, Micron 2018"
+
+SOURCES = {
+    s.name: s
+    for s in (
+        Source(
+            name="pbc",
+            codes=_codes(code_tables.PBC),
+            licence="CC BY 4.0",
+            citation="Acevedo et al., A dataset of microscopic peripheral blood cell images, Data in Brief 30, 2020; "
+            "boxes medmabcf/White-Blood-Cell-Detection-Dataset",
+            center="Hospital Clínic Barcelona",
+            code_pattern=r"^([A-Z]+)_",
+        ),
+        Source(
+            name="bccd",
+            codes=_codes(code_tables.BCCD),
+            licence="MIT",
+            citation="Shenggan/BCCD_Dataset; types yixiangD",
+            center="BCCD",
+            # wbc_types.csv, not wbc_types_clean.csv: both type the same 341 one-cell pictures alike, but the clean
+            # table has lost the rows of several types, so its gaps can't be told from missing answers.
+            type_table="wbc_types.csv",
+            type_image="BloodImage_{:0>5}",
+            type_code="WBC",
+        ),
+        Source(
+            name="cnmc",
+            codes=_codes(code_tables.CNMC),
+            licence="CC BY 3.0 as its archive lists it (not verified)",
+            citation="Mourya et al., C-NMC 2019: ALL challenge dataset of ISBI 2019, The Cancer Imaging Archive",
+            center="C-NMC",
+            subject_pattern=r"^UID_([^_]+)_\d+_\d+_(?:all|hem)\.",
+        ),
+        Source(
+            name="jtsc",
+            codes=_codes(code_tables.FIVE_TYPES),
+            licence="GPL-3.0",
+            citation=f"{_ZHENG}, Dataset 1",
+            center="JTSC",
+            table="labels.csv",
+            columns={"image": "image ID", "label": "class label"},
+            image_name="images/{:0>3}.png",
+            mask_name="masks/{:0>3}.png",
+        ),
+        Source(
+            name="cellavision",
+            codes=_codes(code_tables.FIVE_TYPES),
+            licence="GPL-3.0",
+            citation=f"{_ZHENG}, Dataset 2",
+            center="CellaVision",
+            table="labels.csv",
+            columns={"image": "image ID", "label": "class"},
+            image_name="images/{:0>3}.png",
+            mask_name="masks/{:0>3}.png",
+        ),
+        Source(
+            name="draaslan",
+            codes=_codes(code_tables.DRAASLAN),
+            licence="MIT",
+            citation="draaslan/blood-cell-detection-dataset",
+            center="draaslan",
+            table="annotations.csv",
+            columns={"image": "image"},
+            coordinates="relative",
+        ),
+        Source(
+            name="all-idb1",
+            codes=_codes(code_tables.ALL_IDB1),
+            citation="Labati, Piuri, Scotti, ALL-IDB: the acute lymphoblastic leukemia image database, ICIP 2011",
+            center="ALL-IDB",
+            code_pattern=r"^Im\d+_([01])\.",
+        ),
+        Source(
+            name="all-idb2",
+            codes=_codes(code_tables.ALL_IDB2),
+            citation="Labati, Piuri, Scotti, ALL-IDB: the acute lymphoblastic leukemia image database, ICIP 2011",
+            center="ALL-IDB",
+            code_pattern=r"^Im\d+_([01])\.",
+        ),
+        Source(
+            name="munich",
+            codes=_codes(code_tables.MUNICH),
+            licence="as its archive states it",
+            citation="Matek et al., Human-level recognition of blast cells in acute myeloid leukaemia with "
+            "convolutional neural networks, Nature Machine Intelligence 1, 2019",
+            center="Munich",
+        ),
+        Source(
+            name="marrow-21",
+            codes=_codes(code_tables.MARROW_21),
+            licence="as its archive states it",
+            citation="Matek et al., Highly accurate differentiation of bone marrow cell morphologies using deep "
+            "neural networks on a large image data set, Blood 138, 2021",
+            center="Munich Leukemia Laboratory",
+            specimen="marrow",
+        ),
+        Source(
+            name="raabin",
+            codes=_codes(code_tables.RAABIN),
+            citation="Kouzehkanan et al., A large dataset of white blood cells containing cell locations and types, "
+            "Scientific Reports 12, 2022",
+            center="Raabin",
+        ),
+        Source(
+            name="pcm",
+            codes=_codes(code_tables.PCM),
+            citation="PCM-Leukemia, section 2.2",
+            center="PCM",
+        ),
+    )
+}
+
+
+def read_source(source: str | Path | None) -> Source:
+    """A source by name (see SOURCES) or from a TOML file; None is "no source"."""
+    if source is None:
+        return Source(name="")
+    if str(source) in SOURCES:
+        return SOURCES[str(source)]
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"no source {str(source)!r}: expected one of {', '.join(SOURCES)} or the path of a TOML file")
+    try:
+        values = tomllib.loads(path.read_text("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from None
+    return _source_from_dict(values, path)
+
+
+def _source_from_dict(values: dict, path: Path) -> Source:
+    """A user's table: the keys of `Source`; `codes` maps a code to our class, or to {class, wording}."""
+    unknown = sorted(set(values) - set(Source.__dataclass_fields__))
+    if unknown:
+        raise DataError(f"{path} has unknown keys {', '.join(unknown)}: expected some of {', '.join(Source.__dataclass_fields__)}")
+    codes = values.get("codes")
+    if not isinstance(codes, dict) or not codes:
+        raise DataError(f"{path} has no codes: expected a table [codes] with lines like \"WBC\" = \"white_cell\"")
+    rows = {}
+    for code, meaning in codes.items():
+        row = (meaning, code) if isinstance(meaning, str) else None
+        if isinstance(meaning, dict) and set(meaning) == {"class", "wording"}:
+            row = (meaning["class"], meaning["wording"])
+        if row is None:
+            raise DataError(f"{path}: code {code!r} must be a class name or {{class = ..., wording = ...}}, got {meaning!r}")
+        rows[str(code)] = row
+    for key in ("code_pattern", "subject_pattern"):
+        pattern = values.get(key)
+        try:
+            if pattern is not None and re.compile(pattern).groups < 1:
+                raise DataError(f"{path}: {key} needs a group in parentheses that is the code or the patient, got {pattern!r}")
+        except re.error as error:
+            raise DataError(f"{path}: {key} is not a regular expression ({error}): {pattern!r}") from None
+    return Source(**{**values, "name": values.get("name") or path.stem, "codes": rows})
