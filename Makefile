@@ -27,13 +27,9 @@ help:
 	  echo "On Debian and Ubuntu: apt-get install python3-venv. Or use another one: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $*
 
-# Without torch: the package as a user installs it, not editable. A changed source installs it again, without its dependencies.
-$(DEMO)/.dependencies: pyproject.toml constraints.txt | $(DEMO)/bin/python
+# Without torch: the package as a user installs it, not editable; a changed source installs it again.
+$(DEMO)/.installed: pyproject.toml constraints.txt $(SOURCES) | $(DEMO)/bin/python
 	$(DEMO)/bin/python $(PIP) .
-	@touch $@
-
-$(DEMO)/.installed: $(DEMO)/.dependencies $(SOURCES)
-	$(DEMO)/bin/python $(PIP) --no-deps --force-reinstall .
 	@touch $@
 
 $(TEST)/.installed: pyproject.toml constraints.txt | $(TEST)/bin/python
@@ -53,7 +49,7 @@ lint: $(TEST)/.installed
 	$(TEST)/bin/python $(PIP) ruff
 	$(TEST)/bin/python -m ruff check src tests benchmarks
 
-screenshot: $(TEST)/.installed
+screenshot: $(TEST)/.installed demo
 	$(TEST)/bin/python docs/make_screenshot.py demo/report/report.html docs/report.png
 
 table: $(TEST)/.installed
