@@ -113,6 +113,48 @@ MARROW_21: Rows = (
     ("PMO", "promyelocyte", "Promyelocyte"),
 )
 
+# Chinese marrow reporting, as the public analysis code of a six-centre AML study writes it (its table of cell names,
+# quoted); the marrow paper's eight CBLC codes are N, N1, M, M1, R, R1, J, J1. See docs/decisions/0002-marrow-codes.md.
+MARROW_CBLC: Rows = (
+    ("N0", "normal_myeloblast", "正常原始粒细胞"),
+    ("N", "myeloblast", "原始粒细胞(Ⅰ/Ⅱ)"),
+    ("N1", "promyelocyte", "早幼粒细胞"),
+    ("N2", "myelocyte", "中性中幼粒细胞"),
+    ("N3", "metamyelocyte", "中性晚幼粒细胞"),
+    ("N4", "band_neutrophil", "中性杆状核粒细胞"),
+    ("N5", "segmented_neutrophil", "中性分叶核粒细胞"),
+    ("E", "eosinophil", "嗜酸性粒细胞"),
+    ("E1", "eosinophil", "组织嗜酸细胞"),
+    ("B", "basophil", "嗜碱性粒细胞"),
+    ("B1", "mast_cell", "组织嗜碱细胞"),
+    ("M0", "normal_monoblast", "正常原始单核细胞"),
+    ("M", "monoblast", "原始单核细胞"),
+    ("M1", "promonocyte", "幼稚单核细胞"),
+    ("M2", "monocyte", "成熟单核细胞"),
+    ("R", "proerythroblast", "原始红细胞"),
+    ("R1", "early_erythroblast", "早幼红细胞"),
+    ("R2", "intermediate_erythroblast", "中幼红细胞"),
+    ("R3", "late_erythroblast", "晚幼红细胞"),
+    ("J", "megakaryoblast", "原始巨核细胞"),
+    ("J1", "promegakaryocyte", "幼稚巨核细胞"),
+    ("J2", "megakaryocyte", "颗粒巨核细胞"),
+    ("J3", "megakaryocyte", "产血小板巨核细胞"),
+    ("J4", "naked_nucleus", "裸核细胞"),
+    ("L", "lymphoblast", "原始淋巴细胞"),
+    ("L1", "prolymphocyte", "幼稚淋巴细胞"),
+    ("L2", "lymphocyte", "成熟淋巴细胞"),
+    ("L3", "lymphoid_precursor", "B祖淋巴细胞"),
+    ("L4", "atypical_lymphocyte", "异形淋巴细胞"),
+    ("P", "plasmablast", "原始浆细胞"),
+    ("P1", "proplasmacyte", "幼稚浆细胞"),
+    ("P2", "plasma_cell", "浆细胞"),
+    ("P3", "abnormal_plasma_cell", "异常浆细胞"),
+    ("A", "phagocyte", "吞噬细胞"),
+    ("F", "fat_cell", "脂肪细胞"),
+    ("V", "not_identifiable", "分类不明细胞"),
+    ("0", "not_identifiable", "0 (merged into V)"),
+)
+
 # Kouzehkanan et al. 2022 (Raabin-WBC), double-labelled cells: class folders.
 RAABIN: Rows = (
     ("Basophil", "basophil", "Basophil"),

@@ -159,6 +159,12 @@ SOURCES = {
             specimen="marrow",
         ),
         Source(
+            name="marrow-cblc",
+            codes=_codes(code_tables.MARROW_CBLC),
+            citation="codes of Chinese marrow reporting, docs/decisions/0002-marrow-codes.md",
+            specimen="marrow",
+        ),
+        Source(
             name="raabin",
             codes=_codes(code_tables.RAABIN),
             citation="Kouzehkanan et al., A large dataset of white blood cells containing cell locations and types, "

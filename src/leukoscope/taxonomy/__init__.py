@@ -1,0 +1,42 @@
+"""Classes of cells: the vocabulary, the taxonomies that models and reports speak, and their named subsets.
+
+A `Taxonomy` orders the class names of one model or one study. What counts, what is a blast and what is an
+artefact are subsets of those names, so no code downstream compares names by hand.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from leukoscope.errors import TaxonomyError
+from leukoscope.taxonomy.definition import Taxonomy
+from leukoscope.taxonomy.shipped import BLOOD_12, MARROW_16, PCM_9, TAXONOMIES
+from leukoscope.taxonomy.vocabulary import PARENTS, VOCABULARY, nearest_class
+
+__all__ = [
+    "BLOOD_12",
+    "MARROW_16",
+    "PARENTS",
+    "PCM_9",
+    "TAXONOMIES",
+    "VOCABULARY",
+    "Taxonomy",
+    "nearest_class",
+    "read_taxonomy",
+]
+
+
+def read_taxonomy(name_or_file: str | Path) -> Taxonomy:
+    """A taxonomy by name (see TAXONOMIES) or from a TOML file with the keys of `Taxonomy`."""
+    if str(name_or_file) in TAXONOMIES:
+        return TAXONOMIES[str(name_or_file)]
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise TaxonomyError(
+            f"no taxonomy {str(name_or_file)!r}: expected one of {', '.join(TAXONOMIES)} or the path of a TOML file"
+        )
+    try:
+        return Taxonomy.from_dict(tomllib.loads(path.read_text("utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TaxonomyError(f"{path} is not valid TOML: {error}") from None

@@ -1,0 +1,129 @@
+"""The taxonomies that come with Leukoscope; a TOML file of your own replaces any of them (docs/format.md)."""
+
+from __future__ import annotations
+
+from leukoscope.taxonomy.definition import Taxonomy
+
+# "All nucleated cells" is the denominator (docs/decisions/0003): erythroblasts are in it.
+BLOOD_12 = Taxonomy(
+    name="blood-12",
+    names=(
+        "band_neutrophil",
+        "segmented_neutrophil",
+        "eosinophil",
+        "basophil",
+        "lymphocyte",
+        "monocyte",
+        "promyelocyte",
+        "myelocyte",
+        "metamyelocyte",
+        "erythroblast",
+        "lymphoblast",
+        "artefact",
+    ),
+    counted=(
+        "band_neutrophil",
+        "segmented_neutrophil",
+        "eosinophil",
+        "basophil",
+        "lymphocyte",
+        "monocyte",
+        "promyelocyte",
+        "myelocyte",
+        "metamyelocyte",
+        "erythroblast",
+        "lymphoblast",
+    ),
+    blasts=("lymphoblast",),
+    artefacts=("artefact",),
+)
+
+# PCM-Leukemia, section 2.2: eight cell types and "Other" (artefacts, smudges, cells more than half cut off).
+PCM_9 = Taxonomy(
+    name="pcm-9",
+    names=(
+        "lymphocyte",
+        "neutrophil",
+        "basophil",
+        "eosinophil",
+        "lymphoblast",
+        "monocyte",
+        "myeloblast",
+        "apl_promyelocyte",
+        "other",
+    ),
+    counted=(
+        "lymphocyte",
+        "neutrophil",
+        "basophil",
+        "eosinophil",
+        "lymphoblast",
+        "monocyte",
+        "myeloblast",
+        "apl_promyelocyte",
+    ),
+    # APL promyelocytes are blast equivalents (ELN 2022).
+    blasts=("lymphoblast", "myeloblast", "apl_promyelocyte"),
+    artefacts=("other",),
+)
+
+# The marrow paper's text names eight codes, its composite CBLC ("composite blast-like cells"): N, N1, M, M1, R, R1,
+# J, J1. Their meanings are sourced (docs/decisions/0002-marrow-codes.md); the other eight classes are our default,
+# which a TOML file of your own replaces. CBLC is not the WHO's blasts: it holds promyelocytes and early erythroid cells, so no
+# diagnostic line drawn for blasts applies to it.
+MARROW_16 = Taxonomy(
+    name="marrow-16",
+    names=(
+        "myeloblast",  # N
+        "promyelocyte",  # N1
+        "myelocyte",
+        "metamyelocyte",
+        "neutrophil",
+        "eosinophil",
+        "monoblast",  # M
+        "promonocyte",  # M1
+        "monocyte",
+        "proerythroblast",  # R
+        "early_erythroblast",  # R1
+        "erythroblast",
+        "megakaryoblast",  # J
+        "promegakaryocyte",  # J1
+        "lymphocyte",
+        "other",
+    ),
+    # "other" is a nucleated cell of another kind (basophil, plasma cell, megakaryocyte): it is in the denominator.
+    counted=(
+        "myeloblast",
+        "promyelocyte",
+        "myelocyte",
+        "metamyelocyte",
+        "neutrophil",
+        "eosinophil",
+        "monoblast",
+        "promonocyte",
+        "monocyte",
+        "proerythroblast",
+        "early_erythroblast",
+        "erythroblast",
+        "megakaryoblast",
+        "promegakaryocyte",
+        "lymphocyte",
+        "other",
+    ),
+    # Promonocytes are blast equivalents (ELN 2022); proerythroblasts only in pure erythroid leukaemia, so not here.
+    blasts=("myeloblast", "monoblast", "promonocyte", "megakaryoblast"),
+    composites={
+        "cblc": (
+            "myeloblast",
+            "promyelocyte",
+            "monoblast",
+            "promonocyte",
+            "proerythroblast",
+            "early_erythroblast",
+            "megakaryoblast",
+            "promegakaryocyte",
+        )
+    },
+)
+
+TAXONOMIES = {t.name: t for t in (BLOOD_12, PCM_9, MARROW_16)}
