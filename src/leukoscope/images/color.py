@@ -1,0 +1,81 @@
+"""The colour of the empty background, and white balance by it.
+
+Haemoglobin and the stains all absorb green light, so the empty plasma or glass between the cells is the part of a
+smear with the most green, whatever the lamp, the camera and the stain: the brightest well-filled peak of the green
+histogram. That holds when red cells cover most of the field, where the most frequent colour is a red cell's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from leukoscope.errors import InputError
+
+WHITE = 240  # where white balance puts the background: near white, with room above it for brighter spots
+NO_BACKGROUND = (WHITE, WHITE, WHITE)
+
+_SAMPLES = 6_000  # pixels looked at; twice as many move the estimate by two levels at most
+_BLACK = 30  # a pixel with no channel above this is a mask or a frame, not a smear
+_MIN_GREEN = 80  # darker than this is no empty background, however underexposed
+_MIN_SHARE = 0.03  # of the pixels that are not black, in a peak of 9 levels
+_MIN_GREEN_TO_MAX = 0.8  # red cells and stained cells have green well below their red or blue; background has not
+_HALF_PEAK = 4  # levels on each side of a peak that belong to it
+
+
+def background_color(pixels: np.ndarray) -> np.ndarray:
+    """(3,) float32 RGB of the empty background of `pixels` (H, W, 3) uint8, in [0, 255].
+
+    Where there is no plausible background (a crop filled by one cell, cells cut out on black, a black picture)
+    the answer is exactly (240, 240, 240), with which `white_balance` changes nothing. Costs about 0.2 ms.
+    """
+    sample = thin(pixels, _SAMPLES).reshape(-1, 3)
+    red, green, blue = (np.ascontiguousarray(sample[:, c]) for c in range(3))
+    greatest = np.maximum(np.maximum(red, green), blue)
+    # Red cells and nuclei leave here; what stays is background, pale cytoplasm and platelets.
+    pale = (green >= _MIN_GREEN) & (green >= _MIN_GREEN_TO_MAX * greatest)
+    n_lit = int(np.count_nonzero(greatest > _BLACK))
+    level = _brightest_peak(np.bincount(green[pale], minlength=256), _MIN_SHARE * n_lit)
+    if level is None:
+        return np.array(NO_BACKGROUND, np.float32)
+    near = sample[pale & (green >= level - _HALF_PEAK) & (green <= level + _HALF_PEAK)]
+    return np.median(near, axis=0).astype(np.float32)
+
+
+def white_balance(pixels: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """`pixels` (H, W, 3) uint8 with each channel scaled so that `background` (3,) becomes 240; brighter is clipped.
+
+    Black stays black. The array itself comes back where there is nothing to change. InputError when `background`
+    is not three positive finite numbers.
+    """
+    background = np.asarray(background, np.float64)
+    if background.shape != (3,) or not (np.isfinite(background) & (background > 0)).all():
+        raise InputError(f"a background colour is three positive numbers (red, green, blue), got {background.tolist()}")
+    if (background == WHITE).all():
+        return pixels
+    table = np.arange(256) * (WHITE / background[:, None])  # (3, 256)
+    table = np.minimum(np.rint(table), 255).astype(np.uint8)
+    # Pillow's lookup is twice as fast as three numpy takes on interleaved colour.
+    return np.array(Image.fromarray(np.ascontiguousarray(pixels)).point(table.ravel().tolist()))
+
+
+def thin(pixels: np.ndarray, n_pixels: int) -> np.ndarray:
+    """A view of every k-th row and column of `pixels`, of about `n_pixels` pixels (all of them when fewer)."""
+    height, width = pixels.shape[:2]
+    step = max(1, round((height * width / n_pixels) ** 0.5))
+    return pixels[step // 2 :: step, step // 2 :: step] if min(height, width) > step else pixels
+
+
+def _brightest_peak(histogram: np.ndarray, least: float) -> int | None:
+    """The highest level (of 256) that is a local maximum of the smoothed histogram and holds `least` pixels or more."""
+    width = 2 * _HALF_PEAK + 1
+    total = np.convolve(histogram, np.ones(width, np.int64), mode="same")  # pixels within +-4 levels
+    # A clipped background piles up at 255: the windows that reach it all hold it, and the one around it ranks first.
+    peaks = np.flatnonzero(
+        (total >= max(least, 1)) & (total >= np.r_[total[1:], 0]) & (total >= np.r_[0, total[:-1]])
+    )
+    if not len(peaks):
+        return None
+    # Small bright bumps (refractile spots, the rim of a scratch) lose to a peak ten times as full.
+    peaks = peaks[total[peaks] >= 0.1 * total[peaks].max()]
+    return int(peaks[-1])
