@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from leukoscope.dataset.raw import SPLIT_NAMES, ImageIndex, Issue, RawCell, RawField, RawSet, image_size, source_folder, split_of
+from leukoscope.dataset.raw import (
+    SPLIT_NAMES,
+    ImageIndex,
+    Issue,
+    RawCell,
+    RawField,
+    RawSet,
+    image_size,
+    source_folder,
+    split_of,
+)
 from leukoscope.errors import DataError
 
 

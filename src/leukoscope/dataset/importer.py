@@ -9,7 +9,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from leukoscope.dataset.folders import read_folders
@@ -26,6 +26,7 @@ from leukoscope.types import SPECIMENS, FieldKey
 
 FORMATS = ("yolo", "voc", "folders", "csv")
 _ROUNDING_PX = 0.01  # a box this far over the edge is a rounded number, not a wrong box
+_NO_AREA_PX = 0.01  # the manifest keeps three decimals
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ def import_dataset(
     if format not in FORMATS:
         raise InputError(f"no data set format {format!r}: expected one of {', '.join(FORMATS)}")
     src, out = Path(src), Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: expected a folder to write the manifest into; name another")
     known = read_source(source)
     specimen = specimen or known.specimen
     if specimen not in SPECIMENS:
@@ -92,7 +95,11 @@ def import_dataset(
     people = _read_patients(patients, raw) if patients is not None else {}
     allowed = set(VOCABULARY) | set(taxonomy.names if taxonomy else ())
     _refuse_unknown_codes(raw, known, allowed)
-    fields = tuple(_to_truth(f, raw, known, people.get(f.file, {}), specimen) for f in _progress(raw.fields, "importing"))
+    ids = _field_ids([f.file for f in raw.fields])
+    fields = tuple(
+        _to_truth(f, FieldKey(ids[f.file], *_who(f, known, people.get(f.file, {})), specimen), raw, known)
+        for f in _progress(raw.fields, "importing")
+    )
     dataset = Dataset(
         name=known.name or src.resolve().name,
         image_root=src.resolve(),
@@ -138,13 +145,13 @@ def _code_from_name(field: RawField, pattern: str, issues: list[Issue]) -> RawFi
         issues.append(Issue(field.file, "noted", "no class in the file's name", f"expected {pattern}"))
         return field
     cells = tuple(RawCell(c.box, found.group(1), c.contour) for c in field.cells)
-    return RawField(field.file, field.width, field.height, cells, field.split, field.patient_id, field.smear_id, field.center)
+    return replace(field, cells=cells)
 
 
 def _subject_from_name(field: RawField, pattern: str) -> RawField:
     found = re.search(pattern, PurePosixPath(field.file).name)
     subject = found.group(1) if found else field.patient_id
-    return RawField(field.file, field.width, field.height, field.cells, field.split, subject, field.smear_id, field.center)
+    return replace(field, patient_id=subject)
 
 
 def _refuse_unknown_codes(raw: RawSet, source: Source, allowed: set[str]) -> None:
@@ -155,16 +162,26 @@ def _refuse_unknown_codes(raw: RawSet, source: Source, allowed: set[str]) -> Non
         for cell in field.cells:
             seen[cell.code] += 1
             first.setdefault(cell.code, field.file)
-    unmapped = [c for c in seen if source.class_of(c) is None or source.class_of(c) not in allowed]
+    invented = sorted(c for c in seen if source.class_of(c) not in allowed and c in source.codes)
+    if invented:
+        listed = ", ".join(f"{c!r} to {source.class_of(c)!r}" for c in invented)
+        raise TaxonomyError(
+            f"source {source.name!r} translates {listed}, which is no class of the vocabulary: expected one of "
+            f"{', '.join(sorted(allowed))}; correct the table, or state a taxonomy that has the class"
+        )
+    unmapped = [c for c in seen if source.class_of(c) not in allowed]
     if not unmapped:
         return
     listed = "; ".join(f"{c!r} ({seen[c]} cells, first in {first[c]})" for c in sorted(unmapped))
     if source.name:
         known = ", ".join(source.codes) or "none"
-        raise TaxonomyError(f"source {source.name!r} has no class for {listed}; it knows {known}; add the code to a table of your own (TOML)")
+        raise TaxonomyError(
+            f"source {source.name!r} has no class for {listed}; it knows {known}; "
+            f"add the code to a table of your own (TOML)"
+        )
     raise TaxonomyError(
-        f"no class for {listed}: without a source the codes must be names of the vocabulary ({', '.join(sorted(allowed))}); "
-        f"state whose codes these are with --source NAME or a TOML table"
+        f"no class for {listed}: without a source the codes must be names of the vocabulary "
+        f"({', '.join(sorted(allowed))}); state whose codes these are with --source NAME or a TOML table"
     )
 
 
@@ -176,19 +193,39 @@ def _read_patients(path: str | Path, raw: RawSet) -> dict[str, dict[str, str]]:
     rows = read_table(path)
     missing = [c for c in ("file", "patient_id") if c not in rows[0]]
     if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}: expected file, patient_id and maybe smear_id, center; got {', '.join(rows[0])}")
-    index = ImageIndex(raw.root)
-    people = {}
+        raise InputError(
+            f"{path} has no column {', '.join(missing)}: expected file, patient_id and maybe smear_id, center; "
+            f"got {', '.join(rows[0])}"
+        )
+    index = ImageIndex(raw.root, [f.file for f in raw.fields] + raw.images_without_annotation)
+    people: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, 2):
         file = index.find(row["file"])
+        where = f"{path} row {number} names {row['file']!r}"
         if file is None:
-            raise InputError(f"{path} row {number} names {row['file']!r}, which is no picture under {raw.root}; correct or remove the row")
+            raise InputError(f"{where}, which is no picture under {raw.root}; correct or remove the row")
         if people.setdefault(file, row) != row:
-            raise InputError(f"{path} row {number} names {row['file']!r} a second time with other values; keep one row a picture")
+            raise InputError(f"{where} a second time with other values; keep one row a picture")
     return people
 
 
-def _to_truth(field: RawField, raw: RawSet, source: Source, person: dict[str, str], specimen: str) -> TruthField:
+def _field_ids(files: list[str]) -> dict[str, str]:
+    """{file: field_id}: the path without its suffix, or with it where two pictures differ in nothing else."""
+    stems = Counter(str(PurePosixPath(f).with_suffix("")) for f in files)
+    short = {f: str(PurePosixPath(f).with_suffix("")) for f in files}
+    return {f: short[f] if stems[short[f]] == 1 else f for f in files}
+
+
+def _who(field: RawField, source: Source, person: dict[str, str]) -> tuple[str, str, str]:
+    """Smear, patient and centre: what the patients table says, else the source; "" where nobody says."""
+    return (
+        person.get("smear_id") or field.smear_id,
+        person.get("patient_id") or field.patient_id,
+        person.get("center") or field.center or source.center,
+    )
+
+
+def _to_truth(field: RawField, key: FieldKey, raw: RawSet, source: Source) -> TruthField:
     cells, seen = [], set()
     for cell in field.cells:
         box = _checked_box(cell, field, raw.issues)
@@ -199,13 +236,6 @@ def _to_truth(field: RawField, raw: RawSet, source: Source, person: dict[str, st
             continue
         seen.add((box, cell.code))
         cells.append(TruthCell(box, source.class_of(cell.code), cell.code, cell.contour))
-    key = FieldKey(
-        field_id=str(PurePosixPath(field.file).with_suffix("")),
-        smear_id=person.get("smear_id") or field.smear_id,
-        patient_id=person.get("patient_id") or field.patient_id,
-        center=person.get("center") or field.center or source.center,
-        specimen=specimen,
-    )
     digest = hashlib.sha256((raw.root / field.file).read_bytes()).hexdigest()
     return TruthField(key, field.file, digest, field.width, field.height, tuple(cells), source.um_per_px, field.split)
 
@@ -215,23 +245,25 @@ def _checked_box(cell: RawCell, field: RawField, issues: list[Issue]) -> tuple[f
     x0, y0, x1, y1 = cell.box
 
     def note(action: str, reason: str) -> None:
-        issues.append(Issue(field.file, action, reason, f"{cell.code} {_show(cell.box)} in {field.width}x{field.height}"))
+        detail = f"{cell.code} {_show(cell.box)} in {field.width}x{field.height}"
+        issues.append(Issue(field.file, action, reason, detail))
 
     if not all(math.isfinite(v) for v in cell.box):
         note("dropped", "box is not a number")
         return None
-    if x0 == x1 or y0 == y1:
-        note("dropped", "box without area")
-        return None
     if x1 < x0 or y1 < y0:
         note("repaired", "corners swapped")
         x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
-    if x0 >= field.width or y0 >= field.height or x1 <= 0 or y1 <= 0:
-        note("dropped", "box outside its picture")
+    if min(x1 - x0, y1 - y0) < _NO_AREA_PX:
+        note("dropped", "box without area")
         return None
     if min(x0, y0, field.width - x1, field.height - y1) < -_ROUNDING_PX:
         note("repaired", "box cut at the picture's edge")
-    return max(x0, 0.0), max(y0, 0.0), min(x1, float(field.width)), min(y1, float(field.height))
+    cut = (max(x0, 0.0), max(y0, 0.0), min(x1, float(field.width)), min(y1, float(field.height)))
+    if min(cut[2] - cut[0], cut[3] - cut[1]) < _NO_AREA_PX:
+        note("dropped", "box outside its picture")
+        return None
+    return cut
 
 
 def _show(box: tuple[float, float, float, float]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +93,8 @@ def write_dataset(dataset: Dataset, out: str | Path) -> None:
     }
     lines = "".join(json.dumps(_field_to_dict(f), ensure_ascii=False) + "\n" for f in dataset.fields)
     # The head goes last: a folder without it is an unfinished write, never a small data set.
-    for name, text in (("fields.jsonl", lines), ("dataset.json", json.dumps(head, indent=1, ensure_ascii=False) + "\n")):
+    head_text = json.dumps(head, indent=1, ensure_ascii=False) + "\n"
+    for name, text in (("fields.jsonl", lines), ("dataset.json", head_text)):
         partial = out / (name + ".part")
         partial.write_text(text, "utf-8")
         partial.replace(out / name)
@@ -103,15 +105,27 @@ def read_dataset(directory: str | Path) -> Dataset:
     directory = Path(directory)
     head_file = directory / "dataset.json"
     if not head_file.is_file():
-        raise DataError(f"{directory} is not a Leukoscope data set: it has no dataset.json (see `leukoscope dataset import`)")
+        raise DataError(
+            f"{directory} is not a Leukoscope data set: it has no dataset.json (see `leukoscope dataset import`)"
+        )
     try:
         head = json.loads(head_file.read_text("utf-8"))
         version = head["manifest_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{head_file} is not a manifest: {error!r}") from None
+    missing = [k for k in ("name", "image_root", "licence", "citation", "source_format", "n_fields") if k not in head]
+    if missing and version == MANIFEST_VERSION:
+        raise DataError(
+            f"{head_file} lacks {', '.join(missing)}: expected a manifest of version {MANIFEST_VERSION}; "
+            f"import the set again"
+        )
     if version != MANIFEST_VERSION:
         raise DataError(f"{head_file} has manifest_version {version}; this Leukoscope reads {MANIFEST_VERSION}")
     fields = []
+    if not (directory / "fields.jsonl").is_file():
+        raise DataError(
+            f"{directory} has a dataset.json but no fields.jsonl: copy the whole folder again, or import again"
+        )
     with open(directory / "fields.jsonl", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -133,7 +147,8 @@ def read_dataset(directory: str | Path) -> Dataset:
 def _field_to_dict(field: TruthField) -> dict:
     cells = []
     for cell in field.cells:
-        entry = {"box": [round(float(v), 3) for v in cell.box], "class": cell.class_name, "source_code": cell.source_code}
+        box = [round(float(v), 3) for v in cell.box]
+        entry = {"box": box, "class": cell.class_name, "source_code": cell.source_code}
         if cell.contour is not None:
             entry["contour"] = [[round(float(x), 3), round(float(y), 3)] for x, y in cell.contour]
         cells.append(entry)
@@ -164,13 +179,17 @@ def _field_from_dict(d: dict) -> TruthField:
         height=int(d["height"]),
         um_per_px=d["um_per_px"],
         split=d["split"],
-        cells=tuple(
-            TruthCell(
-                box=tuple(c["box"]),
-                class_name=c["class"],
-                source_code=c["source_code"],
-                contour=tuple(map(tuple, c["contour"])) if c.get("contour") else None,
-            )
-            for c in d["cells"]
-        ),
+        cells=tuple(_cell_from_dict(c) for c in d["cells"]),
+    )
+
+
+def _cell_from_dict(c: dict) -> TruthCell:
+    x0, y0, x1, y1 = c["box"]
+    if not (math.isfinite(x0 + y0 + x1 + y1) and x1 > x0 and y1 > y0):
+        raise DataError(f"a box must have x1 > x0 and y1 > y0, got {c['box']}")
+    return TruthCell(
+        box=(x0, y0, x1, y1),
+        class_name=c["class"],
+        source_code=c["source_code"],
+        contour=tuple(map(tuple, c["contour"])) if c.get("contour") else None,
     )

@@ -44,7 +44,7 @@ def mask_outline(mask: np.ndarray) -> tuple[tuple[float, float], ...] | None:
         while True:
             ends = steps[point]
             # Where two borders touch, turn right: that keeps diagonal neighbours apart.
-            end = ends[0] if len(ends) == 1 else max(ends, key=lambda e: _turn(heading, (e[0] - point[0], e[1] - point[1])))
+            end = max(ends, key=lambda e: _turn(heading, (e[0] - point[0], e[1] - point[1])))
             ends.remove(end)
             if not ends:
                 del steps[point]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from leukoscope.dataset.raw import Issue, RawCell, RawField, RawSet, read_table
@@ -37,6 +38,4 @@ def _typed(field: RawField, stated: str, source: Source, issues: list[Issue]) ->
         return field
     cells = list(field.cells)
     cells[white[0]] = RawCell(cells[white[0]].box, kinds[0], cells[white[0]].contour)
-    return RawField(
-        field.file, field.width, field.height, tuple(cells), field.split, field.patient_id, field.smear_id, field.center
-    )
+    return replace(field, cells=tuple(cells))

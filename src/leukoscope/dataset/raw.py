@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -68,20 +69,10 @@ class RawSet:
 class ImageIndex:
     """The pictures under a folder, found by relative path, by file name or by stem, whatever the slashes."""
 
-    def __init__(self, root: Path, *, leave_out: tuple[str, ...] = ()) -> None:
+    def __init__(self, root: Path, files: list[str] | None = None, *, leave_out: tuple[str, ...] = ()) -> None:
+        """files: the pictures, relative to root; None: all under root but in folders named in `leave_out`."""
         self.root = root
-        self.files = sorted(
-            p.relative_to(root).as_posix()
-            for p in root.rglob("*")
-            if p.suffix.lower() in IMAGE_SUFFIXES
-            and p.is_file()
-            and not any(part.startswith(".") or part in leave_out for part in p.relative_to(root).parts)
-        )
-        if not self.files:
-            raise InputError(
-                f"no pictures under {root}: expected files ending in {', '.join(IMAGE_SUFFIXES)}; got none; "
-                f"check the path, or unpack the archive first"
-            )
+        self.files = _image_files(root, leave_out) if files is None else files
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for file in self.files:
             path = PurePosixPath(file)
@@ -91,7 +82,10 @@ class ImageIndex:
     def find(self, name: str) -> str | None:
         """The one picture a table or an annotation names; None where there is none, DataError where there are two."""
         wanted = PurePosixPath(name.strip().replace("\\", "/"))
-        for key in (str(wanted), wanted.name, wanted.stem):
+        keys = [str(wanted), wanted.name]
+        if wanted.suffix.lower() in IMAGE_SUFFIXES:
+            keys.append(wanted.stem)  # the table says .bmp, the picture was saved as .png
+        for key in keys:
             found = self._by_name.get(key.lower(), [])
             if len(found) == 1:
                 return found[0]
@@ -103,13 +97,29 @@ class ImageIndex:
         return None
 
 
+def _image_files(root: Path, leave_out: tuple[str, ...]) -> list[str]:
+    files = sorted(
+        p.relative_to(root).as_posix()
+        for p in root.rglob("*")
+        if p.suffix.lower() in IMAGE_SUFFIXES
+        and p.is_file()
+        and not any(part.startswith(".") or part in leave_out for part in p.relative_to(root).parts)
+    )
+    if not files:
+        raise InputError(
+            f"no pictures under {root}: expected files ending in {', '.join(IMAGE_SUFFIXES)}; got none; "
+            f"check the path, or unpack the archive first"
+        )
+    return files
+
+
 def source_folder(src: str | Path) -> Path:
     """The folder a data set is read from; InputError when it is not one."""
     root = Path(src)
     if not root.exists():
         raise InputError(f"no such folder: {root}: expected the data set's folder; check the path")
     if not root.is_dir():
-        raise InputError(f"{root} is a file: expected the data set's folder; unpack it first or name the folder it is in")
+        raise InputError(f"{root} is a file: expected the data set's folder; unpack it, or name the folder it is in")
     return root
 
 
@@ -119,7 +129,8 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises DataError with the reason when the file is no picture.
     """
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter("ignore")  # a large field is no bomb before it is decoded
             width, height = picture.size
             turned = picture.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -140,14 +151,19 @@ def read_table(path: Path) -> list[dict[str, str]]:
     text = read_text(path)
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV table ({error}): save it as CSV again") from None
     rows = [[value.strip() for value in row] for row in rows if any(value.strip() for value in row)]
     if len(rows) < 2:
         raise DataError(f"{path} has no rows: expected a header line and at least one line below it")
     header = rows[0]
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
-            raise DataError(f"{path} row {number} has {len(row)} values: expected {len(header)}, one for each of {', '.join(header)}")
+            raise DataError(
+                f"{path} row {number} has {len(row)} values: expected {len(header)}, one for each of {', '.join(header)}"
+            )
     return [dict(zip(header, row, strict=True)) for row in rows[1:]]
 
 

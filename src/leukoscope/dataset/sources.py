@@ -53,7 +53,8 @@ class Source:
         """Our class for a code; TaxonomyError that names the code where the table has none."""
         found = self.class_of(code)
         if found is None:
-            raise TaxonomyError(f"source {self.name!r} has no class for code {code!r}; it knows {', '.join(self.codes)}")
+            known = ", ".join(self.codes)
+            raise TaxonomyError(f"source {self.name!r} has no class for code {code!r}; it knows {known}")
         return found
 
 
@@ -61,7 +62,9 @@ def _codes(rows: code_tables.Rows) -> dict[str, tuple[str, str]]:
     return {code: (name, wording) for code, name, wording in rows}
 
 
-_ZHENG = "Zheng et al., Fast and robust segmentation of white blood cell images by self-supervised learning, Micron 2018"
+_ZHENG = (
+    "Zheng et al., Fast and robust segmentation of white blood cell images by self-supervised learning, Micron 2018"
+)
 
 SOURCES = {
     s.name: s
@@ -197,27 +200,50 @@ def read_source(source: str | Path | None) -> Source:
     return _source_from_dict(values, path)
 
 
+_TABLES, _NUMBERS = ("codes", "columns"), ("um_per_px",)
+
+
+def _check_types(values: dict, path: Path) -> None:
+    """Every key of a user's table holds what `Source` expects, and its name patterns can be filled in."""
+    for key, value in values.items():
+        expected: type | tuple = dict if key in _TABLES else (int, float) if key in _NUMBERS else str
+        if not isinstance(value, expected) or isinstance(value, bool):
+            kind = "a table" if key in _TABLES else "a number" if key in _NUMBERS else "a text"
+            raise DataError(f"{path}: {key} must be {kind}, got {value!r}")
+    for key in ("image_name", "mask_name", "type_image"):
+        try:
+            values.get(key, "{}").format("1")
+        except (IndexError, KeyError, ValueError, AttributeError):
+            raise DataError(f"{path}: {key} must hold {{}} where the table's value goes, got {values[key]!r}") from None
+
+
 def _source_from_dict(values: dict, path: Path) -> Source:
     """A user's table: the keys of `Source`; `codes` maps a code to our class, or to {class, wording}."""
     unknown = sorted(set(values) - set(Source.__dataclass_fields__))
     if unknown:
-        raise DataError(f"{path} has unknown keys {', '.join(unknown)}: expected some of {', '.join(Source.__dataclass_fields__)}")
+        known = ", ".join(Source.__dataclass_fields__)
+        raise DataError(f"{path} has unknown keys {', '.join(unknown)}: expected some of {known}")
+    _check_types(values, path)
     codes = values.get("codes")
     if not isinstance(codes, dict) or not codes:
-        raise DataError(f"{path} has no codes: expected a table [codes] with lines like \"WBC\" = \"white_cell\"")
+        raise DataError(f'{path} has no codes: expected a table [codes] with lines like "WBC" = "white_cell"')
     rows = {}
     for code, meaning in codes.items():
         row = (meaning, code) if isinstance(meaning, str) else None
         if isinstance(meaning, dict) and set(meaning) == {"class", "wording"}:
             row = (meaning["class"], meaning["wording"])
         if row is None:
-            raise DataError(f"{path}: code {code!r} must be a class name or {{class = ..., wording = ...}}, got {meaning!r}")
+            raise DataError(
+                f"{path}: code {code!r} must be a class name or {{class = ..., wording = ...}}, got {meaning!r}"
+            )
         rows[str(code)] = row
     for key in ("code_pattern", "subject_pattern"):
         pattern = values.get(key)
         try:
             if pattern is not None and re.compile(pattern).groups < 1:
-                raise DataError(f"{path}: {key} needs a group in parentheses that is the code or the patient, got {pattern!r}")
+                raise DataError(
+                    f"{path}: {key} needs a group in parentheses that is the code or the patient, got {pattern!r}"
+                )
         except re.error as error:
             raise DataError(f"{path}: {key} is not a regular expression ({error}): {pattern!r}") from None
     return Source(**{**values, "name": values.get("name") or path.stem, "codes": rows})

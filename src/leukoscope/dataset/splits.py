@@ -26,8 +26,8 @@ def patient_of(field: TruthField) -> str:
     """The patient a field is of; DataError where the source does not say ("" in the manifest)."""
     if not field.key.patient_id:
         raise DataError(
-            f"field {field.key.field_id} states no patient: expected a patient_id, so that no patient is on both sides; "
-            f"import again with --patients, or group by something else and say so"
+            f"field {field.key.field_id} states no patient: expected a patient_id, so that no patient is on both "
+            f"sides; import again with --patients, or group by something else and say so"
         )
     return field.key.patient_id
 
@@ -43,15 +43,17 @@ def split_by_patient(
 
     shares  split -> its share of the fields, summing to 1, for example {"train": 0.7, "val": 0.1, "test": 0.2}
     group   what must stay together; the patient unless you say otherwise
-    Groups are dealt in random order, the largest first, each to the split that is furthest below its share; every split with a
-    share gets at least one. Raises DataError when there are fewer groups than splits.
+    Groups are dealt one by one, large ones rather first, each to the split that is furthest below its share; every
+    split with a share gets at least one. Raises DataError when there are fewer groups than splits.
     """
     unknown = [s for s in shares if s not in SPLITS]
     if unknown or not shares or abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) <= 0:
         raise DataError(f"shares must give some of {', '.join(SPLITS)} a positive share that sums to 1, got {shares}")
     members = _groups(dataset, group)
     if len(members) < len(shares):
-        raise DataError(f"data set {dataset.name!r} has {len(members)} groups: can't fill {len(shares)} splits without sharing one")
+        raise DataError(
+            f"data set {dataset.name!r} has {len(members)} groups: can't fill {len(shares)} splits without sharing one"
+        )
     order = _dealing_order(members, seed)
     total, held, split_of = len(dataset.fields), dict.fromkeys(shares, 0), {}
     for position, name in enumerate(order):
@@ -76,8 +78,8 @@ def folds_by_subject(
 
     stratum  what each fold must hold some of, a property of the subject (for C-NMC: healthy or leukaemic, see
              `blast_stratum`): every fold then tests at least one subject of each stratum
-    Within a stratum subjects are dealt the largest first to the fold with the fewest fields of it, so that folds are of like size.
-    Raises DataError when a stratum has fewer subjects than there are folds.
+    Within a stratum subjects are dealt one by one, large ones rather first, to the fold with the fewest fields of it,
+    so that folds are of like size. Raises DataError when a stratum has fewer subjects than there are folds.
     """
     if n_folds < 2:
         raise DataError(f"folds: expected at least 2, got {n_folds}")
@@ -92,7 +94,10 @@ def folds_by_subject(
     for kind in sorted(strata):
         if len(strata[kind]) < n_folds:
             label = f" of stratum {kind!r}" if kind else ""
-            raise DataError(f"data set {dataset.name!r} has {len(strata[kind])} subjects{label}: can't make {n_folds} folds that each test one")
+            raise DataError(
+                f"data set {dataset.name!r} has {len(strata[kind])} subjects{label}: "
+                f"can't make {n_folds} folds that each test one"
+            )
         held = [0] * n_folds
         for name in _dealing_order(strata[kind], seed):
             fold = min(range(n_folds), key=lambda i: (held[i], len(tests[i]), i))
@@ -103,12 +108,14 @@ def folds_by_subject(
 
 
 def blast_stratum(field: TruthField) -> str:
-    """ "leukaemic" for a field of blasts, "healthy" for any other: the stratum for sets of single cells such as C-NMC."""
+    """The stratum for sets of single cells such as C-NMC: "leukaemic" for a field with a blast, else "healthy"."""
     blasts = ("blast", "lymphoblast", "myeloblast", "monoblast", "apl_promyelocyte")
     return "leukaemic" if any(c.class_name in blasts for c in field.cells) else "healthy"
 
 
-def fold_datasets(dataset: Dataset, fold: Fold, *, group: Callable[[TruthField], str] = patient_of) -> tuple[Dataset, Dataset]:
+def fold_datasets(
+    dataset: Dataset, fold: Fold, *, group: Callable[[TruthField], str] = patient_of
+) -> tuple[Dataset, Dataset]:
     """(train, test) data sets of one fold, with `split` set accordingly."""
     train = tuple(replace(f, split="train") for f in dataset.fields if group(f) in fold.train)
     test = tuple(replace(f, split="test") for f in dataset.fields if group(f) in fold.test)
@@ -146,7 +153,7 @@ def _groups(dataset: Dataset, group: Callable[[TruthField], str]) -> dict[str, l
 
 
 def _dealing_order(members: dict[str, list[TruthField]], seed: int) -> list[str]:
-    """Largest group first, equal ones in an order that depends on the seed only (not on the files' order)."""
-    names = sorted(members)
-    random.Random(seed).shuffle(names)
-    return sorted(names, key=lambda n: -len(members[n]))
+    """Large groups rather first, so that small ones even out what is left; the seed stirs the order, the files' doesn't."""
+    rng = random.Random(seed)
+    weight = {name: len(members[name]) * rng.uniform(0.5, 1.0) for name in sorted(members)}
+    return sorted(weight, key=lambda n: (-weight[n], n))

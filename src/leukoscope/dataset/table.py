@@ -77,7 +77,7 @@ def read_csv(
     read_cells = _cell_reader(names, coordinates, mask_name, path)
     for file in index.files:
         if file in by_file:
-            field = _read_field(root, file, by_file[file], read_cells, result)
+            field = _read_field(file, by_file[file], read_cells, result)
             if field is not None:
                 result.fields.append(field)
         else:
@@ -91,7 +91,7 @@ def read_csv(
 
 
 def match_columns(header: list[str], stated: dict[str, str], path: Path) -> dict[str, str]:
-    """{our column: the table's column}, from what is stated and else from KNOWN_COLUMNS; `image` and `label` are needed."""
+    """{our column: the table's}, from what is stated and else from KNOWN_COLUMNS; `image` and `label` are needed."""
     unknown = sorted(set(stated) - set(KNOWN_COLUMNS))
     if unknown:
         raise DataError(f"columns can't state {', '.join(unknown)}: expected some of {', '.join(KNOWN_COLUMNS)}")
@@ -104,7 +104,8 @@ def match_columns(header: list[str], stated: dict[str, str], path: Path) -> dict
         if ours in names or not found:
             continue
         if len(found) > 1:
-            raise DataError(f"{path}: {ours} could be column {' or '.join(found)}; state which in the source's [columns]")
+            listed = " or ".join(found)
+            raise DataError(f"{path}: {ours} could be column {listed}; state which in the source's [columns]")
         names[ours] = found[0]
     missing = [c for c in ("image", "label") if c not in names]
     corners = [c for c in _CORNERS if c in names]
@@ -125,8 +126,14 @@ def _table_file(root: Path, table: str | None) -> Path:
     tables = sorted(root.glob("*.csv"))
     if len(tables) != 1:
         got = ", ".join(t.name for t in tables) or "none"
-        raise DataError(f"{root}: expected one .csv file with the labels, got {got}; name it as `table` in the source's TOML file")
+        raise DataError(
+            f"{root}: expected one .csv file with the labels, got {got}; name it as `table` in the source's TOML file"
+        )
     return tables[0]
+
+
+class RelativeCoordinates(DataError):
+    """The table's numbers are shares of the picture though px were stated: wrong for the whole set, not for one box."""
 
 
 CellReader = Callable[[dict[str, str], Path, str, tuple[int, int]], RawCell]
@@ -145,7 +152,9 @@ def _cell_reader(names: dict[str, str], coordinates: str, mask_name: str | None,
         if coordinates == "relative":
             box = [box[0] * size[0], box[1] * size[1], box[2] * size[0], box[3] * size[1]]
         elif max(box) <= 1:
-            raise DataError(f"{path}: box {box} of {file} looks relative: state coordinates = \"relative\" in the source's TOML file")
+            raise RelativeCoordinates(
+                f'{path}: box {box} of {file} looks relative: state coordinates = "relative" in the source\'s TOML file'
+            )
         return RawCell(tuple(box), value["label"])
 
     def masked(value: dict[str, str], root: Path, file: str, size: tuple[int, int]) -> RawCell:
@@ -168,7 +177,8 @@ def _cell_reader(names: dict[str, str], coordinates: str, mask_name: str | None,
     return masked if mask_name else whole
 
 
-def _read_field(root: Path, file: str, rows: list[dict[str, str]], read_cell: CellReader, result: RawSet) -> RawField | None:
+def _read_field(file: str, rows: list[dict[str, str]], read_cell: CellReader, result: RawSet) -> RawField | None:
+    root = result.root
     try:
         size = image_size(root / file)
     except DataError as error:
@@ -178,9 +188,9 @@ def _read_field(root: Path, file: str, rows: list[dict[str, str]], read_cell: Ce
     for value in rows:
         try:
             cells.append(read_cell(value, root, file, size))
+        except RelativeCoordinates:
+            raise
         except DataError as error:
-            if "looks relative" in str(error):
-                raise
             result.issues.append(Issue(file, "dropped", "unreadable box", str(error)))
     first = rows[0]
     split = first.get("split", "").lower()

@@ -7,6 +7,7 @@ corners, not the 1-based inclusive pixels of the original challenge.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from xml.parsers import expat
 
@@ -33,7 +34,7 @@ def read_voc(src: str | Path) -> RawSet:
     for path in annotations:
         tree = parse_xml(path)
         if tree.tag != "annotation":
-            raise DataError(f"{path} is not a VOC annotation: expected <annotation>, got <{tree.tag}>; move it elsewhere")
+            raise DataError(f"{path} is no VOC annotation: expected <annotation>, got <{tree.tag}>; move it elsewhere")
         name = path.relative_to(root).as_posix()
         file = index.find(tree.findtext("filename") or path.stem) or index.find(path.stem)
         if file is None:
@@ -44,7 +45,7 @@ def read_voc(src: str | Path) -> RawSet:
         used[file] = name
         field = _read_annotation(tree, root, file, result.issues)
         if field is not None:
-            result.fields.append(_with_split(field, splits.get(Path(file).stem) or splits.get(path.stem)))
+            result.fields.append(replace(field, split=splits.get(Path(file).stem) or splits.get(path.stem)))
     result.images_without_annotation = [file for file in index.files if file not in used]
     return result
 
@@ -79,7 +80,8 @@ def _read_annotation(tree: ElementTree.Element, root: Path, file: str, issues: l
         return None
     stated = (tree.findtext("size/width"), tree.findtext("size/height"))
     if None not in stated and stated not in ((str(width), str(height)), ("0", "0")):
-        issues.append(Issue(file, "noted", "stated size differs", f"annotation {stated[0]}x{stated[1]}, picture {width}x{height}"))
+        detail = f"annotation {stated[0]}x{stated[1]}, picture {width}x{height}"
+        issues.append(Issue(file, "noted", "stated size differs", detail))
     cells = []
     for position, entry in enumerate(tree.iter("object")):
         code = (entry.findtext("name") or "").strip()
@@ -92,10 +94,6 @@ def _read_annotation(tree: ElementTree.Element, root: Path, file: str, issues: l
     return RawField(file, width, height, tuple(cells))
 
 
-def _with_split(field: RawField, split: str | None) -> RawField:
-    return RawField(field.file, field.width, field.height, field.cells, split)
-
-
 def _read_splits(root: Path) -> dict[str, str]:
     """{stem: split} from ImageSets/Main; a picture that two lists name is an error."""
     splits: dict[str, str] = {}
@@ -106,6 +104,8 @@ def _read_splits(root: Path) -> dict[str, str]:
                 if stem is None:
                     continue
                 if splits.get(stem, split) != split:
-                    raise DataError(f"{listing} lists {stem}, which is in {splits[stem]} too: expected one split a picture")
+                    raise DataError(
+                        f"{listing} lists {stem}, which is in {splits[stem]} too: expected one split a picture"
+                    )
                 splits[stem] = split
     return splits

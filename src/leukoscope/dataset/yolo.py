@@ -50,7 +50,8 @@ def read_yolo(src: str | Path) -> RawSet:
                 continue
             cell = _read_line(line, names, (width, height))
             if cell is None:
-                result.issues.append(Issue(file, "dropped", "malformed line", f"{label} line {number}: {line.strip()[:80]}"))
+                detail = f"{label} line {number}: {line.strip()[:80]}"
+                result.issues.append(Issue(file, "dropped", "malformed line", detail))
             else:
                 cells.append(cell)
         result.fields.append(RawField(file, width, height, tuple(cells), listed.get(file) or split_of(file)))
@@ -118,15 +119,21 @@ def _names_from_yaml(path: Path) -> dict[int, str]:
     Only this key is needed, so no YAML library is.
     """
     text = re.sub(r"(?m)(^|\s)#.*$", "", read_text(path))
-    found = re.search(r"(?m)^names[ \t]*:[ \t]*(.*(?:\n(?:[ \t\-].*|[ \t]*)?)*)", text)
-    if not found:
-        raise DataError(f"{path} has no names: expected a line `names: [first, second]`; got none; add it, in the order of the class numbers")
-    body = found.group(1).strip()
-    if body[:1] in "[{":
-        entries = re.split(r",(?=(?:[^'\"]*['\"][^'\"]*['\"])*[^'\"]*$)", body[1 : body.find("]" if body[0] == "[" else "}")].replace("\n", " "))
+    found = re.search(r"(?m)^names[ \t]*:", text)
+    rest = text[found.end() :].lstrip(" \t") if found else ""
+    if rest[:1] in ("[", "{"):
+        inside = re.match(r"[\[{]([^\]}]*)[\]}]", rest)
+        entries = inside.group(1).replace("\n", " ").split(",") if inside else []
     else:
-        entries = [line.strip().removeprefix("-") for line in body.splitlines()]
-    names = {}
+        # Indented or dashed lines, up to the next key.
+        block = re.match(r"\n((?:[ \t-][^\n]*\n?|\n)*)", rest)
+        entries = [re.sub(r"^\s*-\s*", "", line) for line in block.group(1).splitlines()] if block else []
+    if not any(e.strip() for e in entries):
+        raise DataError(
+            f"{path} has no names: expected a line `names: [first, second]`, in the order of the class numbers; "
+            f"got none; add it"
+        )
+    names: dict[int, str] = {}
     for entry in (e.strip() for e in entries):
         if not entry:
             continue

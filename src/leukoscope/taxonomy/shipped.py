@@ -69,8 +69,8 @@ PCM_9 = Taxonomy(
 
 # The marrow paper's text names eight codes, its composite CBLC ("composite blast-like cells"): N, N1, M, M1, R, R1,
 # J, J1. Their meanings are sourced (docs/decisions/0002-marrow-codes.md); the other eight classes are our default,
-# which a TOML file of your own replaces. CBLC is not the WHO's blasts: it holds promyelocytes and early erythroid cells, so no
-# diagnostic line drawn for blasts applies to it.
+# which a TOML file of your own replaces. CBLC is not the WHO's blasts: it holds promyelocytes and early erythroid
+# cells, so no diagnostic line drawn for blasts applies to it.
 MARROW_16 = Taxonomy(
     name="marrow-16",
     names=(
