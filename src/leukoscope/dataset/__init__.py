@@ -1,0 +1,1 @@
+"""Annotated data sets: the manifest, one reader a format, tables of codes, splits by patient."""

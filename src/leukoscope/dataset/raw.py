@@ -162,7 +162,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise DataError(
-                f"{path} row {number} has {len(row)} values: expected {len(header)}, one for each of {', '.join(header)}"
+                f"{path} row {number} has {len(row)} values: expected {len(header)}, "
+                f"one for each of {', '.join(header)}"
             )
     return [dict(zip(header, row, strict=True)) for row in rows[1:]]
 

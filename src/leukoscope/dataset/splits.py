@@ -153,7 +153,7 @@ def _groups(dataset: Dataset, group: Callable[[TruthField], str]) -> dict[str, l
 
 
 def _dealing_order(members: dict[str, list[TruthField]], seed: int) -> list[str]:
-    """Large groups rather first, so that small ones even out what is left; the seed stirs the order, the files' doesn't."""
+    """Large groups rather first, so that small ones even out what is left; the seed alone stirs the order."""
     rng = random.Random(seed)
     weight = {name: len(members[name]) * rng.uniform(0.5, 1.0) for name in sorted(members)}
     return sorted(weight, key=lambda n: (-weight[n], n))

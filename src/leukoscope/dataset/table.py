@@ -74,7 +74,9 @@ def read_csv(
                 result.annotations_without_image.append(named)
             continue
         by_file.setdefault(file, []).append(value)
-    read_cells = _cell_reader(names, coordinates, mask_name, path)
+    if coordinates == "pixels" and "x0" in names:
+        _refuse_shares(rows, names, path)
+    read_cells = _cell_reader(names, coordinates, mask_name)
     for file in index.files:
         if file in by_file:
             field = _read_field(file, by_file[file], read_cells, result)
@@ -132,14 +134,23 @@ def _table_file(root: Path, table: str | None) -> Path:
     return tables[0]
 
 
-class RelativeCoordinates(DataError):
-    """The table's numbers are shares of the picture though px were stated: wrong for the whole set, not for one box."""
-
-
 CellReader = Callable[[dict[str, str], Path, str, tuple[int, int]], RawCell]
 
 
-def _cell_reader(names: dict[str, str], coordinates: str, mask_name: str | None, path: Path) -> CellReader:
+def _refuse_shares(rows: list[dict[str, str]], names: dict[str, str], path: Path) -> None:
+    """DataError when no corner of the whole table lies outside 0 to 1: those are shares of the picture, not px."""
+    try:
+        shares = all(0 <= float(row[names[c]]) <= 1 for row in rows for c in _CORNERS)
+    except ValueError:
+        return  # a row without numbers is reported when its picture is read
+    if shares:
+        raise DataError(
+            f"{path}: every corner lies in 0 to 1, which looks like shares of the picture: expected px; "
+            f"state coordinates = 'relative' in the source's TOML file"
+        )
+
+
+def _cell_reader(names: dict[str, str], coordinates: str, mask_name: str | None) -> CellReader:
     """The function that turns one row into a cell: from corners, from a mask, or the whole frame."""
     if coordinates not in COORDINATES:
         raise DataError(f"coordinates must be {' or '.join(COORDINATES)}, got {coordinates!r}")
@@ -151,10 +162,6 @@ def _cell_reader(names: dict[str, str], coordinates: str, mask_name: str | None,
             raise DataError(f"box without four numbers: {', '.join(value[c] for c in _CORNERS)}") from None
         if coordinates == "relative":
             box = [box[0] * size[0], box[1] * size[1], box[2] * size[0], box[3] * size[1]]
-        elif max(box) <= 1:
-            raise RelativeCoordinates(
-                f'{path}: box {box} of {file} looks relative: state coordinates = "relative" in the source\'s TOML file'
-            )
         return RawCell(tuple(box), value["label"])
 
     def masked(value: dict[str, str], root: Path, file: str, size: tuple[int, int]) -> RawCell:
@@ -188,8 +195,6 @@ def _read_field(file: str, rows: list[dict[str, str]], read_cell: CellReader, re
     for value in rows:
         try:
             cells.append(read_cell(value, root, file, size))
-        except RelativeCoordinates:
-            raise
         except DataError as error:
             result.issues.append(Issue(file, "dropped", "unreadable box", str(error)))
     first = rows[0]
