@@ -1,0 +1,284 @@
+"""Train the cell classifier: one flat loop.
+
+Crops are turned, shifted and zoomed around their cell, put on other backgrounds, and stained, lit and focused
+anew. Normalisation layers keep ImageNet's statistics (they are folded away). A cell of which only the lineage is known (a neutrophil that
+is neither called band nor segmented) teaches the sum of the classes it may be.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.errors import ConfigError
+from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.taxonomy import read_taxonomy
+from leukoscope.train.augment import jitter_colour
+from leukoscope.train.checkpoint import load_checkpoint, save_checkpoint
+from leukoscope.train.classifier_data import (
+    WINDOW_PAD,
+    CellStore,
+    ColourMatch,
+    fit_colour_match,
+    load_cells,
+    on_black,
+    on_smear,
+)
+
+CHECKPOINT_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierConfig:
+    """Settings of one classifier run (a TOML file with these keys and task = "classify")."""
+
+    name: str
+    taxonomy: str
+    size: int  # pixels a side of the crops trained on
+    pad_fraction: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    splits: tuple = ("train",)  # of data sets with splits; a set without any is used whole
+    init_from: str | None = None  # a run folder whose weights this one starts from
+    holdout_patients: tuple = ()  # never trained on: for folds by patient
+    class_sets: dict = field(default_factory=dict)
+    um_per_px: dict = field(default_factory=dict)
+    colour_strength: float = 1.0
+    frozen_blocks: int = 3
+    label_smoothing: float = 0.03
+    weight_decay: float = 0.02
+    ema: float = 0.998
+    seed: int = 0
+    licence: str = "Apache-2.0"
+    description: str = ""
+    limits: tuple = ()
+
+
+def train_classifier(
+    config: ClassifierConfig,
+    datasets: list[Dataset],
+    run: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train and leave `last.pt` (EMA weights), `log.csv` and `config.json` in folder `run`; returns `run`.
+
+    Resuming gives the weights that an uninterrupted run gives: every step draws from its own seed.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists() and not resume:
+        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    chosen = [_choose(d, config) for d in datasets]
+    taxonomy = read_taxonomy(config.taxonomy)
+    store = load_cells(chosen, taxonomy, class_sets=config.class_sets, um_per_px=config.um_per_px, seed=config.seed)
+    match = fit_colour_match(store, config.seed)
+    fingerprint = _fingerprint(config, chosen)
+    _write_run(run, config, chosen, store, match)
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(config.seed)
+    model = CellClassifier(len(taxonomy.names)).to(device, memory_format=torch.channels_last)
+    if config.init_from:
+        model.load_state_dict(read_weights(config.init_from))
+    for part in (model.features.stem, *model.features.blocks[: config.frozen_blocks]):
+        part.requires_grad_(False)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    average = {k: v.clone() for k, v in model.state_dict().items()}
+    first = 0
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint, fingerprint=fingerprint)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average = {k: v.to(device) for k, v in state["average"].items()}
+        first = state["step"]
+
+    weights = _sampling_weights(store)
+    saved = time.monotonic()
+    losses: list[float] = []
+    for step in range(first, config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step, config.steps)
+        pixels, diameters, targets = make_batch(store, match, config, weights, step)
+        model.train()
+        torch.manual_seed(config.seed * 1_000_003 + step)  # dropout
+        logits = model(pixels.to(device), diameters.to(device))
+        loss = set_cross_entropy(logits, targets.to(device), smoothing=config.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 2.0)
+        optimizer.step()
+        _update_average(average, model, min(config.ema, (step + 1) / (step + 10)))
+        losses.append(loss.item())
+        done = step + 1
+        if done % 20 == 0 or done == config.steps:
+            _log(run, done, float(np.mean(losses)), time.monotonic())
+            losses.clear()
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or done == config.steps:
+            save_checkpoint(
+                checkpoint,
+                {
+                    "fingerprint": fingerprint,
+                    "step": done,
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "average": average,
+                },
+            )
+            save_checkpoint(run / "last.pt", {"model": average})
+            saved = time.monotonic()
+        if progress:
+            progress(done, config.steps)
+    return run
+
+
+def read_weights(run: str | Path) -> dict:
+    """Averaged weights of a finished or running run folder."""
+    path = Path(run) / "last.pt"
+    if not path.is_file():
+        raise ConfigError(f"no weights in {run}: expected {path} (train that configuration first)")
+    return torch.load(path, map_location="cpu", weights_only=True)["model"]
+
+
+def set_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing: float) -> torch.Tensor:
+    """Mean of -log of the probability summed over the classes a cell may be.
+
+    logits (N, C); targets (N, C) bool. Smoothing mixes in the mean of -log p over all classes.
+    """
+    log_probs = F.log_softmax(logits, 1)
+    own = -torch.logsumexp(log_probs.masked_fill(~targets, float("-inf")), 1)
+    return ((1 - smoothing) * own - smoothing * log_probs.mean(1)).mean()
+
+
+def make_batch(
+    store: CellStore, match: ColourMatch | None, config: ClassifierConfig, weights: np.ndarray, step: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The batch of one step: pixels (B, S, S, 3) float in [0, 255], diameters (B,), targets (B, C) bool."""
+    rng = np.random.default_rng((config.seed, step))
+    torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    rows = rng.choice(len(store.windows), config.batch_size, p=weights)
+    windows = np.stack([dress(store, i, match, rng) for i in rows])
+    batch = torch.from_numpy(windows).permute(0, 3, 1, 2).float() / 255
+    crops = turn_and_crop(batch, config.size, config.pad_fraction, rng)
+    crops = jitter_colour(crops, torch_rng, strength=config.colour_strength)
+    known = rng.random(len(rows)) < 0.5  # half of the time as if the scale were unknown
+    diameters = store.diameters[rows] * known * np.exp(rng.normal(0, 0.05, len(rows)))
+    targets = torch.from_numpy(store.targets[rows])
+    # Rows of RGB in memory, so that the network sees channels last: half the time of the other order.
+    return (crops * 255).permute(0, 2, 3, 1).contiguous(), torch.from_numpy(diameters.astype(np.float32)), targets
+
+
+def dress(store: CellStore, i: int, match: ColourMatch | None, rng: np.random.Generator) -> np.ndarray:
+    """Cell i as it is or on another background, so that the background says nothing of the class."""
+    draw = rng.random()
+    if store.masked[i]:
+        if match is None or not store.backgrounds or draw < 0.25:
+            return store.windows[i]
+        if draw < 0.35:
+            return match.to_smear(store.windows[i]) * (store.windows[i].max(2, keepdims=True) > 12)
+        return on_smear(store, i, match, rng, recolour=draw < 0.9)
+    if draw < 0.08:
+        return on_black(store, i, match, recolour=False)
+    if draw < 0.16:
+        return on_black(store, i, match, recolour=True)
+    return store.windows[i]
+
+
+def turn_and_crop(batch: torch.Tensor, size: int, pad_fraction: float, rng: np.random.Generator) -> torch.Tensor:
+    """Windows (N, 3, H, H) to crops (N, 3, size, size): flipped, turned, shifted, stretched a little and zoomed."""
+    n = len(batch)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    flip = rng.choice([-1.0, 1.0], n)
+    zoom = (1 + 2 * pad_fraction) / (1 + 2 * WINDOW_PAD) * np.exp(rng.normal(0, 0.10, n))
+    stretch = np.exp(rng.normal(0, 0.05, n))
+    cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
+    shift = rng.normal(0, 0.05, (n, 2))
+    theta = np.stack(
+        [
+            np.stack([cos * flip * stretch, -sin, shift[:, 0]], 1),
+            np.stack([sin * flip * stretch, cos, shift[:, 1]], 1),
+        ],
+        1,
+    ).astype(np.float32)
+    grid = F.affine_grid(torch.from_numpy(theta), (n, 3, size, size), align_corners=False)
+    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _choose(dataset: Dataset, config: ClassifierConfig) -> Dataset:
+    """The fields of a data set that this run may see."""
+    has_splits = any(f.split for f in dataset.fields)
+    fields = tuple(
+        f
+        for f in dataset.fields
+        if (not has_splits or f.split in config.splits) and f.key.patient_id not in config.holdout_patients
+    )
+    return Dataset(dataset.name, dataset.image_root, fields, dataset.licence, dataset.citation, dataset.source_format)
+
+
+def _sampling_weights(store: CellStore) -> np.ndarray:
+    """A group (data set and class) is drawn by the root of its size, and within it each patient likewise."""
+    weights = np.zeros(len(store.groups))
+    for group in np.unique(store.groups):
+        rows = np.flatnonzero(store.groups == group)
+        for patient in np.unique(store.patients[rows]):
+            own = rows[store.patients[rows] == patient]
+            weights[own] = 1 / np.sqrt(len(own))
+        weights[rows] *= np.sqrt(len(rows)) / weights[rows].sum()
+    return weights / weights.sum()
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm = min(200, max(1, steps // 20))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm)))
+
+
+@torch.no_grad()
+def _update_average(average: dict, model: torch.nn.Module, keep: float) -> None:
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            average[key].lerp_(value, 1 - keep)
+
+
+def _fingerprint(config: ClassifierConfig, datasets: list[Dataset]) -> str:
+    text = json.dumps([asdict(config), [d.sha256() for d in datasets]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_run(run: Path, config: ClassifierConfig, datasets: list[Dataset], store: CellStore, match: ColourMatch | None) -> None:
+    groups, counts = np.unique(store.groups, return_counts=True)
+    record = {
+        "task": "classify",
+        "config": asdict(config),
+        "data": [
+            {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "n_fields": len(d.fields)} for d in datasets
+        ],
+        "cells": dict(zip(groups.tolist(), counts.tolist(), strict=True)),
+        "colour_match": asdict(match) if match else None,
+        "torch": torch.__version__,
+    }
+    (run / "run.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+def _log(run: Path, step: int, loss: float, clock: float) -> None:
+    path = run / "log.csv"
+    new = not path.exists()
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["step", "loss", "clock_s"])
+        writer.writerow([step, f"{loss:.4f}", f"{clock:.0f}"])
