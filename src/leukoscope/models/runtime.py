@@ -1,0 +1,64 @@
+"""Running a bundle's ONNX file on ONNX Runtime: a thin wrapper that checks what goes in and what comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from leukoscope.errors import ModelError
+from leukoscope.models.bundle import Bundle, Card
+
+# Inputs and outputs by task. Pixels are uint8 RGB (locate: one letterboxed field, classify: N crops): the normalisation is
+# part of the graph. `diameter_um` is optional: longer side of each cell's box, 0 where the scale is unknown.
+INPUTS = {"locate": ({"pixels"}, set()), "classify": ({"pixels"}, {"diameter_um"})}
+OUTPUTS = {"locate": ("boxes", "scores"), "classify": ("logits",)}
+
+
+class Session:
+    """A model ready to run. Safe to share between threads; its results do not depend on their number.
+
+    card    the bundle's card
+    inputs  names of the graph's inputs
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        """`threads`: of one call. Raises ModelError when the file is not ONNX or has other inputs or outputs."""
+        import onnxruntime as ort  # 0.2 s: only those who run a model pay for it
+        from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(bundle.onnx), options, providers=["CPUExecutionProvider"])
+        except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NotImplemented) as error:
+            raise ModelError(f"{bundle.onnx} can't be loaded: {str(error).splitlines()[0]}") from None
+        self.card: Card = bundle.card
+        self.inputs = frozenset(i.name for i in self._session.get_inputs())
+        self._outputs = OUTPUTS[self.card.task]
+        self._check(bundle)
+
+    def _check(self, bundle: Bundle) -> None:
+        required, optional = INPUTS[self.card.task]
+        outputs = {o.name for o in self._session.get_outputs()}
+        if not required <= self.inputs <= required | optional or not set(self._outputs) <= outputs:
+            raise ModelError(
+                f"{bundle.onnx} does not fit task {self.card.task!r}: expected inputs {', '.join(sorted(required))} "
+                f"(and perhaps {', '.join(sorted(optional)) or 'no other'}) and outputs {', '.join(self._outputs)}; "
+                f"got inputs {', '.join(sorted(self.inputs))} and outputs {', '.join(sorted(outputs))}"
+            )
+
+    def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
+        """The task's outputs in the order of OUTPUTS. ModelError when they are not finite numbers."""
+        outputs = self._session.run(self._outputs, inputs)
+        if not all(np.isfinite(o).all() for o in outputs):
+            raise ModelError(f"model {self.card.name!r} gave values that are not finite numbers; its file may be damaged")
+        return outputs
+
+
+def open_session(models: dict[str, Bundle], task: str, *, threads: int = 1) -> Session:
+    """The session of one task of a model; ModelError when the model has no part for it."""
+    if task not in models:
+        have = ", ".join(f"{b.card.name!r} ({t})" for t, b in models.items()) or "nothing"
+        raise ModelError(f"the model has no part to {task}; it has {have}: name a model folder with both parts")
+    return Session(models[task], threads=threads)

@@ -1,0 +1,199 @@
+"""Tiny model bundles without training: a locator of dark purple blobs and a classifier by mean colour; and fields
+with such blobs. They run the whole path in milliseconds and are right about their own pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from leukoscope.models.bundle import Card, CropRule, write_card
+from leukoscope.taxonomy import BLOOD_12, Taxonomy
+
+INPUT_PX = 256  # a side of the locator's input
+BOX_PX = 44  # a side of every box it gives, in input px
+CROP_PX = 32
+TOP_K = 300
+STRIDE = 4
+KERNEL = 41
+
+# One colour a class: all with little green, as stained nuclei are, and 30 levels or more apart.
+COLORS = {
+    "band_neutrophil": (110, 40, 160),
+    "segmented_neutrophil": (110, 90, 160),
+    "eosinophil": (180, 40, 100),
+    "basophil": (40, 40, 160),
+    "lymphocyte": (40, 90, 160),
+    "monocyte": (110, 90, 90),
+    "promyelocyte": (180, 90, 160),
+    "myelocyte": (180, 90, 210),
+    "metamyelocyte": (110, 90, 230),
+    "erythroblast": (40, 90, 90),
+    "lymphoblast": (40, 40, 90),
+    "artefact": (30, 100, 30),
+}
+
+
+def make_model(folder: Path, *, white_balance: bool = False, crop: CropRule | None = None) -> Path:
+    """A model folder with `locator/` and `classifier/`; the same call gives the same bytes."""
+    make_locator(folder / "locator", white_balance=white_balance)
+    make_classifier(folder / "classifier", white_balance=white_balance, crop=crop)
+    return folder
+
+
+def make_locator(folder: Path, *, white_balance: bool = False, box_px: float = BOX_PX, tile_px: int | None = None) -> Path:
+    """A locator bundle: smoothed darkness in green, local maxima on a grid of STRIDE px, the best TOP_K."""
+    cells = INPUT_PX // STRIDE
+    middles = (np.arange(cells) + 0.5) * STRIDE
+    x, y = (m.ravel() for m in np.meshgrid(middles, middles))
+    half = box_px / 2
+    all_boxes = np.stack([x - half, y - half, x + half, y + half], 1).astype(np.float32)
+    offset = np.arange(KERNEL) - (KERNEL - 1) / 2
+    bell = np.exp(-(offset**2) / (2 * (KERNEL / 5) ** 2))
+    kernel = np.zeros((1, 3, KERNEL, KERNEL), np.float32)
+    kernel[0, 1] = np.outer(bell, bell) / bell.sum() ** 2
+    pad = (KERNEL - STRIDE) // 2
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["raw"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["raw"], ["rgb"], perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", ["rgb", "slope"], ["bright"]),
+        helper.make_node("Add", ["bright", "offset"], ["darkness"]),
+        helper.make_node("Clip", ["darkness", "zero", "one"], ["dark"]),
+        helper.make_node(
+            "Conv", ["dark", "kernel"], ["smooth"], strides=[STRIDE] * 2, pads=[pad, pad, KERNEL - STRIDE - pad] + [KERNEL - STRIDE - pad]
+        ),
+        helper.make_node("MaxPool", ["smooth"], ["highest"], kernel_shape=[7, 7], pads=[3, 3, 3, 3]),
+        helper.make_node("Equal", ["smooth", "highest"], ["is_peak"]),
+        helper.make_node("Where", ["is_peak", "smooth", "zero"], ["peaks"]),
+        helper.make_node("Reshape", ["peaks", "flat"], ["peak_list"]),
+        helper.make_node("Clip", ["peak_list", "zero", "one"], ["all_scores"]),
+        helper.make_node("TopK", ["all_scores", "k"], ["scores", "best"]),
+        helper.make_node("Gather", ["all_boxes", "best"], ["boxes"]),
+    ]
+    constants = {
+        "slope": np.full((1, 3, 1, 1), -1 / 60, np.float32),  # darkness 1 at green 100 and below, 0 at 160 and above
+        "offset": np.full((1, 3, 1, 1), 160 / 60, np.float32),
+        "zero": np.float32(0),
+        "one": np.float32(1),
+        "kernel": kernel,
+        "flat": np.array([-1], np.int64),
+        "k": np.array([TOP_K], np.int64),
+        "all_boxes": all_boxes,
+    }
+    shape = (1, INPUT_PX, INPUT_PX, 3)
+    inputs = [helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)]
+    outputs = [
+        helper.make_tensor_value_info("boxes", TensorProto.FLOAT, (TOP_K, 4)),
+        helper.make_tensor_value_info("scores", TensorProto.FLOAT, (TOP_K,)),
+    ]
+    thresholds = {"score": 0.5, "nms_iou": 0.4} | ({"tile_px": tile_px} if tile_px else {})
+    write_model(folder, nodes, constants, inputs, outputs)
+    write_bundle_card(folder, name="blob-locator", task="locate", input_size=(INPUT_PX, INPUT_PX), thresholds=thresholds,
+                      white_balance=white_balance)
+    return folder
+
+
+def make_classifier(
+    folder: Path,
+    *,
+    white_balance: bool = False,
+    crop: CropRule | None = None,
+    taxonomy: Taxonomy = BLOOD_12,
+    colors: dict[str, tuple[int, int, int]] = COLORS,
+    diameter: bool = False,
+) -> Path:
+    """A classifier bundle: logits are the squared distances of the crop's middle to each class's colour, negated.
+
+    `diameter`: a second input "diameter_um" that is added to the first class's logit.
+    """
+    crop = CropRule(size=CROP_PX, pad_fraction=0.25) if crop is None else crop
+    palette = np.array([colors[n] for n in taxonomy.names], np.float32)  # (C, 3)
+    size, edge = crop.size, crop.size // 2 - 2
+    nodes = [
+        helper.make_node("Slice", ["pixels", "start", "stop", "axes"], ["middle"]),
+        helper.make_node("Cast", ["middle"], ["raw"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["raw"], ["mean"], axes=[1, 2], keepdims=0),  # (N, 3)
+        helper.make_node("Unsqueeze", ["mean", "one"], ["row"]),  # (N, 1, 3)
+        helper.make_node("Sub", ["row", "palette"], ["apart"]),  # (N, C, 3)
+        helper.make_node("ReduceSumSquare", ["apart"], ["distance"], axes=[2], keepdims=0),
+        helper.make_node("Mul", ["distance", "sharpness"], ["colour_logits" if diameter else "logits"]),
+    ]
+    constants = {
+        "start": np.array([edge, edge], np.int64),
+        "stop": np.array([size - edge, size - edge], np.int64),
+        "axes": np.array([1, 2], np.int64),
+        "one": np.array([1], np.int64),
+        "palette": palette[None],
+        "sharpness": np.float32(-1 / 200),
+    }
+    inputs = [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ("n", size, size, 3))]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ("n", len(palette)))]
+    if diameter:
+        inputs.append(helper.make_tensor_value_info("diameter_um", TensorProto.FLOAT, ("n",)))
+        first = np.zeros((1, len(palette)), np.float32)
+        first[0, 0] = 1
+        constants["first"] = first
+        nodes += [
+            helper.make_node("Unsqueeze", ["diameter_um", "one"], ["diameter_column"]),
+            helper.make_node("Mul", ["diameter_column", "first"], ["bonus"]),
+            helper.make_node("Add", ["colour_logits", "bonus"], ["logits"]),
+        ]
+    write_model(folder, nodes, constants, inputs, outputs)
+    write_bundle_card(folder, name="colour-classifier", task="classify", input_size=(size, size), taxonomy=taxonomy,
+                      crop=crop, temperature=1.0, white_balance=white_balance)
+    return folder
+
+
+def write_model(folder: Path, nodes: list, constants: dict[str, np.ndarray], inputs: list, outputs: list) -> None:
+    """`model.onnx` in `folder`, checked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
+def write_bundle_card(folder: Path, **values: object) -> Card:
+    """`card.json` beside the folder's `model.onnx`; keys that are not given are empty."""
+    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    defaults = {
+        "white_balance": False, "taxonomy": None, "crop": None, "temperature": None, "thresholds": {}, "training": {},
+        "results": (), "confusion": None, "limits": ("made for tests",), "licence": "Apache-2.0",
+        "description": "A tiny model for tests; it knows nothing about blood.",
+    }  # fmt: skip
+    card = Card(onnx_sha256=digest, **(defaults | values))
+    write_card(card, folder / "card.json")
+    return card
+
+
+def draw_field(
+    height: int,
+    width: int,
+    cells: list[tuple[float, float, str]],
+    *,
+    radius: float = 18,
+    background: tuple[int, int, int] = (240, 240, 240),
+) -> np.ndarray:
+    """(H, W, 3) uint8: a disc in its class's colour at each (x, y, class)."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:] = background
+    y, x = np.mgrid[:height, :width] + 0.5
+    for cell_x, cell_y, class_name in cells:
+        pixels[(x - cell_x) ** 2 + (y - cell_y) ** 2 <= radius**2] = COLORS[class_name]
+    return pixels
+
+
+def scatter_cells(
+    rng: np.random.Generator, height: int, width: int, n_cells: int, *, apart: float = 60
+) -> list[tuple[float, float, str]]:
+    """Places (x, y, class) at least `apart` px from each other and half of that from the edge; fewer when full."""
+    names, cells = list(COLORS), []
+    for _ in range(50 * n_cells):
+        x, y = rng.uniform(apart / 2, (width - apart / 2, height - apart / 2))
+        if len(cells) < n_cells and all((x - a) ** 2 + (y - b) ** 2 >= apart**2 for a, b, _ in cells):
+            cells.append((float(x), float(y), names[rng.integers(len(names))]))
+    return cells
