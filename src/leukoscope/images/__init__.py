@@ -1,5 +1,16 @@
-"""Photographs: safe reading, quality checks, and the colour of the empty background."""
+"""Photographs: finding and reading them safely, quality checks, and the colour of the empty background."""
 
 from leukoscope.images.color import background_color, white_balance
+from leukoscope.images.listing import list_images
+from leukoscope.images.read import MAX_PIXELS, mislabelled, pages, read_field, read_image
 
-__all__ = ["background_color", "white_balance"]
+__all__ = [
+    "MAX_PIXELS",
+    "background_color",
+    "list_images",
+    "mislabelled",
+    "pages",
+    "read_field",
+    "read_image",
+    "white_balance",
+]

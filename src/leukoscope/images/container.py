@@ -1,0 +1,159 @@
+"""What a file's bytes say before any pixel is decoded: its format, whether it is whole, and its orientation.
+
+JPEG and PNG are rebuilt here from the parts that hold pixels, so that a decoder never parses their metadata:
+neither a broken comment nor a name in it can come out at the other end.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import NamedTuple
+
+from leukoscope.errors import ImageError
+
+# (offset, bytes there, format). Only the first four are read; the others are named so that a user learns why not.
+_SIGNATURES = (
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),  # BigTIFF
+    (0, b"MM\0+", "TIFF"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (8, b"WEBP", "WebP"),
+    (4, b"ftypheic", "HEIF"),
+    (4, b"ftypheix", "HEIF"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypavif", "AVIF"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (128, b"DICM", "DICOM"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\0\0\1\0", "icon"),
+)
+READ_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+HEAD_BYTES = 132  # as many as the signatures reach
+
+# More pixels a byte than this and the header lies. Deflate packs at most 1032:1 (zlib's technical notes) and a PNG
+# byte holds at most 8 pixels; a JPEG needs at least one bit for each 8 x 8 block (ITU T.81, F.1.2), doubled here.
+_MOST_PIXELS_PER_BYTE = {"JPEG": 1024, "PNG": 8 * 1032}
+_MOST_JPEG_SCANS = 100  # progressive photographs have about ten; each scan is a pass over the whole picture
+
+_PNG_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_ORIENTATION_TAG = 0x0112
+
+
+class Pixels(NamedTuple):
+    """A picture's encoded pixels without its metadata; `orientation` is EXIF's, 1 to 8."""
+
+    data: bytes
+    orientation: int
+
+
+def sniff_format(head: bytes) -> str | None:
+    """The image format that the first bytes (HEAD_BYTES of them) show, or None."""
+    for offset, signature, name in _SIGNATURES:
+        if head[offset : offset + len(signature)] == signature:
+            return name
+    return None
+
+
+def strip_metadata(data: bytes, image_format: str) -> Pixels:
+    """The pixel-bearing parts of a JPEG or PNG file; other formats come back whole.
+
+    ImageError: "truncated" when the file ends too early, "damaged" when a checksum or the structure is wrong.
+    """
+    if image_format == "PNG":
+        return _strip_png(data)
+    if image_format == "JPEG":
+        return _strip_jpeg(data)
+    return Pixels(data, 1)
+
+
+def check_plausible_size(width: int, height: int, *, n_bytes: int, image_format: str) -> None:
+    """ImageError "truncated" when no file of `n_bytes` can hold so many pixels: nothing is allocated for a lie."""
+    most = _MOST_PIXELS_PER_BYTE.get(image_format)
+    if most is not None and width * height > most * n_bytes:
+        raise ImageError("truncated", f"its header says {width} x {height} pixels, which {n_bytes} bytes can't hold")
+
+
+def _strip_png(data: bytes) -> Pixels:
+    """Walk the chunks (PNG specification, 5.3): length, type, data, checksum. Pillow leaves the checksums of the
+    pixel data unread; a flipped bit there would be a wrong picture without a word."""
+    kept, orientation, at = [data[:8]], 1, 8
+    while True:
+        if at + 12 > len(data):
+            raise ImageError("truncated", "the file ends before the PNG end mark")
+        (length,) = struct.unpack_from(">I", data, at)
+        kind = data[at + 4 : at + 8]
+        end = at + 12 + length
+        if not kind.isalpha() or length > 0x7FFFFFFF:
+            raise ImageError("damaged", f"no PNG chunk where one should start (byte {at})")
+        if end > len(data):
+            raise ImageError("truncated", f"the file ends inside a PNG chunk ({kind.decode('ascii')})")
+        if kind in _PNG_PIXEL_CHUNKS:
+            (checksum,) = struct.unpack_from(">I", data, end - 4)
+            if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != checksum:
+                raise ImageError("damaged", f"the checksum of a PNG chunk is wrong ({kind.decode('ascii')})")
+            kept.append(data[at:end])
+        elif kind == b"eXIf":
+            orientation = _tiff_orientation(data[at + 8 : end - 4])
+        elif kind[:1].isupper():
+            raise ImageError("unsupported", f"PNG chunk {kind.decode('ascii')!r} is not in the standard")
+        if kind == b"IEND":
+            return Pixels(b"".join(kept), orientation)
+        at = end
+
+
+def _strip_jpeg(data: bytes) -> Pixels:
+    """Walk the marker segments up to the first scan (ITU T.81, B.1.1). APP0 (JFIF) and APP14 (Adobe) stay: they
+    say how colours are coded. All other APPn and comments go: names, places, thumbnails."""
+    kept, orientation, at = [b"\xff\xd8"], 1, 2
+    while True:
+        at = data.find(b"\xff", at)  # bytes between segments are skipped, as every decoder does
+        while 0 <= at < len(data) and data[at] == 0xFF:  # fill bytes
+            at += 1
+        if not 0 <= at < len(data) - 2:
+            raise ImageError("truncated", "the file ends before the JPEG pixel data")
+        marker = data[at]
+        if marker == 0xDA:  # start of scan
+            break
+        if marker == 0xD9:
+            raise ImageError("truncated", "the JPEG ends before its pixel data")
+        if marker == 0 or marker == 1 or 0xD0 <= marker <= 0xD8:  # stuffed byte, or a marker without a segment
+            at += 1
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 1)
+        end = at + 1 + length
+        if length < 2:
+            raise ImageError("damaged", f"a JPEG segment has the impossible length {length}")
+        if end > len(data):
+            raise ImageError("truncated", "the file ends inside a JPEG header segment")
+        if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            kept.append(b"\xff" + data[at:end])
+        elif marker == 0xE1 and data[at + 3 : at + 9] == b"Exif\0\0":
+            orientation = _tiff_orientation(data[at + 9 : end])
+        at = end
+    kept.append(data[at - 1 :])
+    if kept[-1].count(b"\xff\xda") > _MOST_JPEG_SCANS:
+        raise ImageError("too_large", f"it has more than {_MOST_JPEG_SCANS} JPEG scans: decoding takes too long")
+    return Pixels(b"".join(kept), orientation)
+
+
+def _tiff_orientation(exif: bytes) -> int:
+    """Orientation 1 to 8 from the first directory of an EXIF block (TIFF 6.0, section 2); 1 when it can't be found."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None or len(exif) < 8:
+        return 1
+    (at,) = struct.unpack_from(order + "I", exif, 4)
+    if at + 2 > len(exif):
+        return 1
+    (n_entries,) = struct.unpack_from(order + "H", exif, at)
+    for entry in range(at + 2, min(at + 2 + 12 * n_entries, len(exif) - 11), 12):
+        tag, _type, _count, value = struct.unpack_from(order + "HHIH", exif, entry)
+        if tag == _ORIENTATION_TAG:
+            return value if 1 <= value <= 8 else 1
+    return 1
