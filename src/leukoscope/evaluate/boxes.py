@@ -1,0 +1,151 @@
+"""How well boxes are found: average precision as COCO computes it (area "all", at most 100 boxes a field).
+
+Steps: `match_boxes` compares one class on one field; `average_precision` reduces the matches of many fields;
+`score_boxes` does both for every class. Equal to pycocotools to 1e-6 (tests/parity). Crowd regions are not known
+here: no set that is imported has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leukoscope.errors import DataError
+from leukoscope.geometry import box_iou
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+MAX_BOXES = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """One class on one field: scores (D,) falling, hit (T, D) whether a box found a truth at each IoU, n_truth."""
+
+    scores: np.ndarray
+    hit: np.ndarray
+    n_truth: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldBoxes:
+    """Boxes of one field: boxes (N, 4) px xyxy; class_ids (N,); scores (N,), None for truth."""
+
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    scores: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
+        class_ids = np.asarray(self.class_ids, np.int64).reshape(-1)
+        scores = None if self.scores is None else np.asarray(self.scores, np.float64).reshape(-1)
+        lengths = {len(boxes), len(class_ids)} | (set() if scores is None else {len(scores)})
+        if len(lengths) != 1:
+            raise DataError(f"boxes, classes and scores must be as many as each other, got {sorted(lengths)}")
+        if not np.isfinite(boxes).all() or (scores is not None and not np.isfinite(scores).all()):
+            raise DataError("boxes and scores must be finite numbers")
+        for name, value in (("boxes", boxes), ("class_ids", class_ids), ("scores", scores)):
+            object.__setattr__(self, name, value)
+
+
+def match_boxes(
+    truth: np.ndarray, boxes: np.ndarray, scores: np.ndarray, *, thresholds: np.ndarray = IOU_THRESHOLDS
+) -> Matches:
+    """Give each box, best score first, the free truth it overlaps most, if by the threshold at least.
+
+    truth (G, 4) and boxes (D, 4): px xyxy; scores (D,). Equal scores keep their order; of equally overlapping
+    truths the later one is taken, as pycocotools does.
+    """
+    order = np.argsort(-np.asarray(scores), kind="stable")[:MAX_BOXES]
+    iou = box_iou(np.asarray(boxes).reshape(-1, 4)[order], np.asarray(truth).reshape(-1, 4))  # (D, G)
+    hit = np.zeros((len(thresholds), len(order)), bool)
+    for t, threshold in enumerate(thresholds):
+        free = np.ones(iou.shape[1], bool)
+        for d in range(len(order)):
+            overlap = np.where(free, iou[d], -1.0)
+            if not len(overlap) or overlap.max() < min(threshold, 1 - 1e-10):
+                continue
+            taken = len(overlap) - 1 - overlap[::-1].argmax()
+            free[taken] = False
+            hit[t, d] = True
+    return Matches(np.asarray(scores, np.float64)[order], hit, len(truth))
+
+
+def average_precision(matches: Sequence[Matches]) -> np.ndarray:
+    """(T,) average precision at each IoU over fields; NaN where no field has a truth (COCO leaves those out).
+
+    Precision, made falling from the right, is read at 101 recalls and averaged.
+    """
+    n_truth = sum(m.n_truth for m in matches)
+    n_thresholds = matches[0].hit.shape[0] if matches else len(IOU_THRESHOLDS)
+    if n_truth == 0:
+        return np.full(n_thresholds, np.nan)
+    order = np.argsort(-np.concatenate([m.scores for m in matches]), kind="stable")
+    hit = np.concatenate([m.hit for m in matches], axis=1)[:, order]  # (T, D)
+    found, rank = np.cumsum(hit, axis=1), np.arange(1, hit.shape[1] + 1)
+    recall = found / n_truth
+    precision = found / (rank + np.spacing(1))
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    result = np.zeros(n_thresholds)
+    for t in range(n_thresholds):
+        at = np.searchsorted(recall[t], RECALLS, side="left")
+        result[t] = np.append(precision[t], 0.0)[at].mean()
+    return result
+
+
+def found_share(matches: Sequence[Matches], *, threshold_index: int = 0) -> float:
+    """Share of truths found at one IoU by all boxes kept, NaN where there is no truth."""
+    n_truth = sum(m.n_truth for m in matches)
+    return sum(int(m.hit[threshold_index].sum()) for m in matches) / n_truth if n_truth else float("nan")
+
+
+def score_boxes(truth: Sequence[FieldBoxes], pred: Sequence[FieldBoxes], class_names: Sequence[str]) -> dict:
+    """COCO AP over fields in the order given, and for each class.
+
+    Returns {"ap50_95", "ap50", "ap75", "classes": {name: {"ap50_95", "ap50", "ap75", "recall50", "n_truth"}},
+    "absent": names without a truth}. The mean is over the classes that have a truth; NaN where none has.
+    Fields without any truth count: a box on them is a false one.
+    """
+    matches = match_fields(truth, pred, n_classes=len(class_names))
+    classes = {name: summarise(of_class) for name, of_class in zip(class_names, matches, strict=True)}
+    present = {name: row for name, row in classes.items() if row["n_truth"]}
+    absent = [name for name in class_names if name not in present]
+    means = {k: _mean([row[k] for row in present.values()]) for k in ("ap50_95", "ap50", "ap75")}
+    return {**means, "classes": present, "absent": absent}
+
+
+def match_fields(truth: Sequence[FieldBoxes], pred: Sequence[FieldBoxes], *, n_classes: int) -> list[list[Matches]]:
+    """Matches[class][field]: what `average_precision` reduces, so that resampling fields matches only once."""
+    if len(truth) != len(pred):
+        raise DataError(f"truth and predictions must list the same fields, got {len(truth)} and {len(pred)}")
+    for field in (*truth, *pred):
+        if len(field.class_ids) and not (0 <= field.class_ids.min() and field.class_ids.max() < n_classes):
+            raise DataError(f"class ids must lie in 0 to {n_classes - 1}, got {sorted(set(field.class_ids.tolist()))}")
+    if any(p.scores is None for p in pred):
+        raise DataError("predicted boxes need scores")
+    result = []
+    for c in range(n_classes):
+        of_class = []
+        for t, p in zip(truth, pred, strict=True):
+            kept = p.class_ids == c
+            of_class.append(match_boxes(t.boxes[t.class_ids == c], p.boxes[kept], p.scores[kept]))
+        result.append(of_class)
+    return result
+
+
+def summarise(matches: Sequence[Matches]) -> dict:
+    """The numbers of one class: AP50-95, AP50, AP75, share of truths found at IoU 0.5, truths."""
+    ap = average_precision(matches)
+    return {
+        "ap50_95": float(ap.mean()),
+        "ap50": float(ap[0]),
+        "ap75": float(ap[5]),
+        "recall50": found_share(matches),
+        "n_truth": sum(m.n_truth for m in matches),
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
