@@ -151,13 +151,14 @@ def read_bundle(path: str | Path) -> Bundle:
 def find_model(name_or_dir: str | Path) -> dict[str, Bundle]:
     """The bundles of a model, by task.
 
-    A model is one bundle folder, or a folder whose sub-folders `locator/` and `classifier/` are bundles; a bare
-    name is looked up among the bundled models. ModelError when there is none: no model is ever substituted.
+    A model is one bundle folder, or a folder whose sub-folders `locator/` and `classifier/` are bundles; the name
+    of a bundled model is that model. ModelError when there is none: no model is ever substituted.
     """
-    path = Path(name_or_dir)
-    if not path.is_dir():
-        path = BUNDLED / str(name_or_dir)
-    if not path.is_dir() or not str(name_or_dir).strip():
+    # A bundled name means the bundled model even where a folder happens to have that name: ./name is the folder.
+    name = str(name_or_dir)
+    bundled = isinstance(name_or_dir, str) and name in bundled_names()
+    path = BUNDLED / name if bundled else Path(name_or_dir)
+    if not path.is_dir() or not name.strip():
         names = ", ".join(bundled_names()) or "none"
         raise ModelError(f"no model {str(name_or_dir)!r}: expected a bundle folder or one of the bundled models ({names})")
     if (path / "card.json").is_file():
@@ -168,6 +169,14 @@ def find_model(name_or_dir: str | Path) -> dict[str, Bundle]:
         raise ModelError(f"{path} is not a model: expected card.json, or locator/card.json and classifier/card.json, in it")
     bundles = [read_bundle(p) for p in parts]
     return {b.card.task: b for b in bundles}
+
+
+def part_of_model(models: dict[str, Bundle], task: str) -> Bundle:
+    """The bundle of one task ("locate", "classify"); ModelError when the model has none."""
+    if task not in models:
+        have = ", ".join(f"{b.card.name!r} ({t})" for t, b in models.items()) or "nothing"
+        raise ModelError(f"the model has no part to {task}: it has {have}; name a model folder that has one")
+    return models[task]
 
 
 def bundled_names() -> list[str]:

@@ -54,11 +54,3 @@ class Session:
         if not all(np.isfinite(o).all() for o in outputs):
             raise ModelError(f"model {self.card.name!r} gave values that are not finite numbers; its file may be damaged")
         return outputs
-
-
-def open_session(models: dict[str, Bundle], task: str, *, threads: int = 1) -> Session:
-    """The session of one task of a model; ModelError when the model has no part for it."""
-    if task not in models:
-        have = ", ".join(f"{b.card.name!r} ({t})" for t, b in models.items()) or "nothing"
-        raise ModelError(f"the model has no part to {task}; it has {have}: name a model folder with both parts")
-    return Session(models[task], threads=threads)

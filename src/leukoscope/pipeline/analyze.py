@@ -1,0 +1,173 @@
+"""`analyze`: photographs in; record.json, cells.csv and report.html out. Streams, and can be resumed."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import leukoscope
+from leukoscope.errors import InputError
+from leukoscope.locate import default_tile_px
+from leukoscope.models.bundle import Bundle, find_model, part_of_model
+from leukoscope.models.runtime import Session
+from leukoscope.pipeline.fields import FieldAnalyzer
+from leukoscope.pipeline.journal import Journal
+from leukoscope.pipeline.sources import Source, find_sources, sources_sha256
+from leukoscope.pipeline.summary import write_record
+from leukoscope.report import write_cells_csv, write_report
+from leukoscope.types import SPECIMENS
+
+USE = "Research use only. Not for diagnosis. A morphologist must review."
+WORK = ".work"  # folder in `out` that holds the journal and the thumbnails
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzeOptions:
+    """Settings of a run; all of them are written into its record, except `workers`, which changes no result.
+
+    model      a bundled model's name, or a model folder
+    locator    another model whose locator is used instead
+    specimen   "blood" or "marrow"
+    um_per_px  micrometres a pixel of every photograph; None: not known, and the record says so
+    min_cells  patients with fewer counted cells are flagged
+    tile_px    longer fields are cut into tiles of this side; None: what the locator's card says
+    workers    photographs analysed at a time; None: one a processor core, at most 8
+    """
+
+    model: str = "blood"
+    locator: str | None = None
+    specimen: str = "blood"
+    um_per_px: float | None = None
+    min_cells: int = 100
+    tile_px: int | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.specimen not in SPECIMENS:
+            raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {self.specimen!r}")
+        if self.um_per_px is not None and not 0 < self.um_per_px < 100:
+            raise InputError(f"um_per_px must be between 0 and 100 micrometres a pixel, got {self.um_per_px}")
+        if self.min_cells < 0:
+            raise InputError(f"min_cells must be 0 or more, got {self.min_cells}")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"workers must be 1 or more, got {self.workers}")
+
+
+def analyze(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    patients: str | Path | None = None,
+    options: AnalyzeOptions | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Analyse smear photographs and write `record.json`, `cells.csv` and `report.html` into the folder `out`.
+
+    paths     photographs, or folders of them; a patient is a folder
+    patients  a table that says whose each picture is instead (columns file, patient_id, smear_id, center)
+    resume    go on with a run of the same pictures and options that was stopped; its record is the very same
+    progress  called with (photographs done, photographs in all)
+    Returns the path of record.json. A picture that can't be read is listed with its reason and the run goes on.
+    Raises InputError or ModelError before anything is written when the input, the options or `out` are wrong.
+    """
+    options = options or AnalyzeOptions()
+    out = Path(out)
+    models = _models(options)
+    sources = find_sources(paths, specimen=options.specimen, patients=patients)
+    provenance = _provenance(models, options)
+    head = {
+        "leukoscope": provenance["leukoscope"],
+        "models": provenance["models"],
+        "options": {k: v for k, v in asdict(options).items() if k != "workers"},
+        "pictures": {"n": len(sources), "sha256": sources_sha256(sources)},
+    }
+    journal = _open_journal(out, head, resume=resume)
+    try:
+        todo = sources[journal.n_fields :]
+        # A run that is complete needs no models to write its record again.
+        for entry, thumbs in _analyze_fields(todo, models, options) if todo else ():
+            journal.write(entry, thumbs)
+            if progress is not None:
+                progress(journal.n_fields, len(sources))
+    finally:
+        journal.close()
+    record = out / "record.json"
+    write_record(record, journal.fields, provenance=provenance, taxonomy=models["classify"].card.taxonomy)
+    write_cells_csv(record, out / "cells.csv")
+    write_report(record, journal.thumbs_path, out / "report.html")
+    return record
+
+
+def _models(options: AnalyzeOptions) -> dict[str, Bundle]:
+    models = find_model(options.model)
+    if options.locator is not None:
+        models["locate"] = part_of_model(find_model(options.locator), "locate")
+    return models
+
+
+def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
+    """Where the record's numbers come from; no times, so that a resumed run writes the same."""
+    locator, classifier = (part_of_model(models, task) for task in ("locate", "classify"))
+    return {
+        "leukoscope": leukoscope.__version__,
+        "models": {
+            part: {"name": bundle.card.name, "onnx_sha256": bundle.card.onnx_sha256}
+            for part, bundle in (("locator", locator), ("classifier", classifier))
+        },
+        "taxonomy": classifier.card.taxonomy.to_dict(),
+        "taxonomy_sha256": classifier.card.taxonomy.sha256(),
+        "specimen": options.specimen,
+        "um_per_px": options.um_per_px,
+        "min_cells": options.min_cells,
+        "options": {"tile_px": options.tile_px or default_tile_px(locator.card)},
+        "use": USE,
+    }
+
+
+def _open_journal(out: Path, head: dict, *, resume: bool) -> Journal:
+    """The journal of a new or a resumed run; InputError when `out` holds a run and was not to be resumed."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
+    journal = Journal(out / WORK)
+    has_journal, has_record = journal.path.exists(), (out / "record.json").exists()
+    if not resume and (has_journal or has_record):
+        raise InputError(f"{out} holds a run already: give another folder, or --resume to go on with that run")
+    if has_record and not has_journal:
+        raise InputError(f"{out} holds a record without its journal ({WORK}/{journal.path.name}): give another folder")
+    if has_journal:
+        journal.go_on(head)
+    else:
+        journal.begin(head)
+    return journal
+
+
+def _analyze_fields(
+    sources: list[Source], models: dict[str, Bundle], options: AnalyzeOptions
+) -> Iterator[tuple[dict, list[bytes]]]:
+    """Entries and thumbnails in the order of `sources`; a few photographs are under way at a time, never all."""
+    analyzer = FieldAnalyzer(
+        Session(models["locate"]), Session(models["classify"]), options.um_per_px, options.tile_px
+    )
+    workers = min(options.workers or min(_usable_cores(), 8), len(sources))
+    pool = ThreadPoolExecutor(workers)
+    try:
+        under_way: deque = deque()
+        for source in sources:
+            under_way.append(pool.submit(analyzer, source))
+            if len(under_way) > 2 * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,119 @@
+"""One photograph, all the way: read, check, locate, crop, classify. Nothing here depends on any other photograph."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from PIL import Image
+
+from leukoscope.classify import classify_balanced
+from leukoscope.errors import ImageError
+from leukoscope.images import check_quality, read_image
+from leukoscope.locate import locate_balanced, prepare
+from leukoscope.models.runtime import Session
+from leukoscope.pipeline.sources import Source
+from leukoscope.types import Cells, Field
+
+THUMB_PX = 96
+THUMB_QUALITY = 80
+BOX_DIGITS = 2
+PROB_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class FieldAnalyzer:
+    """What every photograph of a run is analysed with; safe to use from several threads."""
+
+    locator: Session
+    classifier: Session
+    um_per_px: float | None
+    tile_px: int | None
+
+    def __call__(self, source: Source) -> tuple[dict, list[bytes]]:
+        """The record's entry of one photograph, and a JPEG thumbnail of each of its cells.
+
+        A picture that can't be read gives status "failed"; one of poor quality is analysed and counted all the
+        same, with status "poor". `reason` holds the short words for either.
+        """
+        entry = {
+            "file": source.file,
+            "sha256": _sha256(source.file),
+            "patient_id": source.key.patient_id,
+            "smear_id": source.key.smear_id,
+            "center": source.key.center,
+            "status": "failed",
+            "reason": None,
+            "width": None,
+            "height": None,
+            "um_per_px": self.um_per_px,
+            "quality": None,
+            "cells": [],
+        }
+        try:
+            field = Field(source.key, read_image(source.file), self.um_per_px)
+        except ImageError as error:
+            return entry | {"reason": error.reason}, []
+        quality = asdict(check_quality(field.pixels))
+        problems = list(quality.pop("problems"))
+        cells, thumbs = self._cells(field)
+        found = {
+            "status": "poor" if problems else "ok",
+            "reason": ", ".join(problems) or None,
+            "width": field.pixels.shape[1],
+            "height": field.pixels.shape[0],
+            "quality": {name: round(float(value), 4) for name, value in quality.items()} | {"problems": problems},
+            "cells": cells,
+        }
+        return entry | found, thumbs
+
+    def _cells(self, field: Field) -> tuple[list[dict], list[bytes]]:
+        # Both models often want the same view of the field: it is made once.
+        cards = {card.white_balance: card for card in (self.locator.card, self.classifier.card)}
+        views = {balance: prepare(field, card) for balance, card in cards.items()}
+        cells = locate_balanced(views[self.locator.card.white_balance], self.locator, tile_px=self.tile_px)
+        view = views[self.classifier.card.white_balance]
+        probs, thumbs = [], []
+        for crops, batch in classify_balanced(view, cells, self.classifier):
+            probs.append(batch)
+            thumbs += [_thumb(crop) for crop in crops]
+        return self._entries(cells, np.concatenate(probs) if probs else None), thumbs
+
+    def _entries(self, cells: Cells, probs: np.ndarray | None) -> list[dict]:
+        """The record's cells. The class is the most probable one of the rounded numbers that are written."""
+        if probs is None:
+            return []
+        taxonomy = self.classifier.card.taxonomy
+        blasts = taxonomy.columns(taxonomy.blasts)
+        probs = np.round(probs.astype(np.float64), PROB_DIGITS)
+        boxes = np.round(cells.boxes.astype(np.float64), BOX_DIGITS).tolist()
+        scores = np.round(cells.scores.astype(np.float64), PROB_DIGITS).tolist()
+        return [
+            {
+                "box": box,
+                "class": taxonomy.names[int(row.argmax())],
+                "probs": dict(zip(taxonomy.names, row.tolist(), strict=True)),
+                "score": score,
+                "suspicion": round(float(row[blasts].sum()), PROB_DIGITS),
+            }
+            for box, score, row in zip(boxes, scores, probs, strict=True)
+        ]
+
+
+def _thumb(crop: np.ndarray) -> bytes:
+    """A crop as a small JPEG that holds pixels and nothing else."""
+    picture = Image.fromarray(crop).resize((THUMB_PX, THUMB_PX), Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=THUMB_QUALITY)
+    return out.getvalue()
+
+
+def _sha256(file: str) -> str | None:
+    """Digest of the file's bytes; None where there is no file to read (reading it then says why)."""
+    try:
+        with open(file, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None

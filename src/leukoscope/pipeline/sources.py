@@ -1,0 +1,150 @@
+"""Which photographs a run reads and whose they are: folders, loose files, or a patients table."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leukoscope.errors import InputError
+from leukoscope.images import list_images
+from leukoscope.types import FieldKey
+
+UNKNOWN_CENTER = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One photograph to read. `file` is its path as given, the same text that the record holds."""
+
+    file: str
+    key: FieldKey
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of the patients table."""
+
+    line: int
+    file: str
+    patient_id: str
+    smear_id: str
+    center: str
+
+
+def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | Path | None = None) -> list[Source]:
+    """The photographs under `paths`, each once, in a fixed order.
+
+    Without a table a patient is the folder that directly holds a picture, called by the folder's name (and by as
+    much of its path as tells two folders of one name apart); the smear has the same id, the centre is "unknown".
+    With `patients` (see `read_patients_table`) every picture must have a row. A row whose picture is nowhere
+    becomes a source all the same, which then fails as missing: it must not vanish from its patient in silence.
+    """
+    files = _each_once(list_images(paths))
+    if patients is None:
+        names = _folder_names([_real(f).parent for f in files])
+        return [_source(f, names[_real(f).parent], names[_real(f).parent], UNKNOWN_CENTER, specimen) for f in files]
+    rows = read_patients_table(patients)
+    folders = [Path(patients).parent, *(Path(p) for p in paths if Path(p).is_dir())]
+    found, missing = _place_rows(rows, Path(patients), folders)
+    without = [f for f in files if _real(f) not in found]
+    if without:
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        raise InputError(f"{patients} has no row for {without[0]}{more}: add file and patient_id for every picture")
+    with_row = [(f, found[_real(f)]) for f in files] + [(Path(row.file), row) for row in missing]
+    return [_source(f, row.patient_id, row.smear_id, row.center, specimen) for f, row in with_row]
+
+
+def sources_sha256(sources: Sequence[Source]) -> str:
+    """Digest over names, patients and file sizes: tells a resumed run that it is about the same pictures."""
+    digest = hashlib.sha256()
+    for source in sources:
+        size = os.path.getsize(source.file) if os.path.isfile(source.file) else None
+        key = source.key
+        line = [source.file, key.patient_id, key.smear_id, key.center, key.specimen, size]
+        digest.update(json.dumps(line).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def read_patients_table(path: str | Path) -> list[_Row]:
+    """Rows of a CSV with the columns file and patient_id, and if known smear_id and center; others are ignored.
+
+    Comma, semicolon or tab; UTF-8, with or without a byte order mark. Raises InputError with the line.
+    """
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"can't read the patients table {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"the patients table {path} is not UTF-8 text: save it as CSV UTF-8") from None
+    first = text.partition("\n")[0]
+    reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
+    header = [name.strip().lower() for name in next(reader, [])]
+    absent = [name for name in ("file", "patient_id") if name not in header]
+    if absent:
+        raise InputError(
+            f"the patients table {path} lacks the column {' and '.join(absent)}: expected a first line "
+            f"file,patient_id,smear_id,center; got {first.strip()!r}"
+        )
+    rows = []
+    for values in reader:
+        if any(v.strip() for v in values):
+            rows.append(_row(dict(zip(header, (v.strip() for v in values), strict=False)), path, reader.line_num))
+    return rows
+
+
+def _row(values: dict[str, str], path: str | Path, line: int) -> _Row:
+    file, patient_id = values.get("file", ""), values.get("patient_id", "")
+    if not file or not patient_id:
+        raise InputError(f"{path} line {line}: expected file and patient_id, got {file!r} and {patient_id!r}")
+    return _Row(line, file, patient_id, values.get("smear_id") or patient_id, values.get("center") or UNKNOWN_CENTER)
+
+
+def _place_rows(rows: list[_Row], table: Path, folders: list[Path]) -> tuple[dict[Path, _Row], list[_Row]]:
+    """Rows by the real path of their picture, and the rows whose picture is in none of the folders."""
+    found: dict[Path, _Row] = {}
+    missing = []
+    for row in rows:
+        # Tables written on Windows have backslashes.
+        spellings = {row.file, row.file.replace("\\", "/")}
+        places = sorted({_real(folder / s) for folder in folders for s in spellings if (folder / s).is_file()})
+        if len(places) > 1:
+            raise InputError(f"{table} line {row.line}: {row.file} is in several of the folders given; write more of its path")
+        if not places:
+            missing.append(row)
+            continue
+        earlier = found.setdefault(places[0], row)
+        if (earlier.patient_id, earlier.smear_id, earlier.center) != (row.patient_id, row.smear_id, row.center):
+            raise InputError(f"{table} lines {earlier.line} and {row.line} say different things about {row.file}: keep one")
+    return found, missing
+
+
+def _source(file: Path, patient_id: str, smear_id: str, center: str, specimen: str) -> Source:
+    name = file.as_posix()
+    return Source(name, FieldKey(name, smear_id, patient_id, center, specimen))
+
+
+def _each_once(files: Sequence[Path]) -> list[Path]:
+    """A picture given twice (by its folder and by name) is read once."""
+    return list({_real(f): f for f in reversed(files)}.values())[::-1]
+
+
+def _real(file: Path) -> Path:
+    return Path(os.path.realpath(file))
+
+
+def _folder_names(folders: list[Path]) -> dict[Path, str]:
+    """A name for each folder: its own, with as many of its parents as make it unlike every other's."""
+    names = {folder: folder.name or str(folder) for folder in folders}
+    for depth in range(2, max((len(f.parts) for f in names), default=0) + 1):
+        taken = Counter(names.values())
+        alike = [folder for folder, name in names.items() if taken[name] > 1]
+        if not alike:
+            break
+        names |= {folder: "/".join(folder.parts[-depth:]) for folder in alike}
+    return names
