@@ -213,7 +213,7 @@ def _check_types(values: dict, path: Path) -> None:
     for key in ("image_name", "mask_name", "type_image"):
         try:
             values.get(key, "{}").format("1")
-        except (IndexError, KeyError, ValueError, AttributeError):
+        except (IndexError, KeyError, TypeError, ValueError, AttributeError):
             raise DataError(f"{path}: {key} must hold {{}} where the table's value goes, got {values[key]!r}") from None
 
 

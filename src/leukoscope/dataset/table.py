@@ -7,7 +7,7 @@ source has masks, else the whole frame.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from leukoscope.dataset.masks import mask_box, mask_outline, read_mask
 from leukoscope.dataset.raw import (
@@ -62,7 +62,8 @@ def read_csv(
     path = _table_file(root, table)
     rows = read_table(path)
     names = match_columns(list(rows[0]), columns or {}, path)
-    index = ImageIndex(root, leave_out=("masks",) if mask_name else ())
+    masks = PurePosixPath(mask_name or "").parts[:-1]
+    index = ImageIndex(root, leave_out=masks[-1:])
     result = RawSet(root)
     by_file: dict[str, list[dict[str, str]]] = {}
     for row in rows:

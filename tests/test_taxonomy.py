@@ -1,0 +1,137 @@
+"""The vocabulary, the shipped taxonomies and those from a user's file."""
+
+from __future__ import annotations
+
+import pytest
+
+from leukoscope.errors import TaxonomyError
+from leukoscope.taxonomy import (
+    MARROW_16,
+    PARENTS,
+    PCM_9,
+    TAXONOMIES,
+    VOCABULARY,
+    Taxonomy,
+    nearest_class,
+    read_taxonomy,
+)
+
+TOML = """
+name = "ours"
+names = ["myeloblast", "lymphocyte", "smudge_cell"]
+counted = ["myeloblast", "lymphocyte"]
+blasts = ["myeloblast"]
+artefacts = ["smudge_cell"]
+[composites]
+cblc = ["myeloblast"]
+"""
+
+
+@pytest.mark.parametrize("taxonomy", TAXONOMIES.values(), ids=lambda t: t.name)
+def test_shipped_taxonomies_speak_the_vocabulary(taxonomy):
+    assert [n for n in taxonomy.names if n not in VOCABULARY] == []
+    assert read_taxonomy(taxonomy.name) is taxonomy
+    assert Taxonomy.from_dict(taxonomy.to_dict()) == taxonomy
+    assert Taxonomy.from_dict(taxonomy.to_dict()).sha256() == taxonomy.sha256()
+
+
+def test_pcm_has_the_papers_nine_classes():
+    assert len(PCM_9.names) == 9
+    assert PCM_9.blasts == ("lymphoblast", "myeloblast", "apl_promyelocyte")
+
+
+def test_marrow_has_sixteen_classes_and_the_composite_of_eight():
+    assert len(MARROW_16.names) == 16
+    assert MARROW_16.composites == {
+        "cblc": (
+            "myeloblast", "promyelocyte", "monoblast", "promonocyte",
+            "proerythroblast", "early_erythroblast", "megakaryoblast", "promegakaryocyte",
+        )
+    }  # fmt: skip
+    # CBLC is not the blasts: no line drawn for blasts may be applied to it.
+    assert set(MARROW_16.blasts) < set(MARROW_16.composites["cblc"])
+
+
+def test_the_digest_follows_order_and_subsets():
+    values = PCM_9.to_dict()
+    swapped = values | {"names": [values["names"][1], values["names"][0], *values["names"][2:]]}
+    fewer = values | {"blasts": values["blasts"][:1]}
+    assert len({PCM_9.sha256(), Taxonomy.from_dict(swapped).sha256(), Taxonomy.from_dict(fewer).sha256()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"names": []}, "no classes"),
+        ({"names": ["a", "b", "a"]}, "names a twice"),
+        ({"names": "ab"}, "must be a list"),
+        ({"counted": ["c"]}, "counted has c"),
+        ({"blasts": ["b"]}, "not counted"),
+        ({"artefacts": ["a"]}, "both counted and an artefact"),
+        ({"composites": {"cblc": ["b"]}}, "cblc has b"),
+        ({"composites": {"cblc": "a"}}, "composite cblc must be a list"),
+        ({"composites": ["a"]}, "must be a table"),
+        ({"colour": ["a"]}, "unknown: colour"),
+    ],
+)
+def test_a_wrong_taxonomy_says_what_is_wrong(change, says):
+    values = {"name": "t", "names": ["a", "b"], "counted": ["a"]}
+    assert Taxonomy.from_dict(values).names == ("a", "b")
+    with pytest.raises(TaxonomyError, match=says):
+        Taxonomy.from_dict(values | change)
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(TaxonomyError, match="missing: counted"):
+        Taxonomy.from_dict({"name": "t", "names": ["a"]})
+
+
+def test_columns_and_index():
+    assert PCM_9.index("basophil") == 2
+    assert PCM_9.columns(("other", "lymphocyte")) == [8, 0]
+    with pytest.raises(TaxonomyError, match="class 'plasma_cell' is not in taxonomy 'pcm-9'; it has lymphocyte"):
+        PCM_9.index("plasma_cell")
+
+
+def test_a_taxonomy_of_ones_own_comes_from_toml(tmp_path):
+    file = tmp_path / "ours.toml"
+    file.write_text(TOML)
+    taxonomy = read_taxonomy(file)
+    assert taxonomy.names == ("myeloblast", "lymphocyte", "smudge_cell")
+    assert taxonomy.composites == {"cblc": ("myeloblast",)}
+
+
+def test_a_taxonomy_that_is_not_there_or_not_toml(tmp_path):
+    with pytest.raises(TaxonomyError, match="expected one of blood-12, pcm-9, marrow-16 or the path"):
+        read_taxonomy("blod-12")
+    file = tmp_path / "bad.toml"
+    file.write_bytes(b"name = \xff")
+    with pytest.raises(TaxonomyError, match="not valid TOML"):
+        read_taxonomy(file)
+
+
+def test_parents_stay_in_the_vocabulary_and_end():
+    assert {*PARENTS, *PARENTS.values()} <= set(VOCABULARY)
+    for name in VOCABULARY:
+        steps = 0
+        while name in PARENTS:
+            name, steps = PARENTS[name], steps + 1
+            assert steps < 10, f"{name} is its own ancestor"
+
+
+@pytest.mark.parametrize(
+    ("class_name", "names", "nearest"),
+    [
+        ("band_neutrophil", ("band_neutrophil", "neutrophil"), "band_neutrophil"),
+        ("band_neutrophil", ("neutrophil", "lymphocyte"), "neutrophil"),
+        ("lymphoid_precursor", ("lymphocyte", "lymphoblast"), "lymphocyte"),
+        ("faggot_cell", PCM_9.names, "apl_promyelocyte"),
+        ("red_cell", PCM_9.names, None),
+        # A source that keeps normal blasts apart must not have them slip into CBLC.
+        ("normal_myeloblast", MARROW_16.names, None),
+        ("lymphoblast", MARROW_16.names, None),
+        ("their_own_name", ("their_own_name",), "their_own_name"),
+    ],
+)
+def test_nearest_class(class_name, names, nearest):
+    assert nearest_class(class_name, names) == nearest
