@@ -27,9 +27,7 @@ def join_calls(cells: Cells, probs: list[np.ndarray], classifier: Session) -> Ca
     return Calls(cells, np.concatenate(probs) if probs else np.zeros((0, len(taxonomy.names))), taxonomy)
 
 
-def classify_balanced(
-    field: Field, cells: Cells, classifier: Session
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def classify_balanced(field: Field, cells: Cells, classifier: Session) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Crops (n, S, S, 3) and probabilities (n, C), n <= BATCH, of a field that `prepare` has already seen.
 
     One batch at a time, so that two thousand cells need no more memory than sixteen. A cell's numbers depend on

@@ -44,7 +44,9 @@ def count(calls: Iterable[Calls]) -> Differential:
         )
         total = field if total is None else add(total, field)
     if total is None:
-        raise InputError("nothing to count: expected the calls of at least one field; use no_cells for an empty patient")
+        raise InputError(
+            "nothing to count: expected the calls of at least one field; use no_cells for an empty patient"
+        )
     return total
 
 

@@ -53,9 +53,7 @@ def locate_balanced(field: Field, locator: Session, *, tile_px: int | None = Non
     boxes, scores = np.concatenate([b for b, _ in found]), np.concatenate([s for _, s in found])
     if len(frames) > 1:
         tile_ids = np.repeat(np.arange(len(frames)), [len(s) for _, s in found])
-        boxes, scores = merge_tiles(
-            boxes, scores, tile_ids=tile_ids, tile_boxes=frames, iou=card.thresholds["nms_iou"]
-        )
+        boxes, scores = merge_tiles(boxes, scores, tile_ids=tile_ids, tile_boxes=frames, iou=card.thresholds["nms_iou"])
     return Cells(field.key, boxes, scores)
 
 

@@ -44,7 +44,9 @@ def make_model(folder: Path, *, white_balance: bool = False, crop: CropRule | No
     return folder
 
 
-def make_locator(folder: Path, *, white_balance: bool = False, box_px: float = BOX_PX, tile_px: int | None = None) -> Path:
+def make_locator(
+    folder: Path, *, white_balance: bool = False, box_px: float = BOX_PX, tile_px: int | None = None
+) -> Path:
     """A locator bundle: smoothed darkness in green, local maxima on a grid of STRIDE px, the best TOP_K."""
     cells = INPUT_PX // STRIDE
     middles = (np.arange(cells) + 0.5) * STRIDE
@@ -55,16 +57,15 @@ def make_locator(folder: Path, *, white_balance: bool = False, box_px: float = B
     bell = np.exp(-(offset**2) / (2 * (KERNEL / 5) ** 2))
     kernel = np.zeros((1, 3, KERNEL, KERNEL), np.float32)
     kernel[0, 1] = np.outer(bell, bell) / bell.sum() ** 2
-    pad = (KERNEL - STRIDE) // 2
+    before = (KERNEL - STRIDE) // 2
+    pads = [before, before, KERNEL - STRIDE - before, KERNEL - STRIDE - before]
     nodes = [
         helper.make_node("Cast", ["pixels"], ["raw"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["raw"], ["rgb"], perm=[0, 3, 1, 2]),
         helper.make_node("Mul", ["rgb", "slope"], ["bright"]),
         helper.make_node("Add", ["bright", "offset"], ["darkness"]),
         helper.make_node("Clip", ["darkness", "zero", "one"], ["dark"]),
-        helper.make_node(
-            "Conv", ["dark", "kernel"], ["smooth"], strides=[STRIDE] * 2, pads=[pad, pad, KERNEL - STRIDE - pad] + [KERNEL - STRIDE - pad]
-        ),
+        helper.make_node("Conv", ["dark", "kernel"], ["smooth"], strides=[STRIDE] * 2, pads=pads),
         helper.make_node("MaxPool", ["smooth"], ["highest"], kernel_shape=[7, 7], pads=[3, 3, 3, 3]),
         helper.make_node("Equal", ["smooth", "highest"], ["is_peak"]),
         helper.make_node("Where", ["is_peak", "smooth", "zero"], ["peaks"]),
@@ -91,8 +92,14 @@ def make_locator(folder: Path, *, white_balance: bool = False, box_px: float = B
     ]
     thresholds = {"score": 0.5, "nms_iou": 0.4} | ({"tile_px": tile_px} if tile_px else {})
     write_model(folder, nodes, constants, inputs, outputs)
-    write_bundle_card(folder, name="blob-locator", task="locate", input_size=(INPUT_PX, INPUT_PX), thresholds=thresholds,
-                      white_balance=white_balance)
+    write_bundle_card(
+        folder,
+        name="blob-locator",
+        task="locate",
+        input_size=(INPUT_PX, INPUT_PX),
+        thresholds=thresholds,
+        white_balance=white_balance,
+    )
     return folder
 
 
@@ -142,8 +149,16 @@ def make_classifier(
             helper.make_node("Add", ["colour_logits", "bonus"], ["logits"]),
         ]
     write_model(folder, nodes, constants, inputs, outputs)
-    write_bundle_card(folder, name="colour-classifier", task="classify", input_size=(size, size), taxonomy=taxonomy,
-                      crop=crop, temperature=1.0, white_balance=white_balance)
+    write_bundle_card(
+        folder,
+        name="colour-classifier",
+        task="classify",
+        input_size=(size, size),
+        taxonomy=taxonomy,
+        crop=crop,
+        temperature=1.0,
+        white_balance=white_balance,
+    )
     return folder
 
 

@@ -73,9 +73,13 @@ class Card:
         needed = {"locate": ("score", "nms_iou"), "classify": ()}[self.task]
         missing = [t for t in needed if t not in self.thresholds]
         if missing:
-            raise ModelError(f"card {self.name!r}: a locator's thresholds need {', '.join(needed)}; missing: {', '.join(missing)}")
+            raise ModelError(
+                f"card {self.name!r}: a locator's thresholds need {', '.join(needed)}; missing: {', '.join(missing)}"
+            )
         if self.task == "classify" and (self.taxonomy is None or self.crop is None or not (self.temperature or 0) > 0):
-            raise ModelError(f"card {self.name!r}: a classifier needs a taxonomy, a crop rule and a positive temperature")
+            raise ModelError(
+                f"card {self.name!r}: a classifier needs a taxonomy, a crop rule and a positive temperature"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,9 @@ def read_card(path: str | Path) -> Card:
     expected = set(Card.__dataclass_fields__) | {"taxonomy_sha256"}
     unknown, missing = sorted(set(values) - expected), sorted(expected - set(values))
     if unknown or missing:
-        raise ModelError(f"{path}: unknown keys: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}")
+        raise ModelError(
+            f"{path}: unknown keys: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
+        )
     taxonomy_sha256 = values.pop("taxonomy_sha256")
     try:
         taxonomy = Taxonomy.from_dict(values["taxonomy"]) if values["taxonomy"] else None
@@ -111,7 +117,10 @@ def read_card(path: str | Path) -> Card:
     except TypeError as error:
         raise ModelError(f"{path}: {error}") from None
     if taxonomy is not None and taxonomy.sha256() != taxonomy_sha256:
-        raise ModelError(f"{path}: taxonomy {taxonomy.name!r} does not fit its digest: the card was edited; take it from its source again")
+        raise ModelError(
+            f"{path}: taxonomy {taxonomy.name!r} does not fit its digest: the card was edited; "
+            f"take it from its source again"
+        )
     values |= {
         "taxonomy": taxonomy,
         "crop": crop,
@@ -143,7 +152,8 @@ def read_bundle(path: str | Path) -> Bundle:
     digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
     if digest != card.onnx_sha256:
         raise ModelError(
-            f"{onnx} does not fit its card: expected SHA-256 {card.onnx_sha256[:12]}…, got {digest[:12]}…; copy the whole bundle again"
+            f"{onnx} does not fit its card: expected SHA-256 {card.onnx_sha256[:12]}…, got {digest[:12]}…; "
+            f"copy the whole bundle again"
         )
     return Bundle(card, path)
 
@@ -160,13 +170,15 @@ def find_model(name_or_dir: str | Path) -> dict[str, Bundle]:
     path = BUNDLED / name if bundled else Path(name_or_dir)
     if not path.is_dir() or not name.strip():
         names = ", ".join(bundled_names()) or "none"
-        raise ModelError(f"no model {str(name_or_dir)!r}: expected a bundle folder or one of the bundled models ({names})")
+        raise ModelError(f"no model {name!r}: expected a bundle folder or one of the bundled models ({names})")
     if (path / "card.json").is_file():
         bundle = read_bundle(path)
         return {bundle.card.task: bundle}
     parts = [p for p in (path / "locator", path / "classifier") if (p / "card.json").is_file()]
     if not parts:
-        raise ModelError(f"{path} is not a model: expected card.json, or locator/card.json and classifier/card.json, in it")
+        raise ModelError(
+            f"{path} is not a model: expected card.json, or locator/card.json and classifier/card.json, in it"
+        )
     bundles = [read_bundle(p) for p in parts]
     return {b.card.task: b for b in bundles}
 
@@ -181,4 +193,6 @@ def part_of_model(models: dict[str, Bundle], task: str) -> Bundle:
 
 def bundled_names() -> list[str]:
     """Names of the models that come with Leukoscope."""
-    return sorted(p.name for p in BUNDLED.iterdir() if p.is_dir() and not p.name.startswith("_")) if BUNDLED.is_dir() else []
+    if not BUNDLED.is_dir():
+        return []
+    return sorted(p.name for p in BUNDLED.iterdir() if p.is_dir() and not p.name.startswith("_"))

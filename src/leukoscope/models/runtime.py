@@ -7,8 +7,8 @@ import numpy as np
 from leukoscope.errors import ModelError
 from leukoscope.models.bundle import Bundle, Card
 
-# Inputs and outputs by task. Pixels are uint8 RGB (locate: one letterboxed field, classify: N crops): the normalisation is
-# part of the graph. `diameter_um` is optional: longer side of each cell's box, 0 where the scale is unknown.
+# Inputs and outputs by task. Pixels are uint8 RGB (locate: one letterboxed field, classify: N crops): the
+# normalisation is part of the graph. `diameter_um` is optional: longer side of each cell's box, 0 where the scale is unknown.
 INPUTS = {"locate": ({"pixels"}, set()), "classify": ({"pixels"}, {"diameter_um"})}
 OUTPUTS = {"locate": ("boxes", "scores"), "classify": ("logits",)}
 
@@ -29,9 +29,10 @@ class Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        load_errors = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NotImplemented)
         try:
             self._session = ort.InferenceSession(str(bundle.onnx), options, providers=["CPUExecutionProvider"])
-        except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NotImplemented) as error:
+        except load_errors as error:
             raise ModelError(f"{bundle.onnx} can't be loaded: {str(error).splitlines()[0]}") from None
         self.card: Card = bundle.card
         self.inputs = frozenset(i.name for i in self._session.get_inputs())
@@ -52,5 +53,5 @@ class Session:
         """The task's outputs in the order of OUTPUTS. ModelError when they are not finite numbers."""
         outputs = self._session.run(self._outputs, inputs)
         if not all(np.isfinite(o).all() for o in outputs):
-            raise ModelError(f"model {self.card.name!r} gave values that are not finite numbers; its file may be damaged")
+            raise ModelError(f"model {self.card.name!r} gave values that are not finite numbers: it is damaged")
         return outputs

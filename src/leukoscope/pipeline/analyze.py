@@ -29,8 +29,7 @@ WORK = ".work"  # folder in `out` that holds the journal and the thumbnails
 class AnalyzeOptions:
     """Settings of a run; all of them are written into its record, except `workers`, which changes no result.
 
-    model      a bundled model's name, or a model folder
-    locator    another model whose locator is used instead
+    locator    another model (a bundled one's name, or a folder) whose locator is used instead
     specimen   "blood" or "marrow"
     um_per_px  micrometres a pixel of every photograph; None: not known, and the record says so
     min_cells  patients with fewer counted cells are flagged
@@ -38,7 +37,6 @@ class AnalyzeOptions:
     workers    photographs analysed at a time; None: one a processor core, at most 8
     """
 
-    model: str = "blood"
     locator: str | None = None
     specimen: str = "blood"
     um_per_px: float | None = None
@@ -61,6 +59,7 @@ def analyze(
     paths: Sequence[str | Path],
     out: str | Path,
     *,
+    model: str | Path | None = None,
     patients: str | Path | None = None,
     options: AnalyzeOptions | None = None,
     resume: bool = False,
@@ -69,6 +68,7 @@ def analyze(
     """Analyse smear photographs and write `record.json`, `cells.csv` and `report.html` into the folder `out`.
 
     paths     photographs, or folders of them; a patient is a folder
+    model     a bundled model's name, or a model folder; None: the bundled one for blood
     patients  a table that says whose each picture is instead (columns file, patient_id, smear_id, center)
     resume    go on with a run of the same pictures and options that was stopped; its record is the very same
     progress  called with (photographs done, photographs in all)
@@ -77,13 +77,13 @@ def analyze(
     """
     options = options or AnalyzeOptions()
     out = Path(out)
-    models = _models(options)
+    models = _models(model, options)
     sources = find_sources(paths, specimen=options.specimen, patients=patients)
     provenance = _provenance(models, options)
     head = {
         "leukoscope": provenance["leukoscope"],
         "models": provenance["models"],
-        "options": {k: v for k, v in asdict(options).items() if k != "workers"},
+        "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "workers")},
         "pictures": {"n": len(sources), "sha256": sources_sha256(sources)},
     }
     journal = _open_journal(out, head, resume=resume)
@@ -103,8 +103,10 @@ def analyze(
     return record
 
 
-def _models(options: AnalyzeOptions) -> dict[str, Bundle]:
-    models = find_model(options.model)
+def _models(model: str | Path | None, options: AnalyzeOptions) -> dict[str, Bundle]:
+    if model is None and options.specimen != "blood":
+        raise InputError(f"there is no bundled model for {options.specimen}: name the model to use (--model)")
+    models = find_model("blood" if model is None else model)
     if options.locator is not None:
         models["locate"] = part_of_model(find_model(options.locator), "locate")
     return models
@@ -150,9 +152,7 @@ def _analyze_fields(
     sources: list[Source], models: dict[str, Bundle], options: AnalyzeOptions
 ) -> Iterator[tuple[dict, list[bytes]]]:
     """Entries and thumbnails in the order of `sources`; a few photographs are under way at a time, never all."""
-    analyzer = FieldAnalyzer(
-        Session(models["locate"]), Session(models["classify"]), options.um_per_px, options.tile_px
-    )
+    analyzer = FieldAnalyzer(Session(models["locate"]), Session(models["classify"]), options.um_per_px, options.tile_px)
     workers = min(options.workers or min(_usable_cores(), 8), len(sources))
     pool = ThreadPoolExecutor(workers)
     try:

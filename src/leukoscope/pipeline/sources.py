@@ -114,13 +114,13 @@ def _place_rows(rows: list[_Row], table: Path, folders: list[Path]) -> tuple[dic
         spellings = {row.file, row.file.replace("\\", "/")}
         places = sorted({_real(folder / s) for folder in folders for s in spellings if (folder / s).is_file()})
         if len(places) > 1:
-            raise InputError(f"{table} line {row.line}: {row.file} is in several of the folders given; write more of its path")
+            raise InputError(f"{table} line {row.line}: {row.file} is in several folders; write more of its path")
         if not places:
             missing.append(row)
             continue
         earlier = found.setdefault(places[0], row)
         if (earlier.patient_id, earlier.smear_id, earlier.center) != (row.patient_id, row.smear_id, row.center):
-            raise InputError(f"{table} lines {earlier.line} and {row.line} say different things about {row.file}: keep one")
+            raise InputError(f"{table} lines {earlier.line} and {row.line} differ about {row.file}: keep one")
     return found, missing
 
 
