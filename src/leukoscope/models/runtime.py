@@ -8,7 +8,8 @@ from leukoscope.errors import ModelError
 from leukoscope.models.bundle import Bundle, Card
 
 # Inputs and outputs by task. Pixels are uint8 RGB (locate: one letterboxed field, classify: N crops): the
-# normalisation is part of the graph. `diameter_um` is optional: longer side of each cell's box, 0 where the scale is unknown.
+# normalisation is part of the graph. `diameter_um` is optional: the longer side of each cell's box, 0 where the
+# scale is unknown.
 INPUTS = {"locate": ({"pixels"}, set()), "classify": ({"pixels"}, {"diameter_um"})}
 OUTPUTS = {"locate": ("boxes", "scores"), "classify": ("logits",)}
 
