@@ -100,7 +100,7 @@ def read_card(path: str | Path) -> Card:
     try:
         values = json.loads(path.read_text("utf-8"))
         version = values.pop("card_version")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is not a model card: {error!r}") from None
     if version != CARD_VERSION:
         raise ModelError(f"{path} has card_version {version}; this Leukoscope reads {CARD_VERSION}")
@@ -113,21 +113,21 @@ def read_card(path: str | Path) -> Card:
     taxonomy_sha256 = values.pop("taxonomy_sha256")
     try:
         taxonomy = Taxonomy.from_dict(values["taxonomy"]) if values["taxonomy"] else None
-        crop = CropRule(**values["crop"]) if values["crop"] else None
-    except TypeError as error:
-        raise ModelError(f"{path}: {error}") from None
+        values |= {
+            "taxonomy": taxonomy,
+            "crop": CropRule(**values["crop"]) if values["crop"] else None,
+            "input_size": tuple(int(side) for side in values["input_size"]),
+            "thresholds": {name: float(value) for name, value in values["thresholds"].items()},
+            "results": tuple(values["results"]),
+            "limits": tuple(values["limits"]),
+        }
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} holds a value of the wrong kind: {error}") from None
     if taxonomy is not None and taxonomy.sha256() != taxonomy_sha256:
         raise ModelError(
             f"{path}: taxonomy {taxonomy.name!r} does not fit its digest: the card was edited; "
             f"take it from its source again"
         )
-    values |= {
-        "taxonomy": taxonomy,
-        "crop": crop,
-        "input_size": tuple(values["input_size"]),
-        "results": tuple(values["results"]),
-        "limits": tuple(values["limits"]),
-    }
     return Card(**values)
 
 

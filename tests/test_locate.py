@@ -1,0 +1,117 @@
+"""Locating: every blob once and whole, in small pictures, in large ones cut into tiles, and under a tint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from data.make_bundles import BOX_PX, INPUT_PX, draw_field, make_locator, scatter_cells
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leukoscope.errors import InputError
+from leukoscope.geometry import box_iou
+from leukoscope.locate import default_tile_px, letterbox, locate
+from leukoscope.models.bundle import read_bundle
+from leukoscope.models.runtime import Session
+from leukoscope.types import Field, FieldKey
+
+KEY = FieldKey("f", "s", "p", "c", "blood")
+
+
+@pytest.fixture(scope="module")
+def locator(tmp_path_factory) -> Session:
+    return Session(read_bundle(make_locator(tmp_path_factory.mktemp("locator"))))
+
+
+@pytest.fixture(scope="module")
+def balanced_locator(tmp_path_factory) -> Session:
+    return Session(read_bundle(make_locator(tmp_path_factory.mktemp("balanced"), white_balance=True)))
+
+
+def middles(cells):
+    return (cells.boxes[:, :2] + cells.boxes[:, 2:]) / 2
+
+
+def assert_each_found_once(found, cells, within):
+    """One located cell near each true place, and no other."""
+    assert len(found) == len(cells)
+    if cells:
+        places = np.array([(x, y) for x, y, _ in cells])
+        apart = np.linalg.norm(middles(found)[:, None] - places[None], axis=2)
+        assert (apart.min(0) < within).all() and len(set(apart.argmin(0))) == len(cells)
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (480, 640), (363, 360), (300, 300), (200, 700)])
+def test_every_blob_is_found_where_it_is(locator, height, width):
+    scale = max(height, width) / INPUT_PX
+    cells = scatter_cells(np.random.default_rng(3), height, width, 6, apart=60 * scale)
+    found = locate(Field(KEY, draw_field(height, width, cells, radius=18 * scale)), locator)
+    assert_each_found_once(found, cells, within=4 * scale)
+    assert (np.diff(found.scores) <= 0).all()
+    inside = found.boxes[(found.boxes[:, :2] > 0).all(1) & (found.boxes[:, 2:] < (width, height)).all(1)]
+    np.testing.assert_allclose(inside[:, 2:] - inside[:, :2], BOX_PX * scale, rtol=0.02)
+
+
+def test_a_photograph_of_a_single_cell(locator):
+    found = locate(Field(KEY, draw_field(120, 120, [(60, 60, "monocyte")], radius=10)), locator)
+    assert_each_found_once(found, [(60, 60, "monocyte")], within=4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 2)])
+def test_an_odd_shape_is_no_error(locator, shape):
+    assert len(locate(Field(KEY, np.full((*shape, 3), 240, np.uint8)), locator)) == 0
+
+
+def test_boxes_stay_inside_the_field(locator):
+    found = locate(Field(KEY, draw_field(256, 256, [(3, 3, "monocyte"), (252, 128, "monocyte")])), locator)
+    assert len(found)
+    assert (found.boxes[:, :2] >= 0).all() and (found.boxes[:, 2:] <= 256).all()
+
+
+@settings(max_examples=6)
+@given(st.integers(0, 2**32 - 1))
+def test_tiles_then_merge_finds_each_cell_once(locator, seed):
+    rng = np.random.default_rng(seed)
+    cells = scatter_cells(rng, 600, 900, 14, apart=60)
+    field = Field(KEY, draw_field(600, 900, cells))
+    assert_each_found_once(locate(field, locator, tile_px=INPUT_PX), cells, within=4)
+
+
+def test_a_cell_on_the_border_of_two_tiles_comes_out_whole(locator):
+    # Tiles of 256 with 64 shared: on this field they begin at 0, 172 and 344, so 256 and 172 are inner borders.
+    for x in (172, 214, 256):
+        found = locate(Field(KEY, draw_field(256, 600, [(x, 128, "basophil")])), locator, tile_px=INPUT_PX)
+        wanted = [[x - BOX_PX / 2, 128 - BOX_PX / 2, x + BOX_PX / 2, 128 + BOX_PX / 2]]
+        assert len(found) == 1 and box_iou(found.boxes, wanted)[0, 0] > 0.75
+
+
+def test_a_large_field_is_tiled_without_being_asked(locator):
+    assert default_tile_px(locator.card) == 3 * INPUT_PX
+    cells = scatter_cells(np.random.default_rng(5), 1100, 1300, 12, apart=180)
+    found = locate(Field(KEY, draw_field(1100, 1300, cells, radius=54)), locator)
+    assert_each_found_once(found, cells, within=12)
+
+
+def test_the_card_may_say_the_tile(tmp_path):
+    card = read_bundle(make_locator(tmp_path, tile_px=300)).card
+    assert default_tile_px(card) == 300
+
+
+def test_a_tile_far_below_the_input_is_refused(locator):
+    with pytest.raises(InputError, match="tile_px must be at least 128"):
+        locate(Field(KEY, draw_field(256, 256, [])), locator, tile_px=100)
+
+
+def test_white_balance_undoes_a_tint_where_the_card_asks_for_it(locator, balanced_locator):
+    cells = scatter_cells(np.random.default_rng(7), 256, 256, 4)
+    dim = (draw_field(256, 256, cells) * np.array([0.4, 0.38, 0.35])).astype(np.uint8)  # background green 91: "dark"
+    assert_each_found_once(locate(Field(KEY, dim), balanced_locator), cells, within=4)
+    assert len(locate(Field(KEY, dim), locator)) != len(cells)
+
+
+def test_letterbox_keeps_the_aspect_and_pads_right_and_below():
+    canvas, scale = letterbox(np.zeros((100, 200, 3), np.uint8), (256, 256))
+    assert scale == (256 / 200, 128 / 100)
+    assert (canvas[:128] == 0).all() and (canvas[128:] == 240).all()
+    canvas, scale = letterbox(np.zeros((256, 64, 3), np.uint8), (256, 256))
+    assert scale == (1, 1) and (canvas[:, :64] == 0).all() and (canvas[:, 64:] == 240).all()
