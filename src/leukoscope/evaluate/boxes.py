@@ -60,17 +60,27 @@ def match_boxes(
     """
     order = np.argsort(-np.asarray(scores), kind="stable")[:MAX_BOXES]
     iou = box_iou(np.asarray(boxes).reshape(-1, 4)[order], np.asarray(truth).reshape(-1, 4))  # (D, G)
-    hit = np.zeros((len(thresholds), len(order)), bool)
-    for t, threshold in enumerate(thresholds):
-        free = np.ones(iou.shape[1], bool)
-        for d in range(len(order)):
-            overlap = np.where(free, iou[d], -1.0)
-            if not len(overlap) or overlap.max() < min(threshold, 1 - 1e-10):
-                continue
-            taken = len(overlap) - 1 - overlap[::-1].argmax()
-            free[taken] = False
-            hit[t, d] = True
+    hit = np.array([_take(iou, threshold) >= 0 for threshold in thresholds]).reshape(len(thresholds), len(order))
     return Matches(np.asarray(scores, np.float64)[order], hit, len(truth))
+
+
+def pair_boxes(truth: np.ndarray, boxes: np.ndarray, scores: np.ndarray, *, iou: float = 0.5) -> np.ndarray:
+    """(D,) row of the truth that each box found, -1 for none: the same rule as `match_boxes`, rows as given."""
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    paired = np.full(len(order), -1)
+    paired[order] = _take(box_iou(np.asarray(boxes).reshape(-1, 4)[order], truth), iou)
+    return paired
+
+
+def _take(iou: np.ndarray, threshold: float) -> np.ndarray:
+    """(D,) column that each row of iou (D, G), best box first, takes; -1 where no free one overlaps enough."""
+    taken, free = np.full(len(iou), -1), np.ones(iou.shape[1], bool)
+    for d, row in enumerate(iou):
+        overlap = np.where(free, row, -1.0)
+        if len(overlap) and overlap.max() >= min(threshold, 1 - 1e-10):
+            taken[d] = len(overlap) - 1 - overlap[::-1].argmax()
+            free[taken[d]] = False
+    return taken
 
 
 def average_precision(matches: Sequence[Matches]) -> np.ndarray:

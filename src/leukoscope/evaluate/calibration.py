@@ -17,7 +17,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray, *, n_bins: int = N_BI
     """One row a bin that has calls: low, high, n, confidence, accuracy. confidence (N,) in [0, 1], right (N,) bool."""
     confidence, right = _validate(confidence, right)
     edges = np.linspace(0, 1, n_bins + 1)
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
+    place = _bins(confidence, n_bins)
     rows = []
     for b in range(n_bins):
         inside = place == b
@@ -36,9 +36,12 @@ def reliability(confidence: np.ndarray, right: np.ndarray, *, n_bins: int = N_BI
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, *, n_bins: int = N_BINS) -> float:
     """Mean distance between confidence and accuracy over bins, weighted by calls; NaN without calls."""
-    rows = reliability(confidence, right, n_bins=n_bins)
-    total = sum(r["n"] for r in rows)
-    return sum(r["n"] * abs(r["confidence"] - r["accuracy"]) for r in rows) / total if total else float("nan")
+    confidence, right = _validate(confidence, right)
+    if not len(right):
+        return float("nan")
+    # n |mean confidence - accuracy| of a bin is |sum of (confidence - right)|.
+    gaps = np.bincount(_bins(confidence, n_bins), weights=confidence - right, minlength=n_bins)
+    return float(np.abs(gaps).sum() / len(right))
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
@@ -68,6 +71,11 @@ def negative_log_likelihood(logits: np.ndarray, truth: np.ndarray) -> float:
     shifted = logits - logits.max(1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(1))
     return float((log_sum - shifted[np.arange(len(truth)), truth]).mean())
+
+
+def _bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+    """(N,) bin of each confidence: a bin holds its right edge, the first one also 0."""
+    return np.clip(np.searchsorted(np.linspace(0, 1, n_bins + 1), confidence, side="left") - 1, 0, n_bins - 1)
 
 
 def _validate(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

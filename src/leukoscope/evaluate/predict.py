@@ -1,0 +1,95 @@
+"""Run a model over annotated fields: what the locator finds, and what the classifier says of cells.
+
+Cells are prepared, cropped and named by the same functions as in `analyze`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from leukoscope.classify import classify
+from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.errors import ImageError
+from leukoscope.images import read_field
+from leukoscope.locate import locate
+from leukoscope.models.bundle import Bundle
+from leukoscope.models.runtime import Session
+from leukoscope.types import Cells, Field
+
+# Boxes below the card's threshold are asked for too: average precision is about the whole ranking.
+LOWEST_SCORE = 0.001
+NOT_WHITE = ("red_cell", "platelet")  # annotated in some sets; the locator is not asked for them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldPrediction:
+    """One field's truth and predictions, all boxes px xyxy.
+
+    boxes, class_names        truth (G, 4) of white cells, class None where nobody stated a type
+    truth_probs               (G, C) of the true boxes, None without a classifier
+    found, scores             (D, 4), (D,) of the locator down to LOWEST_SCORE, None without a locator
+    found_probs               (D, C) of those found, NaN rows below the card's threshold; None unless there are both
+    """
+
+    truth: TruthField
+    boxes: np.ndarray
+    class_names: tuple[str | None, ...]
+    truth_probs: np.ndarray | None
+    found: np.ndarray | None
+    scores: np.ndarray | None
+    found_probs: np.ndarray | None
+
+
+def predict_fields(
+    bundles: dict[str, Bundle], dataset: Dataset, *, show: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[FieldPrediction], list[dict[str, str]]]:
+    """Predictions field by field, and the fields that could not be read: [{"file", "reason"}].
+
+    bundles  of `find_model`: "locate", "classify" or both
+    show     called with (done, total) after each field
+    """
+    locator = Session(_keep_every_box(bundles["locate"])) if "locate" in bundles else None
+    threshold = bundles["locate"].card.thresholds["score"] if locator else 0.0
+    classifier = Session(bundles["classify"]) if "classify" in bundles else None
+    predictions, failed = [], []
+    for number, truth in enumerate(dataset.fields, 1):
+        try:
+            field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
+        except ImageError as error:
+            failed.append({"file": truth.file, "reason": error.reason})
+        else:
+            predictions.append(_predict_field(truth, field, locator, classifier, threshold=threshold))
+        show(number, len(dataset.fields))
+    return predictions, failed
+
+
+def _keep_every_box(bundle: Bundle) -> Bundle:
+    card = bundle.card
+    return replace(bundle, card=replace(card, thresholds={**card.thresholds, "score": LOWEST_SCORE}))
+
+
+def _predict_field(
+    truth: TruthField, field: Field, locator: Session | None, classifier: Session | None, *, threshold: float
+) -> FieldPrediction:
+    white = [c for c in truth.cells if c.class_name not in NOT_WHITE]
+    boxes = np.array([c.box for c in white], np.float64).reshape(-1, 4)
+    found = locate(field, locator) if locator else None
+    truth_probs = found_probs = None
+    if classifier:
+        truth_probs = classify(field, Cells(truth.key, boxes, np.ones(len(boxes))), classifier).probs
+    if classifier and locator:
+        sure = np.flatnonzero(found.scores >= threshold)
+        found_probs = np.full((len(found), len(classifier.card.taxonomy.names)), np.nan)
+        found_probs[sure] = classify(field, Cells(truth.key, found.boxes[sure], found.scores[sure]), classifier).probs
+    return FieldPrediction(
+        truth=truth,
+        boxes=boxes,
+        class_names=tuple(c.class_name for c in white),
+        truth_probs=truth_probs,
+        found=found.boxes if found else None,
+        scores=found.scores if found else None,
+        found_probs=found_probs,
+    )

@@ -1,0 +1,271 @@
+"""`evaluate_model`: a model against annotated fields, with intervals, written as JSON and tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from leukoscope import __version__
+from leukoscope.dataset.manifest import Dataset, read_dataset
+from leukoscope.errors import DataError
+from leukoscope.evaluate.boxes import (
+    FieldBoxes,
+    Matches,
+    average_precision,
+    found_share,
+    match_fields,
+    pair_boxes,
+    summarise,
+)
+from leukoscope.evaluate.predict import FieldPrediction, predict_fields
+from leukoscope.evaluate.readings import Reading, called_blast, read_probs, score_reading, with_limits
+from leukoscope.models.bundle import Bundle, find_model
+from leukoscope.taxonomy import Taxonomy
+
+EVALUATION_VERSION = 1
+ALL = "all"  # every field, whatever its split
+
+
+def evaluate_model(
+    model: str | Path | dict[str, Bundle],
+    dataset: str | Path | Dataset,
+    split: str,
+    out: str | Path,
+    *,
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> dict:
+    """Measure a model on one split and write metrics.json, confusion.csv and predictions.csv into folder `out`.
+
+    model    a bundled model's name, a model folder, or the bundles of `find_model`
+    dataset  a data set, or its folder
+    split    "train", "val", "test", or "all" for every field (sets without splits have only that)
+    show     called with (done, total) after each field
+
+    A locator is scored by AP over white cells of any type; a classifier on the true boxes, apart from the
+    locator's misses; a pair also end to end. Limits come from resampling patients where the set has two or more,
+    else photographs: "interval" says which. What could not be judged is named, never dropped in silence.
+    Returns what metrics.json holds; `describe` makes lines of it. DataError when no field could be read.
+    """
+    bundles = model if isinstance(model, dict) else find_model(model)
+    dataset = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
+    chosen = dataset if split == ALL else dataset.subset(split)
+    predictions, failed = predict_fields(bundles, chosen, show=show)
+    if not predictions:
+        raise DataError(f"none of the {len(chosen.fields)} fields of data set {dataset.name!r} could be read")
+    unit, clusters = _clusters(predictions)
+    result = {
+        "evaluation_version": EVALUATION_VERSION,
+        "leukoscope": __version__,
+        "models": {task: {"name": b.card.name, "onnx_sha256": b.card.onnx_sha256} for task, b in bundles.items()},
+        "data": {
+            "name": dataset.name,
+            "split": split,
+            "fields_sha256": chosen.sha256(),
+            "n_fields": len(chosen.fields),
+            "n_cells": sum(len(p.boxes) for p in predictions),
+        },
+        "interval": {
+            "level": 0.95,
+            "method": "percentile bootstrap, 1000 resamples, seed 0",
+            "resampled": unit,
+            "n": len(set(clusters)),
+        },
+        "failed_fields": failed,
+    }
+    if "locate" in bundles:
+        result["location"] = _score_location(predictions, clusters, bundles["locate"].card.thresholds["score"])
+    readings: list[Reading] = []
+    if "classify" in bundles:
+        taxonomy = bundles["classify"].card.taxonomy
+        readings = _all_readings(predictions, taxonomy)
+        result["classification"] = _score_classes(predictions, readings, clusters, taxonomy)
+    if {"locate", "classify"} <= set(bundles):
+        result["end_to_end"] = _score_end_to_end(predictions, clusters, taxonomy)
+    result = _plain(result)
+    _write(Path(out), result, predictions, bundles)
+    return result
+
+
+def describe(result: dict) -> list[str]:
+    """The main numbers of `evaluate_model`, a line each, with their limits."""
+    data, lines = result["data"], []
+    lines.append(
+        f"{data['name']}, split {data['split']}: {data['n_fields']} fields, {data['n_cells']} white cells; "
+        f"limits 95 %, {result['interval']['resampled']}s resampled ({result['interval']['n']})"
+    )
+    if result["failed_fields"]:
+        lines.append(f"{len(result['failed_fields'])} fields could not be read (listed in metrics.json)")
+    for part in ("location", "end_to_end"):
+        for name, entry in result.get(part, {}).items():
+            if isinstance(entry, dict) and "value" in entry:
+                lines.append(f"{part}: {name} {_show(entry)}")
+    for reading, scores in result.get("classification", {}).get("readings", {}).items():
+        for name in ("accuracy", "macro_f1", "ece"):
+            lines.append(f"{reading}: {name} {_show(scores[name])} over {scores['n_cells']} cells")
+        if scores["classes_without_cells"]:
+            lines.append(f"{reading}: no cells of {', '.join(scores['classes_without_cells'])} in this data")
+        if scores["cells_not_judged"]:
+            left_out = ", ".join(f"{n} {name}" for name, n in scores["cells_not_judged"].items())
+            lines.append(f"{reading}: not judged: {left_out.replace('None', 'of unstated type')}")
+    blast = result.get("classification", {}).get("called_blast")
+    if blast and blast["n_normal_cells"]:
+        lines.append(f"normal cells called blast: {_show(blast['any'])} of {blast['n_normal_cells']}")
+    return lines
+
+
+def _show(entry: dict) -> str:
+    value, low, high = (entry[k] for k in ("value", "low", "high"))
+    if value is None:
+        return "not defined here"
+    return f"{value:.4f}" + (f" ({low:.4f} to {high:.4f})" if low is not None else "")
+
+
+def _clusters(predictions: list[FieldPrediction]) -> tuple[str, list[str]]:
+    """What is resampled ("patient" or "photograph") and its name for each field."""
+    patients = [p.truth.key.patient_id for p in predictions]
+    if all(patients) and len(set(patients)) > 1:
+        return "patient", patients
+    return "photograph", [p.truth.file for p in predictions]
+
+
+def _score_location(predictions: list[FieldPrediction], clusters: list[str], threshold: float) -> dict:
+    truth = [FieldBoxes(p.boxes, np.zeros(len(p.boxes))) for p in predictions]
+    found = [FieldBoxes(p.found, np.zeros(len(p.found)), p.scores) for p in predictions]
+    (matches,) = match_fields(truth, found, n_classes=1)
+    fields, names = np.arange(len(matches)), np.asarray(clusters)
+
+    at_half = [replace(m, hit=m.hit[:1]) for m in matches]
+
+    def ap(rows: np.ndarray, of_fields: list[Matches]) -> float:
+        return float(average_precision([of_fields[r] for r in rows]).mean())
+
+    kept = [_above(m, threshold) for m in matches]
+    n_false = [int((~m.hit[0]).sum()) for m in kept]
+
+    def false_boxes(rows: np.ndarray) -> float:
+        return float(np.mean([n_false[r] for r in rows]))
+
+    return {
+        "n_truth": sum(m.n_truth for m in matches),
+        "ap50_95": with_limits(lambda rows: ap(rows, matches), fields, names),
+        "ap50": with_limits(lambda rows: ap(rows, at_half), fields, names),
+        "ap75": summarise(matches)["ap75"],
+        "threshold": threshold,
+        "recall_at_threshold": with_limits(lambda rows: found_share([kept[r] for r in rows]), fields, names),
+        "false_per_field_at_threshold": with_limits(false_boxes, fields, names),
+    }
+
+
+def _above(matches: Matches, threshold: float) -> Matches:
+    """The same field with the boxes below a score left out. Greedy matching never looks down, so none is redone."""
+    kept = matches.scores >= threshold
+    return replace(matches, scores=matches.scores[kept], hit=matches.hit[:, kept])
+
+
+def _all_readings(predictions: list[FieldPrediction], taxonomy: Taxonomy) -> list[Reading]:
+    return read_probs(np.concatenate([p.truth_probs for p in predictions]), _class_names(predictions), taxonomy)
+
+
+def _class_names(predictions: list[FieldPrediction]) -> list[str | None]:
+    return [name for p in predictions for name in p.class_names]
+
+
+def _score_classes(
+    predictions: list[FieldPrediction], readings: list[Reading], clusters: list[str], taxonomy: Taxonomy
+) -> dict:
+    names = _class_names(predictions)
+    of_cell = np.repeat(np.asarray(clusters), [len(p.boxes) for p in predictions])
+    probs = np.concatenate([p.truth_probs for p in predictions])
+    return {
+        "readings": {r.name: score_reading(r, of_cell, names) for r in readings},
+        "called_blast": called_blast(probs, names, of_cell, taxonomy) if taxonomy.blasts else None,
+    }
+
+
+def _score_end_to_end(predictions: list[FieldPrediction], clusters: list[str], taxonomy: Taxonomy) -> dict:
+    """Located cells above the threshold, matched at IoU 0.5: how many true typed cells came out rightly named."""
+    found, probs, false = [], [], []
+    for p in predictions:
+        sure = np.isfinite(p.found_probs[:, 0])
+        paired = pair_boxes(p.boxes, p.found[sure], p.scores[sure])  # (D,) rows of the truth
+        of_truth = np.zeros((len(p.boxes), len(taxonomy.names)))
+        of_truth[paired[paired >= 0]] = p.found_probs[sure][paired >= 0]
+        probs.append(of_truth)
+        found.append(np.isin(np.arange(len(p.boxes)), paired))
+        counted = np.isin(p.found_probs[sure].argmax(1), taxonomy.columns(taxonomy.counted))
+        false.append(int((counted & (paired < 0)).sum()))
+    of_cell = np.repeat(np.asarray(clusters), [len(f) for f in found])
+    readings = read_probs(np.concatenate(probs), _class_names(predictions), taxonomy)
+    if not readings:
+        return {"iou": 0.5, "n_truth": 0}
+    main = readings[0]
+    found_cells = np.concatenate(found)[main.rows]
+    right_cells = found_cells & (main.truth == main.calls)
+    of_cell = of_cell[main.rows]
+    cells, fields = np.arange(len(found_cells)), np.arange(len(false))
+
+    def share(values: np.ndarray) -> dict:
+        return with_limits(lambda rows: float(values[rows].mean()) if len(rows) else math.nan, cells, of_cell)
+
+    return {
+        "iou": 0.5,
+        "reading": main.name,
+        "n_truth": len(found_cells),
+        "found": share(found_cells),
+        "found_and_right": share(right_cells),
+        "false_counted_per_field": with_limits(
+            lambda rows: float(np.mean([false[r] for r in rows])), fields, np.asarray(clusters)
+        ),
+    }
+
+
+def _plain(value):
+    """JSON has no NaN: null instead."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _write(out: Path, result: dict, predictions: list[FieldPrediction], bundles: dict[str, Bundle]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "metrics.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    taxonomy = bundles["classify"].card.taxonomy if "classify" in bundles else None
+    with open(out / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+        _write_predictions(csv.writer(file), predictions, taxonomy)
+    if taxonomy is not None:
+        with open(out / "confusion.csv", "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            for name, scores in result["classification"]["readings"].items():
+                table.writerow(["reading", "truth", *scores["labels"]])
+                for label, row in zip(scores["labels"], scores["confusion"], strict=True):
+                    table.writerow([name, label, *row])
+
+
+def _write_predictions(table, predictions: list[FieldPrediction], taxonomy: Taxonomy | None) -> None:
+    """A row a box: `kind` "truth" (class probabilities on the true box) or "found" (by the locator)."""
+    names = taxonomy.names if taxonomy else ()
+    fixed = ("file", "patient_id", "kind", "x0", "y0", "x1", "y1", "truth", "score", "called")
+    table.writerow([*fixed, *(f"prob_{n}" for n in names)])
+
+    def row(p: FieldPrediction, kind: str, box: np.ndarray, truth: str, score: str, probs: np.ndarray | None) -> list:
+        known = probs is not None and np.isfinite(probs[0])
+        said = [names[int(probs.argmax())], *(f"{v:.5f}" for v in probs)] if known else [""] * (len(names) + 1)
+        return [p.truth.file, p.truth.key.patient_id, kind, *(f"{v:.2f}" for v in box), truth, score, *said]
+
+    for p in predictions:
+        for i, box in enumerate(p.boxes):
+            probs = None if p.truth_probs is None else p.truth_probs[i]
+            table.writerow(row(p, "truth", box, p.class_names[i] or "", "", probs))
+        for i, box in enumerate(p.found if p.found is not None else ()):
+            probs = None if p.found_probs is None else p.found_probs[i]
+            table.writerow(row(p, "found", box, "", f"{p.scores[i]:.5f}", probs))
