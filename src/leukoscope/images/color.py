@@ -15,8 +15,8 @@ from leukoscope.errors import InputError
 WHITE = 240  # where white balance puts the background: near white, with room above it for brighter spots
 NO_BACKGROUND = (WHITE, WHITE, WHITE)
 
-_SAMPLES = 6_000  # pixels looked at; twice as many move the estimate by two levels at most
-_BLACK = 30  # a pixel with no channel above this is a mask or a frame, not a smear
+N_SAMPLES = 6_000  # pixels looked at; twice as many move the estimate by two levels at most
+BLACK = 30  # a pixel with no channel above this is a mask or a frame, not a smear
 _MIN_GREEN = 80  # darker than this is no empty background, however underexposed
 _MIN_SHARE = 0.03  # of the pixels that are not black, in a peak of 9 levels
 _MIN_GREEN_TO_MAX = 0.8  # red cells and stained cells have green well below their red or blue; background has not
@@ -29,15 +29,20 @@ def background_color(pixels: np.ndarray) -> np.ndarray:
     Where there is no plausible background (a crop filled by one cell, cells cut out on black, a black picture)
     the answer is exactly (240, 240, 240), with which `white_balance` changes nothing. Costs about 0.2 ms.
     """
-    sample = thin(pixels, _SAMPLES).reshape(-1, 3)
+    found = find_background(thin(pixels, N_SAMPLES).reshape(-1, 3))
+    return np.array(NO_BACKGROUND, np.float32) if found is None else found
+
+
+def find_background(sample: np.ndarray) -> np.ndarray | None:
+    """(3,) float32 RGB of the empty background in `sample` (N, 3) uint8, or None where nothing can be it."""
     red, green, blue = (np.ascontiguousarray(sample[:, c]) for c in range(3))
     greatest = np.maximum(np.maximum(red, green), blue)
     # Red cells and nuclei leave here; what stays is background, pale cytoplasm and platelets.
     pale = (green >= _MIN_GREEN) & (green >= _MIN_GREEN_TO_MAX * greatest)
-    n_lit = int(np.count_nonzero(greatest > _BLACK))
+    n_lit = int(np.count_nonzero(greatest > BLACK))
     level = _brightest_peak(np.bincount(green[pale], minlength=256), _MIN_SHARE * n_lit)
     if level is None:
-        return np.array(NO_BACKGROUND, np.float32)
+        return None
     near = sample[pale & (green >= level - _HALF_PEAK) & (green <= level + _HALF_PEAK)]
     return np.median(near, axis=0).astype(np.float32)
 
@@ -71,9 +76,7 @@ def _brightest_peak(histogram: np.ndarray, least: float) -> int | None:
     width = 2 * _HALF_PEAK + 1
     total = np.convolve(histogram, np.ones(width, np.int64), mode="same")  # pixels within +-4 levels
     # A clipped background piles up at 255: the windows that reach it all hold it, and the one around it ranks first.
-    peaks = np.flatnonzero(
-        (total >= max(least, 1)) & (total >= np.r_[total[1:], 0]) & (total >= np.r_[0, total[:-1]])
-    )
+    peaks = np.flatnonzero((total >= max(least, 1)) & (total >= np.r_[total[1:], 0]) & (total >= np.r_[0, total[:-1]]))
     if not len(peaks):
         return None
     # Small bright bumps (refractile spots, the rim of a scratch) lose to a peak ten times as full.
