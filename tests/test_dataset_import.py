@@ -66,10 +66,11 @@ def test_bccd(tmp_path):
     ]
     assert reasons(report, "repaired") == [
         ("BloodImage_00006.jpg", "box cut at the picture's edge"),
+        ("BloodImage_00006.jpg", "box cut at the picture's edge"),
         ("BloodImage_00006.jpg", "corners swapped"),
     ]
     red = [c.box for c in fields["BloodImage_00006.jpg"].cells if c.class_name == "red_cell"]
-    assert red == [(50, 36, 64, 47), (4, 38, 14, 44), (2, 2, 14, 14)]
+    assert red == [(50, 36, 64, 47), (0, 38, 14, 44), (2, 2, 14, 14)]
     assert report.images_without_annotation == ("JPEGImages/BloodImage_00050.jpg",)
     assert report.annotations_without_image == ("Annotations/BloodImage_00060.xml",)
 
@@ -200,6 +201,12 @@ def test_all_idb2_states_its_class_in_the_file_name(tmp_path):
         draw_field(tmp_path / "set" / name, (20, 20), [(10, 10, 6)])
     report = import_dataset("folders", tmp_path / "set", tmp_path / "out", source="all-idb2")
     assert report.cells_by_class == {"lymphoblast": 1, "white_cell": 1}
+
+
+def test_all_idb1_fields_are_not_taken_for_cells(tmp_path):
+    draw_field(tmp_path / "set/Im001_1.jpg", (20, 20), [(10, 10, 6)])
+    with pytest.raises(DataError, match="no class folders"):
+        import_dataset("folders", tmp_path / "set", tmp_path / "out", source="all-idb1")
 
 
 def test_pictures_that_differ_in_the_suffix_only_keep_apart(tmp_path):

@@ -176,12 +176,12 @@ def test_voc_notes_a_wrong_size_and_a_box_without_numbers(tmp_path):
 
 
 def test_folders_leave_out_what_has_no_class(tmp_path):
-    picture(tmp_path / "lymphocyte/a.png")
+    picture(tmp_path / "patient 7/lymphocyte/a.png")
     picture(tmp_path / "b.png")
     picture(tmp_path / "train/c.png")
     picture(tmp_path / ".thumbnails/d.png")
     raw = read_folders(tmp_path)
-    assert [f.file for f in raw.fields] == ["lymphocyte/a.png"]
+    assert [(f.file, f.cells[0].code) for f in raw.fields] == [("patient 7/lymphocyte/a.png", "lymphocyte")]
     assert raw.images_without_annotation == ["b.png", "train/c.png"]
 
 

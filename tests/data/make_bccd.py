@@ -22,7 +22,7 @@ PICTURES: dict[int, tuple[list[tuple], str]] = {
     3: ([WHITE, ("RBC", 30, 30, 30, 30)], ""),
     4: ([WHITE], "NEUTROPHIL,EOSINOPHIL"),
     5: ([RED], "BASOPHIL"),
-    6: ([WHITE, ("RBC", 50, 36, 70, 47), ("RBC", 14, 44, 4, 38), RED, RED], "MONOCYTE"),
+    6: ([WHITE, ("RBC", 50, 36, 70, 47), ("RBC", 14, 44, -3, 38), RED, RED], "MONOCYTE"),
 }
 
 

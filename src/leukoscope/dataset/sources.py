@@ -135,7 +135,7 @@ SOURCES = {
             codes=_codes(code_tables.ALL_IDB1),
             citation="Labati, Piuri, Scotti, ALL-IDB: the acute lymphoblastic leukemia image database, ICIP 2011",
             center="ALL-IDB",
-            code_pattern=r"^Im\d+_([01])\.",
+            # No code_pattern: its file names state the patient's diagnosis, and a field is not one big cell.
         ),
         Source(
             name="all-idb2",
