@@ -1,0 +1,169 @@
+"""What a report shows of a record that may be far larger: the order of patients, the gallery, the annotated fields."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from leukoscope.errors import DataError
+from leukoscope.report.record import Record
+from leukoscope.report.words import BAND_EDGES
+
+GALLERY_CAP = 3000
+PICTURE_CAP = 60
+URGENT_PICTURES = 6  # fields shown of each suspicious patient before the others get theirs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellIndex:
+    """One entry a cell, in the record's order: row of its patient, column of its class, suspicion, field, number.
+
+    statuses  per patient row: a Counter of field statuses ("ok", "poor", "failed")
+    n_fields  all fields of the record
+    """
+
+    patient: np.ndarray  # (N,) int32
+    column: np.ndarray  # (N,) int32
+    suspicion: np.ndarray  # (N,) float32
+    field: np.ndarray  # (N,) int32
+    number: np.ndarray  # (N,) int32
+    statuses: tuple[Counter, ...]
+    field_patients: np.ndarray  # (F,) int32, row of each field's patient
+    n_fields: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What is shown. Patient rows and class columns as in the record.
+
+    order     patient rows, the most urgent first
+    gallery   (patient row, column) -> [(field, number)] most suspicious first
+    totals    (patient row, column) -> cells in the record
+    pictures  patient row -> field indices to show annotated, most suspicious first
+    """
+
+    order: tuple[int, ...]
+    gallery: dict[tuple[int, int], list[tuple[int, int]]]
+    totals: dict[tuple[int, int], int]
+    pictures: dict[int, list[int]]
+
+    def cells(self) -> set[tuple[int, int]]:
+        return {cell for cells in self.gallery.values() for cell in cells}
+
+    def picture_fields(self) -> set[int]:
+        return {field for fields in self.pictures.values() for field in fields}
+
+
+def blast_ratio(patient: dict) -> dict | None:
+    """The patient's blast ratio as the record holds it, or None."""
+    return next((r for r in patient["ratios"] if r["name"] == "blasts"), None)
+
+
+def has_flag(patient: dict, code: str) -> bool:
+    return any(flag["code"] == code for flag in patient["flags"])
+
+
+def urgency(patient: dict) -> tuple:
+    """Sort key: suspected APL first, then the blast ratio from high to low, those without a ratio last, then the id."""
+    ratio = blast_ratio(patient)
+    value = ratio["value"] if ratio and ratio["value"] is not None else -1.0
+    return (not has_flag(patient, "suspected_apl"), -value, patient["patient_id"])
+
+
+def is_suspicious(patient: dict) -> bool:
+    """Whether this patient's fields come before the even share of pictures."""
+    ratio = blast_ratio(patient)
+    high = bool(ratio and ratio["value"] is not None and ratio["value"] >= BAND_EDGES[0])
+    return high or has_flag(patient, "suspected_apl") or has_flag(patient, "review_blasts")
+
+
+def index_cells(record: Record) -> CellIndex:
+    """One pass over the record. DataError where a field names a patient or a class that the record does not have."""
+    rows = {patient["patient_id"]: row for row, patient in enumerate(record.patients)}
+    columns = {name: column for column, name in enumerate(record.taxonomy.names)}
+    patient, column, field_, number = array("i"), array("i"), array("i"), array("i")
+    suspicion, field_patients = array("f"), array("i")
+    statuses = [Counter() for _ in record.patients]
+    for index, field in enumerate(record.fields()):
+        row = rows.get(field["patient_id"])
+        if row is None:
+            raise DataError(
+                f"{record.path}: fields[{index}] is of patient {field['patient_id']!r}, who is not in patients"
+            )
+        field_patients.append(row)
+        statuses[row][field["status"]] += 1
+        for cell_number, cell in enumerate(field["cells"]):
+            if cell["class"] not in columns:
+                raise DataError(
+                    f"{record.path}: fields[{index}] has a cell of class {cell['class']!r}, not in the taxonomy"
+                )
+            patient.append(row)
+            column.append(columns[cell["class"]])
+            suspicion.append(cell["suspicion"])
+            field_.append(index)
+            number.append(cell_number)
+    as_array = [
+        np.frombuffer(a, a.typecode) if len(a) else np.zeros(0, np.int32)
+        for a in (patient, column, suspicion, field_, number)
+    ]
+    fields = np.frombuffer(field_patients, "i") if len(field_patients) else np.zeros(0, np.int32)
+    return CellIndex(*as_array, tuple(statuses), fields, len(fields))
+
+
+def choose(record: Record, index: CellIndex, *, gallery_cap: int = GALLERY_CAP, picture_cap: int = PICTURE_CAP) -> Plan:
+    """Decide what is shown, from the index alone; the same record always gives the same plan."""
+    order = tuple(sorted(range(len(record.patients)), key=lambda row: urgency(record.patients[row])))
+    n_classes = len(record.taxonomy.names)
+    group = index.patient * n_classes + index.column
+    by_group = np.lexsort((index.number, index.field, -index.suspicion, group))
+    shown = _gallery_choice(index, group, by_group, gallery_cap)
+    gallery: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for at in by_group:
+        if shown[at]:
+            cell = (int(index.field[at]), int(index.number[at]))
+            gallery[int(index.patient[at]), int(index.column[at])].append(cell)
+    codes, counts = np.unique(group, return_counts=True)
+    totals = {divmod(int(code), n_classes): int(count) for code, count in zip(codes, counts, strict=True)}
+    urgent = [row for row in order if is_suspicious(record.patients[row])]
+    return Plan(order, dict(gallery), totals, _choose_pictures(index, order, urgent, picture_cap))
+
+
+def _gallery_choice(index: CellIndex, group: np.ndarray, by_group: np.ndarray, cap: int) -> np.ndarray:
+    """(N,) bool. Within the cap: half for the most suspicious of all, the rest the top of each patient's each class."""
+    n = len(group)
+    if n <= cap:
+        return np.ones(n, bool)
+    starts = np.flatnonzero(np.r_[True, np.diff(group[by_group]) != 0])
+    rank = np.empty(n, np.int64)
+    rank[by_group] = np.arange(n) - np.repeat(starts, np.diff(np.r_[starts, n]))
+    shown = np.zeros(n, bool)
+    shown[np.lexsort((index.number, index.field, -index.suspicion))[: cap // 2]] = True
+    rest = np.lexsort((index.number, index.field, -index.suspicion, rank))
+    rest = rest[~shown[rest]][: cap - int(shown.sum())]
+    shown[rest] = True
+    return shown
+
+
+def _choose_pictures(index: CellIndex, order: tuple[int, ...], urgent: list[int], cap: int) -> dict[int, list[int]]:
+    """Fields with cells: up to URGENT_PICTURES of each suspicious patient, then one a patient, round by round."""
+    weight = np.bincount(index.field, index.suspicion, minlength=index.n_fields)  # summed suspicion a field
+    queues: dict[int, list[int]] = {row: [] for row in order}
+    for field in np.lexsort((np.arange(index.n_fields), -weight)):
+        queues[int(index.field_patients[field])].append(int(field))
+    with_cells = set(np.unique(index.field).tolist())
+    queues = {row: [f for f in fields if f in with_cells] for row, fields in queues.items()}
+    chosen: dict[int, list[int]] = {row: [] for row in order}
+    left = cap
+    for row in urgent:
+        take = min(URGENT_PICTURES, left)
+        chosen[row], queues[row] = queues[row][:take], queues[row][take:]
+        left -= len(chosen[row])
+    while left and any(queues.values()):
+        for row in order:
+            if left and queues[row]:
+                chosen[row].append(queues[row].pop(0))
+                left -= 1
+    return chosen

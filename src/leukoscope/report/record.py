@@ -1,0 +1,117 @@
+"""Reading `record.json` (docs/record.md is the contract) without holding its fields in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from leukoscope.errors import DataError
+from leukoscope.report.json_stream import JsonStream
+from leukoscope.taxonomy import Taxonomy
+
+RECORD_VERSION = 1
+STATUSES = ("ok", "poor", "failed")
+FIELD_KEYS = frozenset(
+    "file sha256 patient_id smear_id center status reason width height um_per_px quality cells".split()
+)
+PATIENT_KEYS = frozenset(
+    "patient_id specimen center smear_ids n_fields n_failed n_poor n_cells n_counted differential ratios "
+    "artefacts_per_100 flags".split()
+)
+CELL_KEYS = frozenset("box class probs score suspicion".split())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """A record's head; `fields()` reads the fields from the file again each time, one at a time.
+
+    provenance  dict, keys as in docs/record.md
+    patients    tuple of dicts, in the record's order
+    taxonomy    the taxonomy of the run, from the provenance
+    """
+
+    path: Path
+    provenance: dict
+    patients: tuple[dict, ...]
+    taxonomy: Taxonomy
+
+    def fields(self) -> Iterator[dict]:
+        """The field dicts in the record's order. DataError names the field that lacks something."""
+        with _open(self.path) as file:
+            try:
+                stream = JsonStream(file)
+                for key in stream.members():
+                    if key == "fields":
+                        for index, field in enumerate(stream.items()):
+                            _check_field(self.path, index, field)
+                            yield field
+            except ValueError as error:
+                raise _not_a_record(self.path, error) from None
+
+
+def read_record(path: str | Path) -> Record:
+    """Open a record of version 1; DataError where it is another version, damaged or lacks a part."""
+    path = Path(path)
+    head: dict = {}
+    with _open(path) as file:
+        try:
+            stream = JsonStream(file)
+            for key in stream.members():
+                if key == "record_version":
+                    head[key] = stream.value()
+                    _check_version(path, head[key])
+                elif key == "provenance":
+                    head[key] = stream.value()
+                elif key == "patients":
+                    head[key] = tuple(stream.items())
+                elif key == "fields":
+                    head[key] = True
+                    if len(head) == 4:  # the usual order: the fields come last and need not be read now
+                        break
+        except ValueError as error:
+            raise _not_a_record(path, error) from None
+    missing = [k for k in ("record_version", "provenance", "patients", "fields") if k not in head]
+    if missing:
+        raise DataError(f"{path} is not a record: it lacks {', '.join(missing)}; see docs/record.md")
+    for patient in head["patients"]:
+        _check_keys(path, "a patient", patient, PATIENT_KEYS)
+    _check_keys(path, "provenance", head["provenance"], frozenset(("taxonomy", "models", "min_cells")))
+    return Record(path, head["provenance"], head["patients"], Taxonomy.from_dict(head["provenance"]["taxonomy"]))
+
+
+def _open(path: Path):
+    try:
+        return open(path, encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"can't read the record {path}: {error.strerror}; it is written by `leukoscope analyze`"
+        ) from None
+
+
+def _not_a_record(path: Path, error: ValueError) -> DataError:
+    return DataError(f"{path} is not a record: {error}; run `leukoscope analyze` again with --resume")
+
+
+def _check_version(path: Path, version: object) -> None:
+    if version != RECORD_VERSION:
+        raise DataError(
+            f"{path} has record_version {version!r}; this Leukoscope reads {RECORD_VERSION}: use the version that"
+            " wrote it"
+        )
+
+
+def _check_field(path: Path, index: int, field: object) -> None:
+    _check_keys(path, f"fields[{index}]", field, FIELD_KEYS)
+    if field["status"] not in STATUSES:
+        raise DataError(
+            f"{path}: fields[{index}] has status {field['status']!r}; expected one of {', '.join(STATUSES)}"
+        )
+    for cell in field["cells"]:
+        _check_keys(path, f"a cell of fields[{index}]", cell, CELL_KEYS)
+
+
+def _check_keys(path: Path, what: str, got: object, keys: frozenset[str]) -> None:
+    missing = keys - set(got) if isinstance(got, dict) else keys
+    if missing:
+        raise DataError(f"{path}: {what} lacks {', '.join(sorted(missing))}; see docs/record.md")

@@ -1,0 +1,189 @@
+"""The parts of a report about the whole run: summary, patient list, failed and poor fields, provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from leukoscope.report.charts import interval_bar
+from leukoscope.report.choose import blast_ratio, has_flag
+from leukoscope.report.content import Content
+from leukoscope.report.words import (
+    band_words,
+    class_words,
+    escape,
+    name_of,
+    percent,
+    plural,
+    reason_words,
+)
+
+_FLAG_WORDS = {
+    "few_cells": "few cells",
+    "no_cells": "no cells",
+    "review_blasts": "review blasts",
+}
+
+
+def summary(content: Content) -> Iterator[str]:
+    """Urgent patients, then the run in numbers."""
+    patients = content.record.patients
+    urgent = [row for row in content.plan.order if has_flag(patients[row], "suspected_apl")]
+    if urgent:
+        links = ", ".join(f'<a href="#p-{row}">{name_of(patients[row]["patient_id"])}</a>' for row in urgent)
+        yield (
+            f'<div class="alert" role="note"><strong>Urgent haematologist review:</strong> suspected APL in '
+            f"{plural(len(urgent), 'patient')}: {links}</div>"
+        )
+    failed, poor = content.total("failed"), content.total("poor")
+    n_cells = sum(p["n_cells"] for p in patients)
+    tiles = [
+        (f"{len(patients):,}", "patients" if len(patients) != 1 else "patient", ""),
+        (f"{content.index.n_fields - failed:,} of {content.index.n_fields:,}", "fields read", ""),
+        (f"{failed:,}", '<a href="#problems">failed</a>' if failed else "failed", "bad" if failed else ""),
+        (f"{poor:,}", '<a href="#problems">of poor quality</a>' if poor else "of poor quality", "warn" if poor else ""),
+        (f"{n_cells:,}", "cells found", ""),
+        (f"{sum(p['n_counted'] for p in patients):,}", "cells counted", ""),
+    ]
+    items = "".join(f'<li class="{kind}"><b>{value}</b> <span>{label}</span></li>' for value, label, kind in tiles)
+    yield f'<ul class="tiles">{items}</ul>'
+    missing = len(content.plan.cells()) - len(content.thumbs)
+    shown, total = len(content.plan.cells()), int(sum(content.plan.totals.values()))
+    if shown < total:
+        yield f"<p>The gallery shows {shown:,} of {total:,} cells; the other {total - shown:,} are in cells.csv.</p>"
+    if missing:
+        yield f"<p>{plural(missing, 'cell')} in the gallery {'has' if missing == 1 else 'have'} no thumbnail.</p>"
+
+
+def patient_list(content: Content) -> Iterator[str]:
+    """One row a patient, the most urgent first."""
+    levels = {r["level"] for p in content.record.patients if (r := blast_ratio(p)) is not None}
+    level = f"{percent(levels.pop(), 0)} interval" if len(levels) == 1 else "Interval"
+    yield (
+        '<section id="patients" aria-labelledby="patients-h"><h2 id="patients-h">Patients</h2><p'
+        ' class="hint">Suspected APL first, then by blast ratio.</p><div class="scroll" role="region" tabindex="0"'
+        ' aria-labelledby="patients-h"><table class="list"><thead><tr><th scope="col">Patient</th><th'
+        f' scope="col">Blasts</th><th scope="col">{level}</th><th scope="col" class="wide">0 – 5 – 10 – 20 – 100'
+        ' %</th><th scope="col">Band</th><th scope="col">Counted</th><th scope="col">Fields</th><th scope="col">To'
+        " note</th></tr></thead><tbody>"
+    )
+    for row in content.plan.order:
+        yield _patient_row(content, row)
+    yield "</tbody></table></div></section>"
+
+
+def _patient_row(content: Content, row: int) -> str:
+    patient, statuses = content.record.patients[row], content.index.statuses[row]
+    ratio = blast_ratio(patient)
+    none = ratio is None or ratio["value"] is None
+    interval = "–" if none else f"{100 * ratio['low']:.1f} to {percent(ratio['high'])}"
+    urgent = '<span class="tag urgent">urgent: suspected APL</span>' if has_flag(patient, "suspected_apl") else ""
+    flags = "".join(
+        f'<span class="tag">{escape(_FLAG_WORDS.get(f["code"], f["code"]))}</span> '
+        for f in patient["flags"]
+        if f["code"] not in ("suspected_apl", "failed_fields", "poor_fields")  # they stand beside the id and the fields
+    )
+    fields = "".join(f'<span class="{s}">{statuses[s]:,} {s}</span>' for s in ("failed", "poor") if statuses[s])
+    return (
+        f'<tr><th scope="row"><a href="#p-{row}">{name_of(patient["patient_id"])}</a>{urgent}</th><td'
+        f' class="num">{"–" if none else percent(ratio["value"])}</td><td class="num">{interval}</td><td'
+        f' class="wide">{"" if none else interval_bar(ratio, small=True)}</td><td'
+        f' class="num">{escape("–" if none else band_words(ratio["band"]) or "–")}</td><td'
+        f' class="num">{patient["n_counted"]:,}</td><td'
+        f' class="fieldcount">{sum(statuses.values()):,}{fields}</td><td>{flags}</td></tr>'
+    )
+
+
+def problem_fields(content: Content) -> Iterator[str]:
+    """Every field that failed, then every poor one, with its reason."""
+    failed, poor = content.total("failed"), content.total("poor")
+    yield '<section id="problems" aria-labelledby="problems-h"><h2 id="problems-h">Failed and poor fields</h2>'
+    if not failed + poor:
+        yield f"<p>None: all {plural(content.index.n_fields, 'field')} were read and of good quality.</p></section>"
+        return
+    yield (
+        f'<p class="hint">{plural(failed, "field")} failed and {"is" if failed == 1 else "are"} in no count; '
+        f"{plural(poor, 'field')} {'was' if poor == 1 else 'were'} read but of poor quality.</p>"
+        '<div class="scroll" role="region" tabindex="0" aria-labelledby="problems-h"><table><thead><tr><th'
+        ' scope="col">Field</th>'
+        '<th scope="col">Patient</th><th scope="col">Smear</th><th scope="col">Status</th><th scope="col">Reason</th>'
+        '<th scope="col">Cells found</th></tr></thead><tbody>'
+    )
+    for status in ("failed", "poor"):
+        for field in content.record.fields():
+            if field["status"] == status:
+                yield (
+                    f'<tr class="{status}"><th scope="row"'
+                    f' class="file">{name_of(field["file"])}</th><td>{name_of(field["patient_id"])}</td>'
+                    f"<td>{name_of(field['smear_id'])}</td><td>{status}</td><td>{escape(_reason(field))}</td>"
+                    f'<td class="num">{len(field["cells"]):,}</td></tr>'
+                )
+    yield "</tbody></table></div></section>"
+
+
+def _reason(field: dict) -> str:
+    problems = (field["quality"] or {}).get("problems") or ()
+    return reason_words(field["reason"] or ", ".join(problems))
+
+
+def provenance(content: Content, record_sha256: str) -> Iterator[str]:
+    """Models, taxonomy, options and digests; then every field with its digest."""
+    p = content.record.provenance
+    models = "".join(
+        f'<tr><th scope="row">{escape(task)}</th><td>{escape(m.get("name"))}</td><td'
+        f' class="digest">{escape(m.get("onnx_sha256"))}</td></tr>'
+        for task, m in p["models"].items()
+    )
+    scale = f"{p['um_per_px']} µm per pixel" if p.get("um_per_px") else "not stated"
+    given = "".join(
+        f"<dt>{escape(key)}</dt><dd>{escape(value if isinstance(value, str) else json.dumps(value))}</dd>"
+        for key, value in sorted((p.get("options") or {}).items())
+    )
+    options = f'<dl class="facts">{given}</dl>' if given else "<p>None were given.</p>"
+    yield (
+        '<section id="provenance" aria-labelledby="provenance-h"><h2 id="provenance-h">Provenance</h2>'
+        f'<dl class="facts"><dt>Leukoscope</dt>'
+        f'<dd>{escape(p.get("leukoscope"))}</dd><dt>Specimen</dt><dd>{escape(p.get("specimen"))}</dd>'
+        f"<dt>Scale</dt><dd>{escape(scale)}</dd><dt>Cells asked for</dt><dd>at least {p['min_cells']:,} a patient</dd>"
+        f'<dt>This report\'s record</dt><dd>record.json, SHA-256 <span class="digest">{record_sha256}</span></dd>'
+        f"<dt>Use</dt><dd>{escape(p.get('use', ''))}</dd></dl>"
+        '<h3>Models</h3><div class="scroll" role="region" tabindex="0" aria-label="Models"><table><thead><tr><th'
+        ' scope="col">Task</th>'
+        '<th scope="col">Model</th><th scope="col">SHA-256 of the ONNX'
+        f" file</th></tr></thead><tbody>{models}</tbody></table></div>"
+        f"{_taxonomy(content)}<h3>Options</h3>{options}"
+    )
+    yield from _all_fields(content)
+    yield "</section>"
+
+
+def _taxonomy(content: Content) -> str:
+    taxonomy = content.record.taxonomy
+    roles = []
+    for column, name in enumerate(taxonomy.names):
+        role = "blast, counted" if name in taxonomy.blasts else "counted" if name in taxonomy.counted else "not counted"
+        roles.append(f'<li data-column="{column}"><b>{escape(class_words(name))}</b> <small>{role}</small></li>')
+    digest = content.record.provenance.get("taxonomy_sha256", "")
+    return (
+        f'<h3>Classes</h3><p>Taxonomy {escape(taxonomy.name)}, SHA-256 <span class="digest">{escape(digest)}</span></p>'
+        f'<ul class="classes" id="classes">{"".join(roles)}</ul>'
+    )
+
+
+def _all_fields(content: Content) -> Iterator[str]:
+    yield (
+        f'<details id="files"><summary>All {plural(content.index.n_fields, "field")} with their SHA-256</summary><div'
+        ' class="scroll" role="region" tabindex="0" aria-label="All fields"><table class="files"><thead><tr><th'
+        ' scope="col">Field</th><th scope="col">Patient</th><th scope="col">Status</th><th scope="col">Cells</th><th'
+        ' scope="col">SHA-256</th></tr></thead><tbody>'
+    )
+    for index, field in enumerate(content.record.fields()):
+        yield (
+            f'<tr id="f-{index}"><th scope="row" class="file">{name_of(field["file"])}</th>'
+            f'<td>{name_of(field["patient_id"])}</td><td>{field["status"]}</td>'
+            f'<td class="num">{len(field["cells"]):,}</td><td class="digest">{escape(field["sha256"] or "–")}</td></tr>'
+        )
+    yield (
+        '</tbody></table></div></details><p class="print-only">The digests of all fields are in record.json and in'
+        " report.html (printed only while that list is open).</p>"
+    )

@@ -1,0 +1,119 @@
+"""Plain words for classes, reasons, bands and numbers; escaping. Percent exist only here and in what uses this."""
+
+from __future__ import annotations
+
+import html
+import re
+
+USE = "Research use only — not for diagnosis; a morphologist must review"
+
+# Words that are not simply the class name with spaces. The short form is what laboratories write on a count sheet.
+_CLASS_WORDS = {
+    "apl_promyelocyte": ("APL promyelocyte", "APL"),
+    "artefact": ("artefact", "ART"),
+    "band_neutrophil": ("band neutrophil", "BAND"),
+    "basophil": ("basophil", "BASO"),
+    "blast": ("blast", "BLAST"),
+    "cblc": ("CBLC", "CBLC"),
+    "eosinophil": ("eosinophil", "EOS"),
+    "erythroblast": ("erythroblast", "NRBC"),
+    "immature_granulocyte": ("immature granulocyte", "IG"),
+    "lymphoblast": ("lymphoblast", "L-BL"),
+    "lymphocyte": ("lymphocyte", "LYM"),
+    "metamyelocyte": ("metamyelocyte", "META"),
+    "monocyte": ("monocyte", "MONO"),
+    "myeloblast": ("myeloblast", "M-BL"),
+    "myelocyte": ("myelocyte", "MYELO"),
+    "neutrophil": ("neutrophil", "NEUT"),
+    "other": ("other or artefact", "OTHER"),
+    "platelet": ("platelet", "PLT"),
+    "proerythroblast": ("proerythroblast", "PRO-E"),
+    "promyelocyte": ("promyelocyte", "PROMY"),
+    "segmented_neutrophil": ("segmented neutrophil", "SEG"),
+    "smudge_cell": ("smudge cell", "SMUDGE"),
+}
+
+_REASONS = {
+    "missing": "the file was not found",
+    "empty": "nothing to see: empty file or empty field",
+    "not_an_image": "not an image",
+    "truncated": "the file is cut short",
+    "too_large": "too large to read safely",
+    "unsupported": "a kind of image that is not supported",
+    "damaged": "the file is damaged",
+    "blurred": "out of focus",
+    "too_dark": "too dark",
+    "too_bright": "too bright",
+    "low_stain_contrast": "weak stain contrast",
+    "crowded": "too crowded for single cells",
+}
+
+_BANDS = {"<5": "below 5 %", "5-9": "5–9 %", "10-19": "10–19 %", ">=20": "20 % or more"}
+BAND_EDGES = (0.05, 0.10, 0.20)  # ELN 2022 / ICC 2022
+_BAND_NAMES = tuple(_BANDS.values())
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
+
+
+def escape(value: object) -> str:
+    """Text safe in HTML content and in quoted attributes; characters that HTML can't hold become U+FFFD."""
+    return html.escape(_UNPRINTABLE.sub("\ufffd", str(value)), quote=True)
+
+
+def name_of(value: object) -> str:
+    """A file name or an id as HTML: escaped, and its direction kept from reordering what stands around it."""
+    return f"<bdi>{escape(value)}</bdi>"
+
+
+def class_words(class_name: str) -> str:
+    """ "segmented_neutrophil" -> "segmented neutrophil"; not escaped (a user's own taxonomy may hold anything)."""
+    return _CLASS_WORDS[class_name][0] if class_name in _CLASS_WORDS else class_name.replace("_", " ")
+
+
+def class_short(class_name: str) -> str:
+    """A short form for boxes on small screens; not escaped."""
+    if class_name in _CLASS_WORDS:
+        return _CLASS_WORDS[class_name][1]
+    return class_name.replace("_", " ").upper()[:8]
+
+
+def reason_words(reason: str | None) -> str:
+    """Plain words for a reason; several codes may be joined by commas. Unknown text stays as it is; not escaped."""
+    if not reason:
+        return "no reason was recorded"
+    parts = [p.strip() for p in str(reason).split(",")]
+    return "; ".join(_REASONS[p] for p in parts) if all(p in _REASONS for p in parts) else str(reason)
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """ "1 cell", "2 cells", "12,345 cells"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.12 -> "12.0 %" (with a space that does not break); None -> a dash."""
+    return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"
+
+
+def band_words(band: str | None) -> str | None:
+    """ "10-19" -> "10–19 %"; None where no band applies."""
+    return None if band is None else _BANDS.get(band, str(band))
+
+
+def bands_covered(low: float, high: float) -> list[str]:
+    """The ELN/ICC bands that an interval [low, high] reaches, in words, lowest first."""
+    first = sum(low >= edge for edge in BAND_EDGES)
+    last = sum(high >= edge for edge in BAND_EDGES)
+    return list(_BAND_NAMES[first : last + 1])
+
+
+def ratio_words(ratio: dict) -> str:
+    """ "12.0 % (95 % interval 6.4 to 20.0 %), band 10–19 %"."""
+    if ratio["value"] is None:
+        return "no ratio: no cells were counted"
+    text = (
+        f"{percent(ratio['value'])} ({percent(ratio['level'], 0)} interval "
+        f"{100 * ratio['low']:.1f} to {percent(ratio['high'])})"
+    )
+    band = band_words(ratio["band"])
+    return f"{text}, band {band}" if band else text
