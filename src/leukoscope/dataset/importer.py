@@ -166,8 +166,8 @@ def _refuse_unknown_codes(raw: RawSet, source: Source, allowed: set[str]) -> Non
     if invented:
         listed = ", ".join(f"{c!r} to {source.class_of(c)!r}" for c in invented)
         raise TaxonomyError(
-            f"source {source.name!r} translates {listed}, which is no class of the vocabulary: expected one of "
-            f"{', '.join(sorted(allowed))}; correct the table, or state a taxonomy that has the class"
+            f"source {source.name!r} translates {listed}, which is no class of ours: expected names of "
+            f"leukoscope.taxonomy.VOCABULARY; correct the table, or state a taxonomy that has the class"
         )
     unmapped = [c for c in seen if source.class_of(c) not in allowed]
     if not unmapped:
@@ -180,8 +180,8 @@ def _refuse_unknown_codes(raw: RawSet, source: Source, allowed: set[str]) -> Non
             f"add the code to a table of your own (TOML)"
         )
     raise TaxonomyError(
-        f"no class for {listed}: without a source the codes must be names of the vocabulary "
-        f"({', '.join(sorted(allowed))}); state whose codes these are with --source NAME or a TOML table"
+        f"no class for {listed}: without a source the codes must be class names of ours "
+        f"(neutrophil, lymphoblast, …: leukoscope.taxonomy.VOCABULARY); state whose codes these are with --source NAME or a TOML table"
     )
 
 
