@@ -181,7 +181,8 @@ def _refuse_unknown_codes(raw: RawSet, source: Source, allowed: set[str]) -> Non
         )
     raise TaxonomyError(
         f"no class for {listed}: without a source the codes must be class names of ours "
-        f"(neutrophil, lymphoblast, …: leukoscope.taxonomy.VOCABULARY); state whose codes these are with --source NAME or a TOML table"
+        f"(neutrophil, lymphoblast, …: leukoscope.taxonomy.VOCABULARY); "
+        f"state whose codes these are with --source NAME or a TOML table"
     )
 
 
