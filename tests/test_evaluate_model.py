@@ -59,6 +59,8 @@ def test_a_right_model_scores_one(tmp_path, model):
     assert reading["accuracy"]["value"] == reading["macro_f1"]["value"] == 1
     assert result["location"]["ap50"]["value"] > 0.95
     assert result["end_to_end"]["found_and_right"]["value"] > 0.9
+    blast = result["classification"]["called_blast"]  # of normal cells: true lymphoblasts don't count
+    assert blast["any"]["n"] == 0 and 0 < blast["n_normal_cells"] < n_cells
     assert result["interval"]["resampled"] == "patient" and result["interval"]["n"] == 2
 
 
@@ -71,8 +73,9 @@ def test_tables_agree_with_the_metrics(tmp_path, model):
     right = np.mean([r["truth"] == r["called"] for r in truth])
     assert right == result["classification"]["readings"]["as_labelled"]["accuracy"]["value"]
     lines = (tmp_path / "out" / "confusion.csv").read_text("utf-8").splitlines()
-    table = [r for r in csv.reader(lines) if r[0] == "as_labelled"]
-    assert sum(int(v) for r in table for v in r[2:]) == len(truth)
+    table = [[int(v) for v in r[2:]] for r in csv.reader(lines) if r[0] == "as_labelled"]
+    assert table == result["classification"]["readings"]["as_labelled"]["confusion"]
+    assert sum(map(sum, table)) == len(truth)
 
 
 def test_five_types_are_read_strictly_and_restricted(tmp_path, model):
