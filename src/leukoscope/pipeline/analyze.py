@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,12 @@ def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
     return {
         "leukoscope": leukoscope.__version__,
         "models": {
-            part: {"name": bundle.card.name, "onnx_sha256": bundle.card.onnx_sha256}
+            part: {
+                "name": bundle.card.name,
+                "onnx_sha256": bundle.card.onnx_sha256,
+                # Thresholds, crop rule and temperature are in the card: the ONNX file alone is not the model.
+                "card_sha256": hashlib.sha256((bundle.path / "card.json").read_bytes()).hexdigest(),
+            }
             for part, bundle in (("locator", locator), ("classifier", classifier))
         },
         "taxonomy": classifier.card.taxonomy.to_dict(),

@@ -64,7 +64,7 @@ class FieldAnalyzer:
             "reason": ", ".join(problems) or None,
             "width": field.pixels.shape[1],
             "height": field.pixels.shape[0],
-            "quality": {name: round(float(value), 4) for name, value in quality.items()} | {"problems": problems},
+            "quality": {name: _measure(value) for name, value in quality.items()} | {"problems": problems},
             "cells": cells,
         }
         return entry | found, thumbs
@@ -100,6 +100,10 @@ class FieldAnalyzer:
             }
             for box, score, row in zip(boxes, scores, probs, strict=True)
         ]
+
+
+def _measure(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
 
 
 def _thumb(crop: np.ndarray) -> bytes:

@@ -56,7 +56,7 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         raise InputError(f"{patients} has no row for {without[0]}{more}: add file and patient_id for every picture")
-    with_row = [(f, found[_real(f)]) for f in files] + [(Path(row.file), row) for row in missing]
+    with_row = [(f, found[_real(f)]) for f in files] + [(Path(patients).parent / row.file, row) for row in missing]
     return [_source(f, row.patient_id, row.smear_id, row.center, specimen) for f, row in with_row]
 
 

@@ -1,0 +1,265 @@
+"""Photographs in, record out: what the record says of good, poor and broken pictures, and of patients."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.make_bundles import draw_field, make_classifier, make_locator, make_model, scatter_cells
+from PIL import Image
+
+from leukoscope.errors import InputError, ModelError
+from leukoscope.pipeline import AnalyzeOptions, analyze
+from leukoscope.report import read_record
+from leukoscope.taxonomy import BLOOD_12
+
+HEIGHT, WIDTH = 256, 320
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+def save(path: Path, cells, *, shape=(HEIGHT, WIDTH), blur=0.0, **more) -> Path:
+    """One photograph: discs on noisy glass, so that it has something to focus on."""
+    noise = np.random.default_rng(1).integers(-4, 5, (*shape, 1))
+    pixels = np.clip(draw_field(*shape, cells).astype(int) + noise, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **more)
+    return path
+
+
+@pytest.fixture(scope="module")
+def smears(tmp_path_factory) -> tuple[Path, dict[str, list]]:
+    """Two patients of three pictures each, and their true cells by file name."""
+    folder, truth = tmp_path_factory.mktemp("smears"), {}
+    for number in range(6):
+        file = f"anna/{number}.png" if number < 3 else f"bert/{number}.png"
+        truth[file] = scatter_cells(np.random.default_rng(number), HEIGHT, WIDTH, 5, apart=75)
+        save(folder / file, truth[file])
+    return folder, truth
+
+
+@pytest.fixture(scope="module")
+def run(smears, model, tmp_path_factory) -> Path:
+    """The output folder of one whole run."""
+    return analyze([smears[0]], tmp_path_factory.mktemp("run") / "out", model=model).parent
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_every_cell_is_found_classified_and_counted(run, smears):
+    record, (folder, truth) = read(run / "record.json"), smears
+    assert [f["file"] for f in record["fields"]] == [(folder / f).as_posix() for f in truth]
+    for field, cells in zip(record["fields"], truth.values(), strict=True):
+        assert sorted(c["class"] for c in field["cells"]) == sorted(c for _, _, c in cells)
+        for cell in field["cells"]:
+            x, y = np.add(cell["box"][:2], cell["box"][2:]) / 2
+            nearest = min(cells, key=lambda c: (c[0] - x) ** 2 + (c[1] - y) ** 2)
+            assert np.hypot(nearest[0] - x, nearest[1] - y) < 12 and nearest[2] == cell["class"]
+    for patient in record["patients"]:
+        own = [c for f, cells in truth.items() if f.startswith(patient["patient_id"]) for _, _, c in cells]
+        counts = {row["class"]: row["count"] for row in patient["differential"]}
+        assert counts == {name: own.count(name) for name in BLOOD_12.names}
+        assert patient["n_counted"] == len(own) - own.count("artefact")
+
+
+def test_the_record_holds_the_contracts_keys_in_order(run):
+    record = read(run / "record.json")
+    assert list(record) == ["record_version", "provenance", "patients", "fields"]
+    assert list(record["provenance"]) == (
+        "leukoscope models taxonomy taxonomy_sha256 specimen um_per_px min_cells options use".split()
+    )
+    assert (
+        list(record["patients"][0])
+        == (
+            "patient_id specimen center smear_ids n_fields n_failed n_poor n_cells n_counted differential ratios "
+            "artefacts_per_100 flags"
+        ).split()
+    )
+    assert list(record["fields"][0]) == (
+        "file sha256 patient_id smear_id center status reason width height um_per_px quality cells".split()
+    )
+    assert list(record["fields"][0]["cells"][0]) == ["box", "class", "probs", "score", "suspicion"]
+    assert record["provenance"]["um_per_px"] is None and "Research use only" in record["provenance"]["use"]
+    assert {p["patient_id"]: p["smear_ids"] for p in record["patients"]} == {"anna": ["anna"], "bert": ["bert"]}
+    assert list(read_record(run / "record.json").fields()) == record["fields"]
+
+
+def test_numbers_in_the_record_agree_with_each_other(run):
+    record = read(run / "record.json")
+    for field in record["fields"]:
+        for cell in field["cells"]:
+            assert sum(cell["probs"].values()) == pytest.approx(1, abs=1e-4)
+            assert cell["class"] == max(cell["probs"], key=cell["probs"].get)
+            assert cell["suspicion"] == cell["probs"]["lymphoblast"]
+    for patient in record["patients"]:
+        assert sum(r["share"] or 0 for r in patient["differential"]) == pytest.approx(1, abs=1e-4)
+        assert sum(r["expected"] for r in patient["differential"]) == pytest.approx(patient["n_cells"], abs=1e-3)
+        (ratio,) = patient["ratios"]
+        assert ratio["low"] <= ratio["value"] <= ratio["high"] and ratio["denominator"] == patient["n_counted"]
+
+
+def test_the_other_outputs_are_views_of_the_record(run):
+    record = read(run / "record.json")
+    with open(run / "cells.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(f["cells"]) for f in record["fields"])
+    page = (run / "report.html").read_text("utf-8")
+    assert "anna" in page and "Research use only" in page
+    assert not list(run.rglob("*.part"))
+
+
+def test_every_cell_has_a_thumbnail(run):
+    record = read(run / "record.json")
+    lines = [json.loads(line) for line in (run / ".work" / "thumbs.jsonl").read_text().splitlines()]
+    assert [(t["field"], t["cell"]) for t in lines] == [
+        (i, j) for i, f in enumerate(record["fields"]) for j in range(len(f["cells"]))
+    ]
+    picture = Image.open(io.BytesIO(base64.b64decode(lines[0]["jpeg"])))
+    assert (picture.format, picture.size) == ("JPEG", (96, 96))
+
+
+def test_the_number_of_workers_changes_nothing(run, smears, model, tmp_path):
+    for workers in (1, 5):
+        out = tmp_path / str(workers)
+        again = analyze([smears[0]], out, model=model, options=AnalyzeOptions(workers=workers))
+        assert again.read_bytes() == (run / "record.json").read_bytes()
+        assert (out / ".work" / "thumbs.jsonl").read_bytes() == (run / ".work" / "thumbs.jsonl").read_bytes()
+
+
+def test_broken_pictures_are_listed_and_the_run_goes_on(model, tmp_path):
+    cells = [(100, 100, "monocyte")]
+    whole = save(tmp_path / "in" / "a.jpg", cells).read_bytes()
+    (tmp_path / "in" / "b.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "in" / "c.png").write_bytes(b"dear diary")
+    (tmp_path / "in" / "d.jpg").write_bytes(b"")
+    (tmp_path / "in" / "e.png").write_bytes(whole)  # a JPEG under a wrong name: readable
+    (tmp_path / "in" / "notes.txt").write_text("not a picture, and not called one")
+    record = read(analyze([tmp_path / "in"], tmp_path / "out", model=model))
+    found = {Path(f["file"]).name: (f["status"], f["reason"], len(f["cells"])) for f in record["fields"]}
+    assert found == {
+        "a.jpg": ("ok", None, 1),
+        "b.jpg": ("failed", "truncated", 0),
+        "c.png": ("failed", "not_an_image", 0),
+        "d.jpg": ("failed", "empty", 0),
+        "e.png": ("ok", None, 1),
+    }
+    (patient,) = record["patients"]
+    assert (patient["n_fields"], patient["n_failed"], patient["n_cells"]) == (5, 3, 2)
+    assert [f["code"] for f in patient["flags"]] == ["few_cells", "failed_fields"]
+    failed = record["fields"][1]
+    assert failed["width"] is failed["quality"] is None and len(failed["sha256"]) == 64
+
+
+def test_a_patient_of_whom_nothing_could_be_read_is_in_the_record(model, tmp_path):
+    save(tmp_path / "in" / "a" / "1.png", [(100, 100, "monocyte")])
+    (tmp_path / "in" / "b").mkdir()
+    (tmp_path / "in" / "b" / "1.png").write_bytes(b"?")
+    patients = read(analyze([tmp_path / "in"], tmp_path / "out", model=model))["patients"]
+    assert [(p["patient_id"], p["n_failed"], p["n_cells"]) for p in patients] == [("a", 0, 1), ("b", 1, 0)]
+    assert patients[1]["ratios"][0]["value"] is None and patients[1]["ratios"][0]["band"] is None
+    assert [f["code"] for f in patients[1]["flags"]] == ["no_cells", "failed_fields"]
+
+
+def test_a_poor_picture_counts_and_says_so(model, tmp_path):
+    save(tmp_path / "in" / "dark.png", [(100, 100, "monocyte")])
+    pixels = np.asarray(Image.open(tmp_path / "in" / "dark.png"))
+    Image.fromarray((pixels * 0.3).astype(np.uint8)).save(tmp_path / "in" / "dark.png")
+    make_locator(tmp_path / "model" / "locator", white_balance=True)
+    make_classifier(tmp_path / "model" / "classifier", white_balance=True)
+    record = read(analyze([tmp_path / "in"], tmp_path / "out", model=tmp_path / "model"))
+    (field,), (patient,) = record["fields"], record["patients"]
+    assert field["status"] == "poor" and "too_dark" in field["reason"].split(", ")
+    assert field["quality"]["problems"] == field["reason"].split(", ")
+    assert patient["n_poor"] == 1 and "poor_fields" in [f["code"] for f in patient["flags"]]
+
+
+def test_a_field_without_cells_is_read_and_counts_as_a_field(model, tmp_path):
+    save(tmp_path / "in" / "glass.png", [])
+    record = read(analyze([tmp_path / "in"], tmp_path / "out", model=model))
+    assert record["fields"][0]["cells"] == [] and record["fields"][0]["status"] != "failed"
+    assert record["patients"][0]["n_fields"] == 1 and record["patients"][0]["artefacts_per_100"] is None
+
+
+def test_what_identifies_a_person_reaches_no_output(model, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E], exif[0x013B] = "Erika Mustermann", "Ward Seven"
+    save(tmp_path / "in" / "a.jpg", [(100, 100, "monocyte")], exif=exif, comment=b"born 1950-01-01")
+    assert b"Mustermann" in (tmp_path / "in" / "a.jpg").read_bytes()
+    analyze([tmp_path / "in"], tmp_path / "out", model=model)
+    everything = b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    lines = (tmp_path / "out" / ".work" / "thumbs.jsonl").read_text("utf-8").splitlines()
+    jpegs = b"".join(base64.b64decode(json.loads(line)["jpeg"]) for line in lines)
+    for secret in (b"Mustermann", b"Ward Seven", b"1950-01-01"):
+        assert secret not in everything and secret not in jpegs
+
+
+def test_options_reach_the_record(smears, model, tmp_path):
+    options = AnalyzeOptions(specimen="marrow", um_per_px=0.1, min_cells=3, tile_px=256)
+    record = read(analyze([smears[0] / "anna"], tmp_path / "out", model=model, options=options))
+    provenance = record["provenance"]
+    assert (provenance["specimen"], provenance["um_per_px"], provenance["min_cells"]) == ("marrow", 0.1, 3)
+    assert provenance["options"] == {"tile_px": 256}
+    assert record["patients"][0]["specimen"] == "marrow" and record["fields"][0]["um_per_px"] == 0.1
+    assert "few_cells" not in [f["code"] for f in record["patients"][0]["flags"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"specimen": "urine"}, "specimen must be one of blood, marrow"),
+        ({"um_per_px": 0.0}, "um_per_px must be between 0 and 100"),
+        ({"um_per_px": float("nan")}, "um_per_px"),
+        ({"min_cells": -1}, "min_cells must be 0 or more"),
+        ({"workers": 0}, "workers must be 1 or more"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        AnalyzeOptions(**values)
+
+
+def test_marrow_is_not_read_with_the_blood_model_unasked(smears, tmp_path):
+    with pytest.raises(InputError, match="no bundled model for marrow"):
+        analyze([smears[0]], tmp_path / "out", options=AnalyzeOptions(specimen="marrow"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_a_locator_needs_one_named(smears, model, tmp_path):
+    with pytest.raises(ModelError, match="no part to locate"):
+        analyze([smears[0]], tmp_path / "out", model=model / "classifier")
+    with pytest.raises(ModelError, match="no part to locate"):
+        options = AnalyzeOptions(locator=str(model / "classifier"))
+        analyze([smears[0]], tmp_path / "out", model=model, options=options)
+    options = AnalyzeOptions(locator=str(model / "locator"))
+    record = analyze([smears[0] / "anna"], tmp_path / "out", model=model / "classifier", options=options)
+    assert read(record)["provenance"]["models"]["locator"]["name"] == "blob-locator"
+
+
+def test_nothing_is_written_when_the_call_is_wrong(model, smears, tmp_path):
+    shutil.copytree(model, tmp_path / "spoilt")
+    (tmp_path / "spoilt" / "classifier" / "model.onnx").write_bytes(b"")
+    out = tmp_path / "out"
+    for paths, called in (([tmp_path / "nowhere"], model), ([smears[0]], tmp_path / "spoilt"), ([smears[0]], "none")):
+        with pytest.raises((InputError, ModelError)):
+            analyze(paths, out, model=called)
+    assert not out.exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        analyze([smears[0]], tmp_path / "file", model=model)
+
+
+def test_progress_is_told(model, smears, tmp_path):
+    seen = []
+    analyze([smears[0]], tmp_path / "out", model=model, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(n, 6) for n in range(1, 7)]
