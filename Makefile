@@ -53,7 +53,7 @@ screenshot: $(TEST)/.installed demo
 	$(TEST)/bin/python docs/make_screenshot.py demo/report/report.html docs/report.png
 
 table: $(TEST)/.installed
-	$(TEST)/bin/python benchmarks/table.py --write README.md
+	$(TEST)/bin/python benchmarks/table.py --write
 
 model-cards: $(TEST)/.installed
 	$(TEST)/bin/python docs/make_model_cards.py

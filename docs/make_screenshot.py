@@ -16,7 +16,7 @@ WIDTH_PX, HEIGHT_PX = 1200, 1500
 
 
 def screenshot(report: Path, out: Path) -> None:
-    """Open the report without a network and write the top of it, reduced to 128 colours to keep the repository small."""
+    """Open the report without a network and write the top of it, reduced to 128 colours to stay small."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser_path = next((path for path in map(shutil.which, names) if path), None)
     if browser_path is None:

@@ -26,7 +26,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real images: $LEUKOSCOPE_SHARED, else ../shared/data beside the checkout; skips where neither is."""
+    """Real images: $LEUKOSCOPE_SHARED, else ../shared/data beside the checkout; skips where neither is."""
     path = Path(os.environ.get("LEUKOSCOPE_SHARED", ROOT.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"no real images here ({path} is absent): the fabricated sets are tested in every checkout")

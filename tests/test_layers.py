@@ -11,9 +11,27 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "leukoscope"
 
 # Left to right only; a package may import itself.
 ORDER = (
-    "errors", "taxonomy", "types", "geometry", "intervals", "images", "dataset", "models", "locate", "crop", "classify",
-    "count", "report", "pipeline", "evaluate", "train", "simulate", "experiments", "web", "cli",
-)  # fmt: skip
+    "errors",
+    "taxonomy",
+    "types",
+    "geometry",
+    "intervals",
+    "images",
+    "dataset",
+    "models",
+    "locate",
+    "crop",
+    "classify",
+    "count",
+    "report",
+    "pipeline",
+    "evaluate",
+    "train",
+    "simulate",
+    "experiments",
+    "web",
+    "cli",
+)
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -65,9 +83,26 @@ def test_torch_is_imported_only_where_models_are_made(file):
 def test_the_command_line_imports_nothing_heavy_at_its_top(file):
     tree = ast.parse(file.read_text("utf-8"))
     top = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
-    names = {a.name for n in top if isinstance(n, ast.Import) for a in n.names} | {n.module for n in top if isinstance(n, ast.ImportFrom)}
-    light = {"__future__", "argparse", "collections", "collections.abc", "contextlib", "errno", "importlib", "importlib.util",
-             "os", "pathlib", "sys", "time", "typing", "leukoscope", "leukoscope.errors"}  # fmt: skip
+    names = {a.name for n in top if isinstance(n, ast.Import) for a in n.names} | {
+        n.module for n in top if isinstance(n, ast.ImportFrom)
+    }
+    light = {
+        "__future__",
+        "argparse",
+        "collections",
+        "collections.abc",
+        "contextlib",
+        "errno",
+        "importlib",
+        "importlib.util",
+        "os",
+        "pathlib",
+        "sys",
+        "time",
+        "typing",
+        "leukoscope",
+        "leukoscope.errors",
+    }
     heavy = sorted(n for n in names if n not in light and not n.startswith("leukoscope.cli"))
     assert not heavy, f"{file.name} imports {', '.join(heavy)} before it knows which command runs"
 

@@ -1,0 +1,83 @@
+"""The command line: each command is one file that parses, calls one library function and prints.
+
+Nothing heavy is imported here or at the top of a command's file: `leukoscope --help` must start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from typing import NoReturn
+
+from leukoscope import __version__
+from leukoscope.cli import analyze, dataset, evaluate, models, simulate, train
+from leukoscope.errors import LeukoscopeError
+
+COMMANDS = (analyze, models, dataset, train, evaluate, simulate)
+
+EXAMPLE = """\
+example:
+  leukoscope analyze photographs/ --out report
+  (writes report/report.html, report/record.json and report/cells.csv)
+
+Research use only. Not for diagnosis. A morphologist must review.
+"""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse prints the whole usage before an error; ours is one line that says where the usage is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"leukoscope: {' '.join(message.split())} (see `{self.prog} --help`)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets `run`, a function of the parsed arguments."""
+    parser = OneLineParser(
+        prog="leukoscope",
+        description="Smear photographs in, a patient report out: white cells located, classified and counted.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"leukoscope {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_to(commands)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 2 an error said on one line, 130 stopped by Ctrl-C."""
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except LeukoscopeError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        hint = "; the same command with --resume goes on from here" if hasattr(args, "resume") else ""
+        print(f"leukoscope: stopped{hint}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has enough. Python flushes stdout once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(_os_error_words(error))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"leukoscope: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _os_error_words(error: OSError) -> str:
+    where = f" {error.filename}" if error.filename is not None else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: can't write{where}; free some space, then run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission for{where or ' a file'} ({error.strerror}); choose a folder that you may read and write"
+    return f"{error.strerror or error}{':' if where else ''}{where}"

@@ -1,0 +1,95 @@
+"""`leukoscope analyze`: photographs in, record.json, cells.csv and report.html out."""
+
+from __future__ import annotations
+
+import argparse
+
+from leukoscope.cli.options import add_command, positive, whole
+from leukoscope.cli.progress import progress_bar
+from leukoscope.errors import InputError
+
+EXAMPLE = """\
+examples:
+  leukoscope analyze photographs/ --out report
+  leukoscope analyze ward/*.jpg --out report --patients patients.csv --um-per-px 0.1
+
+A patient is a folder of photographs, or what patients.csv says (columns file, patient_id, smear_id, center).
+Research use only. Not for diagnosis. A morphologist must review.
+"""
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Declare the command."""
+    parser = add_command(commands, "analyze", "analyse smear photographs and write a patient report", EXAMPLE)
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="photographs, or folders of them")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the report")
+    parser.add_argument("--model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")
+    parser.add_argument(
+        "--specimen", choices=("blood", "marrow"), default="blood", help="default: blood; marrow needs your own --model"
+    )
+    parser.add_argument("--patients", metavar="CSV", help="table of file, patient_id and, if known, smear_id, center")
+    parser.add_argument("--um-per-px", metavar="X", type=positive, help="micrometres a pixel, where known")
+    parser.add_argument(
+        "--min-cells",
+        metavar="N",
+        type=whole,
+        default=100,
+        help="flag patients with fewer counted cells (default: 100)",
+    )
+    parser.add_argument("--locator", metavar="NAME|DIR", help="take the locator of this model instead of --model's own")
+    parser.add_argument(
+        "--tile-px",
+        metavar="N",
+        type=whole,
+        help="cut longer photographs into tiles of this side (default: the locator's own)",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Analyse, then say in a few lines with which models, what was found and where the report is."""
+    from leukoscope.pipeline import AnalyzeOptions, analyze
+    from leukoscope.report.record import read_record
+
+    options = AnalyzeOptions(
+        locator=args.locator,
+        specimen=args.specimen,
+        um_per_px=args.um_per_px,
+        min_cells=args.min_cells,
+        tile_px=args.tile_px,
+    )
+    with progress_bar("photographs") as progress:
+        path = analyze(
+            args.paths,
+            args.out,
+            model=args.model,
+            patients=args.patients,
+            options=options,
+            resume=args.resume,
+            progress=progress,
+        )
+    record = read_record(path)
+    models = ", ".join(f"{part} {m['name']}" for part, m in record.provenance["models"].items())
+    why = "" if args.model else " (the bundled blood model: no --model was given)"
+    print(f"model: {models}{why}")
+    for patient in record.patients:
+        print(patient_line(patient))
+    print(f"report: {path.with_name('report.html')} (also record.json and cells.csv)")
+    print(record.provenance["use"])
+    n_fields = sum(p["n_fields"] for p in record.patients)
+    if n_fields == sum(p["n_failed"] for p in record.patients):
+        raise InputError(f"none of the {n_fields} photographs could be read: the report lists the reason for each")
+
+
+def patient_line(patient: dict) -> str:
+    """One patient of a record in one line: cells, ratios with their limits, what is flagged."""
+    words = [f"{patient['n_counted']} cells counted in {patient['n_fields']} photographs"]
+    if patient["n_failed"]:
+        words.append(f"{patient['n_failed']} could not be read")
+    for ratio in patient["ratios"]:
+        if ratio["value"] is not None:
+            share, low, high = (f"{100 * ratio[key]:.1f}" for key in ("value", "low", "high"))
+            words.append(f"{ratio['name']} {share} % ({low} to {high} %)")
+    words += [flag["code"] for flag in patient["flags"]]
+    return f"{patient['patient_id']}: {'; '.join(words)}"

@@ -1,0 +1,49 @@
+"""`leukoscope dataset import`: annotated photographs of another format into a Leukoscope data set."""
+
+from __future__ import annotations
+
+import argparse
+
+from leukoscope.cli.options import add_command
+
+EXAMPLE = """\
+examples:
+  leukoscope dataset import voc BCCD/ --out sets/bccd --source bccd
+  leukoscope dataset import folders my_cells/ --out sets/mine --patients patients.csv
+
+Pictures are referred to, not copied. Every box or picture that was dropped or repaired is listed in import-report.json.
+"""
+FORMATS = ("yolo", "voc", "folders", "csv")
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Declare the command and its one action."""
+    parser = add_command(commands, "dataset", "import an annotated data set", EXAMPLE)
+    actions = parser.add_subparsers(title="actions", metavar="import", required=True)
+    action = add_command(actions, "import", "import an annotated data set from another format", EXAMPLE)
+    action.add_argument("format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
+    action.add_argument("src", metavar="SRC", help="the data set's folder, as published")
+    action.add_argument("--out", metavar="DIR", required=True, help="folder for the manifest")
+    action.add_argument(
+        "--source",
+        metavar="NAME|TOML",
+        help="whose class codes these are: a known source's name or a TOML table; else our class names",
+    )
+    action.add_argument("--patients", metavar="CSV", help="table of file, patient_id and, if known, smear_id, center")
+    action.add_argument("--specimen", choices=("blood", "marrow"), help="default: the source's own, else blood")
+    action.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Import, then say what came in and what did not."""
+    from leukoscope.dataset.importer import import_dataset
+
+    report = import_dataset(
+        args.format, args.src, args.out, source=args.source, patients=args.patients, specimen=args.specimen
+    )
+    print(f"{report.name}: {report.n_fields} fields, {report.n_cells} cells, {report.n_patients} patients stated")
+    for title, counts in (("classes", report.cells_by_class), ("splits", report.fields_by_split)):
+        print(f"  {title}: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
+    left_out = len(report.images_without_annotation) + len(report.annotations_without_image)
+    print(f"  boxes or pictures dropped or repaired: {len(report.issues)}; left out without a partner: {left_out}")
+    print(f"manifest: {args.out} (what was dropped and why: import-report.json)")

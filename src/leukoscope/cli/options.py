@@ -1,0 +1,36 @@
+"""What every command's parser shares."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    """A command's parser: its summary in the list of commands and in its own help, its example at the end."""
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def positive(text: str) -> float:
+    """A number above 0 (an argparse type)."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 or more (an argparse type)."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+positive.__name__ = "positive number"
+whole.__name__ = "whole number"

@@ -1,0 +1,300 @@
+"""The command line: every help has an example, every error is one line with exit code 2, nothing loads early."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from data.make_bundles import draw_field, make_model
+from PIL import Image
+
+from leukoscope import __version__, cli
+from leukoscope.errors import InputError
+
+COMMANDS = {"analyze", "models", "dataset", "train", "evaluate", "simulate"}
+
+
+def parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Every parser below one, by its words: "leukoscope dataset import"."""
+    found = {parser.prog: parser}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                found |= parsers(sub)
+    return found
+
+
+ALL = parsers(cli.build_parser())
+
+
+@pytest.fixture
+def run(capsys):
+    """Run one command in this process: (exit code, stdout, stderr)."""
+
+    def call(*argv):
+        try:
+            code = cli.main([str(a) for a in argv])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def one_line_error(result, *words):
+    """Exit code 2, one line on stderr that begins with the program's name and holds each of `words`."""
+    code, _, err = result
+    assert code == 2, err
+    assert err.startswith("leukoscope: ") and err.endswith("\n") and err.count("\n") == 1, err
+    for word in words:
+        assert str(word) in err, err
+
+
+def test_the_commands_are_these():
+    assert {name.split()[1] for name in ALL if " " in name} == COMMANDS
+    assert {"leukoscope dataset import", "leukoscope models show"} <= set(ALL)
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_every_help_has_an_example_that_its_own_parser_accepts(name, run):
+    code, out, err = run(*name.split()[1:], "--help")
+    assert (code, err) == (0, "")
+    examples = [
+        line.strip() for line in out.split("example", 1)[1].splitlines() if line.strip().startswith("leukoscope ")
+    ]
+    assert examples, out
+    for example in examples:
+        cli.build_parser().parse_args(example.split()[1:])  # SystemExit if an example is wrong
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_every_option_is_explained(name):
+    for action in ALL[name]._actions:
+        assert action.help or isinstance(action, argparse._SubParsersAction), f"{name} {action.dest} has no help"
+
+
+def test_options_of_the_main_commands():
+    def options(name):
+        return {o for a in ALL[name]._actions for o in a.option_strings if o.startswith("--")} - {"--help"}
+
+    named = {"--out", "--model", "--specimen", "--patients", "--um-per-px", "--min-cells", "--resume"}
+    assert named <= options("leukoscope analyze")
+    assert options("leukoscope train") == {"--data", "--out", "--resume"}
+    assert options("leukoscope evaluate") == {"--data", "--split", "--out"}
+    assert options("leukoscope simulate") >= {"--out", "--patients", "--seed"}
+    assert {"--out", "--source", "--patients"} <= options("leukoscope dataset import")
+
+
+def test_version(run):
+    assert run("--version") == (0, f"leukoscope {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("analyse", "x"),
+        ("analyze", "x"),
+        ("analyze", "x", "--out", "o", "--um-per-px", "0"),
+        ("analyze", "x", "--out", "o", "--um-per-px", "nan"),
+        ("analyze", "x", "--out", "o", "--min-cells", "-1"),
+        ("analyze", "x", "--out", "o", "--specimen", "urine"),
+        ("dataset", "import", "coco", "src", "--out", "o"),
+        ("simulate", "--out", "o", "--patients", "two", "--seed", "1"),
+        ("models", "shows"),
+        ("evaluate", "blood", "--data", "d", "--split", "half", "--out", "o"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_one_line(run, argv):
+    one_line_error(run(*argv), "--help")
+
+
+def test_wrong_paths_are_one_line_that_names_them(run, tmp_path):
+    missing = tmp_path / "nowhere"
+    one_line_error(run("dataset", "import", "voc", missing, "--out", tmp_path / "o"), missing)
+    one_line_error(run("models", "show", missing), missing)
+    one_line_error(run("evaluate", missing, "--data", tmp_path, "--split", "test", "--out", tmp_path / "o"), missing)
+    one_line_error(run("analyze", missing, "--out", tmp_path / "o", "--model", make_model(tmp_path / "model")), missing)
+    assert not (tmp_path / "o").exists()
+
+
+def test_analyze_an_empty_folder(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    model = make_model(tmp_path / "model")
+    one_line_error(run("analyze", tmp_path / "empty", "--out", tmp_path / "o", "--model", model), tmp_path / "empty")
+
+
+def test_marrow_has_no_bundled_model_and_none_is_substituted(run, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"never read")
+    one_line_error(
+        run("analyze", tmp_path / "a.jpg", "--out", tmp_path / "o", "--specimen", "marrow"), "marrow", "--model"
+    )
+
+
+@pytest.fixture
+def smear(tmp_path):
+    """A folder of patient P1's: one readable picture with three drawn cells and a text file called .jpg."""
+    folder = tmp_path / "P1"
+    folder.mkdir()
+    places = [(60, 60, "lymphocyte"), (160, 70, "lymphoblast"), (120, 180, "monocyte")]
+    Image.fromarray(draw_field(256, 256, places)).save(folder / "good.png")
+    (folder / "text.jpg").write_text("this is no picture")
+    return folder
+
+
+def test_analyze_says_the_model_the_counts_and_where_the_report_is(run, smear, tmp_path):
+    model, out = make_model(tmp_path / "model"), tmp_path / "report"
+    code, printed, err = run("analyze", smear, "--out", out, "--model", model)
+    assert (code, err) == (0, "")
+    record = json.loads((out / "record.json").read_text("utf-8"))
+    name = record["provenance"]["models"]["classifier"]["name"]
+    lines = printed.splitlines()
+    assert name in lines[0] and "bundled" not in lines[0]
+    assert lines[1].startswith(
+        "P1: 3 cells counted in 2 photographs; 1 could not be read; blasts 33.3 % (0.8 to 90.6 %)"
+    )
+    assert "few_cells" in lines[1]
+    assert str(out / "report.html") in lines[2]
+    assert "Research use only" in lines[-1]
+    assert {f["file"].rpartition("/")[2]: f["reason"] for f in record["fields"]} == {
+        "good.png": None,
+        "text.jpg": "not_an_image",
+    }
+
+
+def test_analyze_options_reach_the_record(run, smear, tmp_path):
+    model, out = make_model(tmp_path / "model"), tmp_path / "report"
+    (tmp_path / "p.csv").write_text(f"file,patient_id\n{smear}/good.png,A\n{smear}/text.jpg,B\n")
+    options = (
+        "--specimen",
+        "marrow",
+        "--um-per-px",
+        "0.1",
+        "--min-cells",
+        "2",
+        "--patients",
+        tmp_path / "p.csv",
+        "--tile-px",
+        "256",
+    )
+    code, _, err = run("analyze", smear, "--out", out, "--model", model, *options)
+    assert (code, err) == (0, "")
+    record = json.loads((out / "record.json").read_text("utf-8"))
+    made = record["provenance"]
+    assert (made["specimen"], made["um_per_px"], made["min_cells"], made["options"]["tile_px"]) == (
+        "marrow",
+        0.1,
+        2,
+        256,
+    )
+    assert [p["patient_id"] for p in record["patients"]] == ["A", "B"]
+
+
+def test_analyze_refuses_a_second_run_in_one_folder_unless_it_resumes(run, smear, tmp_path):
+    call = ("analyze", smear, "--out", tmp_path / "report", "--model", make_model(tmp_path / "model"))
+    assert run(*call)[0] == 0
+    before = (tmp_path / "report" / "record.json").read_bytes()
+    one_line_error(run(*call), "--resume")
+    assert run(*call, "--resume")[0] == 0
+    assert (tmp_path / "report" / "record.json").read_bytes() == before
+
+
+def test_when_no_photograph_could_be_read_it_fails_and_the_report_says_why(run, smear, tmp_path):
+    model, out = make_model(tmp_path / "model"), tmp_path / "report"
+    one_line_error(
+        run("analyze", smear / "text.jpg", "--out", out, "--model", model), "none of the 1 photographs", "report"
+    )
+    assert "not_an_image" in (out / "record.json").read_text("utf-8")
+
+
+def test_models_show_prints_the_card(run, tmp_path):
+    code, printed, _ = run("models", "show", make_model(tmp_path / "model"))
+    assert code == 0
+    assert "task: locate" in printed and "task: classify" in printed and "SHA-256" in printed
+
+
+def test_import_then_evaluate(run, tmp_path):
+    for split, places in (
+        ("train", [(60, 60, "monocyte")]),
+        ("test", [(60, 60, "lymphocyte"), (160, 150, "monocyte")]),
+    ):
+        for place in places:
+            folder = tmp_path / "cells" / split / place[2]
+            folder.mkdir(parents=True)
+            Image.fromarray(draw_field(96, 96, [(48, 48, place[2])])).save(folder / f"{split}.png")
+    code, printed, err = run("dataset", "import", "folders", tmp_path / "cells", "--out", tmp_path / "set")
+    assert (code, err) == (0, "")
+    assert "3 fields, 3 cells" in printed and "lymphocyte 1, monocyte 2" in printed
+    call = (
+        "evaluate",
+        make_model(tmp_path / "model"),
+        "--data",
+        tmp_path / "set",
+        "--split",
+        "all",
+        "--out",
+        tmp_path / "results",
+    )
+    code, printed, err = run(*call)
+    assert (code, err) == (0, "")
+    assert "accuracy" in printed and (tmp_path / "results" / "metrics.json").is_file()
+
+
+def test_train_without_torch_says_what_to_install(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = run("train", tmp_path / "c.toml", "--data", tmp_path, "--out", tmp_path / "run")
+    one_line_error(result, "pip install 'leukoscope[train]'")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (InputError("two\nlines"), 2, ["two lines"]),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 2, ["disk is full", "/x/y"]),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, ["no permission", "/x/y"]),
+        (OSError("odd"), 2, ["odd"]),
+        (KeyboardInterrupt(), 130, ["stopped", "--resume"]),
+    ],
+    ids=["leukoscope", "disk", "permission", "other", "ctrl-c"],
+)
+def test_what_stops_a_command_is_said_on_one_line(run, monkeypatch, error, code, words):
+    def stop(args):
+        raise error
+
+    monkeypatch.setattr(cli.train, "run", stop)
+    got, out, err = run("train", "c.toml", "--data", "d", "--out", "o")
+    assert (got, out) == (code, "")
+    assert err.startswith("leukoscope: ") and err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def test_a_programming_error_is_not_hidden(run, monkeypatch):
+    def broken(args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli.train, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("train", "c.toml", "--data", "d", "--out", "o")
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"( sleep 0.3; {sys.executable} -m leukoscope models ) | true"  # `true` is gone when the first line comes
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_help_starts_at_once():
+    def once():
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "leukoscope", "--help"], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(3)) <= 0.4  # seconds; the fastest, because the machine may be busy
