@@ -32,7 +32,7 @@ def make_set(folder, *, rename=None, patients=("p1", "p2"), miss=0, spoil=False)
             (folder / file).write_bytes(b"not a picture")
         stated = [rename(n) if rename else n for _, _, n in drawn]
         cells = [
-            TruthCell((x - 22, y - 22, x + 22, y + 22), None if k < miss else name, "x")
+            TruthCell((x - 22, y - 22, x + 22, y + 22), ("white_cell" if i % 2 else None) if k < miss else name, "x")
             for k, ((x, y, _), name) in enumerate(zip(drawn, stated, strict=True))
         ]
         cells.append(TruthCell((0, 0, 30, 30), "red_cell", "RBC"))

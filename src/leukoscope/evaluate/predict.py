@@ -23,6 +23,8 @@ from leukoscope.types import Cells, Field
 LOWEST_SCORE = 0.001
 NOT_WHITE = ("red_cell", "platelet")  # annotated in some sets; the locator is not asked for them
 
+UNTYPED = "white_cell"  # says no more than that a type was not stated
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldPrediction:
@@ -87,7 +89,7 @@ def _predict_field(
     return FieldPrediction(
         truth=truth,
         boxes=boxes,
-        class_names=tuple(c.class_name for c in white),
+        class_names=tuple(None if c.class_name == UNTYPED else c.class_name for c in white),
         truth_probs=truth_probs,
         found=found.boxes if found else None,
         scores=found.scores if found else None,

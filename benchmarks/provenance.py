@@ -1,0 +1,73 @@
+"""What stands beside every measured number: the commit, the machine, the command."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+FIRST = ("set", "measure", "value", "low", "high", "threshold", "met")
+
+
+def write_results(name: str, rows: list[dict], **context: object) -> Path:
+    """Write benchmarks/results/`name`.csv: the rows, with `context` (seed, digests) and where they come from in each.
+
+    The columns of FIRST that any row has come first, then the others as they first occur.
+    """
+    context = {**context, "commit": commit(), "machine": machine(), "command": command()}
+    rows = [{**row, **context} for row in rows]
+    seen = dict.fromkeys(key for row in rows for key in row)
+    columns = [c for c in FIRST if c in seen] + [c for c in seen if c not in FIRST]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.csv"
+    partial = path.with_suffix(".part")
+    with open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
+    return path
+
+
+def commit() -> str:
+    """The short commit, with "+" when tracked sources or models differ from it."""
+    try:
+        short = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py", "configs")
+    except (OSError, subprocess.CalledProcessError):
+        return "no repository"
+    return short + ("+" if changed else "")
+
+
+def machine() -> str:
+    """Cores, processor and the versions that numbers depend on."""
+    parts = [f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"]
+    parts += [_processor(), platform.system(), f"Python {platform.python_version()}"]
+    for package in ("numpy", "onnxruntime", "torch"):
+        if package in sys.modules:
+            parts.append(f"{package} {sys.modules[package].__version__}")
+    return ", ".join(parts)
+
+
+def command() -> str:
+    """The command as typed from the repository's root; folders of this machine are named without their path."""
+    words = [w if not os.path.isabs(w) else os.path.join("…", os.path.basename(w.rstrip("/"))) for w in sys.argv[1:]]
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
