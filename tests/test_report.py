@@ -1,4 +1,4 @@
-"""The views of a record: reading it, cells.csv, what a report chooses and says. The browser is in test_report_browser."""
+"""The views of a record: reading it, cells.csv, what a report chooses and says (test_report_browser: how it works)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import csv
 import json
 import random
 import re
-import sys
 import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from data import make_record
 
 from leukoscope.errors import DataError
 from leukoscope.report import read_record, write_cells_csv, write_report
@@ -21,9 +21,6 @@ from leukoscope.report.colors import class_colors
 from leukoscope.report.json_stream import JsonStream
 from leukoscope.report.words import USE, bands_covered, class_words, escape, ratio_words, reason_words
 from leukoscope.taxonomy import BLOOD_12, PCM_9
-
-sys.path.insert(0, str(Path(__file__).parent / "data"))
-import make_record  # noqa: E402
 
 ARCHIVE = Path(__file__).parent / "archive" / "record-v1"
 
@@ -160,7 +157,7 @@ def test_cells_csv_is_the_record(run, tmp_path):
     assert list(rows[0]) == [*COLUMNS, *(f"prob_{name}" for name in names)]
     assert len(rows) == len(cells) > 50
     for row, (field, number, cell) in zip(rows, cells, strict=True):
-        assert (row["file"], row["patient_id"], row["smear_id"]) == tuple(field[k] for k in ("file", "patient_id", "smear_id"))
+        assert all(row[k] == field[k] for k in ("file", "patient_id", "smear_id", "center"))
         assert int(row["cell"]) == number and row["class"] == cell["class"]
         assert [float(row[k]) for k in ("x0", "y0", "x1", "y1")] == cell["box"]
         assert float(row["score"]) == cell["score"] and float(row["suspicion"]) == cell["suspicion"]
@@ -217,8 +214,8 @@ def test_gallery_cap_keeps_the_most_suspicious_and_every_group(run):
     plan = choose(record, index, gallery_cap=40)
     shown = plan.cells()
     assert len(shown) == 40 and sum(plan.totals.values()) == len(index.suspicion)
-    every = sorted(((float(s), int(f), int(n)) for s, f, n in zip(index.suspicion, index.field, index.number)), reverse=True)
-    assert {(f, n) for _, f, n in every[:20]} <= shown
+    top = index.suspicion.argsort()[-20:]
+    assert set(zip(index.field[top].tolist(), index.number[top].tolist(), strict=True)) <= shown
     assert set(plan.gallery) == set(plan.totals)  # no patient's class is left out
 
 
@@ -300,7 +297,7 @@ def test_report_is_escaped_and_self_contained(run):
         assert attributes.get("href", "#").startswith(("#", "data:,"))
         if tag == "img" and attributes.get("class") != "viewer-crop":
             assert attributes["alt"]
-    policy = next(a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))

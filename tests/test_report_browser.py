@@ -6,15 +6,12 @@ import json
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
+from data import make_record
 
 from leukoscope.report import write_report
-
-sys.path.insert(0, str(Path(__file__).parent / "data"))
-import make_record  # noqa: E402
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no browser was found: playwright is not installed")
 
