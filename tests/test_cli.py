@@ -247,6 +247,12 @@ def test_import_then_evaluate(run, tmp_path):
     assert "accuracy" in printed and (tmp_path / "results" / "metrics.json").is_file()
 
 
+@pytest.mark.parametrize("data", [("--data", "a", "b"), ("--data", "a", "--data", "b")], ids=" ".join)
+def test_every_data_folder_reaches_training(data):
+    args = cli.build_parser().parse_args(["train", "c.toml", *data, "--out", "o"])
+    assert args.data == ["a", "b"]  # a second --data adds to the first: it must never replace it in silence
+
+
 def test_train_without_torch_says_what_to_install(run, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = run("train", tmp_path / "c.toml", "--data", tmp_path, "--out", tmp_path / "run")

@@ -25,7 +25,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "config", metavar="CONFIG.toml", help="what to train and how: one TOML file, an unknown key is an error"
     )
     parser.add_argument(
-        "--data", metavar="DIR", nargs="+", required=True, help="data set folders made by `dataset import`"
+        "--data",
+        metavar="DIR",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="data set folders made by `dataset import`",
     )
     parser.add_argument(
         "--out", metavar="RUN", required=True, help="folder for checkpoints, the log and the finished bundle"
