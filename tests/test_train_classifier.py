@@ -21,8 +21,8 @@ pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extr
 from leukoscope.train import classifier as loop  # noqa: E402
 from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
 from leukoscope.train.classifier_data import cell_mask, fit_colour_match, load_cells, on_black, on_smear  # noqa: E402
-from leukoscope.train.classifier_export import export_run, read_classifier, restain, typed_crops  # noqa: E402
-from leukoscope.train.run import train  # noqa: E402
+from leukoscope.train.classifier_export import read_classifier, restain, typed_crops  # noqa: E402
+from leukoscope.train.run import train, with_validation  # noqa: E402
 
 CONFIG = """
 task = "classify"
@@ -189,9 +189,8 @@ def test_held_out_patients_and_other_splits_are_never_seen(sets, tmp_path):
 
 def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
     run = train(write_config(tmp_path), sets, tmp_path / "run")
-    validation = read_dataset(sets[0]).subset("val")
-    out = export_run(run, tmp_path / "bundle", validation=validation, command="leukoscope train", commit="0" * 7)
-    bundle = read_bundle(out)
+    validation = [read_dataset(sets[0]).subset("val")]
+    bundle = read_bundle(run / "bundle")
     model, _ = read_classifier(run)
     crops, truth = typed_crops(validation, bundle.card)
     assert len(crops) == 2 and crops.shape[1:] == (32, 32, 3)  # the unspecified neutrophil has no column
@@ -202,4 +201,16 @@ def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
     assert np.abs(got - expected).max() < 1e-4
     assert np.array(bundle.card.confusion["counts"]).sum() == 2
     assert bundle.card.training["data"][0]["name"] == "smears"
+    assert bundle.card.training["command"].endswith("--data smears-set cutouts-set --out run")
     assert restain(crops, seed=1).shape == crops.shape
+
+
+def test_without_a_validation_split_some_patients_are_kept_for_it(sets):
+    cutouts = read_dataset(sets[1])
+    (divided,) = with_validation([cutouts], ("train",), 0)
+    kept = {f.key.patient_id for f in divided.fields if f.split == "val"}
+    learnt = {f.key.patient_id for f in divided.fields if f.split == "train"}
+    assert kept and learnt and not kept & learnt
+    assert with_validation([read_dataset(s) for s in sets], ("train",), 0)[1] == cutouts  # the smears have one
+    with pytest.raises(ConfigError, match="val"):
+        with_validation([cutouts], ("train", "val"), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from leukoscope.crop import crop_cells
 from leukoscope.dataset.manifest import Dataset
+from leukoscope.errors import DataError
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.evaluate.classes import confusion_matrix
 from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
@@ -32,11 +34,17 @@ def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
 
 
 def export_run(
-    run: str | Path, out: str | Path, *, validation: Dataset, command: str, commit: str, results: tuple[dict, ...] = ()
+    run: str | Path,
+    out: str | Path,
+    *,
+    validation: Sequence[Dataset],
+    command: str,
+    commit: str,
+    results: Sequence[dict] = (),
 ) -> Path:
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
-    validation  fields that the run did not train on: they set the temperature (half as they are, half restained,
+    validation  data sets cut down to fields that the run did not train on: they set the temperature (half as they are, half restained,
                 so that a new laboratory's calls aren't overconfident) and fill the card's confusion matrix
     command, commit  what trained the run; results  measured rows for the card
     """
@@ -59,11 +67,9 @@ def export_run(
         training={
             "data": record["data"],
             "cells": record["cells"],
-            "temperature_chosen_on": {
-                "name": validation.name,
-                "sha256": validation.sha256(),
-                "n_fields": len(validation.fields),
-            },
+            "temperature_chosen_on": [
+                {"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in validation
+            ],
             "command": command,
             "commit": commit,
             "config": config,
@@ -87,16 +93,19 @@ def export_run(
     return out
 
 
-def typed_crops(dataset: Dataset, card: Card) -> tuple[np.ndarray, np.ndarray]:
+def typed_crops(datasets: Sequence[Dataset], card: Card) -> tuple[np.ndarray, np.ndarray]:
     """Crops (N, S, S, 3) by the card's rule of every cell whose class the taxonomy has, and their columns (N,)."""
     crops, truth = [], []
-    for field in dataset.fields:
-        own = [c for c in field.cells if c.class_name in card.taxonomy.names]
-        if own:
-            pixels, masked = read_balanced(dataset.path(field))
-            boxes = np.array([c.box for c in own])
-            crops.append(crop_cells(pixels, boxes, card.crop, background=0 if masked else 240))
-            truth += [card.taxonomy.index(c.class_name) for c in own]
+    for dataset in datasets:
+        for field in dataset.fields:
+            own = [c for c in field.cells if c.class_name in card.taxonomy.names]
+            if own:
+                pixels, masked = read_balanced(dataset.path(field))
+                boxes = np.array([c.box for c in own])
+                crops.append(crop_cells(pixels, boxes, card.crop, background=0 if masked else 240))
+                truth += [card.taxonomy.index(c.class_name) for c in own]
+    if not crops:
+        raise DataError("no validation cell has a class of the taxonomy: the temperature can't be set")
     return np.concatenate(crops), np.array(truth)
 
 

@@ -1,15 +1,20 @@
-"""`leukoscope train`: read the configuration, open the data, run the loop that its task names."""
+"""`leukoscope train`: read the configuration, open the data, run the loop that its task names, write the bundle."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from leukoscope.dataset.manifest import read_dataset
+import leukoscope
+from leukoscope.dataset.manifest import Dataset, read_dataset
+from leukoscope.dataset.splits import split_by_patient
 from leukoscope.errors import ConfigError
 from leukoscope.train.config import build_config, read_toml
 
 TASKS = ("classify", "locate")
+VALIDATION_SHARE = 0.15  # kept from training where no data set has a validation split
 
 
 def train(
@@ -22,8 +27,10 @@ def train(
 ) -> Path:
     """Train what the configuration's `task` names on the data sets given; returns the run folder.
 
-    The run folder holds resolved configuration, data digests, log and weights; a killed run goes on with
-    resume=True and ends with the weights it would have had. ConfigError and DataError before any work is done.
+    The run folder holds resolved configuration, data digests, log, weights and at the end `bundle/`; a killed run
+    goes on with resume=True and ends with the weights it would have had. The bundle's thresholds and temperature
+    are set on the fields of split "val"; where no data set has any, 15 % of the patients (of the fields, where no
+    patients are known) are kept for that, by the configuration's seed. ConfigError and DataError come before any work.
     """
     values = read_toml(config_path)
     task = values.pop("task", None)
@@ -31,14 +38,68 @@ def train(
         raise ConfigError(f"{config_path}: task must be one of {', '.join(TASKS)}, got {task!r}")
     if not data_dirs:
         raise ConfigError("training needs at least one --data folder (see `leukoscope dataset import`)")
+    # torch is imported by the loops only, so that a wrong configuration is told at once.
     datasets = [read_dataset(d) for d in data_dirs]
     out = Path(out)
+    # A card travels: it names files, not the folders of one machine.
+    names = " ".join(Path(d).name for d in data_dirs)
+    command = f"leukoscope train {Path(config_path).name} --data {names} --out {out.name}"
+    card = {"command": command, "commit": source_commit()}
     if task == "classify":
         from leukoscope.train.classifier import ClassifierConfig, train_classifier
+        from leukoscope.train.classifier_export import export_run
 
         config = build_config(ClassifierConfig, values, config_path)
-        return train_classifier(config, datasets, out, resume=resume, progress=progress)
+        datasets = with_validation(datasets, config.splits, config.seed)
+        train_classifier(config, datasets, out, resume=resume, progress=progress)
+        export_run(out, out / "bundle", validation=validation_fields(datasets), **card)
+        return out
     from leukoscope.train.locator import LocatorConfig, train_locator
+    from leukoscope.train.locator_export import export_locator
 
     config = build_config(LocatorConfig, values, config_path)
-    return train_locator(config, datasets, out, resume=resume, progress=progress)
+    datasets = with_validation(datasets, config.splits, config.seed)
+    train_locator(config, datasets, out, resume=resume, progress=progress)
+    export_locator(
+        out, out / "bundle", validation=validation_fields(datasets), side=config.side, **card
+    )
+    return out
+
+
+def with_validation(datasets: list[Dataset], splits: tuple[str, ...], seed: int) -> list[Dataset]:
+    """The data sets, with 15 % of their patients or fields in split "val" where none of them has any."""
+    if "val" in splits:
+        raise ConfigError("splits has val, which sets the bundle's thresholds and temperature: train on another split")
+    if any(f.split == "val" for d in datasets for f in d.fields):
+        return datasets
+    shares = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
+
+    def who(field):
+        return field.key.patient_id or field.key.field_id
+
+    divided = []
+    for dataset in datasets:
+        is_seen = [f.split is None or f.split in splits for f in dataset.fields]
+        seen = tuple(f for f, s in zip(dataset.fields, is_seen, strict=True) if s)
+        others = tuple(f for f, s in zip(dataset.fields, is_seen, strict=True) if not s)
+        cut = split_by_patient(replace(dataset, fields=seen), shares, seed=seed, group=who)
+        divided.append(replace(dataset, fields=cut.fields + others))
+    return divided
+
+
+def validation_fields(datasets: list[Dataset]) -> list[Dataset]:
+    """The validation fields of the data sets that have any."""
+    cut = [replace(d, fields=tuple(f for f in d.fields if f.split == "val")) for d in datasets]
+    return [d for d in cut if d.fields]
+
+
+def source_commit() -> str:
+    """The commit of the code that trains, or the release where the package is not in a checkout."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"release {leukoscope.__version__}"
+    return found.stdout.strip()
