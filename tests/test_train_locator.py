@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
+from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dataset, write_dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.types import FieldKey
 
@@ -16,8 +16,9 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
 from leukoscope.train import locator as loop  # noqa: E402
+from leukoscope.train.config import build_config, read_toml  # noqa: E402
 from leukoscope.train.locator_data import Photo, draw_canvas  # noqa: E402
-from leukoscope.train.run import train  # noqa: E402
+from leukoscope.train.run import train as train_to_bundle  # noqa: E402
 
 CONFIG = """
 task = "locate"
@@ -65,6 +66,14 @@ def write_config(folder, text=CONFIG):
     path = folder / "locator.toml"
     path.write_text(text)
     return path
+
+
+def train(config_path, folders, run, **options):
+    """The loop alone, as `leukoscope train` calls it (exporting takes ten times as long as these runs)."""
+    values = read_toml(config_path)
+    assert values.pop("task") == "locate"
+    config = build_config(loop.LocatorConfig, values, config_path)
+    return loop.train_locator(config, [read_dataset(f) for f in folders], run, **options)
 
 
 class Killed(Exception):
@@ -161,16 +170,12 @@ def test_a_perfect_drawing_costs_nothing_and_is_decoded(levels):
 def test_torch_and_onnx_agree_and_the_bundle_opens(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript", reason="the exporter needs it")
-    from leukoscope.dataset.manifest import read_dataset
     from leukoscope.models.bundle import read_bundle
     from leukoscope.models.torch_locator import ExportedLocator
-    from leukoscope.train.locator_export import export_locator
 
-    data = paint_dataset(tmp_path)
-    run = train(write_config(tmp_path, CONFIG.replace("steps = 4", "steps = 2")), [data], tmp_path / "run")
-    validation = [read_dataset(data).subset("val")]
-    out = export_locator(run, tmp_path / "bundle", validation=validation, side=96, command="c", commit="0" * 40)
-    bundle = read_bundle(out)
+    config = write_config(tmp_path, CONFIG.replace("steps = 4", "steps = 2").replace("side = 64", "side = 96"))
+    run = train_to_bundle(config, [paint_dataset(tmp_path)], tmp_path / "run")
+    bundle = read_bundle(run / "bundle")
     assert bundle.card.input_size == (96, 96) and 0 < bundle.card.thresholds["score"] < 1
     assert bundle.card.training["data"][0]["sha256"] and bundle.card.limits == ("painted pictures only",)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), dtype=np.uint8)
@@ -206,3 +211,18 @@ def test_canvases_keep_boxes_on_their_cells():
             dark[max(0, int(y0) - 2) : int(y1) + 3, max(0, int(x0) - 2) : int(x1) + 3] = False
         assert not dark.any()  # and no cell outside the boxes
     assert seen > 30
+
+
+def test_the_baseline_finds_dark_nuclei_and_leaves_red_cells():
+    from leukoscope.train.locator_baseline import stain_boxes
+
+    picture = Image.new("RGB", (200, 150), (240, 240, 240))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((20, 30, 59, 69), fill=(230, 150, 150))  # a red cell
+    draw.ellipse((100, 40, 119, 89), fill=(90, 50, 140))  # two lobes of one nucleus, 3 px apart
+    draw.ellipse((123, 40, 142, 89), fill=(90, 50, 140))
+    draw.ellipse((10, 100, 14, 104), fill=(90, 50, 140))  # a platelet
+    boxes, scores = stain_boxes(np.asarray(picture))
+    assert len(boxes) == 1 and 0 < scores[0] < 1
+    x0, y0, x1, y1 = boxes[0]
+    assert x0 < 101 and x1 > 142 and y0 < 41 and y1 > 89 and x1 - x0 < 70 and y1 - y0 < 80

@@ -37,6 +37,9 @@ class LocatorConfig:
     levels     strides of the maps that cells are found on: [8], or [8, 16, 32] with larger cells on coarser maps
     shares     how often each data set is drawn from, by its name; without it all alike
     own_colour share of the pictures that keep their own stain, light and focus
+    plain      share of the pictures that are one photograph near the scale of inference; the rest are mosaics, and
+               single cells filling the picture
+    init_from  a run folder whose averaged weights this one starts from
     memory_px  longer side of the photographs held in memory
     """
 
@@ -53,6 +56,8 @@ class LocatorConfig:
     ema: float = 0.998
     colour_strength: float = 1.0
     own_colour: float = 0.25
+    plain: float = 0.45
+    init_from: str | None = None
     white_balance: bool = True
     pretrained: bool = True
     splits: tuple = ("train",)  # of data sets with splits; a set without any is used whole
@@ -90,6 +95,8 @@ def train_locator(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(config.seed)
     net = LocatorNet(levels=config.levels, width=config.width, pretrained=config.pretrained)
+    if config.init_from:
+        net.load_state_dict(read_locator(config.init_from)[0].state_dict())
     net.to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(net, config)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -150,7 +157,7 @@ def make_batch(
     """The batch of one step: pixels (B, S, S, 3) float in [0, 255], and per picture boxes to find and boxes to skip."""
     rng = np.random.default_rng((config.seed, step))
     torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    canvases = [draw_canvas(groups, weights, config.side, rng) for _ in range(config.batch_size)]
+    canvases = [draw_canvas(groups, weights, config.side, rng, plain=config.plain) for _ in range(config.batch_size)]
     batch = torch.from_numpy(np.stack([c.pixels for c in canvases])).permute(0, 3, 1, 2).float() / 255
     changed = torch.from_numpy(rng.random(len(batch)) >= config.own_colour)
     if changed.any():

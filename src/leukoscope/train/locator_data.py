@@ -54,21 +54,23 @@ def load_photos(dataset: Dataset, memory_px: int, *, balance: bool, progress=Non
     return photos
 
 
-def draw_canvas(groups: list[list[Photo]], weights: np.ndarray, side: int, rng: np.random.Generator) -> Canvas:
+def draw_canvas(
+    groups: list[list[Photo]], weights: np.ndarray, side: int, rng: np.random.Generator, *, plain: float = 0.45
+) -> Canvas:
     """One training picture out of photographs from every group (a group is drawn with its weight).
 
-    45 in 100 are one photograph near the scale of inference, 40 a mosaic of four with cells of 20 to 200 px
-    (for a side of 256), 15 one cell that fills much of the canvas.
+    A share of `plain` is one photograph near the scale of inference; of the rest, 8 in 11 are a mosaic of four with
+    cells of 20 to 150 px (for a side of 256) and 3 in 11 one cell that fills much of the canvas.
     """
     kind = rng.random()
     canvas = np.full((side, side, 3), GLASS, np.uint8)
     whole = (0, 0, side, side)
     kept, cut = [], []
-    if kind < 0.45:
+    if kind < plain:
         photo = _turned(_pick(groups, weights, rng), rng)
         scale = side / max(photo.pixels.shape[:2]) * np.exp(rng.uniform(-0.35, 0.35))
         _paste(canvas, whole, photo, scale, rng, (kept, cut))
-    elif kind < 0.85:
+    elif kind < plain + (1 - plain) * 8 / 11:
         middle = rng.integers(int(0.3 * side), int(0.7 * side), 2)
         xs, ys = (0, int(middle[0]), side), (0, int(middle[1]), side)
         for i in range(4):
