@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from provenance import write_results
 
+from leukoscope.crop import match_nuclei
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.dataset.splits import blast_stratum, fold_datasets, folds_by_subject
 from leukoscope.evaluate.calibration import expected_calibration_error
@@ -80,7 +81,7 @@ def score_fold(run: Path, config: ClassifierConfig, held_out: Dataset, smears: D
     column = taxonomy.index("lymphoblast")
     out = {"truth": store.targets[:, column], "diameter": store.diameters}
     for name, windows in shown.items():
-        crops = np.stack([centre(w, config) for w in windows])
+        crops = match_nuclei(np.stack([centre(w, config) for w in windows]), config.nucleus_density)
         for scale, diameters in (("scale known", store.diameters), ("scale unknown", np.zeros(len(crops)))):
             probs = [
                 torch.softmax(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leukoscope.crop import crop_cells, padding_px
+from leukoscope.crop import crop_cells, padding_px, match_nuclei
 from leukoscope.errors import DataError, ModelError
 from leukoscope.models.bundle import CropRule
 
@@ -93,3 +93,29 @@ def test_no_boxes_no_crops():
 def test_a_crop_rule_says_one_way_to_pad(values):
     with pytest.raises(ModelError, match="pad_px"):
         CropRule(size=32, **values)
+
+
+def test_nuclei_get_the_stain_asked_for_and_white_and_black_stay():
+    crop = np.full((1, 64, 64, 3), 240, np.uint8)
+    crop[0, 16:48, 16:48] = (140, 110, 200)
+    crop[0, :4] = 0
+    density = (1.0, 1.4, 0.3)
+    got = match_nuclei(crop, density)
+    nucleus = -np.log(got[0, 32, 32] / 240.0)
+    assert np.allclose(nucleus, density, atol=0.02)
+    assert (got[0, :4] == 0).all() and (got[0, 60] == 240).all()
+    assert match_nuclei(crop, None) is crop
+
+
+def test_a_stain_is_changed_no_more_than_a_stain_can_be():
+    pale = np.full((1, 32, 32, 3), 238, np.uint8)
+    assert np.abs(match_nuclei(pale, (1.3, 2.2, 0.4)).astype(int) - 238).max() <= 4
+
+
+def test_paler_and_darker_stains_of_one_cell_become_alike():
+    rng = np.random.default_rng(0)
+    od = np.zeros((48, 48, 3))
+    od[12:36, 12:36] = (1.1, 1.9, 0.5) + rng.normal(0, 0.1, (24, 24, 3))
+    stains = [np.clip(240 * np.exp(-od * np.array(s)), 0, 255).astype(np.uint8) for s in ((1, 1, 1), (0.6, 0.7, 0.9))]
+    a, b = (match_nuclei(s[None], (1.2, 2.0, 0.5))[0].astype(int) for s in stains)
+    assert np.abs(a - b).mean() < 1.5 < np.abs(stains[0].astype(int) - stains[1]).mean()

@@ -20,7 +20,14 @@ pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extr
 
 from leukoscope.train import classifier as loop  # noqa: E402
 from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
-from leukoscope.train.classifier_data import cell_mask, fit_colour_match, load_cells, on_black, on_smear  # noqa: E402
+from leukoscope.train.classifier_data import (  # noqa: E402
+    cell_mask,
+    cut_by_frame,
+    fit_colour_match,
+    load_cells,
+    on_black,
+    on_smear,
+)
 from leukoscope.train.classifier_export import read_classifier, restain, typed_crops  # noqa: E402
 from leukoscope.train.run import train, with_validation  # noqa: E402
 
@@ -214,3 +221,13 @@ def test_without_a_validation_split_some_patients_are_kept_for_it(sets):
     assert with_validation([read_dataset(s) for s in sets], ("train",), 0)[1] == cutouts  # the smears have one
     with pytest.raises(ConfigError, match="val"):
         with_validation([cutouts], ("train", "val"), 0)
+
+
+def test_a_cell_cut_by_the_frame_keeps_more_than_half_and_is_centred_anew(store):
+    i = int(np.flatnonzero(~store.masked & (store.groups != "made:artefact"))[0])
+    for seed in range(8):
+        cut = cut_by_frame(store, i, store.windows[i], np.random.default_rng(seed))
+        cell = cut[112, 112].astype(int)
+        assert cell.max() < 200  # the middle still shows the cell
+        edge = min(int(cut[112, -1].min()), int(cut[-1, 112].min()), key=lambda v: abs(v - 240))
+        assert edge == 240

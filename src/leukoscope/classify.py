@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from leukoscope.crop import crop_cells
+from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.errors import ModelError
 from leukoscope.locate import prepare
 from leukoscope.models.runtime import Session
@@ -48,7 +48,7 @@ def _diameters_um(boxes: np.ndarray, um_per_px: float | None) -> np.ndarray:
 
 def _probabilities(crops: np.ndarray, diameters_um: np.ndarray, classifier: Session) -> np.ndarray:
     """(N, C) float32: softmax of the logits over the card's temperature."""
-    inputs = {"pixels": crops}
+    inputs = {"pixels": match_nuclei(crops, classifier.card.crop.nucleus_density)}
     if "diameter_um" in classifier.inputs:
         inputs["diameter_um"] = diameters_um
     (logits,) = classifier.run(**inputs)

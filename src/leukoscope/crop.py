@@ -11,6 +11,11 @@ from leukoscope.errors import DataError
 from leukoscope.models.bundle import CropRule
 
 BACKGROUND = 240  # what white balance makes of empty glass
+MOST_STAIN = 2.5  # times that a stain is strengthened or weakened at most
+_WHITE = float(BACKGROUND)
+_BLACK = 12  # up to this is no stain but the black that a cell was cut out on
+_LEAST_DENSITY = 0.05  # a crop without a nucleus has no stain to go by
+_DENSITY = -np.log(np.maximum(np.arange(256), 2) / _WHITE).astype(np.float32)  # of a pixel value
 
 
 def crop_cells(
@@ -40,6 +45,42 @@ def crop_cells(
         side = longer + 2 * padding_px(longer, rule, um_per_px=um_per_px)
         crop[:] = _resample_square(pixels, ((x0 + x1) / 2, (y0 + y1) / 2), side, size=rule.size, background=background)
     return crops
+
+
+def match_nuclei(crops: np.ndarray, density: tuple[float, float, float] | None) -> np.ndarray:
+    """Crops (N, S, S, 3) uint8 with white-balanced background, each stained so that its nucleus has `density`.
+
+    Stain absorbs light, so a paler or bluer stain scales the optical density, od = -log(I / 240), of each channel.
+    The nucleus, the darkest fifth of a crop's middle, is in every nucleated cell and is DNA in all of them: it
+    calibrates the stain as the empty background calibrates the light. Each channel's od is scaled, by 2.5 times at
+    most, so that the nucleus gets `density` (R, G, B); black (what a cell was cut out on) stays black, and white white.
+    With density None the crops come back as they are. A crop depends on itself only.
+    """
+    if density is None or not len(crops):
+        return crops
+    size = crops.shape[1]
+    middle = slice(round(0.22 * size), round(0.78 * size), 2)
+    matched = np.empty_like(crops)
+    for crop, out in zip(crops, matched, strict=True):
+        scale = np.clip(np.array(density) / _nucleus_density(crop[middle, middle]), 1 / MOST_STAIN, MOST_STAIN)
+        table = _WHITE * np.power(np.arange(256)[:, None] / _WHITE, scale)  # (256, 3): 240 · exp(-scale · od)
+        table[:_BLACK] = np.arange(_BLACK)[:, None]
+        table = np.rint(np.minimum(table, 255)).astype(np.uint8)
+        for channel in range(3):
+            out[..., channel] = table[:, channel][crop[..., channel]]
+    return matched
+
+
+def _nucleus_density(middle: np.ndarray) -> np.ndarray:
+    """(3,) mean optical density of the darkest fifth of the pixels that aren't black."""
+    pixels = middle.reshape(-1, 3)
+    pixels = pixels[pixels.max(1) > _BLACK]
+    if not len(pixels):
+        return np.full(3, _LEAST_DENSITY)
+    od = _DENSITY[pixels]  # (M, 3)
+    total = od.sum(1)
+    darkest = od[total >= np.quantile(total, 0.8)]
+    return np.maximum(darkest.mean(0), _LEAST_DENSITY)
 
 
 def padding_px(longer_px: float, rule: CropRule, *, um_per_px: float | None = None) -> float:

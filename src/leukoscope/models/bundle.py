@@ -29,14 +29,21 @@ class CropRule:
     The paper pads by 50 px (PCM, section 2.3.2); a rule says what those pixels were on its own training images.
     pad_px        context in pixels; if given, the other two must be None
     size          pixels a side after resizing
+    nucleus_density  optical density (R, G, B) that the nucleus of every crop is brought to before the classifier
+                  sees it (`crop.match_nuclei`); None: crops stay as they are
     """
 
     size: int
     pad_px: float | None = None
     pad_um: float | None = None
     pad_fraction: float | None = None
+    nucleus_density: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.nucleus_density is not None:
+            object.__setattr__(self, "nucleus_density", tuple(self.nucleus_density))
+            if len(self.nucleus_density) != 3 or not all(d > 0 for d in self.nucleus_density):
+                raise ModelError(f"nucleus_density must be three positive densities, got {self.nucleus_density}")
         by_px, by_scale = self.pad_px is not None, self.pad_fraction is not None
         if by_px == by_scale or (by_px and self.pad_um is not None):
             raise ModelError(

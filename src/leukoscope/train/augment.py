@@ -36,7 +36,7 @@ def jitter_stain(batch: torch.Tensor, rng: torch.Generator, *, strength: float =
         return torch.randn(*shape, generator=rng) * strength
 
     od = -torch.log(batch.clamp_min(1.5 / 255) / WHITE)
-    concentration = torch.exp(0.30 * normal(n, 1, 1, 1) + 0.18 * normal(n, 3, 1, 1))
+    concentration = torch.exp(0.30 * normal(n, 1, 1, 1) + 0.22 * normal(n, 3, 1, 1))
     curve = torch.exp(0.18 * normal(n, 1, 1, 1))  # a camera's contrast curve
     od = od.clamp_min(0) ** curve * concentration + od.clamp_max(0)
     mixing = torch.eye(3) + 0.12 * normal(n, 3, 3)
@@ -48,12 +48,12 @@ def jitter_stain(batch: torch.Tensor, rng: torch.Generator, *, strength: float =
 
 
 def jitter_focus(batch: torch.Tensor, rng: torch.Generator, *, probability: float) -> torch.Tensor:
-    """Fewer pixels or a softer focus in some pictures: shrunk to a third to a whole and enlarged again."""
+    """Fewer pixels or a softer focus in some pictures: shrunk to a fifth to four fifths and enlarged again."""
     size = batch.shape[-2:]
     chosen = torch.rand(len(batch), generator=rng) < probability
     if not chosen.any():
         return batch
-    share = 0.25 + 0.6 * float(torch.rand(1, generator=rng))
+    share = 0.2 + 0.6 * float(torch.rand(1, generator=rng))
     small = [max(8, int(s * share)) for s in size]
     soft = F.interpolate(batch[chosen], size=small, mode="bilinear", antialias=True, align_corners=False)
     out = batch.clone()

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from leukoscope.crop import match_nuclei
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.dataset.splits import drop_copies
 from leukoscope.errors import ConfigError
@@ -28,9 +29,11 @@ from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import load_checkpoint, save_checkpoint
 from leukoscope.train.classifier_data import (
+    MADE_ARTEFACT,
     WINDOW_PAD,
     CellStore,
     ColourMatch,
+    cut_by_frame,
     fit_colour_match,
     in_white_frame,
     load_cells,
@@ -57,6 +60,7 @@ class ClassifierConfig:
     holdout_patients: tuple = ()  # never trained on: for folds by patient
     class_sets: dict = field(default_factory=dict)
     um_per_px: dict = field(default_factory=dict)
+    nucleus_density: tuple | None = None  # the crop rule's; None leaves the stain as it is
     colour_strength: float = 1.0
     frozen_blocks: int = 3
     label_smoothing: float = 0.03
@@ -169,7 +173,7 @@ def set_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing:
 def make_batch(
     store: CellStore, match: ColourMatch | None, config: ClassifierConfig, weights: np.ndarray, step: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The batch of one step: pixels (B, S, S, 3) float in [0, 255], diameters (B,), targets (B, C) bool."""
+    """The batch of one step: pixels (B, S, S, 3) uint8, diameters (B,), targets (B, C) bool."""
     rng = np.random.default_rng((config.seed, step))
     torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
     rows = rng.choice(len(store.windows), config.batch_size, p=weights)
@@ -177,26 +181,31 @@ def make_batch(
     batch = torch.from_numpy(windows).permute(0, 3, 1, 2).float() / 255
     crops = turn_and_crop(batch, config.size, config.pad_fraction, rng)
     crops = jitter_colour(crops, torch_rng, strength=config.colour_strength)
+    crops = (crops * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()  # (B, S, S, 3), channels last
+    crops = match_nuclei(crops, config.nucleus_density)
     known = rng.random(len(rows)) < 0.5  # half of the time as if the scale were unknown
     diameters = store.diameters[rows] * known * np.exp(rng.normal(0, 0.05, len(rows)))
     targets = torch.from_numpy(store.targets[rows])
-    # Rows of RGB in memory, so that the network sees channels last: half the time of the other order.
-    return (crops * 255).permute(0, 2, 3, 1).contiguous(), torch.from_numpy(diameters.astype(np.float32)), targets
+    return torch.from_numpy(crops), torch.from_numpy(diameters.astype(np.float32)), targets
 
 
 def dress(store: CellStore, i: int, match: ColourMatch | None, rng: np.random.Generator) -> np.ndarray:
-    """Cell i as it is or on another background, so that the background says nothing of the class."""
+    """Cell i as it is or on another background, so that the background says nothing of the class.
+
+    Some cells on smears are cut by the frame, by less than half: those still count (PCM, Appendix A).
+    """
     draw = rng.random()
-    if store.masked[i]:
-        if match is None or not store.backgrounds or draw < 0.35:
-            recolour = match is not None and 0.25 <= draw < 0.35
-            window = on_black(store, i, match.to_smear if recolour else None)
-            return in_white_frame(store, i, window) if rng.random() < 0.5 else window
-        return on_smear(store, i, match, rng, recolour=draw < 0.95)
-    if draw < 0.16:
+    if store.masked[i] and (match is None or not store.backgrounds or draw < 0.35):
+        recolour = match is not None and 0.25 <= draw < 0.35
+        window = on_black(store, i, match.to_smear if recolour else None)
+        return in_white_frame(store, i, window) if rng.random() < 0.5 else window
+    if not store.masked[i] and draw < 0.16:
         window = on_black(store, i, match.to_masked if match and draw < 0.08 else None)
         return in_white_frame(store, i, window) if rng.random() < 0.5 else window
-    return store.windows[i]
+    window = on_smear(store, i, match, rng, recolour=draw < 0.95) if store.masked[i] else store.windows[i]
+    if rng.random() < 0.12 and store.groups[i] != MADE_ARTEFACT:
+        window = cut_by_frame(store, i, window, rng)
+    return window
 
 
 def turn_and_crop(batch: torch.Tensor, size: int, pad_fraction: float, rng: np.random.Generator) -> torch.Tensor:
@@ -204,7 +213,7 @@ def turn_and_crop(batch: torch.Tensor, size: int, pad_fraction: float, rng: np.r
     n = len(batch)
     angle = rng.uniform(0, 2 * np.pi, n)
     flip = rng.choice([-1.0, 1.0], n)
-    zoom = (1 + 2 * pad_fraction) / (1 + 2 * WINDOW_PAD) * np.exp(rng.normal(0, 0.10, n))
+    zoom = (1 + 2 * pad_fraction) / (1 + 2 * WINDOW_PAD) * np.exp(rng.normal(0, 0.12, n))
     stretch = np.exp(rng.normal(0, 0.05, n))
     cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
     shift = rng.normal(0, 0.05, (n, 2))

@@ -23,6 +23,7 @@ from leukoscope.taxonomy import Taxonomy
 WINDOW_PAD = 0.6  # context kept around a box, as a share of its longer side: room to shift, turn and zoom
 WINDOW_RULE = CropRule(size=224, pad_fraction=WINDOW_PAD)
 MOST_CONTRAST = 1.7  # more than this amplifies JPEG blocks into texture
+MADE_ARTEFACT = "made:artefact"
 BLACK = 12  # pixels up to this are the black that cells were cut out on
 
 
@@ -164,7 +165,7 @@ def _artefact(pixels: np.ndarray, box: tuple, taxonomy: Taxonomy, scale: float, 
             y1 = y0 + shown * (y1 - y0)
             pixels = pixels[: int(y1)]
         found = np.array([x0, y0, x1, y1])
-    return _row(pixels, found, target, scale, False, "made:artefact", "made")
+    return _row(pixels, found, target, scale, False, MADE_ARTEFACT, "made")
 
 
 def _empty_place(width: int, height: int, box: tuple, rng: np.random.Generator) -> np.ndarray | None:
@@ -208,7 +209,7 @@ def fit_colour_match(store: CellStore, seed: int, *, n: int = 300) -> ColourMatc
     rng = np.random.default_rng(seed)
     stats = []
     for is_masked in (True, False):
-        rows = np.flatnonzero((store.masked == is_masked) & (store.groups != "made:artefact"))
+        rows = np.flatnonzero((store.masked == is_masked) & (store.groups != MADE_ARTEFACT))
         rows = rng.choice(rows, min(n, len(rows)), replace=False)
         od = np.concatenate([_nucleus_density(store.windows[i][cell_mask(store, i) > 0.5][::7]) for i in rows])
         stats += [tuple(map(float, od.mean(0))), tuple(map(float, od.std(0)))]
@@ -256,6 +257,26 @@ def in_white_frame(store: CellStore, i: int, window: np.ndarray) -> np.ndarray:
     framed = np.full_like(window, 240)
     framed[y0:y1, x0:x1] = window[y0:y1, x0:x1]
     return framed
+
+
+def cut_by_frame(store: CellStore, i: int, window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The window as if the field ended across the cell: 55 to 95 % of its box is left, and the crop follows that."""
+    size, axis, share = len(window), int(rng.integers(2)), rng.uniform(0.55, 0.95)
+    half = store.box_shapes[i] * size / 2
+    line = size / 2 - half[axis] + 2 * half[axis] * share
+    window = window.copy()
+    beyond = slice(int(line), None)
+    window[(slice(None), beyond) if axis == 0 else (beyond, slice(None))] = 240
+    left = half.copy()
+    left[axis] *= share
+    zoom = left.max() / half.max()
+    center = np.full(2, size / 2)
+    center[axis] -= half[axis] * (1 - share)
+    x, y = center - zoom * size / 2
+    moved = Image.fromarray(window).transform(
+        (size, size), Image.Transform.AFFINE, (zoom, 0, x, 0, zoom, y), Image.Resampling.BILINEAR, fillcolor=(240,) * 3
+    )
+    return np.asarray(moved)
 
 
 def _background(strip: np.ndarray, side_px: float, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leukoscope.crop import crop_cells
+from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import DataError
 from leukoscope.evaluate.calibration import fit_temperature
@@ -61,7 +61,9 @@ def export_run(
         input_size=(config["size"], config["size"]),
         white_balance=True,
         taxonomy=taxonomy,
-        crop=CropRule(size=config["size"], pad_fraction=config["pad_fraction"]),
+        crop=CropRule(
+            size=config["size"], pad_fraction=config["pad_fraction"], nucleus_density=config["nucleus_density"]
+        ),
         temperature=1.0,
         thresholds={},
         training={
@@ -84,8 +86,9 @@ def export_run(
     )
     crops, truth = typed_crops(validation, card)
     session = Session(Bundle(card, out))
-    logits = run_logits(session, crops)
-    restained = run_logits(session, restain(crops, seed=config["seed"]))
+    density = card.crop.nucleus_density
+    logits = run_logits(session, match_nuclei(crops, density))
+    restained = run_logits(session, match_nuclei(restain(crops, seed=config["seed"]), density))
     temperature = fit_temperature(np.concatenate([logits, restained]), np.concatenate([truth, truth]))
     matrix = confusion_matrix(truth, logits.argmax(1), n_classes=len(taxonomy.names))
     confusion = {"rows": "truth", "columns": "pred", "names": list(taxonomy.names), "counts": matrix.tolist()}
