@@ -72,6 +72,13 @@ def test_shrinking_averages_instead_of_skipping():
     assert (np.abs(crop[2:-2, 2:-2].astype(int) - 100) <= 2).all()
 
 
+def test_a_crops_rim_is_filtered_like_its_middle():
+    field = noise(200, 200)
+    wide = crop_cells(field, [[20, 20, 180, 180]], CropRule(size=80, pad_px=0))[0]
+    near = crop_cells(field, [[60, 60, 140, 140]], CropRule(size=40, pad_px=0))[0]
+    np.testing.assert_array_equal(near, wide[20:60, 20:60])
+
+
 def test_padding_follows_the_scale_where_it_is_known():
     assert padding_px(40, CropRule(size=32, pad_px=50), um_per_px=0.1) == 50
     assert padding_px(40, CropRule(size=32, pad_fraction=0.25), um_per_px=0.1) == 10

@@ -161,6 +161,16 @@ def test_broken_pictures_are_listed_and_the_run_goes_on(model, tmp_path):
     assert failed["width"] is failed["quality"] is None and len(failed["sha256"]) == 64
 
 
+def test_a_picture_too_large_to_work_on_is_listed(model, tmp_path, monkeypatch):
+    def exhausted(pixels):
+        raise MemoryError
+
+    monkeypatch.setattr("leukoscope.pipeline.fields.check_quality", exhausted)
+    save(tmp_path / "in" / "a.png", [(100, 100, "monocyte")])
+    (field,) = read(analyze([tmp_path / "in"], tmp_path / "out", model=model))["fields"]
+    assert (field["status"], field["reason"], field["cells"]) == ("failed", "too_large", [])
+
+
 def test_a_patient_of_whom_nothing_could_be_read_is_in_the_record(model, tmp_path):
     save(tmp_path / "in" / "a" / "1.png", [(100, 100, "monocyte")])
     (tmp_path / "in" / "b").mkdir()

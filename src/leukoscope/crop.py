@@ -97,8 +97,8 @@ def _resample_square(
 ) -> Image.Image:
     """The square of `side` px around `center` (x, y), as a picture of `size` px."""
     left, top = center[0] - side / 2, center[1] - side / 2
-    # Pillow's filter also reads pixels just outside the square; a fixed margin keeps a crop independent of where
-    # the field ends, so that a shifted field gives the same crop.
+    # The filter also reads pixels just outside the square. A margin of its reach gives them to it, the same ones
+    # wherever the field ends, so that a shifted field gives the same crop.
     margin = math.ceil(max(1.0, side / size)) + 1
     x_first, y_first = math.floor(left) - margin, math.floor(top) - margin
     x_stop, y_stop = math.ceil(left + side) + margin, math.ceil(top + side) + margin

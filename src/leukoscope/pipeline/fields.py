@@ -53,9 +53,15 @@ class FieldAnalyzer:
             "cells": [],
         }
         try:
-            field = Field(source.key, read_image(source.file), self.um_per_px)
+            found, thumbs = self._analyze(Field(source.key, read_image(source.file), self.um_per_px))
         except ImageError as error:
             return entry | {"reason": error.reason}, []
+        except MemoryError:  # a picture that could be read, but not be worked on
+            return entry | {"reason": "too_large"}, []
+        return entry | found, thumbs
+
+    def _analyze(self, field: Field) -> tuple[dict, list[bytes]]:
+        """What the entry of a picture that could be read says, and the thumbnails."""
         quality = asdict(check_quality(field.pixels))
         problems = list(quality.pop("problems"))
         cells, thumbs = self._cells(field)
@@ -67,7 +73,7 @@ class FieldAnalyzer:
             "quality": {name: _measure(value) for name, value in quality.items()} | {"problems": problems},
             "cells": cells,
         }
-        return entry | found, thumbs
+        return found, thumbs
 
     def _cells(self, field: Field) -> tuple[list[dict], list[bytes]]:
         # Both models often want the same view of the field: it is made once.
