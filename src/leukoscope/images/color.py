@@ -44,7 +44,8 @@ def find_background(sample: np.ndarray) -> np.ndarray | None:
     if level is None:
         return None
     near = sample[pale & (green >= level - _HALF_PEAK) & (green <= level + _HALF_PEAK)]
-    return np.median(near, axis=0).astype(np.float32)
+    color = np.median(near, axis=0).astype(np.float32)
+    return color if color.min() > BLACK else None
 
 
 def white_balance(pixels: np.ndarray, background: np.ndarray) -> np.ndarray:

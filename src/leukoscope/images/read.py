@@ -10,6 +10,7 @@ Reasons (short and stable, they go into tables):
     too_large      more pixels than the limit, or than the memory
 
 A flipped bit in a JPEG's pixel data often decodes to a changed picture without any error: JPEG has no checksum.
+Of a damaged TIFF the C library inside Pillow writes a line to standard error; it can't be told not to from here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from leukoscope.errors import ImageError
-from leukoscope.images.container import HEAD_BYTES, READ_FORMATS, check_plausible_size, sniff_format, strip_metadata
+from leukoscope.images.container import (
+    HEAD_BYTES,
+    READ_FORMATS,
+    check_plausible_size,
+    check_tiff_directory,
+    sniff_format,
+    strip_metadata,
+)
 from leukoscope.types import Field, FieldKey
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its MAX_IMAGE_PIXELS
@@ -133,7 +141,10 @@ def _opened(path: str | Path, max_pixels: int) -> Iterator[tuple[ImageFile.Image
     try:
         with _without_pillow_warnings(image_format), open(path, "rb") as file:
             source, orientation = file, 1
-            if image_format != "TIFF":  # TIFF may be a whole slide: Pillow seeks in it
+            if image_format == "TIFF":  # may be a whole slide: not read into memory, Pillow seeks in it
+                check_tiff_directory(file.read(HEAD_BYTES), n_bytes)
+                file.seek(0)
+            else:
                 data, orientation = strip_metadata(file.read(), image_format)
                 source = io.BytesIO(data)
             image = _OPENERS[image_format](source)

@@ -1,0 +1,455 @@
+"""Reading photographs: every format and trap, fabricated in tmp_path."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from leukoscope.errors import ImageError, InputError
+from leukoscope.images import list_images, mislabelled, pages, read_field, read_image
+from leukoscope.types import FieldKey
+
+REASONS = {"missing", "empty", "not_an_image", "truncated", "too_large", "unsupported", "damaged"}
+HEIGHT, WIDTH = 40, 60
+
+
+@pytest.fixture
+def rgb() -> np.ndarray:
+    """(40, 60, 3) smooth colours, another in each corner, so that every turn of the picture shows."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([x * 4, y * 6, 255 - x * 2 - y], 2).astype(np.uint8)
+
+
+def reason_of(path, **options) -> str:
+    with pytest.raises(ImageError) as caught:
+        read_image(path, **options)
+    assert caught.value.reason in REASONS
+    assert "\n" not in str(caught.value)
+    return caught.value.reason
+
+
+def encoded(pixels, image_format: str, **options) -> bytes:
+    out = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(out, image_format, **options)
+    return out.getvalue()
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, *chunks: bytes, depth: int = 8, color: int = 2) -> bytes:
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + png_chunk(b"IEND", b"")
+
+
+# Formats and kinds of pixels
+
+
+@pytest.mark.parametrize("suffix, options", [
+    (".png", {}), (".bmp", {}), (".tif", {}), (".tif", {"compression": "tiff_lzw"}),
+    (".tif", {"compression": "tiff_adobe_deflate"}), (".tif", {"compression": "packbits"}),
+])  # fmt: skip
+def test_lossless_formats_give_the_same_pixels(tmp_path, rgb, suffix, options):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(rgb).save(path, **options)
+    pixels = read_image(path)
+    assert pixels.dtype == np.uint8 and pixels.flags.writeable
+    np.testing.assert_array_equal(pixels, rgb)
+
+
+@pytest.mark.parametrize("options", [{"quality": 95}, {"quality": 95, "progressive": True}])
+def test_jpeg_is_what_pillow_decodes(tmp_path, rgb, options):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(rgb).save(path, **options)
+    np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path)))
+
+
+def test_a_picture_larger_than_one_band_is_copied_whole(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (1100, 1003, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.bmp")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.bmp"), pixels)
+
+
+@pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)},
+                                     {"tile": (16, 16), "compression": "zlib"}, {"bigtiff": True}])  # fmt: skip
+def test_tiff_layouts(tmp_path, rgb, photometric, bits, byteorder, options):
+    """Strips and tiles, plain and compressed, 8 and 16 bits, both byte orders, BigTIFF; 16 bits: the high byte."""
+    pixels = rgb if photometric == "rgb" else rgb[..., 1]
+    stored = pixels if bits == 8 else pixels.astype(np.uint16) * 256 + 77
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric=photometric, byteorder=byteorder, **options)
+    if byteorder == ">" and "bigtiff" in options:
+        assert reason_of(tmp_path / "a.tif") == "unsupported"
+        return
+    expected = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), expected)
+
+
+def test_planar_tiff(tmp_path, rgb):
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), rgb)
+
+
+def test_pages_of_a_tiff(tmp_path, rgb):
+    path = tmp_path / "a.tif"
+    frames = [Image.fromarray(rgb), Image.fromarray(255 - rgb), Image.fromarray(rgb[:20])]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert pages(path) == 3
+    np.testing.assert_array_equal(read_image(path), rgb)
+    np.testing.assert_array_equal(read_image(path, page=1), 255 - rgb)
+    np.testing.assert_array_equal(read_image(path, page=2), rgb[:20])
+    assert reason_of(path, page=3) == "missing"
+    assert reason_of(path, page=2, max_pixels=1199) == "too_large"
+
+
+def test_a_later_page_is_held_to_the_limit_too(tmp_path, rgb):
+    path = tmp_path / "a.tif"
+    Image.fromarray(rgb[:8, :8]).save(path, save_all=True, append_images=[Image.fromarray(rgb)])
+    assert read_image(path, max_pixels=100).shape == (8, 8, 3)
+    assert reason_of(path, page=1, max_pixels=100) == "too_large"
+
+
+def test_other_formats_have_one_page(tmp_path, rgb):
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    assert pages(tmp_path / "a.png") == 1
+    assert reason_of(tmp_path / "a.png", page=1) == "missing"
+
+
+def test_sixteen_bit_png(tmp_path, rgb):
+    """Grey and RGB: the high byte of each sample, not Pillow's clipping at 255."""
+    gray = rgb[..., 1].astype(np.uint16) * 256 + 255
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "gray.png"), np.repeat(rgb[..., 1:2], 3, 2))
+    big = np.zeros((HEIGHT, 1 + WIDTH * 6), np.uint8)  # filter byte 0, then samples of two bytes
+    big[:, 1::2] = rgb.reshape(HEIGHT, -1)
+    data = png(WIDTH, HEIGHT, png_chunk(b"IDAT", zlib.compress(big.tobytes())), depth=16)
+    (tmp_path / "rgb.png").write_bytes(data)
+    np.testing.assert_array_equal(read_image(tmp_path / "rgb.png"), rgb)
+
+
+def test_twelve_bit_tiff(tmp_path):
+    """12-bit samples fill the low bits: the high eight of the twelve are kept."""
+    values = np.array([[0, 16, 4095, 2048]], np.uint16)
+    packed = bytes([0x00, 0x00, 0x10, 0xFF, 0xF8, 0x00])
+    tags = [(256, 3, 1, 4), (257, 3, 1, 1), (258, 3, 1, 12), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
+            (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, 6)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    data = b"II*\0" + struct.pack("<I", 14) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+    (tmp_path / "a.tif").write_bytes(data)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 0], values >> 4)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_alpha_is_laid_on_white(tmp_path, rgb, suffix):
+    alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
+    alpha[:10], alpha[10:20] = 0, 128
+    Image.fromarray(np.concatenate([rgb, alpha], 2)).save(tmp_path / f"a{suffix}")
+    share = alpha / 255.0
+    expected = rgb * share + 255 * (1 - share)
+    np.testing.assert_allclose(read_image(tmp_path / f"a{suffix}"), expected, atol=1)
+
+
+def test_transparent_colour_and_palette(tmp_path, rgb):
+    flat = np.full_like(rgb, (10, 20, 30))
+    flat[5:] = (200, 100, 50)
+    Image.fromarray(flat).save(tmp_path / "key.png", transparency=(10, 20, 30))
+    palette = Image.fromarray(flat).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
+    palette.save(tmp_path / "palette.png", transparency=palette.getpixel((0, 0)))
+    palette.save(tmp_path / "plain.png")
+    on_white = np.where((flat == (10, 20, 30)).all(2, keepdims=True), 255, flat)
+    np.testing.assert_array_equal(read_image(tmp_path / "key.png"), on_white)
+    np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), on_white)
+    np.testing.assert_array_equal(read_image(tmp_path / "plain.png"), flat)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_one_bit(tmp_path, rgb, suffix):
+    bits = rgb[..., 0] > 100
+    Image.fromarray(bits).save(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}"), np.repeat(bits[..., None], 3, 2) * np.uint8(255))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_cmyk(tmp_path, rgb, suffix):
+    flat = np.full_like(rgb, (200, 120, 140))
+    Image.fromarray(flat).convert("CMYK").save(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(read_image(tmp_path / f"a{suffix}"), flat, atol=3)
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+def test_samples_without_a_known_range_are_refused(tmp_path, rgb, mode):
+    image = Image.new(mode, (8, 8))
+    image.save(tmp_path / "a.tif")
+    assert reason_of(tmp_path / "a.tif") == "unsupported"
+
+
+# Orientation and metadata
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_exif_orientation(tmp_path, rgb, orientation, suffix):
+    """The stored array and the tag give the upright picture (EXIF 2.32: where row 0 and column 0 are)."""
+    upright = rgb
+    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
+              6: np.rot90(upright), 7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, -1)}  # fmt: skip
+    exif = Image.Exif()
+    exif[0x010F] = "camera"
+    exif[0x0112] = orientation
+    options = {".tif": {"tiffinfo": exif}, ".jpg": {"exif": exif, "quality": 100, "subsampling": 0}}
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.ascontiguousarray(stored[orientation])).save(path, **options.get(suffix, {"exif": exif}))
+    np.testing.assert_allclose(read_image(path).astype(int), upright, atol=3 if suffix == ".jpg" else 0)
+
+
+@pytest.mark.parametrize("exif", [b"", b"II", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"XX*\0" + bytes(9),
+                                  b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0"])  # fmt: skip
+def test_broken_exif_does_not_cost_the_picture(tmp_path, rgb, exif):
+    data = encoded(rgb, "JPEG")
+    block = b"Exif\0\0" + exif
+    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    (tmp_path / "a.jpg").write_bytes(data[:2] + segment + data[2:])
+    (tmp_path / "plain.jpg").write_bytes(data)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), read_image(tmp_path / "plain.jpg"))
+
+
+def test_no_metadata_reaches_the_decoder(rgb):
+    """Names in comments, EXIF, XMP and text chunks are cut away before Pillow sees the bytes."""
+    from leukoscope.images.container import strip_metadata
+
+    secret = b"Jane Doe 1970-01-01"
+    exif = Image.Exif()
+    exif[0x010E] = secret.decode()
+    jpeg = encoded(rgb, "JPEG", exif=exif, comment=secret, xmp=secret)
+    text = png_chunk(b"tEXt", b"Author\0" + secret)
+    whole = encoded(rgb, "PNG", exif=exif)
+    data = {"JPEG": jpeg, "PNG": whole[:33] + text + whole[33:]}
+    for image_format, content in data.items():
+        assert secret in content
+        assert secret not in strip_metadata(content, image_format).data
+
+
+def test_only_pixels_come_back(tmp_path, rgb):
+    Image.fromarray(rgb).save(tmp_path / "a.tif", description="Jane Doe")
+    pixels = read_image(tmp_path / "a.tif")
+    assert type(pixels) is np.ndarray
+    np.testing.assert_array_equal(pixels, rgb)
+
+
+# Files that are wrong
+
+
+def test_missing_empty_and_no_image(tmp_path):
+    assert reason_of(tmp_path / "nowhere.jpg") == "missing"
+    assert reason_of("null\0byte.jpg") == "missing"
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert reason_of(tmp_path / "empty.png") == "empty"
+    (tmp_path / "text.jpg").write_text("patient,count\n")
+    assert reason_of(tmp_path / "text.jpg") == "not_an_image"
+    assert reason_of(tmp_path) == "not_an_image"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert reason_of(tmp_path / "pipe.jpg") == "not_an_image"
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "ICO"])
+def test_other_image_formats_are_named(tmp_path, rgb, image_format):
+    (tmp_path / "a.jpg").write_bytes(encoded(rgb, image_format))
+    assert reason_of(tmp_path / "a.jpg") == "unsupported"
+
+
+def test_mislabelled_but_readable(tmp_path, rgb):
+    (tmp_path / "a.jpg").write_bytes(encoded(rgb, "PNG"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), rgb)
+    assert mislabelled(tmp_path / "a.jpg") == "a .jpg file that holds PNG"
+    (tmp_path / "b.PNG").write_bytes(encoded(rgb, "PNG"))
+    assert mislabelled(tmp_path / "b.PNG") is None
+    with pytest.raises(ImageError, match="nowhere"):
+        mislabelled(tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_truncated(tmp_path, rgb, image_format, share):
+    data = encoded(np.tile(rgb, (4, 4, 1)), image_format)
+    (tmp_path / "a.img").write_bytes(data[: int(len(data) * share)])
+    assert reason_of(tmp_path / "a.img") == "truncated"
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_a_tiff_cut_off_before_its_directory(tmp_path, rgb, bigtiff):
+    """Written last, as by libtiff, the directory is the first thing to be lost."""
+    path = tmp_path / "a.tif"
+    data = encoded(rgb, "TIFF", compression="tiff_lzw", big_tiff=bigtiff)
+    assert int.from_bytes(data[8:16] if bigtiff else data[4:8], "little") > 1000
+    for n_bytes in (10, 1000):
+        path.write_bytes(data[:n_bytes])
+        assert reason_of(path) == "truncated"
+
+
+def test_a_flipped_bit_in_png_pixels_is_noticed(tmp_path, rgb):
+    """In a stored (uncompressed) block, where nothing but a checksum can tell."""
+    data = bytearray(encoded(rgb, "PNG", compress_level=0))
+    data[-2000] ^= 4
+    (tmp_path / "a.png").write_bytes(data)
+    assert reason_of(tmp_path / "a.png") == "damaged"
+
+
+def test_png_without_a_chunk_where_one_should_be(tmp_path, rgb):
+    data = encoded(rgb, "PNG")
+    (tmp_path / "a.png").write_bytes(data[:33] + bytes(50) + data[33:])
+    assert reason_of(tmp_path / "a.png") == "damaged"
+
+
+def test_sizes_over_the_limit_are_refused_from_the_header(tmp_path, rgb):
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", max_pixels=2400).shape == (40, 60, 3)
+    assert reason_of(tmp_path / "a.png", max_pixels=2399) == "too_large"
+    (tmp_path / "bomb.png").write_bytes(png(50_000, 50_000, png_chunk(b"IDAT", zlib.compress(bytes(10_000_000)))))
+    assert reason_of(tmp_path / "bomb.png") == "too_large"
+
+
+def test_headers_that_no_such_file_can_fill(tmp_path, rgb):
+    """Under the limit, yet far more pixels than the bytes can hold: nothing is allocated for them."""
+    (tmp_path / "a.png").write_bytes(png(12_000, 12_000, png_chunk(b"IDAT", zlib.compress(bytes(999)))))
+    assert reason_of(tmp_path / "a.png") == "truncated"
+    data = bytearray(encoded(rgb, "JPEG"))
+    at = data.find(b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", 12_000, 12_000)
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert reason_of(tmp_path / "a.jpg") == "truncated"
+
+
+def test_a_flat_photograph_is_not_taken_for_a_lie(tmp_path):
+    """The most compressible pictures there are stay readable."""
+    flat = Image.new("1", (6000, 6000), 1)
+    flat.save(tmp_path / "a.png", optimize=True)
+    assert read_image(tmp_path / "a.png").shape == (6000, 6000, 3)
+    Image.new("L", (4000, 4000), 255).save(tmp_path / "a.jpg", quality=1, optimize=True, progressive=True)
+    assert read_image(tmp_path / "a.jpg").shape == (4000, 4000, 3)
+
+
+def test_endless_scans_and_endless_text(tmp_path, rgb):
+    data = encoded(rgb, "JPEG", progressive=True)
+    last = data.rfind(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + data[last:-2] * 500 + b"\xff\xd9")
+    assert reason_of(tmp_path / "a.jpg") == "too_large"
+    text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000)))
+    whole = encoded(rgb, "PNG")
+    (tmp_path / "a.png").write_bytes(whole[:33] + text * 5 + whole[33:])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), rgb)
+
+
+def test_a_tiff_whose_directories_go_round_in_circles(tmp_path, rgb):
+    data = bytearray(encoded(rgb, "TIFF"))
+    at = int.from_bytes(data[4:8], "little")
+    end = at + 2 + 12 * int.from_bytes(data[at : at + 2], "little")
+    data[end : end + 4] = data[4:8]
+    (tmp_path / "a.tif").write_bytes(data)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), rgb)
+    assert pages(tmp_path / "a.tif") == 1
+
+
+def test_pillow_warnings_stay_inside_in_every_thread(tmp_path, rgb):
+    """A TIFF tag past the file's end makes Pillow warn; the filters are as before once all threads are done."""
+    data = bytearray(encoded(rgb, "TIFF", software="x" * 100))
+    at = int.from_bytes(data[4:8], "little")
+    for entry in range(at + 2, at + 2 + 12 * int.from_bytes(data[at : at + 2], "little"), 12):
+        if int.from_bytes(data[entry : entry + 2], "little") == 305:
+            data[entry + 8 : entry + 12] = b"\xff\xff\xff\x7f"
+    (tmp_path / "a.tif").write_bytes(data)
+    before, failed = list(warnings.filters), []
+
+    def read() -> None:
+        try:
+            for _ in range(10):
+                np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), rgb)
+        except (Warning, ImageError, AssertionError) as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert list(warnings.filters) == before
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["JPEG", "PNG", "BMP", "TIFF"]), st.data())
+def test_any_damage_gives_pixels_or_a_listed_reason(tmp_path, rgb, image_format, data):
+    content = bytearray(encoded(rgb, image_format))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(1, len(content))) :]
+    path = tmp_path / "a.img"
+    path.write_bytes(content)
+    try:
+        pixels = read_image(path, max_pixels=1_000_000)
+    except ImageError as error:
+        assert error.reason in REASONS
+    else:
+        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size
+
+
+# Fields and folders
+
+
+def test_read_field(tmp_path, rgb):
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    key = FieldKey("f", "s", "p", "c", "blood")
+    field = read_field(tmp_path / "a.png", key, um_per_px=0.1)
+    assert field.key == key and field.um_per_px == 0.1
+    np.testing.assert_array_equal(field.pixels, rgb)
+
+
+def test_list_images(tmp_path):
+    for name in (
+        "b.JPG",
+        "a.png",
+        "deep/er/c.tif",
+        ".hidden.png",
+        ".thumbs/d.png",
+        "notes.txt",
+        "slide.svs",
+        "odd.dat",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    names = [p.relative_to(tmp_path).as_posix() for p in list_images([tmp_path])]
+    assert names == ["a.png", "b.JPG", "deep/er/c.tif", "slide.svs"]
+    assert list_images([tmp_path / "odd.dat", tmp_path / "a.png", tmp_path / "a.png"]) == [
+        tmp_path / "a.png",
+        tmp_path / "odd.dat",
+    ]
+    assert list_images(str(tmp_path)) == list_images([tmp_path])
+
+
+def test_list_images_finds_nothing(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        list_images([tmp_path / "nowhere"])
+    with pytest.raises(InputError, match="no images found"):
+        list_images([tmp_path])
+    with pytest.raises(InputError, match="no images found"):
+        list_images([])
