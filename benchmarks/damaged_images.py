@@ -274,7 +274,13 @@ def main(arguments: list[str] | None = None) -> int:
     for kind, path, outcome, seconds in bad:
         print(f"{path.name} ({kind}): {outcome} after {seconds:.1f} s")
     rows = [_row(kind, [r for r in results if kind in ("all", r[0])]) for kind in (*DAMAGE, "all")]
-    rows[-1] |= {"missing_from_record": missing, "seed": args.seed, "commit": _commit(), "machine": _machine()}
+    rows[-1] |= {
+        "missing_from_record": missing,
+        "model": _model_name(args),
+        "seed": args.seed,
+        "commit": _commit(),
+        "machine": _machine(),
+    }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with open(args.out, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[-1]), lineterminator="\n")
@@ -298,6 +304,10 @@ def _row(kind: str, results: list[tuple[str, Path, str, float]]) -> dict:
     row |= {outcome: outcomes[outcome] for outcome in row if outcome in outcomes}
     row["slowest_s"] = round(max((r[3] for r in results), default=0.0), 2)
     return row
+
+
+def _model_name(args: argparse.Namespace) -> str:
+    return "none" if args.read_only else Path(args.model).name if args.model else "bundled"
 
 
 def _commit() -> str:
