@@ -20,7 +20,7 @@ import torch
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.models.torch_lite import freeze_norms, normalise
+from leukoscope.models.torch_lite import fold_norms, freeze_norms, normalise
 from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import load_checkpoint, save_checkpoint
@@ -39,6 +39,9 @@ class LocatorConfig:
     own_colour share of the pictures that keep their own stain, light and focus
     plain      share of the pictures that are one photograph near the scale of inference; the rest are mosaics, and
                single cells filling the picture
+    transpose  whether pictures are also turned by a quarter (not only mirrored), which hides an annotator's habit of
+               leaving more room at the sides than above and below
+    fold       whether the backbone's norms are folded into its convolutions: quicker steps
     init_from  a run folder whose averaged weights this one starts from
     memory_px  longer side of the photographs held in memory
     """
@@ -57,6 +60,8 @@ class LocatorConfig:
     colour_strength: float = 1.0
     own_colour: float = 0.25
     plain: float = 0.45
+    transpose: bool = True
+    fold: bool = False
     init_from: str | None = None
     white_balance: bool = True
     pretrained: bool = True
@@ -94,9 +99,12 @@ def train_locator(
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(config.seed)
-    net = LocatorNet(levels=config.levels, width=config.width, pretrained=config.pretrained)
     if config.init_from:
-        net.load_state_dict(read_locator(config.init_from)[0].state_dict())
+        net = read_locator(config.init_from)[0]
+    else:
+        net = LocatorNet(levels=config.levels, width=config.width, pretrained=config.pretrained)
+    if config.fold and any(isinstance(m, torch.nn.BatchNorm2d) for m in net.backbone.modules()):
+        fold_norms(net.backbone)
     net.to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(net, config)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -147,6 +155,8 @@ def read_locator(run: str | Path) -> tuple[LocatorNet, dict]:
         raise ConfigError(f"no weights in {run}: expected last.pt (train that configuration first)")
     record = json.loads((run / "run.json").read_text("utf-8"))
     net = LocatorNet(levels=tuple(record["config"]["levels"]), width=record["config"]["width"], pretrained=False)
+    if record["config"].get("fold"):
+        fold_norms(net.backbone)
     net.load_state_dict(torch.load(run / "last.pt", map_location="cpu", weights_only=True)["model"])
     return net.eval(), record
 
@@ -157,7 +167,8 @@ def make_batch(
     """The batch of one step: pixels (B, S, S, 3) float in [0, 255], and per picture boxes to find and boxes to skip."""
     rng = np.random.default_rng((config.seed, step))
     torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    canvases = [draw_canvas(groups, weights, config.side, rng, plain=config.plain) for _ in range(config.batch_size)]
+    how = {"plain": config.plain, "transpose": config.transpose}
+    canvases = [draw_canvas(groups, weights, config.side, rng, **how) for _ in range(config.batch_size)]
     batch = torch.from_numpy(np.stack([c.pixels for c in canvases])).permute(0, 3, 1, 2).float() / 255
     changed = torch.from_numpy(rng.random(len(batch)) >= config.own_colour)
     if changed.any():

@@ -17,8 +17,8 @@ from leukoscope.train.locator_data import is_white
 
 SIDE = 256  # px of the longer side that is looked at
 LEAST_DENSITY = 0.25  # of red light (natural logarithm), whatever the picture's own threshold
-JOIN_PX = 9  # lobes of one nucleus nearer than this belong together
-LEAST_AREA = 0.004  # of the picture; platelets and dirt are smaller
+JOIN_PX = 15  # lobes of one nucleus nearer than this belong together
+LEAST_AREA = 0.01  # of the picture; platelets and dirt are smaller
 GROWTH = 1.3  # a cell's box over its nucleus' box
 
 

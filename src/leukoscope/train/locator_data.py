@@ -55,7 +55,13 @@ def load_photos(dataset: Dataset, memory_px: int, *, balance: bool, progress=Non
 
 
 def draw_canvas(
-    groups: list[list[Photo]], weights: np.ndarray, side: int, rng: np.random.Generator, *, plain: float = 0.45
+    groups: list[list[Photo]],
+    weights: np.ndarray,
+    side: int,
+    rng: np.random.Generator,
+    *,
+    plain: float = 0.45,
+    transpose: bool = True,
 ) -> Canvas:
     """One training picture out of photographs from every group (a group is drawn with its weight).
 
@@ -67,7 +73,7 @@ def draw_canvas(
     whole = (0, 0, side, side)
     kept, cut = [], []
     if kind < plain:
-        photo = _turned(_pick(groups, weights, rng), rng)
+        photo = _turned(_pick(groups, weights, rng), rng, transpose)
         scale = side / max(photo.pixels.shape[:2]) * np.exp(rng.uniform(-0.35, 0.35))
         _paste(canvas, whole, photo, scale, rng, (kept, cut))
     elif kind < plain + (1 - plain) * 8 / 11:
@@ -75,10 +81,10 @@ def draw_canvas(
         xs, ys = (0, int(middle[0]), side), (0, int(middle[1]), side)
         for i in range(4):
             frame = (xs[i % 2], ys[i // 2], xs[i % 2 + 1], ys[i // 2 + 1])
-            photo = _turned(_pick(groups, weights, rng), rng)
+            photo = _turned(_pick(groups, weights, rng), rng, transpose)
             _paste(canvas, frame, photo, _scale_to(photo, side * _log_uniform(rng, 0.08, 0.6)), rng, (kept, cut))
     else:
-        photo = _turned(_pick(groups, weights, rng), rng)
+        photo = _turned(_pick(groups, weights, rng), rng, transpose)
         _paste(canvas, whole, photo, _scale_to(photo, side * _log_uniform(rng, 0.5, 0.95)), rng, (kept, cut))
     boxes = np.array(kept, np.float32).reshape(-1, 4)
     return Canvas(canvas, boxes, np.array(cut, np.float32).reshape(-1, 4))
@@ -89,8 +95,8 @@ def _pick(groups: list[list[Photo]], weights: np.ndarray, rng: np.random.Generat
     return group[rng.integers(len(group))]
 
 
-def _turned(photo: Photo, rng: np.random.Generator) -> Photo:
-    """The photograph in one of its eight orientations."""
+def _turned(photo: Photo, rng: np.random.Generator, transpose: bool) -> Photo:
+    """The photograph in one of its eight orientations, or of the four that keep its sides upright."""
     pixels, boxes = photo
     if rng.random() < 0.5:
         x0, x1 = pixels.shape[1] - boxes[:, 2], pixels.shape[1] - boxes[:, 0]
@@ -98,7 +104,7 @@ def _turned(photo: Photo, rng: np.random.Generator) -> Photo:
     if rng.random() < 0.5:
         y0, y1 = pixels.shape[0] - boxes[:, 3], pixels.shape[0] - boxes[:, 1]
         pixels, boxes = pixels[::-1], np.stack([boxes[:, 0], y0, boxes[:, 2], y1], 1)
-    if rng.random() < 0.5:
+    if transpose and rng.random() < 0.5:
         pixels, boxes = pixels.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]]
     return Photo(pixels, boxes)
 
