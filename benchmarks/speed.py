@@ -34,7 +34,7 @@ from PIL import Image
 from provenance import write_results
 from public_sets import SHARED
 
-from leukoscope.crop import crop_cells
+from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.images import background_color, list_images, white_balance
 from leukoscope.locate import letterbox
 from leukoscope.models.bundle import Bundle, Card, find_model
@@ -129,8 +129,8 @@ def plain_image(file: Path, boxes: np.ndarray, models: dict[str, Bundle], networ
     _ = found[scores >= locate_card.thresholds["score"]].numpy()
     probs = []
     for box in boxes:
-        crop = torch.from_numpy(crop_cells(pixels, box[None], classify_card.crop))
-        logits = networks[1](crop, torch.zeros(1)) / classify_card.temperature
+        crop = match_nuclei(crop_cells(pixels, box[None], classify_card.crop), classify_card.crop.nucleus_density)
+        logits = networks[1](torch.from_numpy(crop), torch.zeros(1)) / classify_card.temperature
         probs.append(logits.softmax(1).numpy())
     return probs
 

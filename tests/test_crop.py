@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leukoscope.crop import crop_cells, padding_px, match_nuclei
+from leukoscope.crop import crop_cells, match_nuclei, padding_px
 from leukoscope.errors import DataError, ModelError
 from leukoscope.models.bundle import CropRule
 
