@@ -1,7 +1,8 @@
 """What a microscopist would say of a photograph before counting on it: focus, light, stain, and how full it is.
 
-The thresholds were chosen on the published training photographs of two sets (peripheral-blood cells of Hospital
-Clínic Barcelona; BCCD), as they are and blurred, darkened, overexposed and paled; docs/log.md has the numbers.
+The thresholds separate real photographs of five public sets (the training images of the Barcelona cells and of BCCD;
+the JTSC, CellaVision and draaslan sets) from the same ones blurred, darkened, overexposed and paled. All five were
+looked at while choosing, so that few of them are flagged says little of a sixth.
 """
 
 from __future__ import annotations
