@@ -15,6 +15,7 @@ from data.make_bundles import draw_field, make_classifier, make_locator, make_mo
 from PIL import Image
 
 from leukoscope.errors import InputError, ModelError
+from leukoscope.models.bundle import bundled_names, find_model
 from leukoscope.pipeline import AnalyzeOptions, analyze
 from leukoscope.report import read_record
 from leukoscope.taxonomy import BLOOD_12
@@ -273,3 +274,15 @@ def test_progress_is_told(model, smears, tmp_path):
     seen = []
     analyze([smears[0]], tmp_path / "out", model=model, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(n, 6) for n in range(1, 7)]
+
+
+def test_the_bundled_model_reads_real_photographs(shared_data, tmp_path):
+    models = find_model("blood") if "blood" in bundled_names() else {}
+    if set(models) != {"locate", "classify"}:
+        pytest.skip("the bundled blood model is not complete in this checkout")
+    fields = sorted((shared_data / "bccd" / "JPEGImages").glob("*.jpg"))[:6]
+    cells = [shared_data / "jtsc" / "images", shared_data / "cellavision" / "images"]
+    crops = [sorted(folder.iterdir())[0] for folder in cells if folder.is_dir()]  # single cells of 120 and 300 px
+    record = read(analyze([*fields, *crops], tmp_path / "out"))
+    assert all(f["status"] != "failed" and f["cells"] for f in record["fields"])
+    assert record["provenance"]["taxonomy"]["name"] == models["classify"].card.taxonomy.name
