@@ -66,8 +66,8 @@ def match_nuclei(crops: np.ndarray, density: tuple[float, float, float] | None) 
         table = _WHITE * np.power(np.arange(256)[:, None] / _WHITE, scale)  # (256, 3): 240 · exp(-scale · od)
         table[:_BLACK] = np.arange(_BLACK)[:, None]
         table = np.rint(np.minimum(table, 255)).astype(np.uint8)
-        for channel in range(3):
-            out[..., channel] = table[:, channel][crop[..., channel]]
+        # Pillow's lookup is several times as fast as numpy's on interleaved colour.
+        out[:] = Image.fromarray(crop).point(table.T.ravel().tolist())
     return matched
 
 
