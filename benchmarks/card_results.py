@@ -21,7 +21,7 @@ COLUMNS = ("set", "measure", "value", "low", "high", "commit")
 def main() -> None:
     for part, names in SOURCES.items():
         bundle = read_bundle(BUNDLED / "blood" / part)
-        rows = [row for name in names for row in read_rows(name)]
+        rows = [row for name in names if (RESULTS / f"{name}.csv").is_file() for row in read_rows(name)]
         write_card(replace(bundle.card, results=tuple(rows)), bundle.path / "card.json")
         print(f"{part}: {len(rows)} results")
 
