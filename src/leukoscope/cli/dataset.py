@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 
 from leukoscope.cli.options import add_command
 
@@ -45,5 +46,7 @@ def run(args: argparse.Namespace) -> None:
     for title, counts in (("classes", report.cells_by_class), ("splits", report.fields_by_split)):
         print(f"  {title}: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
     left_out = len(report.images_without_annotation) + len(report.annotations_without_image)
-    print(f"  boxes or pictures dropped or repaired: {len(report.issues)}; left out without a partner: {left_out}")
+    actions = Counter(issue.action for issue in report.issues)
+    said = ", ".join(f"{n} {action}" for action, n in sorted(actions.items())) or "none"
+    print(f"  boxes and pictures to note: {said}; left out without a partner: {left_out}")
     print(f"manifest: {args.out} (what was dropped and why: import-report.json)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leukoscope.models.bundle import Card
+from leukoscope.models.bundle import Card, CropRule
 
 
 def card_text(card: Card) -> str:
@@ -14,7 +14,8 @@ def card_text(card: Card) -> str:
         f"- input: {' x '.join(map(str, card.input_size))} px RGB{', white-balanced' if card.white_balance else ''}"
     ]
     if card.crop is not None:
-        rule = ", ".join(f"{k} {getattr(card.crop, k)}" for k in ("size", "pad_px", "pad_um", "pad_fraction"))
+        stated = {k: getattr(card.crop, k) for k in CropRule.__dataclass_fields__}
+        rule = ", ".join(f"{k} {v}" for k, v in stated.items() if v is not None)
         lines.append(f"- crop: {rule}")
     if card.temperature is not None:
         lines.append(f"- temperature: {card.temperature:.4g}")
