@@ -60,8 +60,8 @@ class Dataset:
         """The fields of one split; DataError when there are none."""
         fields = tuple(f for f in self.fields if f.split == split)
         if not fields:
-            have = sorted({str(f.split) for f in self.fields})
-            raise DataError(f"data set {self.name!r} has no fields in split {split!r}; it has {', '.join(have)}")
+            have = ", ".join(sorted({f.split for f in self.fields if f.split})) or "none stated: take all of it"
+            raise DataError(f"data set {self.name!r} has no fields in split {split!r}; its splits: {have}")
         return replace(self, fields=fields)
 
     def path(self, field: TruthField) -> Path:
