@@ -93,7 +93,7 @@ def test_the_digest_follows_every_part_that_a_model_sees():
 def test_subset():
     dataset = read_dataset(ARCHIVE / "set")
     assert [f.key.field_id for f in dataset.subset("test").fields] == ["crops/cell 2"]
-    with pytest.raises(DataError, match="no fields in split 'val'; it has None, test, train"):
+    with pytest.raises(DataError, match="no fields in split 'val'; its splits: test, train"):
         dataset.subset("val")
 
 

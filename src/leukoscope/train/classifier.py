@@ -42,6 +42,7 @@ from leukoscope.train.classifier_data import (
 )
 
 CHECKPOINT_SECONDS = 120
+WORDS = ("name", "licence", "description", "limits")  # for the card only: changing them changes no weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +266,8 @@ def _update_average(average: dict, model: torch.nn.Module, keep: float) -> None:
 
 
 def _fingerprint(config: ClassifierConfig, datasets: list[Dataset]) -> str:
-    text = json.dumps([asdict(config), [d.sha256() for d in datasets]], sort_keys=True)
+    settings = {k: v for k, v in asdict(config).items() if k not in WORDS}
+    text = json.dumps([settings, [d.sha256() for d in datasets]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
