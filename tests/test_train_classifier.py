@@ -20,6 +20,7 @@ pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extr
 
 from leukoscope.train import classifier as loop  # noqa: E402
 from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
+from leukoscope.train.checkpoint import read_average  # noqa: E402
 from leukoscope.train.classifier_data import (  # noqa: E402
     cell_mask,
     cut_by_frame,
@@ -68,7 +69,8 @@ def paint(folder, name, classes, *, black=False, n=3):
             size, box = ((50, 46), (0, 0, 50, 46)) if black else ((200, 160), (80, 60, 130, 106))
             picture = Image.new("RGB", size, (0, 0, 0) if black else (230, 220, 200))
             draw = ImageDraw.Draw(picture)
-            draw.ellipse((box[0], box[1], box[2] - 1, box[3] - 1), fill=(40, 20, 50) if black else (100, 60 + 9 * k, 160))
+            fill = (40, 20, 50) if black else (100, 60 + 9 * k, 160)
+            draw.ellipse((box[0], box[1], box[2] - 1, box[3] - 1), fill=fill)
             if not black:
                 draw.ellipse((10, 20 + 20 * i, 50, 60 + 20 * i), fill=(220, 150, 150))
             file = f"{class_name}-{i}.png"
@@ -173,7 +175,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(sets, tmp_path):
     with pytest.raises(ConfigError, match="--resume"):
         train(config, sets, tmp_path / "cut")
     train(config, sets, tmp_path / "cut", resume=True)
-    a, b = (loop.read_weights(tmp_path / name) for name in (whole.name, "cut"))
+    a, b = (read_average(tmp_path / name) for name in (whole.name, "cut"))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 

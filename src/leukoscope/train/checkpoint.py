@@ -1,16 +1,23 @@
-"""Checkpoints that survive being killed: written beside the old one, then put in its place in one step."""
+"""What a run folder keeps, for either loop: checkpoints that survive being killed, averaged weights, the log."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
+
+WORDS = ("name", "licence", "description", "limits")  # for the card only: changing them changes no weight
 
 
 def save_checkpoint(path: str | Path, state: dict) -> None:
-    """Write a checkpoint of tensors and plain types; a kill in the middle leaves the old one whole."""
+    """Write a checkpoint of tensors and plain types beside the old one, then put it in its place in one step."""
     path = Path(path)
     partial = path.with_suffix(".part")
     torch.save(state, partial)
@@ -29,3 +36,37 @@ def load_checkpoint(path: str | Path, *, fingerprint: str) -> dict:
             "choose another --out to start afresh"
         )
     return state
+
+
+def run_fingerprint(config: object, datasets: list[Dataset]) -> str:
+    """Digest of what a run's weights depend on: its settings (a dataclass) and its data."""
+    settings = {k: v for k, v in asdict(config).items() if k not in WORDS}
+    text = json.dumps([settings, [d.sha256() for d in datasets]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@torch.no_grad()
+def update_average(average: dict, model: torch.nn.Module, keep: float) -> None:
+    """Move a running average of weights towards the model's: keep · average + (1 - keep) · model."""
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            average[key].lerp_(value, 1 - keep)
+
+
+def read_average(run: str | Path) -> dict:
+    """Averaged weights of a finished or running run folder."""
+    path = Path(run) / "last.pt"
+    if not path.is_file():
+        raise ConfigError(f"no weights in {run}: expected {path} (train that configuration first)")
+    return torch.load(path, map_location="cpu", weights_only=True)["model"]
+
+
+def append_log(run: Path, row: dict) -> None:
+    """Add a row to the run's log.csv, with a header where it is the first."""
+    path = run / "log.csv"
+    new = not path.exists()
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)

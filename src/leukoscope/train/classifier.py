@@ -1,14 +1,12 @@
 """Train the cell classifier: one flat loop.
 
 Crops are turned, shifted and zoomed around their cell, put on other backgrounds, and stained, lit and focused
-anew. Normalisation layers keep ImageNet's statistics (they are folded away). A cell of which only the lineage is known (a neutrophil that
-is neither called band nor segmented) teaches the sum of the classes it may be.
+anew. Normalisation layers keep ImageNet's statistics (they are folded away). A cell of which only the lineage is
+known (a neutrophil that is neither called band nor segmented) teaches the sum of the classes it may be.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 import math
 import time
@@ -27,7 +25,14 @@ from leukoscope.errors import ConfigError
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.checkpoint import load_checkpoint, save_checkpoint
+from leukoscope.train.checkpoint import (
+    append_log,
+    load_checkpoint,
+    read_average,
+    run_fingerprint,
+    save_checkpoint,
+    update_average,
+)
 from leukoscope.train.classifier_data import (
     MADE_ARTEFACT,
     WINDOW_PAD,
@@ -42,7 +47,6 @@ from leukoscope.train.classifier_data import (
 )
 
 CHECKPOINT_SECONDS = 120
-WORDS = ("name", "licence", "description", "limits")  # for the card only: changing them changes no weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class ClassifierConfig:
     um_per_px: dict = field(default_factory=dict)
     nucleus_density: tuple | None = None  # the crop rule's; None leaves the stain as it is
     colour_strength: float = 1.0
+    own_colour: float = 0.0  # share of the crops that keep their own stain, light and focus
+    head_rate: float = 1.0  # times the learning rate, for the last layer and the diameter's: the backbone needs less
     frozen_blocks: int = 3
     label_smoothing: float = 0.03
     weight_decay: float = 0.02
@@ -93,18 +99,19 @@ def train_classifier(
     taxonomy = read_taxonomy(config.taxonomy)
     store = load_cells(chosen, taxonomy, class_sets=config.class_sets, um_per_px=config.um_per_px, seed=config.seed)
     match = fit_colour_match(store, config.seed)
-    fingerprint = _fingerprint(config, chosen)
+    fingerprint = run_fingerprint(config, chosen)
     _write_run(run, config, chosen, store, match)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(config.seed)
     model = CellClassifier(len(taxonomy.names)).to(device, memory_format=torch.channels_last)
     if config.init_from:
-        model.load_state_dict(read_weights(config.init_from))
+        model.load_state_dict(read_average(config.init_from))
     for part in (model.features.stem, *model.features.blocks[: config.frozen_blocks]):
         part.requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = _optimizer(model, config)
+    rates = [group["lr"] for group in optimizer.param_groups]
     average = {k: v.clone() for k, v in model.state_dict().items()}
     first = 0
     if checkpoint.exists():
@@ -118,8 +125,8 @@ def train_classifier(
     saved = time.monotonic()
     losses: list[float] = []
     for step in range(first, config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, config.steps)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * _schedule(step, config.steps)
         pixels, diameters, targets = make_batch(store, match, config, weights, step)
         model.train()
         torch.manual_seed(config.seed * 1_000_003 + step)  # dropout
@@ -129,11 +136,11 @@ def train_classifier(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 2.0)
         optimizer.step()
-        _update_average(average, model, min(config.ema, (step + 1) / (step + 10)))
+        update_average(average, model, min(config.ema, (step + 1) / (step + 10)))
         losses.append(loss.item())
         done = step + 1
         if done % 20 == 0 or done == config.steps:
-            _log(run, done, float(np.mean(losses)), time.monotonic())
+            append_log(run, {"step": done, "loss": f"{np.mean(losses):.4f}", "clock_s": f"{time.monotonic():.0f}"})
             losses.clear()
         if time.monotonic() - saved > CHECKPOINT_SECONDS or done == config.steps:
             save_checkpoint(
@@ -151,14 +158,6 @@ def train_classifier(
         if progress:
             progress(done, config.steps)
     return run
-
-
-def read_weights(run: str | Path) -> dict:
-    """Averaged weights of a finished or running run folder."""
-    path = Path(run) / "last.pt"
-    if not path.is_file():
-        raise ConfigError(f"no weights in {run}: expected {path} (train that configuration first)")
-    return torch.load(path, map_location="cpu", weights_only=True)["model"]
 
 
 def set_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing: float) -> torch.Tensor:
@@ -181,11 +180,14 @@ def make_batch(
     windows = np.stack([dress(store, i, match, rng) for i in rows])
     batch = torch.from_numpy(windows).permute(0, 3, 1, 2).float() / 255
     crops = turn_and_crop(batch, config.size, config.pad_fraction, rng)
-    crops = jitter_colour(crops, torch_rng, strength=config.colour_strength)
+    changed = torch.ones(len(rows), dtype=torch.bool)
+    if config.own_colour:
+        changed = torch.from_numpy(rng.random(len(rows)) >= config.own_colour)
+    crops[changed] = jitter_colour(crops[changed], torch_rng, strength=config.colour_strength)
     crops = (crops * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()  # (B, S, S, 3), channels last
     crops = match_nuclei(crops, config.nucleus_density)
     known = rng.random(len(rows)) < 0.5  # half of the time as if the scale were unknown
-    diameters = store.diameters[rows] * known * np.exp(rng.normal(0, 0.05, len(rows)))
+    diameters = store.diameters[rows] * known * np.exp(rng.normal(0, 0.08, len(rows)))  # rulers err
     targets = torch.from_numpy(store.targets[rows])
     return torch.from_numpy(crops), torch.from_numpy(diameters.astype(np.float32)), targets
 
@@ -251,6 +253,17 @@ def _sampling_weights(store: CellStore) -> np.ndarray:
     return weights / weights.sum()
 
 
+def _optimizer(model: CellClassifier, config: ClassifierConfig) -> torch.optim.Optimizer:
+    """AdamW; the layers that start from chance and the diameter's, two numbers beside 1,392, at their own rate."""
+    head = [*model.fc.parameters(), *model.diameter.parameters()]
+    backbone = [p for p in model.features.parameters() if p.requires_grad]
+    groups = [
+        {"params": head, "lr": config.learning_rate * config.head_rate},
+        {"params": backbone, "lr": config.learning_rate},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+
+
 def _schedule(step: int, steps: int) -> float:
     warm = min(200, max(1, steps // 20))
     if step < warm:
@@ -258,20 +271,9 @@ def _schedule(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-@torch.no_grad()
-def _update_average(average: dict, model: torch.nn.Module, keep: float) -> None:
-    for key, value in model.state_dict().items():
-        if value.is_floating_point():
-            average[key].lerp_(value, 1 - keep)
-
-
-def _fingerprint(config: ClassifierConfig, datasets: list[Dataset]) -> str:
-    settings = {k: v for k, v in asdict(config).items() if k not in WORDS}
-    text = json.dumps([settings, [d.sha256() for d in datasets]], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_run(run: Path, config: ClassifierConfig, datasets: list[Dataset], store: CellStore, match: ColourMatch | None) -> None:
+def _write_run(
+    run: Path, config: ClassifierConfig, datasets: list[Dataset], store: CellStore, match: ColourMatch | None
+) -> None:
     groups, counts = np.unique(store.groups, return_counts=True)
     record = {
         "task": "classify",
@@ -284,13 +286,3 @@ def _write_run(run: Path, config: ClassifierConfig, datasets: list[Dataset], sto
         "torch": torch.__version__,
     }
     (run / "run.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-
-
-def _log(run: Path, step: int, loss: float, clock: float) -> None:
-    path = run / "log.csv"
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "loss", "clock_s"])
-        writer.writerow([step, f"{loss:.4f}", f"{clock:.0f}"])

@@ -93,7 +93,8 @@ def load_cells(
             scale = field.um_per_px or um_per_px.get(dataset.name, 0.0)
             for cell, target in typed:
                 box = np.array(cell.box, np.float64)
-                rows.append(_row(pixels, box, target, scale, masked, f"{dataset.name}:{cell.class_name}", field.key.patient_id))
+                group = f"{dataset.name}:{cell.class_name}"
+                rows.append(_row(pixels, box, target, scale, masked, group, field.key.patient_id))
             if not masked and len(field.cells) == 1:
                 strip = _strip(pixels, field.cells[0].box)
                 if strip is not None:
@@ -101,7 +102,8 @@ def load_cells(
                     if artefacts and rng.random() < 0.15:
                         rows.append(_artefact(pixels, field.cells[0].box, taxonomy, scale, rng))
     if not rows:
-        raise DataError(f"no typed cells in {', '.join(d.name for d in datasets)}: a classifier needs classes, not boxes alone")
+        names = ", ".join(d.name for d in datasets)
+        raise DataError(f"no typed cells in {names}: a classifier needs classes, not boxes alone")
     columns = list(zip(*rows, strict=True))
     return CellStore(
         windows=np.stack(columns[0]),
@@ -169,7 +171,7 @@ def _artefact(pixels: np.ndarray, box: tuple, taxonomy: Taxonomy, scale: float, 
 
 
 def _empty_place(width: int, height: int, box: tuple, rng: np.random.Generator) -> np.ndarray | None:
-    """A box that touches the white cell by a little at most: red cells, platelets, background; None if there is no room."""
+    """A box that touches the white cell a little at most: red cells, platelets, background; None without room."""
     x0, y0, x1, y1 = box
     for _ in range(20):
         side = max(x1 - x0, y1 - y0) * rng.uniform(0.3, 1.0)
@@ -232,11 +234,15 @@ def cell_mask(store: CellStore, i: int) -> np.ndarray:
     return np.clip((1.02 - distance) * w / 2, 0, 1)
 
 
-def on_smear(store: CellStore, i: int, match: ColourMatch, rng: np.random.Generator, *, recolour: bool = True) -> np.ndarray:
+def on_smear(
+    store: CellStore, i: int, match: ColourMatch, rng: np.random.Generator, *, recolour: bool = True
+) -> np.ndarray:
     """Cut-out cell i on a real smear background at the smear's scale: (224, 224, 3) uint8."""
     size = store.windows.shape[1]
     strip, strip_scale = store.backgrounds[rng.integers(len(store.backgrounds))]
-    side_px = size / 2 if not (strip_scale and store.diameters[i]) else store.diameters[i] / strip_scale * (1 + 2 * WINDOW_PAD)
+    side_px = size / 2
+    if strip_scale and store.diameters[i]:
+        side_px = store.diameters[i] / strip_scale * (1 + 2 * WINDOW_PAD)
     background = _background(strip, side_px, size, rng)
     alpha = cell_mask(store, i)[..., None]
     cell = match.to_smear(store.windows[i]) if recolour else store.windows[i]

@@ -21,7 +21,7 @@ from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier, export_classifier
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.classifier import read_weights
+from leukoscope.train.checkpoint import read_average
 from leukoscope.train.classifier_data import read_balanced
 
 
@@ -29,7 +29,7 @@ def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
     """The averaged network of a run folder in evaluation mode, and its `run.json`."""
     record = json.loads((Path(run) / "run.json").read_text("utf-8"))
     model = CellClassifier(len(read_taxonomy(record["config"]["taxonomy"]).names), pretrained=False)
-    model.load_state_dict(read_weights(run))
+    model.load_state_dict(read_average(run))
     return model.eval(), record
 
 
@@ -44,8 +44,9 @@ def export_run(
 ) -> Path:
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
-    validation  data sets cut down to fields that the run did not train on: they set the temperature (half as they are, half restained,
-                so that a new laboratory's calls aren't overconfident) and fill the card's confusion matrix
+    validation  data sets cut down to fields that the run did not train on: they set the temperature (half as they
+                are, half restained, so that a new laboratory's calls aren't overconfident) and fill the card's
+                confusion matrix
     command, commit  what trained the run; results  measured rows for the card
     """
     model, record = read_classifier(run)

@@ -6,8 +6,6 @@ normalisation layers and first blocks stay as ImageNet left them; the exponentia
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 import math
 import time
@@ -23,11 +21,19 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_lite import fold_norms, freeze_norms, normalise
 from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.checkpoint import load_checkpoint, save_checkpoint
+from leukoscope.train.checkpoint import (
+    append_log,
+    load_checkpoint,
+    read_average,
+    run_fingerprint,
+    save_checkpoint,
+    update_average,
+)
 from leukoscope.train.locator_data import Photo, draw_canvas, is_white, load_photos
 
 CHECKPOINT_SECONDS = 120
-LOSS_WEIGHTS = (1.0, 2.0, 4.0)  # score, overlap, sides
+LOSS_NAMES = ("score_loss", "overlap_loss", "sides_loss")
+LOSS_WEIGHTS = (1.0, 2.0, 4.0)  # of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ def train_locator(
         raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
     chosen = [_choose(d, config.splits) for d in datasets]
     weights = _weights(chosen, config.shares)
-    fingerprint = _fingerprint(config, chosen)
+    fingerprint = run_fingerprint(config, chosen)
     _write_run(run, config, chosen)
     groups = [load_photos(d, config.memory_px, balance=config.white_balance) for d in chosen]
 
@@ -132,11 +138,12 @@ def train_locator(
         loss.backward()
         torch.nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), 5.0)
         optimizer.step()
-        _update_average(average, net, min(config.ema, (step + 1) / (step + 10)))
+        update_average(average, net, min(config.ema, (step + 1) / (step + 10)))
         losses.append(parts.detach().cpu().numpy())
         done = step + 1
         if done % 25 == 0 or done == config.steps:
-            _log(run, done, np.mean(losses, 0), time.monotonic() - started)
+            row = {"step": done} | {n: f"{v:.4f}" for n, v in zip(LOSS_NAMES, np.mean(losses, 0), strict=True)}
+            append_log(run, row | {"seconds": f"{time.monotonic() - started:.0f}"})
             losses.clear()
         if time.monotonic() - saved > CHECKPOINT_SECONDS or done == config.steps:
             state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
@@ -151,13 +158,12 @@ def train_locator(
 def read_locator(run: str | Path) -> tuple[LocatorNet, dict]:
     """The averaged network of a finished or running run folder, in evaluation mode, and its `run.json`."""
     run = Path(run)
-    if not (run / "last.pt").is_file():
-        raise ConfigError(f"no weights in {run}: expected last.pt (train that configuration first)")
+    average = read_average(run)
     record = json.loads((run / "run.json").read_text("utf-8"))
     net = LocatorNet(levels=tuple(record["config"]["levels"]), width=record["config"]["width"], pretrained=False)
     if record["config"].get("fold"):
         fold_norms(net.backbone)
-    net.load_state_dict(torch.load(run / "last.pt", map_location="cpu", weights_only=True)["model"])
+    net.load_state_dict(average)
     return net.eval(), record
 
 
@@ -217,18 +223,6 @@ def _schedule(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-@torch.no_grad()
-def _update_average(average: dict, net: torch.nn.Module, keep: float) -> None:
-    for key, value in net.state_dict().items():
-        if value.is_floating_point():
-            average[key].lerp_(value, 1 - keep)
-
-
-def _fingerprint(config: LocatorConfig, datasets: list[Dataset]) -> str:
-    text = json.dumps([asdict(config), [d.sha256() for d in datasets]], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _write_run(run: Path, config: LocatorConfig, datasets: list[Dataset]) -> None:
     data = []
     for d in datasets:
@@ -237,13 +231,3 @@ def _write_run(run: Path, config: LocatorConfig, datasets: list[Dataset]) -> Non
         data.append(entry | {"n_fields": len(d.fields), "n_white_cells": n_cells})
     record = {"task": "locate", "config": asdict(config), "data": data, "torch": torch.__version__}
     (run / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _log(run: Path, step: int, losses: np.ndarray, seconds: float) -> None:
-    path = run / "log.csv"
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "score_loss", "overlap_loss", "sides_loss", "seconds"])
-        writer.writerow([step, *(f"{v:.4f}" for v in losses), f"{seconds:.0f}"])
