@@ -17,10 +17,8 @@ Pictures are referred to, not copied. Every box or picture that was dropped or r
 FORMATS = ("yolo", "voc", "folders", "csv")
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
-    """Declare the command and its one action."""
-    parser = add_command(commands, "dataset", "import an annotated data set", EXAMPLE)
-    actions = parser.add_subparsers(title="actions", metavar="import", required=True)
+def add_to(actions: argparse._SubParsersAction) -> None:
+    """Declare the action."""
     action = add_command(actions, "import", "import an annotated data set from another format", EXAMPLE)
     action.add_argument("format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
     action.add_argument("src", metavar="SRC", help="the data set's folder, as published")
