@@ -20,6 +20,7 @@ ORDER = (
     "dataset",
     "models",
     "locate",
+    "scale",
     "crop",
     "classify",
     "count",

@@ -10,14 +10,19 @@ from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.errors import ModelError
 from leukoscope.locate import prepare
 from leukoscope.models.runtime import Session
+from leukoscope.scale import with_scale
 from leukoscope.types import Calls, Cells, Field
 
 BATCH = 16  # cells a call: more are no faster on a processor, and memory stays that of sixteen
 
 
 def classify(field: Field, cells: Cells, classifier: Session) -> Calls:
-    """Class probabilities of a field's cells, row-aligned with `cells`."""
-    probs = [p for _, p in classify_balanced(prepare(field, classifier.card), cells, classifier)]
+    """Class probabilities of a field's cells, row-aligned with `cells`.
+
+    A scale that the field does not state is measured at its red cells (`leukoscope.scale`).
+    """
+    view = with_scale(prepare(field, classifier.card), cells)
+    probs = [p for _, p in classify_balanced(view, cells, classifier)]
     return join_calls(cells, probs, classifier)
 
 
@@ -37,13 +42,16 @@ def classify_balanced(field: Field, cells: Cells, classifier: Session) -> Iterat
     for start in range(0, len(cells), BATCH):
         boxes = cells.boxes[start : start + BATCH]
         crops = crop_cells(field.pixels, boxes, rule, um_per_px=field.um_per_px)
-        yield crops, _probabilities(crops, _diameters_um(boxes, field.um_per_px), classifier)
+        yield crops, _probabilities(crops, diameters_um(field, boxes), classifier)
 
 
-def _diameters_um(boxes: np.ndarray, um_per_px: float | None) -> np.ndarray:
-    """(N,) float32: the longer side of each box in micrometres, 0 where the scale is unknown."""
+def diameters_um(field: Field, boxes: np.ndarray) -> np.ndarray:
+    """(N,) float32: the longer side of each box (N, 4) in micrometres; 0 where the scale is unknown or the field's
+    edge cuts the cell, whose size is then unknown too."""
+    height, width = field.pixels.shape[:2]
+    whole = (boxes[:, :2] > 1).all(1) & (boxes[:, 2] < width - 1) & (boxes[:, 3] < height - 1)
     longer = (boxes[:, 2:] - boxes[:, :2]).max(1)
-    return (longer * (um_per_px or 0.0)).astype(np.float32)
+    return (longer * whole * (field.um_per_px or 0.0)).astype(np.float32)
 
 
 def _probabilities(crops: np.ndarray, diameters_um: np.ndarray, classifier: Session) -> np.ndarray:

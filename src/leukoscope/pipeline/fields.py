@@ -15,6 +15,7 @@ from leukoscope.images import check_quality, read_image
 from leukoscope.locate import locate_balanced, prepare
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.sources import Source
+from leukoscope.scale import with_scale
 from leukoscope.types import Cells, Field
 
 THUMB_PX = 96
@@ -49,6 +50,7 @@ class FieldAnalyzer:
             "width": None,
             "height": None,
             "um_per_px": self.um_per_px,
+            "scale_from": None if self.um_per_px is None else "stated",
             "quality": None,
             "cells": [],
         }
@@ -64,28 +66,30 @@ class FieldAnalyzer:
         """What the entry of a picture that could be read says, and the thumbnails."""
         quality = asdict(check_quality(field.pixels))
         problems = list(quality.pop("problems"))
-        cells, thumbs = self._cells(field)
+        cells, thumbs, um_per_px = self._cells(field)
         found = {
             "status": "poor" if problems else "ok",
             "reason": ", ".join(problems) or None,
             "width": field.pixels.shape[1],
             "height": field.pixels.shape[0],
+            **_scale(field, um_per_px),
             "quality": {name: _measure(value) for name, value in quality.items()} | {"problems": problems},
             "cells": cells,
         }
         return found, thumbs
 
-    def _cells(self, field: Field) -> tuple[list[dict], list[bytes]]:
+    def _cells(self, field: Field) -> tuple[list[dict], list[bytes], float | None]:
+        """The entries of the field's cells, their thumbnails, and the scale they were judged by."""
         # Both models often want the same view of the field: it is made once.
         cards = {card.white_balance: card for card in (self.locator.card, self.classifier.card)}
         views = {balance: prepare(field, card) for balance, card in cards.items()}
         cells = locate_balanced(views[self.locator.card.white_balance], self.locator, tile_px=self.tile_px)
-        view = views[self.classifier.card.white_balance]
+        view = with_scale(views[self.classifier.card.white_balance], cells)
         probs, thumbs = [], []
         for crops, batch in classify_balanced(view, cells, self.classifier):
             probs.append(batch)
             thumbs += [_thumb(crop) for crop in crops]
-        return self._entries(cells, np.concatenate(probs) if probs else None), thumbs
+        return self._entries(cells, np.concatenate(probs) if probs else None), thumbs, view.um_per_px
 
     def _entries(self, cells: Cells, probs: np.ndarray | None) -> list[dict]:
         """The record's cells. The class is the most probable one of the rounded numbers that are written."""
@@ -106,6 +110,13 @@ class FieldAnalyzer:
             }
             for box, score, row in zip(boxes, scores, probs, strict=True)
         ]
+
+
+def _scale(field: Field, um_per_px: float | None) -> dict:
+    """The scale used, and where it comes from: "stated" (for the run), "red_cells" (measured) or None (unknown)."""
+    if field.um_per_px is not None:
+        return {"um_per_px": field.um_per_px, "scale_from": "stated"}
+    return {"um_per_px": um_per_px, "scale_from": None if um_per_px is None else "red_cells"}
 
 
 def _measure(value: float | None) -> float | None:

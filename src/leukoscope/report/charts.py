@@ -175,7 +175,8 @@ def _scale_bar(field: dict) -> str:
     lines = "".join(
         f'<line class="{kind}" x1="2%" x2="{2 + length:.2f}%" y1="97%" y2="97%"/>' for kind in ("scale-halo", "scale")
     )
-    return f'{lines}<text class="scale-text" x="2%" y="97%" dy="-6">{SCALE_BAR_UM} µm</text>'
+    about = "≈ " if field.get("scale_from") == "red_cells" else ""
+    return f'{lines}<text class="scale-text" x="2%" y="97%" dy="-6">{about}{SCALE_BAR_UM} µm</text>'
 
 
 def straddles(ratio: dict) -> str | None:

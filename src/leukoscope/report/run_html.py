@@ -134,7 +134,9 @@ def provenance(content: Content, record_sha256: str) -> Iterator[str]:
         f' class="digest">{escape(m.get("onnx_sha256"))}</td></tr>'
         for task, m in p["models"].items()
     )
-    scale = f"{p['um_per_px']} µm per pixel" if p.get("um_per_px") else "not stated"
+    scale = "not stated: measured at red cells where they are seen (≈)"
+    if p.get("um_per_px"):
+        scale = f"{p['um_per_px']} µm per pixel"
     given = "".join(
         f"<dt>{escape(key)}</dt><dd>{escape(value if isinstance(value, str) else json.dumps(value))}</dd>"
         for key, value in sorted((p.get("options") or {}).items())

@@ -1,0 +1,61 @@
+"""Micrometres a pixel, measured at red cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from leukoscope.classify import diameters_um
+from leukoscope.scale import RED_CELL_UM, measure_um_per_px, with_scale
+from leukoscope.types import Cells, Field, FieldKey
+
+KEY = FieldKey("f", "s", "p", "c", "blood")
+
+
+def smear(red_px: float, *, n: int = 12, white_px: float = 2.0, side: float = 8.0) -> tuple[np.ndarray, np.ndarray]:
+    """A white cell in the middle, n red cells with pale centres on a circle around it; sizes in red cells."""
+    size = round(side * red_px)
+    picture = Image.new("RGB", (size, size), (240, 240, 240))
+    draw = ImageDraw.Draw(picture)
+    middle, half = size / 2, white_px * red_px / 2
+    for angle in np.linspace(0, 2 * np.pi, n, endpoint=False):
+        x, y = middle + 2.4 * red_px * np.cos(angle), middle + 2.4 * red_px * np.sin(angle)
+        draw.ellipse((x - red_px / 2, y - red_px / 2, x + red_px / 2, y + red_px / 2), fill=(225, 150, 160))
+        draw.ellipse((x - red_px / 6, y - red_px / 6, x + red_px / 6, y + red_px / 6), fill=(238, 205, 210))
+    draw.ellipse((middle - half, middle - half, middle + half, middle + half), fill=(90, 50, 140))
+    pixels = np.asarray(picture.filter(ImageFilter.GaussianBlur(red_px / 30)))
+    return pixels, np.array([[middle - half, middle - half, middle + half, middle + half]])
+
+
+@pytest.mark.parametrize("red_px", [18, 40, 75, 140])
+def test_red_cells_of_any_size_give_the_scale(red_px):
+    pixels, boxes = smear(red_px)
+    assert measure_um_per_px(pixels, boxes) == pytest.approx(RED_CELL_UM / red_px, rel=0.08)
+
+
+def test_the_white_cell_size_does_not_bias_the_ruler():
+    measured = [measure_um_per_px(*smear(50, white_px=w)) for w in (1.4, 2.0, 2.6)]
+    assert measured == pytest.approx([RED_CELL_UM / 50] * 3, rel=0.1)
+
+
+def test_without_red_cells_the_scale_is_unknown():
+    pixels, boxes = smear(40, n=0)
+    assert measure_um_per_px(pixels, boxes) is None
+    assert measure_um_per_px(pixels, np.empty((0, 4))) is None
+    assert measure_um_per_px(np.zeros((40, 40, 3), np.uint8), np.array([[2, 2, 38, 38]])) is None
+
+
+def test_a_stated_scale_is_kept():
+    pixels, boxes = smear(40)
+    cells = Cells(KEY, boxes, np.ones(1))
+    assert with_scale(Field(KEY, pixels, 0.3), cells).um_per_px == 0.3
+    assert with_scale(Field(KEY, pixels), cells).um_per_px == pytest.approx(RED_CELL_UM / 40, rel=0.08)
+
+
+def test_a_cell_cut_by_the_frame_has_no_known_diameter():
+    field = Field(KEY, np.zeros((100, 80, 3), np.uint8), 0.1)
+    boxes = np.array([[10, 10, 50, 70], [0, 10, 50, 70], [30, 10, 80, 70], [10, 60, 50, 100]], float)
+    assert diameters_um(field, boxes).tolist() == pytest.approx([6, 0, 0, 0])
+    unknown = Field(KEY, field.pixels)
+    assert not diameters_um(unknown, boxes).any()
