@@ -27,6 +27,7 @@ ORDER = (
     "report",
     "pipeline",
     "evaluate",
+    "checks",
     "train",
     "simulate",
     "experiments",

@@ -1,0 +1,102 @@
+"""Cells whose out-of-fold prediction contradicts their label."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from leukoscope.checks.label_quality import normalised_margin
+from leukoscope.checks.observe import Observations, is_typed
+from leukoscope.checks.out_of_fold import out_of_fold_probs
+from leukoscope.checks.suspect import Suspect
+from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.taxonomy import PARENTS
+
+LEAST_GROUPS = 2  # of a class: with one, the heads never see the class when they judge it
+
+
+def doubt_labels(dataset: Dataset, seen: Observations, *, seed: int) -> tuple[list[Suspect], list[str]]:
+    """Each typed cell with 1 - normalised margin of its out-of-fold probabilities as suspicion; and notes."""
+    cells = [
+        (f, row)
+        for f in dataset.fields
+        if f.key.field_id in seen.by_field
+        for row, cell in enumerate(f.cells)
+        if is_typed(cell) and row in seen.by_field[f.key.field_id].activations
+    ]
+    cells, notes, grouping = _judgeable(cells)
+    names = sorted({f.cells[row].class_name for f, row in cells})
+    if len(names) < 2:
+        return [], [*notes, "Types were not judged: that takes two classes with cells of two groups each."]
+    labels = np.array([names.index(f.cells[row].class_name) for f, row in cells])
+    features = np.stack([seen.by_field[f.key.field_id].activations[row] for f, row in cells])
+    groups = np.array([_group(f, grouping) for f, _ in cells])
+    probs = out_of_fold_probs(features, labels, groups, n_classes=len(names), seed=seed)
+    related = np.array([[are_related(a, b) for b in names] for a in names])
+    quality = normalised_margin(probs, labels, related)
+    notes.append(
+        f"Types of {len(cells)} cells were judged by heads fitted in folds, no {grouping} on both sides "
+        f"({len(set(groups.tolist()))} {grouping}s)."
+    )
+    suspects = []
+    for (field, row), label, p, q in zip(cells, labels, probs, quality, strict=True):
+        best = int(np.where(related[label], -1, p).argmax())
+        suspects.append(
+            Suspect(
+                kind="wrong_type",
+                suspicion=float(1 - q),
+                field=field,
+                row=row,
+                box=field.cells[row].box,
+                says=names[best],
+                p_class=float(p[label]),
+                p_says=float(p[best]),
+            )
+        )
+    return suspects, notes
+
+
+def are_related(a: str, b: str) -> bool:
+    """Whether one class is the other or part of it (see taxonomy.PARENTS): then they don't contradict each other."""
+    return b in _line(a) or a in _line(b)
+
+
+def _line(name: str) -> list[str]:
+    line = [name]
+    while line[-1] in PARENTS:
+        line.append(PARENTS[line[-1]])
+    return line
+
+
+def _judgeable(
+    cells: list[tuple[TruthField, int]],
+) -> tuple[list[tuple[TruthField, int]], list[str], str]:
+    """The cells of classes with enough groups, notes on the others, and what is a group: "patient" or "photograph".
+
+    Patients, where every cell has one and every class has cells of two: else the class of a cell could be judged by
+    heads that never saw it.
+    """
+    by_patient = _groups_of_class(cells, "patient")
+    everyone_known = bool(cells) and all(f.key.patient_id for f, _ in cells)
+    grouping = "patient" if everyone_known and min(by_patient.values()) >= LEAST_GROUPS else "photograph"
+    n_groups = _groups_of_class(cells, grouping)
+    rare = {name for name, n in n_groups.items() if n < LEAST_GROUPS}
+    notes = []
+    if rare:
+        counts = Counter(f.cells[row].class_name for f, row in cells)
+        listed = ", ".join(f"{name} ({counts[name]})" for name in sorted(rare))
+        notes.append(f"Types not judged, for their class has cells in one {grouping} only: {listed}.")
+    if everyone_known and grouping == "photograph":
+        notes.append("Some class has cells of one patient only: folds are by photograph, not by patient.")
+    return [(f, row) for f, row in cells if f.cells[row].class_name not in rare], notes, grouping
+
+
+def _groups_of_class(cells: list[tuple[TruthField, int]], grouping: str) -> Counter[str]:
+    pairs = {(f.cells[row].class_name, _group(f, grouping)) for f, row in cells}
+    return Counter(name for name, _ in pairs)
+
+
+def _group(field: TruthField, grouping: str) -> str:
+    """The patient, or the picture's digest: a byte-identical copy is the same photograph."""
+    return field.key.patient_id if grouping == "patient" else field.sha256

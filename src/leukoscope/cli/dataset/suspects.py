@@ -1,0 +1,63 @@
+"""`leukoscope dataset suspects`: annotations that a model contradicts, as one ranked list."""
+
+from __future__ import annotations
+
+import argparse
+
+from leukoscope.cli.options import add_command, whole
+from leukoscope.cli.progress import progress_bar
+
+EXAMPLE = """\
+examples:
+  leukoscope dataset suspects sets/bccd --html suspects.html
+  leukoscope dataset suspects sets/bccd --masks "masks/BloodImage_Mask_{number}.png"
+
+Writes suspects.csv into DIR (or where --csv says): every annotation, the most suspect first. A suspicion is a model's
+view, not a finding: look at the cell, then decide. docs/data-checks.md says how the list is made.
+"""
+
+
+def add_to(actions: argparse._SubParsersAction) -> None:
+    """Declare the action."""
+    parser = add_command(actions, "suspects", "list annotations that look wrong, the most suspect first", EXAMPLE)
+    parser.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+    parser.add_argument(
+        "--model", metavar="NAME|DIR", default="blood", help="a bundled model's name or a model folder (default: blood)"
+    )
+    parser.add_argument("--html", metavar="FILE", help="also write a contact sheet of the first 200")
+    parser.add_argument("--csv", metavar="FILE", help="where to write the list (default: DIR/suspects.csv)")
+    parser.add_argument(
+        "--masks",
+        metavar="PATTERN",
+        help="a picture's mask, relative to the pictures, with {stem} or {number} of its name: look for cells in it "
+        "that have no box",
+    )
+    parser.add_argument("--seed", metavar="S", type=whole, default=0, help="deals cells to folds (default: 0)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Look, write the list, then say how many annotations are contradicted."""
+    from collections import Counter
+    from pathlib import Path
+
+    from leukoscope.checks.suspect import KIND_WORDS
+    from leukoscope.checks.suspects import find_suspects, write_suspects
+
+    with progress_bar("photographs") as progress:
+        found = find_suspects(args.dir, args.model, masks=args.masks, seed=args.seed, show=progress)
+    path = Path(args.csv) if args.csv else Path(args.dir) / "suspects.csv"
+    write_suspects(found, path)
+    if args.html:
+        from leukoscope.checks.suspects_html import write_sheet
+
+        with progress_bar("contact sheet") as progress:
+            write_sheet(found, args.html, show=progress)
+    contradicting = found.contradicting()
+    models = ", ".join(f"{task} {name}" for task, name in found.models.items())
+    print(f"{found.dataset.name}: {len(contradicting)} of {len(found.rows)} rows contradict the annotation ({models})")
+    for kind, n in Counter(s.kind for s in contradicting).most_common():
+        print(f"  {n} x {KIND_WORDS[kind]}")
+    for note in found.notes:
+        print(f"  note: {note}")
+    print(f"list: {path}" + (f"; contact sheet: {args.html}" if args.html else ""))
