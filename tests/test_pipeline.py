@@ -88,7 +88,8 @@ def test_the_record_holds_the_contracts_keys_in_order(run):
         ).split()
     )
     assert list(record["fields"][0]) == (
-        "file sha256 patient_id smear_id center status reason width height um_per_px scale_from quality cells".split()
+        "file sha256 patient_id smear_id center status reason note width height um_per_px scale_from quality "
+        "cells".split()
     )
     assert list(record["fields"][0]["cells"][0]) == ["box", "class", "probs", "score", "suspicion"]
     assert record["provenance"]["um_per_px"] is None and "Research use only" in record["provenance"]["use"]
@@ -286,3 +287,11 @@ def test_the_bundled_model_reads_real_photographs(shared_data, tmp_path):
     record = read(analyze([*fields, *crops], tmp_path / "out"))
     assert all(f["status"] != "failed" and f["cells"] for f in record["fields"])
     assert record["provenance"]["taxonomy"]["name"] == models["classify"].card.taxonomy.name
+
+
+def test_a_picture_under_another_formats_name_is_read_and_says_so(model, tmp_path):
+    save(tmp_path / "p" / "right.png", [])
+    (tmp_path / "p" / "wrong.jpg").write_bytes((tmp_path / "p" / "right.png").read_bytes())
+    record = read(analyze([tmp_path / "p"], tmp_path / "out", model=model))
+    assert [f["note"] for f in record["fields"]] == [None, "a .jpg file that holds PNG"]
+    assert "a .jpg file that holds PNG" in (tmp_path / "out" / "report.html").read_text("utf-8")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from leukoscope.classify import classify_balanced
 from leukoscope.errors import ImageError
-from leukoscope.images import check_quality, read_image
+from leukoscope.images import check_quality, mislabelled, read_image
 from leukoscope.locate import locate_balanced, prepare
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.sources import Source
@@ -47,6 +47,7 @@ class FieldAnalyzer:
             "center": source.key.center,
             "status": "failed",
             "reason": None,
+            "note": None,
             "width": None,
             "height": None,
             "um_per_px": self.um_per_px,
@@ -60,7 +61,7 @@ class FieldAnalyzer:
             return entry | {"reason": error.reason}, []
         except MemoryError:  # a picture that could be read, but not be worked on
             return entry | {"reason": "too_large"}, []
-        return entry | found, thumbs
+        return entry | found | {"note": mislabelled(source.file)}, thumbs
 
     def _analyze(self, field: Field) -> tuple[dict, list[bytes]]:
         """What the entry of a picture that could be read says, and the thumbnails."""

@@ -180,8 +180,9 @@ def _all_fields(content: Content) -> Iterator[str]:
         ' scope="col">SHA-256</th></tr></thead><tbody>'
     )
     for index, field in enumerate(content.record.fields()):
+        note = f"<br><small>{escape(field['note'])}</small>" if field.get("note") else ""
         yield (
-            f'<tr id="f-{index}"><th scope="row" class="file">{name_of(field["file"])}</th>'
+            f'<tr id="f-{index}"><th scope="row" class="file">{name_of(field["file"])}{note}</th>'
             f'<td>{name_of(field["patient_id"])}</td><td>{field["status"]}</td>'
             f'<td class="num">{len(field["cells"]):,}</td><td class="digest">{escape(field["sha256"] or "–")}</td></tr>'
         )
