@@ -2,7 +2,8 @@
 
 Every fold starts from the run of configs/classifier-normal.toml, which has seen no cell of C-NMC, and goes on by
 configs/classifier.toml without the fold's subjects. Their cells are then scored as published (on black) and put on
-real smear background that no training saw (the published test split of pbc).
+real smear background that no training saw (the published test split of pbc). The score is P(lymphoblast) over
+P(lymphoblast) + P(lymphocyte): the set holds nothing else.
 
     python benchmarks/cnmc_folds.py --pbc DATA/pbc --cnmc DATA/cnmc --runs runs --steps 250
 
@@ -78,18 +79,17 @@ def score_fold(run: Path, config: ClassifierConfig, held_out: Dataset, smears: D
         "on black": [on_black(store, i, None) for i in range(len(store.windows))],
         "on smear": [on_smear(store, i, match, rng) for i in range(len(store.windows))],
     }
-    column = taxonomy.index("lymphoblast")
-    out = {"truth": store.targets[:, column], "diameter": store.diameters}
+    blast, normal = taxonomy.index("lymphoblast"), taxonomy.index("lymphocyte")
+    out = {"truth": store.targets[:, blast], "diameter": store.diameters}
     for name, windows in shown.items():
         crops = match_nuclei(np.stack([centre(w, config) for w in windows]), config.nucleus_density)
         for scale, diameters in (("scale known", store.diameters), ("scale unknown", np.zeros(len(crops)))):
-            probs = [
-                torch.softmax(
-                    model(torch.from_numpy(crops[i : i + 64]), torch.from_numpy(diameters[i : i + 64]).float()), 1
-                )[:, column]
+            logits = [
+                model(torch.from_numpy(crops[i : i + 64]), torch.from_numpy(diameters[i : i + 64]).float())
                 for i in range(0, len(crops), 64)
             ]
-            out[f"{name}, {scale}"] = torch.cat(probs).numpy()
+            odds = torch.cat([batch[:, blast] - batch[:, normal] for batch in logits])
+            out[f"{name}, {scale}"] = torch.sigmoid(odds).numpy()
     return out
 
 

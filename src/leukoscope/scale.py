@@ -18,9 +18,9 @@ from leukoscope.types import Cells, Field
 
 RED_CELL_UM = 7.0  # dried and stained; 6.2 to 8.2 in healthy people
 LEAST_CIRCLES = 2
-_WHITE_CELL_PX = 44  # the field is shrunk until its median white cell is this wide
+_WHITE_CELL_PX = 36  # the field is shrunk until its median white cell is this wide
 _REACH = 2.2  # half of the window that is searched, in white cells
-_RADII = np.arange(7.0, 24.0)  # of red cells, at that scale: a third of a white cell to all of it
+_RADII = np.arange(5.5, 19.5)  # of red cells, at that scale: a third of a white cell to all of it
 _LEAST_VOTES = 0.5  # a circle's length; edges are a few pixels thick, so a quarter of the circle can do
 _WHITE = 240.0  # what white balance makes of empty glass
 
@@ -113,10 +113,10 @@ def _peaks(votes: np.ndarray) -> np.ndarray:
 
 def _sum_3x3(a: np.ndarray) -> np.ndarray:
     """Sums over 3 x 3 neighbours in the last two axes, zero outside."""
-    for axis in (-1, -2):
-        a = np.moveaxis(a, axis, 0)
-        total = a.copy()
-        total[1:] += a[:-1]
-        total[:-1] += a[1:]
-        a = np.moveaxis(total, 0, axis)
-    return a
+    across = a.copy()
+    across[..., 1:] += a[..., :-1]
+    across[..., :-1] += a[..., 1:]
+    total = across.copy()
+    total[..., 1:, :] += across[..., :-1, :]
+    total[..., :-1, :] += across[..., 1:, :]
+    return total

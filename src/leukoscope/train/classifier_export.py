@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from leukoscope.classify import diameters_um
 from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import DataError
@@ -19,10 +20,12 @@ from leukoscope.evaluate.classes import confusion_matrix
 from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier, export_classifier
+from leukoscope.scale import with_scale
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average
 from leukoscope.train.classifier_data import read_balanced
+from leukoscope.types import Cells, Field
 
 
 def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
@@ -85,11 +88,11 @@ def export_run(
         licence=config["licence"],
         description=config["description"],
     )
-    crops, truth = typed_crops(validation, card)
+    crops, diameters, truth = typed_crops(validation, card)
     session = Session(Bundle(card, out))
     density = card.crop.nucleus_density
-    logits = run_logits(session, match_nuclei(crops, density))
-    restained = run_logits(session, match_nuclei(restain(crops, seed=config["seed"]), density))
+    logits = run_logits(session, match_nuclei(crops, density), diameters)
+    restained = run_logits(session, match_nuclei(restain(crops, seed=config["seed"]), density), diameters)
     temperature = fit_temperature(np.concatenate([logits, restained]), np.concatenate([truth, truth]))
     matrix = confusion_matrix(truth, logits.argmax(1), n_classes=len(taxonomy.names))
     confusion = {"rows": "truth", "columns": "pred", "names": list(taxonomy.names), "counts": matrix.tolist()}
@@ -97,9 +100,10 @@ def export_run(
     return out
 
 
-def typed_crops(datasets: Sequence[Dataset], card: Card) -> tuple[np.ndarray, np.ndarray]:
-    """Crops (N, S, S, 3) by the card's rule of every cell whose class the taxonomy has, and their columns (N,)."""
-    crops, truth = [], []
+def typed_crops(datasets: Sequence[Dataset], card: Card) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every cell whose class the taxonomy has: crops (N, S, S, 3) by the card's rule, diameters (N,) in µm as in
+    analysis (0 where unknown), and columns (N,)."""
+    crops, diameters, truth = [], [], []
     for dataset in datasets:
         for field in dataset.fields:
             own = [c for c in field.cells if c.class_name in card.taxonomy.names]
@@ -107,10 +111,12 @@ def typed_crops(datasets: Sequence[Dataset], card: Card) -> tuple[np.ndarray, np
                 pixels, masked = read_balanced(dataset.path(field))
                 boxes = np.array([c.box for c in own])
                 crops.append(crop_cells(pixels, boxes, card.crop, background=0 if masked else 240))
+                view = with_scale(Field(field.key, pixels, field.um_per_px), Cells(field.key, boxes, np.ones(len(own))))
+                diameters.append(diameters_um(view, boxes))
                 truth += [card.taxonomy.index(c.class_name) for c in own]
     if not crops:
         raise DataError("no validation cell has a class of the taxonomy: the temperature can't be set")
-    return np.concatenate(crops), np.array(truth)
+    return np.concatenate(crops), np.concatenate(diameters), np.array(truth)
 
 
 def restain(crops: np.ndarray, *, seed: int) -> np.ndarray:
@@ -123,10 +129,9 @@ def restain(crops: np.ndarray, *, seed: int) -> np.ndarray:
     return (torch.cat(out).permute(0, 2, 3, 1) * 255).round().byte().numpy()
 
 
-def run_logits(session: Session, crops: np.ndarray, diameters_um: np.ndarray | None = None) -> np.ndarray:
-    """(N, C) logits; the scale counts as unknown unless diameters (N,) are given."""
-    sizes = np.zeros(len(crops), np.float32) if diameters_um is None else diameters_um.astype(np.float32)
+def run_logits(session: Session, crops: np.ndarray, diameters: np.ndarray) -> np.ndarray:
+    """(N, C) logits of crops (N, S, S, 3) of cells with diameters (N,) in µm, 0 where unknown."""
     parts = [
-        session.run(pixels=crops[i : i + 64], diameter_um=sizes[i : i + 64])[0] for i in range(0, len(crops), 64)
+        session.run(pixels=crops[i : i + 64], diameter_um=diameters[i : i + 64])[0] for i in range(0, len(crops), 64)
     ]
     return np.concatenate(parts)
