@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.dataset import import_
+from leukoscope.cli.dataset import crops, import_, stats, suspects
 from leukoscope.cli.options import add_command
 
 # One line an action, in the order of the help; each module has `add_to(actions)` and `run(args)`.
 ACTIONS = (
     import_,
+    suspects,
+    stats,
+    crops,
 )  # fmt: skip
 
 EXAMPLE = """\
