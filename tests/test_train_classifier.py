@@ -201,8 +201,8 @@ def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
     validation = [read_dataset(sets[0]).subset("val")]
     bundle = read_bundle(run / "bundle")
     model, _ = read_classifier(run)
-    crops, truth = typed_crops(validation, bundle.card)
-    assert len(crops) == 2 and crops.shape[1:] == (32, 32, 3)  # the unspecified neutrophil has no column
+    crops, diameters, truth = typed_crops(validation, bundle.card)
+    assert len(crops) == len(diameters) == 2 and crops.shape[1:] == (32, 32, 3)  # the unspecified neutrophil has no column
     sizes = np.array([9.0, 0.0], np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(crops), torch.from_numpy(sizes)).numpy()
