@@ -1,0 +1,208 @@
+"""Which of many pictures show the same: files that are the same, and copies that no digest finds.
+
+Three steps: signatures name candidates through an index, each candidate is laid over its partner and their fine
+structure compared, and what agrees is gathered into clusters. docs/decisions/0007 has the thresholds' origin.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from leukoscope.dataset.audit.align import align, fine_structure, structure_strength
+from leukoscope.dataset.audit.index import Candidates, find_candidates
+from leukoscope.dataset.audit.signature import WINDOWS
+from leukoscope.dataset.audit.thumbnails import Thumbnails, read_thumbnails
+from leukoscope.dataset.audit.turns import turn_pixels, turn_points
+
+# Chosen on copies planted among the training pictures of pbc (seed 0): the least of theirs was 0.84, the most among
+# different pictures 0.66.
+LEAST_AGREEMENT = 0.75
+_LEAST_COARSE = 0.55  # at half the resolution, for a pair to be aligned further; copies reach 0.89
+_LEAST_STRUCTURE = 1.0  # grey levels, root mean square: a picture with less has nothing to be recognised by
+_COARSE, _COARSE_STEPS, _FINE_STEPS = 32, 6, 3
+_BLOCK = 256
+
+Show = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two pictures that show the same.
+
+    first, second  rows of the paths
+    is_same_file   byte by byte
+    agreement      correlation of their fine structure once aligned, 1 for the same file
+    turn, window   the second shows window (x, y, width, height; shares) of the first turned by `turn` (turns.py)
+    brightness     of the second over that of the first, in the part that both show
+    """
+
+    first: int
+    second: int
+    is_same_file: bool
+    agreement: float
+    turn: int = 0
+    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    brightness: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """What `find_duplicates` found.
+
+    pairs       the surest first; of n files that are the same, n - 1 pairs with the first of them
+    clusters    rows that are connected by pairs, two or more each
+    unreadable  {row: why}: not compared with anything
+    blank       rows with nothing to be recognised by: compared by their digest only
+    sha256      each file's digest as it is now, "" where there is no file
+    """
+
+    pairs: tuple[Pair, ...]
+    clusters: tuple[tuple[int, ...], ...]
+    unreadable: dict[int, str]
+    blank: tuple[int, ...]
+    sha256: tuple[str, ...]
+
+
+def find_duplicates(
+    paths: Sequence[str | Path],
+    *,
+    least_agreement: float = LEAST_AGREEMENT,
+    seed: int = 0,
+    workers: int = 2,
+    show: Show = lambda what, done, total: None,
+) -> Duplicates:
+    """The duplicates among picture files: the same file, or turned, mirrored, saved again, rescaled, brighter or
+    darker, or cropped (to about 85 % of each side or more).
+
+    Files that can't be read are listed, not raised. The answer depends on the files, their order and `seed` alone.
+    """
+    seen = read_thumbnails(paths, workers=workers, show=lambda d, n: show("reading pictures", d, n))
+    pairs, rows, blank = _same_files(seen)
+    if len(rows) > 1:
+        small = seen.pixels[rows]
+        found = find_candidates(
+            small, seed=seed, workers=workers, show=lambda d, n: show("looking for candidates", d, n)
+        )
+        near = _verify(
+            small, found, least_agreement, workers=workers, show=lambda d, n: show("comparing candidates", d, n)
+        )
+        pairs += [_renumbered(pair, rows) for pair in near]
+    order = sorted(pairs, key=lambda p: (not p.is_same_file, -p.agreement, p.first, p.second))
+    return Duplicates(tuple(order), connected(order), seen.unreadable, blank, seen.sha256)
+
+
+def connected(pairs: Sequence[Pair]) -> tuple[tuple[int, ...], ...]:
+    """The clusters that pairs make, each sorted, the one with the lowest row first (union-find)."""
+    parent: dict[int, int] = {}
+
+    def root(row: int) -> int:
+        parent.setdefault(row, row)
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for pair in pairs:
+        a, b = root(pair.first), root(pair.second)
+        parent[max(a, b)] = min(a, b)
+    members = defaultdict(list)
+    for row in sorted(parent):
+        members[root(row)].append(row)
+    return tuple(tuple(m) for m in members.values())
+
+
+def _same_files(seen: Thumbnails) -> tuple[list[Pair], np.ndarray, tuple[int, ...]]:
+    """(pairs of the same file, one row of each different readable picture, the blank ones among those)."""
+    first: dict[str, int] = {}
+    pairs = []
+    for row, digest in enumerate(seen.sha256):
+        if digest and first.setdefault(digest, row) != row:
+            pairs.append(Pair(first[digest], row, True, 1.0))
+    rows = np.array([r for r in first.values() if r not in seen.unreadable], np.int64)
+    structure = np.empty(len(rows))
+    for start in range(0, len(rows), _BLOCK):
+        structure[start : start + _BLOCK] = structure_strength(seen.pixels[rows[start : start + _BLOCK]])
+    is_blank = structure < _LEAST_STRUCTURE
+    return pairs, rows[~is_blank], tuple(int(r) for r in rows[is_blank])
+
+
+def _verify(
+    thumbnails: np.ndarray,
+    found: Candidates,
+    least: float,
+    *,
+    workers: int,
+    show: Callable[[int, int], None],
+) -> list[Pair]:
+    """The candidates that agree once aligned."""
+    starts = range(0, len(found.query), _BLOCK)
+    blocks = (found.take(np.arange(s, min(s + _BLOCK, len(found.query)))) for s in starts)
+    pairs: list[Pair] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for done, part in enumerate(pool.map(lambda b: _verify_block(thumbnails, b, least), blocks), 1):
+            pairs += part
+            show(min(done * _BLOCK, len(found.query)), len(found.query))
+    return pairs
+
+
+def _verify_block(thumbnails: np.ndarray, found: Candidates, least: float) -> list[Pair]:
+    query = np.stack([turn_pixels(thumbnails[q], int(g)) for q, g in zip(found.query, found.turn, strict=True)])
+    target = thumbnails[found.target]
+    windows = _turned_windows(found)
+    coarse = align(fine_structure(query, _COARSE), fine_structure(target, _COARSE), windows, steps=_COARSE_STEPS)
+    kept = np.flatnonzero(coarse.agreement >= min(_LEAST_COARSE, least))
+    if not len(kept):
+        return []
+    fine = align(fine_structure(query[kept]), fine_structure(target[kept]), coarse.windows[kept], steps=_FINE_STEPS)
+    pairs = []
+    for row, window, agreement in zip(kept, fine.windows, fine.agreement, strict=True):
+        if agreement >= least:
+            pairs.append(
+                Pair(
+                    int(found.query[row]),
+                    int(found.target[row]),
+                    False,
+                    min(float(agreement), 1.0),
+                    int(found.turn[row]),
+                    tuple(float(v) for v in window),
+                    _brightness(query[row], target[row], window),
+                )
+            )
+    return pairs
+
+
+def _turned_windows(found: Candidates) -> np.ndarray:
+    """(M, 4) x, y, width, height of each candidate's window in the turned query."""
+    sides = np.array([(x, y, x + side, y + side) for x, y, side in WINDOWS], np.float32)[found.window]
+    corners = np.stack(
+        [turn_points(s.reshape(2, 2), int(g)) for s, g in zip(sides, found.turn, strict=True)]
+    )  # (M, 2, 2)
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    return np.concatenate([low, high - low], axis=1).astype(np.float32)
+
+
+def _brightness(query: np.ndarray, target: np.ndarray, window: np.ndarray) -> float:
+    """Mean of the target over the mean of the query's window that it shows."""
+    side = len(query)
+    x0, y0 = (int(np.clip(np.rint(v * side), 0, side - 1)) for v in window[:2])
+    x1, y1 = (int(np.clip(np.rint((a + b) * side), 1, side)) for a, b in zip(window[:2], window[2:], strict=True))
+    part = query[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    return float(target.mean() / max(float(part.mean()), 1.0))
+
+
+def _renumbered(pair: Pair, rows: np.ndarray) -> Pair:
+    return Pair(
+        int(rows[pair.first]),
+        int(rows[pair.second]),
+        False,
+        pair.agreement,
+        pair.turn,
+        pair.window,
+        pair.brightness,
+    )
