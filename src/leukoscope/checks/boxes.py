@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from leukoscope.checks.observe import NOT_WHITE, Observation, Observations, is_single_cell
-from leukoscope.checks.suspect import Suspect
+from leukoscope.checks.suspect import Suspect, trusted
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.geometry import box_iou
 
@@ -19,7 +21,7 @@ def doubt_boxes(dataset: Dataset, seen: Observations) -> tuple[list[Suspect], li
 
     Suspicion is the locator's confidence (see `confidence`), or one minus it. Cells cut by the picture's edge are left
     out by rule in many sets: a find there is as suspect as this set's own habit says, the share of such finds that
-    have a box.
+    have a box. How far the suspicions may leave 0.5 is the F1 of the locator against the set's boxes.
     """
     asked = [(f, seen.by_field[f.key.field_id]) for f in dataset.fields if f.key.field_id in seen.by_field]
     asked = [(f, o) for f, o in asked if o.found is not None and not is_single_cell(f)]
@@ -32,9 +34,13 @@ def doubt_boxes(dataset: Dataset, seen: Observations) -> tuple[list[Suspect], li
         suspects += _not_found(field, observed, overlap, threshold=seen.threshold)
         suspects += _no_box(field, observed, overlap, threshold=seen.threshold, edge_habit=habit)
     n_boxes = sum(s.kind == "not_found" for s in suspects)
+    n_missed = sum(s.kind == "not_found" and s.suspicion > 0.5 for s in suspects)
+    n_free = sum(s.kind == "no_box" for s in suspects)
+    agreement = 2 * (n_boxes - n_missed) / max(2 * n_boxes - n_missed + n_free, 1)
+    suspects = [replace(s, suspicion=trusted(s.suspicion, agreement)) for s in suspects]
     notes = [
-        f"{n_boxes} boxes of white cells in {len(asked)} photographs were compared with the locator's finds; "
-        f"boxes of {' and '.join(n.replace('_', ' ') + 's' for n in NOT_WHITE)} were not judged.",
+        f"{n_boxes} boxes of white cells in {len(asked)} photographs were compared with the locator's finds "
+        f"(F1 {agreement:.2f}); boxes of {' and '.join(n.replace('_', ' ') + 's' for n in NOT_WHITE)} were not judged.",
         f"Of cells that a picture's edge cuts, this set boxes about {100 * habit:.0f} %: "
         f"finds without a box there are weighed by that.",
     ]

@@ -38,7 +38,24 @@ def read_import_report(directory: str | Path) -> dict | None:
 
 def datasheet(stats: Stats, *, import_report: dict | None = None) -> str:
     """The sheet's text. import_report: what `read_import_report` gave."""
-    sections = (
+    lines = [
+        f"# Data sheet: {stats.name}",
+        "",
+        "After Gebru et al., Datasheets for datasets (CACM 64(12), 2021). What the manifest tells is filled in; "
+        f"{BLANK} is for the people who made the set.",
+    ]
+    for title, answers in sheet_sections(stats, import_report=import_report):
+        lines += ["", f"## {title}"]
+        for question, answer in answers:
+            lines += ["", f"**{question}**", "", answer]
+    return "\n".join(lines) + "\n"
+
+
+def sheet_sections(
+    stats: Stats, *, import_report: dict | None = None
+) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
+    """The sheet as (section, [(question, answer in Markdown)]); a blank is BLANK."""
+    return (
         ("Motivation", _motivation()),
         ("Composition", _composition(stats, import_report)),
         ("Collection process", _collection(stats)),
@@ -47,17 +64,6 @@ def datasheet(stats: Stats, *, import_report: dict | None = None) -> str:
         ("Distribution", _distribution(stats)),
         ("Maintenance", _maintenance(stats)),
     )
-    lines = [
-        f"# Data sheet: {stats.name}",
-        "",
-        "After Gebru et al., Datasheets for datasets (CACM 64(12), 2021). What the manifest tells is filled in; "
-        f"{BLANK} is for the people who made the set.",
-    ]
-    for title, answers in sections:
-        lines += ["", f"## {title}"]
-        for question, answer in answers:
-            lines += ["", f"**{question}**", "", answer]
-    return "\n".join(lines) + "\n"
 
 
 def _motivation() -> list[tuple[str, str]]:

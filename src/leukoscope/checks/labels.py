@@ -9,7 +9,7 @@ import numpy as np
 from leukoscope.checks.label_quality import normalised_margin
 from leukoscope.checks.observe import Observations, is_typed
 from leukoscope.checks.out_of_fold import out_of_fold_probs
-from leukoscope.checks.suspect import Suspect
+from leukoscope.checks.suspect import Suspect, trusted
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.taxonomy import PARENTS
 
@@ -17,7 +17,10 @@ LEAST_GROUPS = 2  # of a class: with one, the heads never see the class when the
 
 
 def doubt_labels(dataset: Dataset, seen: Observations, *, seed: int) -> tuple[list[Suspect], list[str]]:
-    """Each typed cell with 1 - normalised margin of its out-of-fold probabilities as suspicion; and notes."""
+    """Each typed cell with 1 - normalised margin of its out-of-fold probabilities as suspicion; and notes.
+
+    How far the suspicions may leave 0.5 is how well the heads agree with the set's labels beyond chance.
+    """
     cells = [
         (f, row)
         for f in dataset.fields
@@ -35,9 +38,10 @@ def doubt_labels(dataset: Dataset, seen: Observations, *, seed: int) -> tuple[li
     probs = out_of_fold_probs(features, labels, groups, n_classes=len(names), seed=seed)
     related = np.array([[are_related(a, b) for b in names] for a in names])
     quality = normalised_margin(probs, labels, related)
+    agreement = agreement_beyond_chance(probs.argmax(1), labels)
     notes.append(
         f"Types of {len(cells)} cells were judged by heads fitted in folds, no {grouping} on both sides "
-        f"({len(set(groups.tolist()))} {grouping}s)."
+        f"({len(set(groups.tolist()))} {grouping}s); agreement with the labels beyond chance: kappa {agreement:.2f}."
     )
     suspects = []
     for (field, row), label, p, q in zip(cells, labels, probs, quality, strict=True):
@@ -45,7 +49,7 @@ def doubt_labels(dataset: Dataset, seen: Observations, *, seed: int) -> tuple[li
         suspects.append(
             Suspect(
                 kind="wrong_type",
-                suspicion=float(1 - q),
+                suspicion=trusted(float(1 - q), agreement),
                 field=field,
                 row=row,
                 box=field.cells[row].box,
@@ -55,6 +59,14 @@ def doubt_labels(dataset: Dataset, seen: Observations, *, seed: int) -> tuple[li
             )
         )
     return suspects, notes
+
+
+def agreement_beyond_chance(calls: np.ndarray, labels: np.ndarray) -> float:
+    """Cohen's kappa of two columns of class numbers, at least 0."""
+    n_classes = int(max(calls.max(), labels.max())) + 1
+    called, labelled = (np.bincount(v, minlength=n_classes) / len(v) for v in (calls, labels))
+    chance = float(called @ labelled)
+    return max(0.0, (float((calls == labels).mean()) - chance) / max(1 - chance, 1e-9))
 
 
 def are_related(a: str, b: str) -> bool:

@@ -20,12 +20,12 @@ _STYLE = """
 .sheet img { display: block; width: 100%; height: auto; aspect-ratio: 1; border-radius: 4px; background: var(--rail); margin-bottom: .35rem; }
 .sheet b, .sheet span { display: block; }
 .sheet span { color: var(--quiet); }
-.chart { display: block; width: 100%; height: auto; max-width: 46rem; margin: .75rem 0; }
-.chart text { fill: var(--ink); font: 13px system-ui, "Liberation Sans", Arial, sans-serif; }
-.chart .quiet { fill: var(--quiet); }
-.chart .rail { fill: var(--rail); }
-.narrow-only { display: none; }
-pre.sheet-text { white-space: pre-wrap; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem; font: .86rem/1.5 ui-monospace, "Liberation Mono", Consolas, monospace; }
+.counts-wide li { grid-template-columns: 9.3rem minmax(2rem, 1fr) 8rem; }
+.counts-wide .value { grid-template-columns: 1fr 4rem; }
+main h3 { margin: 1.5rem 0 .5rem; }
+.answers dt { font-size: .92rem; color: var(--ink); margin-top: .9rem; }
+.answers dd { color: var(--quiet); }
+.answers .blank { color: var(--note); font-weight: 600; }
 """  # noqa: E501
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from leukoscope.checks.datasheet import BLANK
 from leukoscope.checks.page import table, write_page
 from leukoscope.checks.stats import UNSTATED, UNTYPED, Spread, Stats, table_columns
 from leukoscope.report.colors import class_colors
@@ -14,13 +15,16 @@ SHOWN_PATIENTS = 60
 SHOWN_SIZES = 12
 
 
-def write_stats_page(stats: Stats, path: str | Path, *, sheet: str = "") -> None:
-    """Write the page; `sheet` is the data sheet's Markdown, shown as it is."""
+Sheet = Sequence[tuple[str, list[tuple[str, str]]]]
+
+
+def write_stats_page(stats: Stats, path: str | Path, *, sheet: Sheet = ()) -> None:
+    """Write the page; `sheet`: the data sheet's sections, of `datasheet.sheet_sections`."""
     meta = f"{plural(stats.n_fields, 'photograph')} · {plural(stats.n_cells, 'annotated cell')} · Made by Leukoscope"
     write_page(path, title=f"Data set: {stats.name}", meta=meta, body=_body(stats, sheet))
 
 
-def _body(stats: Stats, sheet: str) -> Iterator[str]:
+def _body(stats: Stats, sheet: Sheet) -> Iterator[str]:
     yield _head(stats)
     yield _section("table2", "Photographs by split", _table_2(stats) + _leaks(stats))
     yield _section("table3", "Annotated cells by class and split", _table_3(stats))
@@ -30,7 +34,7 @@ def _body(stats: Stats, sheet: str) -> Iterator[str]:
         yield _section("quality", "Stain and focus by centre", _quality(stats))
     yield _section("patients", "Class by patient", _patients(stats))
     if sheet:
-        yield _section("sheet", "Data sheet", f'<pre class="sheet-text">{escape(sheet)}</pre>')
+        yield _section("sheet", "Data sheet", _sheet(sheet))
 
 
 def _section(anchor: str, title: str, content: str) -> str:
@@ -159,6 +163,17 @@ def _patients(stats: Stats) -> str:
     note = f'<p class="hint">{plural(without, "cell")} of no stated patient.</p>' if without else ""
     head = ["Patient", "Split", *(_words(n) for n in names), "All"]
     return note + table(head, rows, caption="Cells by patient and class") + rest
+
+
+def _sheet(sheet: Sheet) -> str:
+    parts = ['<p class="hint">After Gebru et al., Datasheets for datasets (CACM 64(12), 2021).</p>']
+    for title, answers in sheet:
+        parts.append(f"<h3>{escape(title)}</h3><dl class=\"answers\">")
+        for question, answer in answers:
+            words = escape(answer.split("\n\n|")[0]).replace(escape(BLANK), '<span class="blank">to fill in</span>')
+            parts.append(f"<dt>{escape(question)}</dt><dd>{words}</dd>")
+        parts.append("</dl>")
+    return "".join(parts)
 
 
 def _three(of: Spread, digits: int) -> tuple[str, str, str]:

@@ -34,7 +34,7 @@ def add_to(actions: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Count, write what was asked for, then print Tables 2 and 3."""
-    from leukoscope.checks.datasheet import datasheet, read_import_report, write_datasheet
+    from leukoscope.checks.datasheet import read_import_report, sheet_sections, write_datasheet
     from leukoscope.checks.stats import QUALITY_PER_CENTER, dataset_stats, stats_lines, write_stats
 
     per_center = QUALITY_PER_CENTER if args.pictures is None else args.pictures
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     if args.html:
         from leukoscope.checks.stats_html import write_stats_page
 
-        write_stats_page(stats, args.html, sheet=datasheet(stats, import_report=report))
+        write_stats_page(stats, args.html, sheet=sheet_sections(stats, import_report=report))
         written.append(f"page: {args.html}")
     print("\n".join(stats_lines(stats)))
     if written:
