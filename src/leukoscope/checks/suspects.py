@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leukoscope.checks.boxes import doubt_boxes
+import numpy as np
+
+from leukoscope.checks.boxes import SAME_CELL_IOU, doubt_boxes
 from leukoscope.checks.labels import doubt_labels
 from leukoscope.checks.mask_boxes import doubt_masks, doubt_outlines
 from leukoscope.checks.observe import Observations, observe
-from leukoscope.checks.suspect import KINDS, Suspect
+from leukoscope.checks.suspect import KIND_WORDS, KINDS, Suspect
 from leukoscope.dataset.manifest import Dataset, read_dataset
+from leukoscope.geometry import box_iou
 from leukoscope.models.bundle import Bundle, find_model
 
 UNDECIDED = 0.5
@@ -87,11 +90,27 @@ def rank_suspects(dataset: Dataset, seen: Observations, *, seed: int = 0, masks:
         if place not in worst or suspect.suspicion > worst[place].suspicion:
             worst[place] = suspect
     rows = sorted(
-        [*worst.values(), *without_cell],
+        [*worst.values(), *_each_once(without_cell)],
         key=lambda s: (-s.suspicion, KINDS.index(s.kind), s.field.file, s.box),
     )
     unread = [f"{len(seen.failed)} photographs could not be read: {_few(seen.failed)}"] if seen.failed else []
     return Suspects(dataset, tuple(rows), (*notes, *box_notes, *unread), {})
+
+
+def _each_once(finds: list[Suspect]) -> list[Suspect]:
+    """Finds without an annotated cell, a cell that both the locator and a mask show once: the more suspect row, which
+    says so."""
+    kept: list[Suspect] = []
+    for suspect in sorted(finds, key=lambda s: -s.suspicion):
+        twins = [i for i, k in enumerate(kept) if k.kind != suspect.kind and k.field is suspect.field]
+        same = [i for i in twins if float(box_iou(np.array(kept[i].box), np.array(suspect.box))[0, 0]) >= SAME_CELL_IOU]
+        if not same:
+            kept.append(suspect)
+            continue
+        twin = kept[same[0]]
+        details = [twin.detail, f"also {KIND_WORDS[suspect.kind]} ({suspect.suspicion:.2f})", suspect.detail]
+        kept[same[0]] = replace(twin, detail="; ".join(d for d in details if d))
+    return kept
 
 
 def write_suspects(suspects: Suspects, path: str | Path) -> None:

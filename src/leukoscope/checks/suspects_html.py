@@ -113,7 +113,8 @@ def _thumbnails(
 def _drawn(pixels: np.ndarray, suspect: Suspect) -> np.ndarray:
     """The surroundings of the doubted box as a square picture, the boxes drawn in."""
     x0, y0, x1, y1 = suspect.box
-    side = max(x1 - x0, y1 - y0) * (1 + 2 * _CONTEXT)
+    longer = max(x1 - x0, y1 - y0)
+    side = max(longer, min(longer * (1 + 2 * _CONTEXT), max(pixels.shape[:2])))
     left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
     scale = _SIDE_PX / side
     view = Image.fromarray(pixels).transform(
