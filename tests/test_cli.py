@@ -105,7 +105,7 @@ def test_version(run):
         ("analyze", "x", "--out", "o", "--um-per-px", "nan"),
         ("analyze", "x", "--out", "o", "--min-cells", "-1"),
         ("analyze", "x", "--out", "o", "--specimen", "urine"),
-        ("dataset", "import", "coco", "src", "--out", "o"),
+        ("dataset", "import", "pascal", "src", "--out", "o"),
         ("simulate", "--out", "o", "--patients", "two", "--seed", "1"),
         ("models", "shows"),
         ("evaluate", "blood", "--data", "d", "--split", "half", "--out", "o"),

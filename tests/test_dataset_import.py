@@ -36,7 +36,8 @@ def test_pbc(tmp_path):
     assert report.cells_by_class["band_neutrophil"] == 3 and report.cells_by_class["myelocyte"] == 4
     assert report.images_without_annotation == ("train/images/LY_777.jpg",)
     assert report.annotations_without_image == ("train/labels/MO_888.txt",)
-    assert reasons(report, "dropped") == [("MY_444.jpg", "malformed line")]
+    assert reasons(report, "dropped") == [("MO_888.txt", "picture not found"), ("MY_444.jpg", "malformed line")]
+    assert (report.n_objects, report.n_dropped) == (40, 2)
     fields = fields_by_name(tmp_path / "out")
     assert fields["EO_555.jpg"].cells == ()
     cell = fields["SNE_6.jpg"].cells[0]
@@ -63,7 +64,9 @@ def test_bccd(tmp_path):
     assert reasons(report, "dropped") == [
         ("BloodImage_00003.jpg", "box without area"),
         ("BloodImage_00006.jpg", "box given twice"),
+        ("BloodImage_00060.xml", "picture not found"),
     ]
+    assert report.n_objects == report.n_cells + report.n_dropped
     assert reasons(report, "repaired") == [
         ("BloodImage_00006.jpg", "box cut at the picture's edge"),
         ("BloodImage_00006.jpg", "box cut at the picture's edge"),
@@ -105,7 +108,11 @@ def test_jtsc_and_cellavision(tmp_path, source, column):
     # The stray value in picture 2's corner is no part of its cell.
     assert {fields[f"00{n}.png"].cells[0].box for n in range(1, 6)} == {BOX}
     assert all(len(fields[f"00{n}.png"].cells[0].contour) > 8 for n in range(1, 6))
-    assert reasons(report, "dropped") == [("006.png", "unreadable box"), ("007.png", "unreadable box")]
+    assert reasons(report, "dropped") == [
+        ("006.png", "unreadable box"),
+        ("007.png", "unreadable box"),
+        ("009.png", "picture not found"),
+    ]
     assert fields["006.png"].cells == fields["007.png"].cells == ()
     assert report.images_without_annotation == ("images/008.png",)
     assert report.annotations_without_image == ("images/009.png",)
@@ -245,7 +252,7 @@ def test_wrong_paths(tmp_path, format):
 
 
 def test_wrong_words(tmp_path):
-    with pytest.raises(InputError, match="no data set format 'coco': expected one of yolo, voc, folders, csv"):
-        import_dataset("coco", tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="no data set format 'pascal': expected one of yolo, voc, coco"):
+        import_dataset("pascal", tmp_path, tmp_path / "out")
     with pytest.raises(InputError, match="specimen must be one of blood, marrow, got 'urine'"):
         import_dataset("csv", tmp_path, tmp_path / "out", specimen="urine")

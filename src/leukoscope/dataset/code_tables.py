@@ -176,3 +176,29 @@ PCM: Rows = (
     ("Myeloblast_APL", "apl_promyelocyte", "Myeloblast_APL"),
     ("Other", "other", "Other"),
 )
+
+# PCM-Leukemia's binary boxes: "WBC" vs. "Other".
+PCM_WBC: Rows = (
+    ("WBC", "white_cell", "WBC"),
+    ("Other", "other", "Other"),
+)
+
+# Rehman et al. 2024 (LeukemiaAttri): the class list of its data file, "14 types including artifacts". None is the
+# class of what is no cell; the JSON files write it in lower case.
+LEUKEMIA_ATTRI: Rows = (
+    ("None", "artefact", "None"),
+    ("none", "artefact", "none"),
+    ("Myeloblast", "myeloblast", "Myeloblast"),
+    ("Lymphoblast", "lymphoblast", "Lymphoblast"),
+    ("Neutrophil", "neutrophil", "Neutrophil"),
+    ("Atypical lymphocyte", "atypical_lymphocyte", "Atypical lymphocyte"),
+    ("Promonocyte", "promonocyte", "Promonocyte"),
+    ("Monoblast", "monoblast", "Monoblast"),
+    ("Lymphocyte", "lymphocyte", "Lymphocyte"),
+    ("Myelocyte", "myelocyte", "Myelocyte"),
+    ("Abnormal promyelocyte", "apl_promyelocyte", "Abnormal promyelocyte"),
+    ("Monocyte", "monocyte", "Monocyte"),
+    ("Metamyelocyte", "metamyelocyte", "Metamyelocyte"),
+    ("Eosinophil", "eosinophil", "Eosinophil"),
+    ("Basophil", "basophil", "Basophil"),
+)

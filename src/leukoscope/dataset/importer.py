@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import re
 import sys
 from collections import Counter
@@ -12,21 +10,26 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from leukoscope.dataset.checks import check_cells
+from leukoscope.dataset.coco import read_coco
+from leukoscope.dataset.cvat import read_cvat
+from leukoscope.dataset.extras import read_head
+from leukoscope.dataset.files import ImageIndex, read_table
 from leukoscope.dataset.folders import read_folders
-from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
+from leukoscope.dataset.label_studio import read_label_studio
+from leukoscope.dataset.manifest import Dataset, TruthField, write_dataset
 from leukoscope.dataset.picture_types import apply_picture_types
-from leukoscope.dataset.raw import ImageIndex, Issue, RawCell, RawField, RawSet, read_table
+from leukoscope.dataset.raw import UNTYPED, Issue, RawField, RawSet, read_picture
 from leukoscope.dataset.sources import Source, read_source
 from leukoscope.dataset.table import read_csv
 from leukoscope.dataset.voc import read_voc
+from leukoscope.dataset.xyc import read_xyc
 from leukoscope.dataset.yolo import read_yolo
-from leukoscope.errors import InputError, TaxonomyError
-from leukoscope.taxonomy import VOCABULARY, Taxonomy
+from leukoscope.errors import DataError, InputError, TaxonomyError
+from leukoscope.taxonomy import VOCABULARY, Taxonomy, read_taxonomy
 from leukoscope.types import SPECIMENS, FieldKey
 
-FORMATS = ("yolo", "voc", "folders", "csv")
-_ROUNDING_PX = 0.01  # a box this far over the edge is a rounded number, not a wrong box
-_NO_AREA_PX = 0.01  # the manifest keeps three decimals
+FORMATS = ("yolo", "voc", "coco", "cvat", "folders", "csv", "label-studio", "xyc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class ImportReport:
     """What came in and what did not; also written as import-report.json.
 
     n_fields, n_cells          in the manifest
+    n_objects, n_dropped       annotated objects that the source holds; those of them that a "dropped" line of `issues`
+                               counts: n_objects = n_cells + n_dropped
     cells_by_class             class name -> cells
     cells_by_code              the source's code -> cells
     fields_by_split            "train", "val", "test" or "none" -> fields
@@ -46,6 +51,8 @@ class ImportReport:
     name: str
     n_fields: int
     n_cells: int
+    n_objects: int
+    n_dropped: int
     cells_by_class: dict[str, int]
     cells_by_code: dict[str, int]
     fields_by_split: dict[str, int]
@@ -66,16 +73,19 @@ def import_dataset(
     out: str | Path,
     *,
     source: str | Path | None = None,
-    taxonomy: Taxonomy | None = None,
+    taxonomy: Taxonomy | str | Path | None = None,
+    columns: dict[str, str] | None = None,
     patients: str | Path | None = None,
     specimen: str | None = None,
 ) -> ImportReport:
     """Import the data set in folder `src` and write dataset.json, fields.jsonl and import-report.json into `out`.
 
-    format    "yolo", "voc", "folders" or "csv"
+    format    one of FORMATS
     source    whose codes these are: a name from `sources.SOURCES` or a TOML file (docs/format.md); None: the
               codes must be names of our vocabulary already
-    taxonomy  further class names that the codes may mean, for a vocabulary of one's own
+    taxonomy  a Taxonomy, the name of one or a TOML file: its class names too may be meant by the codes, and the report
+              counts the cells whose class it has not
+    columns   csv only: our column -> the table's, over what the source says
     patients  CSV of file, patient_id and, if known, smear_id, center: overrides what the source says
     specimen  "blood" or "marrow"; None: the source's own, else blood
 
@@ -88,28 +98,30 @@ def import_dataset(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected a folder to write the manifest into; name another")
     known = read_source(source)
-    specimen = specimen or known.specimen
-    if specimen not in SPECIMENS:
+    if specimen is not None and specimen not in SPECIMENS:
         raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {specimen!r}")
-    raw = _read(format, src, known)
+    taxonomy = read_taxonomy(taxonomy) if isinstance(taxonomy, (str, Path)) else taxonomy
+    if columns and format != "csv":
+        raise InputError(f"columns are for the csv format: {format} has none; leave them out")
+    raw = _read(format, src, replace(known, columns={**known.columns, **(columns or {})}))
     people = _read_patients(patients, raw) if patients is not None else {}
-    allowed = set(VOCABULARY) | set(taxonomy.names if taxonomy else ())
-    _refuse_unknown_codes(raw, known, allowed)
-    ids = _field_ids([f.file for f in raw.fields])
+    _refuse_unknown_codes(raw, known, set(VOCABULARY) | set(taxonomy.names if taxonomy else ()))
+    ids = _field_ids(raw.fields)
     fields = tuple(
-        _to_truth(f, FieldKey(ids[f.file], *_who(f, known, people.get(f.file, {})), specimen), raw, known)
+        _to_truth(f, _key(f, ids[f.file], known, people.get(f.file, {}), specimen), raw, known)
         for f in _progress(raw.fields, "importing")
     )
+    head = {} if known.name else read_head(src)
     dataset = Dataset(
-        name=known.name or src.resolve().name,
+        name=known.name or head.get("name") or src.resolve().name,
         image_root=src.resolve(),
         fields=fields,
-        licence=known.licence,
-        citation=known.citation,
+        licence=head.get("licence", known.licence),
+        citation=head.get("citation", known.citation),
         source_format=format,
     )
-    write_dataset(dataset, out)
-    report = _report(dataset, raw)
+    _note_outside(dataset, taxonomy, raw)
+    report = _report(dataset, raw, write_dataset(dataset, out))
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
     (out / "import-report.json").write_text(text, "utf-8")
     return report
@@ -126,10 +138,14 @@ def _read(format: str, src: Path, source: Source) -> RawSet:
             mask_name=source.mask_name,
         )
     elif format == "folders":
-        raw = read_folders(src, code_in_name=source.code_pattern is not None)
+        raw = read_folders(src, codes=source.codes, code_in_name=source.code_pattern is not None)
+    elif format == "yolo":
+        raw = read_yolo(src, label_attributes=source.label_attributes)
+    elif format == "xyc":
+        raw = read_xyc(src, box_px=source.box_px)
     else:
-        raw = {"yolo": read_yolo, "voc": read_voc}[format](src)
-    if source.code_pattern:
+        raw = {"voc": read_voc, "coco": read_coco, "cvat": read_cvat, "label-studio": read_label_studio}[format](src)
+    if source.code_pattern and format != "xyc":  # there the file's name states the patient's diagnosis
         raw.fields = [_code_from_name(f, source.code_pattern, raw.issues) for f in raw.fields]
     if source.subject_pattern:
         raw.fields = [_subject_from_name(f, source.subject_pattern) for f in raw.fields]
@@ -144,7 +160,7 @@ def _code_from_name(field: RawField, pattern: str, issues: list[Issue]) -> RawFi
     if not found:
         issues.append(Issue(field.file, "noted", "no class in the file's name", f"expected {pattern}"))
         return field
-    cells = tuple(RawCell(c.box, found.group(1), c.contour) for c in field.cells)
+    cells = tuple(replace(c, code=found.group(1)) for c in field.cells)
     return replace(field, cells=cells)
 
 
@@ -169,10 +185,11 @@ def _refuse_unknown_codes(raw: RawSet, source: Source, allowed: set[str]) -> Non
             f"source {source.name!r} translates {listed}, which is no class of ours: expected names of "
             f"leukoscope.taxonomy.VOCABULARY; correct the table, or state a taxonomy that has the class"
         )
-    unmapped = [c for c in seen if source.class_of(c) not in allowed]
+    unmapped = [c for c in seen if source.class_of(c) not in allowed and (c != UNTYPED or source.name)]
     if not unmapped:
         return
-    listed = "; ".join(f"{c!r} ({seen[c]} cells, first in {first[c]})" for c in sorted(unmapped))
+    listed = "; ".join(f"{c[:60]!r} ({seen[c]} cells, first in {first[c]})" for c in sorted(unmapped)[:30])
+    listed += f"; and {len(unmapped) - 30} more" if len(unmapped) > 30 else ""
     if source.name:
         known = ", ".join(source.codes) or "none"
         raise TaxonomyError(
@@ -210,73 +227,59 @@ def _read_patients(path: str | Path, raw: RawSet) -> dict[str, dict[str, str]]:
     return people
 
 
-def _field_ids(files: list[str]) -> dict[str, str]:
-    """{file: field_id}: the path without its suffix, or with it where two pictures differ in nothing else."""
-    stems = Counter(str(PurePosixPath(f).with_suffix("")) for f in files)
-    short = {f: str(PurePosixPath(f).with_suffix("")) for f in files}
-    return {f: short[f] if stems[short[f]] == 1 else f for f in files}
+def _field_ids(fields: list[RawField]) -> dict[str, str]:
+    """{file: field_id}: what the source states, else the path without its suffix, or with it where two pictures differ
+    in nothing else. DataError where two would be one."""
+    stems = Counter(str(PurePosixPath(f.file).with_suffix("")) for f in fields)
+    ids: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for field in fields:
+        stem = str(PurePosixPath(field.file).with_suffix(""))
+        field_id = field.field_id or (stem if stems[stem] == 1 else field.file)
+        if field_id in owners:
+            raise DataError(f"{field.file} and {owners[field_id]} both have the field_id {field_id!r}: state two")
+        ids[field.file], owners[field_id] = field_id, field.file
+    return ids
 
 
-def _who(field: RawField, source: Source, person: dict[str, str]) -> tuple[str, str, str]:
-    """Smear, patient and centre: what the patients table says, else the source; "" where nobody says."""
-    return (
+def _key(field: RawField, field_id: str, source: Source, person: dict[str, str], specimen: str | None) -> FieldKey:
+    """Smear, patient and centre: what the patients table says, else the annotation, else the source; "" if nobody."""
+    specimen = specimen or field.specimen or source.specimen
+    if specimen not in SPECIMENS:
+        raise DataError(f"{field.file}: specimen must be one of {', '.join(SPECIMENS)}, got {specimen[:40]!r}")
+    return FieldKey(
+        field_id,
         person.get("smear_id") or field.smear_id,
         person.get("patient_id") or field.patient_id,
         person.get("center") or field.center or source.center,
+        specimen,
     )
 
 
 def _to_truth(field: RawField, key: FieldKey, raw: RawSet, source: Source) -> TruthField:
-    cells, seen = [], set()
-    for cell in field.cells:
-        box = _checked_box(cell, field, raw.issues)
-        if box is None:
-            continue
-        if (box, cell.code) in seen:
-            raw.issues.append(Issue(field.file, "dropped", "box given twice", f"{cell.code} {_show(box)}"))
-            continue
-        seen.add((box, cell.code))
-        cells.append(TruthCell(box, source.class_of(cell.code), cell.code, cell.contour))
-    digest = hashlib.sha256((raw.root / field.file).read_bytes()).hexdigest()
-    return TruthField(key, field.file, digest, field.width, field.height, tuple(cells), source.um_per_px, field.split)
+    cells = check_cells(field, lambda code: None if code == UNTYPED else source.class_of(code), raw.issues)
+    digest = field.sha256 or read_picture(raw.root / field.file).sha256
+    scale = field.um_per_px or source.um_per_px
+    return TruthField(key, field.file, digest, field.width, field.height, cells, scale, field.split)
 
 
-def _checked_box(cell: RawCell, field: RawField, issues: list[Issue]) -> tuple[float, float, float, float] | None:
-    """The box inside its picture, or None; what is dropped or repaired is listed."""
-    x0, y0, x1, y1 = cell.box
-
-    def note(action: str, reason: str) -> None:
-        detail = f"{cell.code} {_show(cell.box)} in {field.width}x{field.height}"
-        issues.append(Issue(field.file, action, reason, detail))
-
-    if not all(math.isfinite(v) for v in cell.box):
-        note("dropped", "box is not a number")
-        return None
-    if x1 < x0 or y1 < y0:
-        note("repaired", "corners swapped")
-        x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
-    if min(x1 - x0, y1 - y0) < _NO_AREA_PX:
-        note("dropped", "box without area")
-        return None
-    if min(x0, y0, field.width - x1, field.height - y1) < -_ROUNDING_PX:
-        note("repaired", "box cut at the picture's edge")
-    cut = (max(x0, 0.0), max(y0, 0.0), min(x1, float(field.width)), min(y1, float(field.height)))
-    if min(cut[2] - cut[0], cut[3] - cut[1]) < _NO_AREA_PX:
-        note("dropped", "box outside its picture")
-        return None
-    return cut
+def _note_outside(dataset: Dataset, taxonomy: Taxonomy | None, raw: RawSet) -> None:
+    """List the classes that a stated taxonomy has not, with how many cells are of each."""
+    if taxonomy is None:
+        return
+    classes = Counter(c.class_name for f in dataset.fields for c in f.cells if c.class_name is not None)
+    for name in sorted(set(classes) - set(taxonomy.names)):
+        raw.note("", f"class outside taxonomy {taxonomy.name}", f"{name}: {classes[name]} cells", classes[name])
 
 
-def _show(box: tuple[float, float, float, float]) -> str:
-    return "[" + ", ".join(f"{v:.6g}" for v in box) + "]"
-
-
-def _report(dataset: Dataset, raw: RawSet) -> ImportReport:
+def _report(dataset: Dataset, raw: RawSet, digest: str) -> ImportReport:
     cells = [c for f in dataset.fields for c in f.cells]
     return ImportReport(
         name=dataset.name,
         n_fields=len(dataset.fields),
         n_cells=len(cells),
+        n_objects=raw.n_objects,
+        n_dropped=sum(i.n for i in raw.issues if i.action == "dropped"),
         cells_by_class=dict(sorted(Counter(str(c.class_name) for c in cells).items())),
         cells_by_code=dict(sorted(Counter(c.source_code for c in cells).items())),
         fields_by_split=dict(sorted(Counter(f.split or "none" for f in dataset.fields).items())),
@@ -284,7 +287,7 @@ def _report(dataset: Dataset, raw: RawSet) -> ImportReport:
         issues=tuple(raw.issues),
         images_without_annotation=tuple(raw.images_without_annotation),
         annotations_without_image=tuple(raw.annotations_without_image),
-        fields_sha256=dataset.sha256(),
+        fields_sha256=digest,
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,12 +24,14 @@ SPLITS = ("train", "val", "test")
 @dataclass(frozen=True, slots=True)
 class TruthCell:
     """One annotated cell: box in px (xyxy, half-open), class in our vocabulary (None: a cell of unstated type),
-    the source's own code, and its outline [(x, y), ...] where there is one."""
+    the source's own code, its outline [(x, y), ...] where there is one, and what else the source says of it
+    (name, value), such as "nucleolus": "prominent"."""
 
     box: tuple[float, float, float, float]
     class_name: str | None
     source_code: str
     contour: tuple[tuple[float, float], ...] | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,15 @@ class Dataset:
 
     def sha256(self) -> str:
         """Digest over the fields' lines (file digests, boxes, classes, splits): names the data a model saw."""
-        digest = hashlib.sha256()
-        for field in self.fields:
-            digest.update(json.dumps(_field_to_dict(field), sort_keys=True).encode())
-        return digest.hexdigest()
+        return _digest(map(_field_to_dict, self.fields))
 
 
-def write_dataset(dataset: Dataset, out: str | Path) -> None:
-    """Write `dataset.json` and `fields.jsonl` into folder `out`, each replaced in one step."""
+def write_dataset(dataset: Dataset, out: str | Path) -> str:
+    """Write `dataset.json` and `fields.jsonl` into folder `out`, each replaced in one step; returns the digest."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    entries = [_field_to_dict(f) for f in dataset.fields]
+    digest = _digest(entries)
     head = {
         "manifest_version": MANIFEST_VERSION,
         "name": dataset.name,
@@ -89,15 +91,23 @@ def write_dataset(dataset: Dataset, out: str | Path) -> None:
         "source_format": dataset.source_format,
         "n_fields": len(dataset.fields),
         "n_cells": sum(len(f.cells) for f in dataset.fields),
-        "fields_sha256": dataset.sha256(),
+        "fields_sha256": digest,
     }
-    lines = "".join(json.dumps(_field_to_dict(f), ensure_ascii=False) + "\n" for f in dataset.fields)
+    lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
     # The head goes last: a folder without it is an unfinished write, never a small data set.
     head_text = json.dumps(head, indent=1, ensure_ascii=False) + "\n"
     for name, text in (("fields.jsonl", lines), ("dataset.json", head_text)):
         partial = out / (name + ".part")
         partial.write_text(text, "utf-8")
         partial.replace(out / name)
+    return digest
+
+
+def _digest(entries: Iterable[dict]) -> str:
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(json.dumps(entry, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def read_dataset(directory: str | Path) -> Dataset:
@@ -151,6 +161,8 @@ def _field_to_dict(field: TruthField) -> dict:
         entry = {"box": box, "class": cell.class_name, "source_code": cell.source_code}
         if cell.contour is not None:
             entry["contour"] = [[round(float(x), 3), round(float(y), 3)] for x, y in cell.contour]
+        if cell.attributes:
+            entry["attributes"] = dict(cell.attributes)
         cells.append(entry)
     return {
         "field_id": field.key.field_id,
@@ -192,4 +204,5 @@ def _cell_from_dict(c: dict) -> TruthCell:
         class_name=c["class"],
         source_code=c["source_code"],
         contour=tuple(map(tuple, c["contour"])) if c.get("contour") else None,
+        attributes=tuple(dict(c.get("attributes", {})).items()),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from leukoscope.dataset.raw import Issue, RawCell, RawField, RawSet, read_table
+from leukoscope.dataset.files import read_table
+from leukoscope.dataset.raw import Issue, RawCell, RawField, RawSet
 from leukoscope.dataset.sources import Source
 from leukoscope.errors import DataError
 

@@ -1,39 +1,53 @@
 """What a converter reads before anything is judged: boxes in the source's own codes, and what went wrong.
 
-The four readers (yolo, voc, folders, table) all return a `RawSet`; `importer` checks the boxes, translates the
-codes and writes the manifest, so every format is held to the same rules.
+The readers (one file a format) all return a `RawSet`; `importer` checks the boxes, translates the codes and writes
+the manifest, so every format is held to the same rules.
 """
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import io
+import math
 import warnings
-from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from leukoscope.errors import DataError, InputError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training", "obj_train_data"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "obj_val_data", "obj_valid_data", "obj_validation_data"), "val"),
+    **dict.fromkeys(("test", "testing", "testa", "testb", "test-a", "test-b", "obj_test_data"), "test"),
+}
+UNTYPED = "untyped"  # how an export writes a cell whose type nobody stated
+NEITHER_SPLIT = "default"  # how CVAT and an export name the part that is in no split
 _EXIF_ORIENTATION = 0x0112
+
+Box = tuple[float, float, float, float]
+Contour = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RawCell:
-    """One annotation as the source states it: box px xyxy (not checked yet), the source's code, an outline in px."""
+    """One annotation as the source states it: box px xyxy (not checked yet), the source's code, an outline in px.
 
-    box: tuple[float, float, float, float]
+    source_code  what an earlier source called it, where an export of ours carries that; None: `code` is all there is
+    attributes   whatever else the source says of the cell, (name, value)
+    """
+
+    box: Box
     code: str
-    contour: tuple[tuple[float, float], ...] | None = None
+    contour: Contour | None = None
+    source_code: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RawField:
-    """One annotated picture; `file` is relative to the source folder, forward slashes. "" means not stated."""
+    """One annotated picture; `file` is relative to the source folder, forward slashes. "" and None: not stated."""
 
     file: str
     width: int
@@ -43,74 +57,109 @@ class RawField:
     patient_id: str = ""
     smear_id: str = ""
     center: str = ""
+    specimen: str = ""
+    field_id: str = ""
+    um_per_px: float | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing the import did not take as it stood. action: "dropped", "repaired" or "noted"."""
+    """One thing the import did not take as it stood. action: "dropped", "repaired" or "noted".
+
+    n  annotated objects that the line speaks of; for "dropped", those that are not in the manifest
+    """
 
     file: str
     action: str
     reason: str
     detail: str = ""
+    n: int = 1
 
 
 @dataclass(slots=True)
 class RawSet:
-    """What a reader found: annotated pictures, pictures without annotation, annotations without picture."""
+    """What a reader found: annotated pictures, pictures without annotation, annotations without picture.
+
+    n_objects is every annotated object met in the source, whatever becomes of it: those in `fields` and those that
+    a "dropped" line of `issues` counts.
+    """
 
     root: Path
     fields: list[RawField] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
     images_without_annotation: list[str] = field(default_factory=list)
     annotations_without_image: list[str] = field(default_factory=list)
+    n_objects: int = 0
+
+    def drop(self, file: str, reason: str, detail: str = "", n: int = 1) -> None:
+        """List `n` objects as not taken."""
+        self.issues.append(Issue(file, "dropped", reason, detail, n))
+
+    def note(self, file: str, reason: str, detail: str = "", n: int = 0) -> None:
+        """List something that a reader should know and that changed nothing."""
+        self.issues.append(Issue(file, "noted", reason, detail, n))
+
+    def without_image(self, name: str, n: int) -> None:
+        """List an annotation whose picture is not there, with the objects that it holds."""
+        if name not in self.annotations_without_image:
+            self.annotations_without_image.append(name)
+        if n:
+            self.drop(name, "picture not found", f"{n} objects", n)
 
 
-class ImageIndex:
-    """The pictures under a folder, found by relative path, by file name or by stem, whatever the slashes."""
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture's size in px as it is seen (EXIF rotation applied), and its file's digest."""
 
-    def __init__(self, root: Path, files: list[str] | None = None, *, leave_out: tuple[str, ...] = ()) -> None:
-        """files: the pictures, relative to root; None: all under root but in folders named in `leave_out`."""
-        self.root = root
-        self.files = _image_files(root, leave_out) if files is None else files
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        for file in self.files:
-            path = PurePosixPath(file)
-            for name in {file.lower(), path.name.lower(), path.stem.lower()}:
-                self._by_name[name].append(file)
+    width: int
+    height: int
+    sha256: str
 
-    def find(self, name: str) -> str | None:
-        """The one picture a table or an annotation names; None where there is none, DataError where there are two."""
-        wanted = PurePosixPath(name.strip().replace("\\", "/"))
-        keys = [str(wanted), wanted.name]
-        if wanted.suffix.lower() in IMAGE_SUFFIXES:
-            keys.append(wanted.stem)  # the table says .bmp, the picture was saved as .png
-        for key in keys:
-            found = self._by_name.get(key.lower(), [])
-            if len(found) == 1:
-                return found[0]
-            if len(found) > 1:
-                raise DataError(
-                    f"{name!r} could be any of {', '.join(found[:3])} under {self.root}: "
-                    f"expected one picture of that name; write the path relative to the folder"
-                )
+
+def read_picture(path: Path) -> Picture:
+    """Size and digest of a picture, the file read once and not decoded. DataError when it is no picture."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}") from None
+    width, height = _size(io.BytesIO(data), path)
+    return Picture(width, height, hashlib.sha256(data).hexdigest())
+
+
+def take_picture(raw: RawSet, file: str, n_objects: int) -> Picture | None:
+    """The picture `file`, or None where it can't be read: then listed with the objects that are lost with it."""
+    try:
+        return read_picture(raw.root / file)
+    except DataError as error:
+        raw.drop(file, "unreadable picture", str(error), n_objects)
         return None
 
 
-def _image_files(root: Path, leave_out: tuple[str, ...]) -> list[str]:
-    files = sorted(
-        p.relative_to(root).as_posix()
-        for p in root.rglob("*")
-        if p.suffix.lower() in IMAGE_SUFFIXES
-        and p.is_file()
-        and not any(part.startswith(".") or part in leave_out for part in p.relative_to(root).parts)
-    )
-    if not files:
-        raise InputError(
-            f"no pictures under {root}: expected files ending in {', '.join(IMAGE_SUFFIXES)}; got none; "
-            f"check the path, or unpack the archive first"
-        )
-    return files
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in px as the picture is seen, EXIF rotation applied; reads the header only.
+
+    Raises DataError with the reason when the file is no picture.
+    """
+    return _size(path, path)
+
+
+def _size(source: Path | io.BytesIO, path: Path) -> tuple[int, int]:
+    try:
+        with warnings.catch_warnings(), Image.open(source) as picture:
+            warnings.simplefilter("ignore")  # a large field is no bomb before it is decoded
+            width, height = picture.size
+            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        TypeError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise DataError(f"{path} can't be read as a picture ({error})") from None
+    return (height, width) if turned else (width, height)
 
 
 def source_folder(src: str | Path) -> Path:
@@ -123,56 +172,38 @@ def source_folder(src: str | Path) -> Path:
     return root
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in px as the picture is seen, EXIF rotation applied; reads the header only.
-
-    Raises DataError with the reason when the file is no picture.
-    """
-    try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
-            warnings.simplefilter("ignore")  # a large field is no bomb before it is decoded
-            width, height = picture.size
-            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} can't be read as a picture ({error})") from None
-    return (height, width) if turned else (width, height)
-
-
 def split_of(file: str) -> str | None:
     """The split that a path's folders name ("train/images/a.jpg"), else None."""
-    for part in PurePosixPath(file).parts[:-1]:
+    for part in file.split("/")[:-1]:
         if part.lower() in SPLIT_NAMES:
             return SPLIT_NAMES[part.lower()]
     return None
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file by column name: byte order mark, Windows line ends, comma, semicolon or tab are all fine."""
-    text = read_text(path)
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise DataError(f"{path} is not a CSV table ({error}): save it as CSV again") from None
-    rows = [[value.strip() for value in row] for row in rows if any(value.strip() for value in row)]
-    if len(rows) < 2:
-        raise DataError(f"{path} has no rows: expected a header line and at least one line below it")
-    header = rows[0]
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(header):
-            raise DataError(
-                f"{path} row {number} has {len(row)} values: expected {len(header)}, "
-                f"one for each of {', '.join(header)}"
-            )
-    return [dict(zip(header, row, strict=True)) for row in rows[1:]]
+def split_named(text: str, where: str) -> str | None:
+    """The split that a source's word means; None for no word or "default"; DataError for a word nobody knows."""
+    word = text.strip().lower()
+    if word in ("", NEITHER_SPLIT):
+        return None
+    if word not in SPLIT_NAMES:
+        raise DataError(f"{where}: split must be one of {', '.join(SPLIT_NAMES)}, got {text[:60]!r}")
+    return SPLIT_NAMES[word]
 
 
-def read_text(path: Path) -> str:
-    """A text file as UTF-8 with or without a byte order mark; DataError otherwise."""
+def number(value: object) -> float:
+    """A number as a source writes it, text or not; ValueError for anything else, NaN and infinity pass.
+
+    An underscore is no part of a number: Python would read 1_0 as ten.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or "_" in str(value):
+        raise ValueError(f"not a number: {value!r}"[:80])
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}") from None
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def bounds(contour: Contour) -> Box:
+    """The smallest box around an outline."""
+    xs, ys = zip(*contour, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)

@@ -22,6 +22,8 @@ class Source:
     code_pattern     a regular expression whose group 1, in the file's name, is a finer code than the annotation's
     subject_pattern  the same for the patient
     table, columns, coordinates, image_name, mask_name   see `table.read_csv`
+    label_attributes numbers behind each YOLO box that are attributes of the cell, see `yolo.read_yolo`
+    box_px           side of the square around a centroid, see `xyc.read_xyc`
     type_table       a table that types pictures; type_image its image's name, type_code the code it refines
     """
 
@@ -39,6 +41,8 @@ class Source:
     coordinates: str = "pixels"
     image_name: str = "{}"
     mask_name: str | None = None
+    label_attributes: int = 0
+    box_px: float | None = None
     type_table: str | None = None
     type_image: str = "{}"
     type_code: str = ""
@@ -136,6 +140,8 @@ SOURCES = {
             citation="Labati, Piuri, Scotti, ALL-IDB: the acute lymphoblastic leukemia image database, ICIP 2011",
             center="ALL-IDB",
             # No code_pattern: its file names state the patient's diagnosis, and a field is not one big cell.
+            # ALL-IDB2 publishes single cells of these photographs as crops of 257 x 257 px.
+            box_px=257.0,
         ),
         Source(
             name="all-idb2",
@@ -180,6 +186,20 @@ SOURCES = {
             citation="PCM-Leukemia, section 2.2",
             center="PCM",
         ),
+        Source(
+            name="pcm-wbc",
+            codes=_codes(code_tables.PCM_WBC),
+            citation="PCM-Leukemia, section 2.3: binary boxes for the two-stage pipeline",
+            center="PCM",
+        ),
+        Source(
+            name="leukemia-attri",
+            codes=_codes(code_tables.LEUKEMIA_ATTRI),
+            citation="Rehman et al., A large-scale multi domain leukemia dataset for the white blood cells detection "
+            "with morphological attributes for explainability, MICCAI 2024",
+            center="LeukemiaAttri",
+            label_attributes=6,
+        ),
     )
 }
 
@@ -200,7 +220,7 @@ def read_source(source: str | Path | None) -> Source:
     return _source_from_dict(values, path)
 
 
-_TABLES, _NUMBERS = ("codes", "columns"), ("um_per_px",)
+_TABLES, _NUMBERS = ("codes", "columns"), ("um_per_px", "box_px", "label_attributes")
 
 
 def _check_types(values: dict, path: Path) -> None:

@@ -6,22 +6,13 @@ source has masks, else the whole frame.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from leukoscope.dataset.files import ImageIndex, read_table
 from leukoscope.dataset.masks import mask_box, mask_outline, read_mask
-from leukoscope.dataset.raw import (
-    SPLIT_NAMES,
-    ImageIndex,
-    Issue,
-    RawCell,
-    RawField,
-    RawSet,
-    image_size,
-    read_table,
-    source_folder,
-    split_of,
-)
+from leukoscope.dataset.raw import RawCell, RawField, RawSet, number, source_folder, split_named, split_of, take_picture
 from leukoscope.errors import DataError
 
 # What each of our columns may be called where the source doesn't say; compared in lower case.
@@ -66,15 +57,19 @@ def read_csv(
     index = ImageIndex(root, leave_out=masks[-1:])
     result = RawSet(root)
     by_file: dict[str, list[dict[str, str]]] = {}
+    lost: Counter[str] = Counter()
+    result.n_objects = len(rows)
     for row in rows:
         value = {ours: row[theirs] for ours, theirs in names.items()}
         named = image_name.format(value["image"])
         file = index.find(named)
         if file is None:
-            if named not in result.annotations_without_image:
-                result.annotations_without_image.append(named)
+            lost[named] += 1
             continue
         by_file.setdefault(file, []).append(value)
+    for named, n in lost.items():
+        result.without_image(named, n)
+    index.note_elsewhere(result)
     if coordinates == "pixels" and "x0" in names:
         _refuse_shares(rows, names, path)
     read_cells = _cell_reader(names, coordinates, mask_name)
@@ -141,7 +136,7 @@ CellReader = Callable[[dict[str, str], Path, str, tuple[int, int]], RawCell]
 def _refuse_shares(rows: list[dict[str, str]], names: dict[str, str], path: Path) -> None:
     """DataError when no corner of the whole table lies outside 0 to 1: those are shares of the picture, not px."""
     try:
-        shares = all(0 <= float(row[names[c]]) <= 1 for row in rows for c in _CORNERS)
+        shares = all(0 <= number(row[names[c]]) <= 1 for row in rows for c in _CORNERS)
     except ValueError:
         return  # a row without numbers is reported when its picture is read
     if shares:
@@ -158,7 +153,7 @@ def _cell_reader(names: dict[str, str], coordinates: str, mask_name: str | None)
 
     def corners(value: dict[str, str], root: Path, file: str, size: tuple[int, int]) -> RawCell:
         try:
-            box = [float(value[c]) for c in _CORNERS]
+            box = [number(value[c]) for c in _CORNERS]
         except ValueError:
             raise DataError(f"box without four numbers: {', '.join(value[c] for c in _CORNERS)}") from None
         if coordinates == "relative":
@@ -186,28 +181,23 @@ def _cell_reader(names: dict[str, str], coordinates: str, mask_name: str | None)
 
 
 def _read_field(file: str, rows: list[dict[str, str]], read_cell: CellReader, result: RawSet) -> RawField | None:
-    root = result.root
-    try:
-        size = image_size(root / file)
-    except DataError as error:
-        result.issues.append(Issue(file, "dropped", "unreadable picture", str(error)))
+    picture = take_picture(result, file, len(rows))
+    if picture is None:
         return None
     cells = []
     for value in rows:
         try:
-            cells.append(read_cell(value, root, file, size))
+            cells.append(read_cell(value, result.root, file, (picture.width, picture.height)))
         except DataError as error:
-            result.issues.append(Issue(file, "dropped", "unreadable box", str(error)))
-    first = rows[0]
-    split = first.get("split", "").lower()
-    if split and split not in SPLIT_NAMES:
-        raise DataError(f"{file}: split must be one of {', '.join(SPLIT_NAMES)}, got {split!r}")
-    return RawField(
-        file,
-        *size,
-        tuple(cells),
-        SPLIT_NAMES.get(split) or split_of(file),
-        first.get("patient_id", ""),
-        first.get("smear_id", ""),
-        first.get("center", ""),
-    )
+            result.drop(file, "unreadable box", str(error))
+    stated = {column: _one_value(rows, column, file) for column in ("split", "patient_id", "smear_id", "center")}
+    split = split_named(stated.pop("split"), file) or split_of(file)
+    return RawField(file, picture.width, picture.height, tuple(cells), split, **stated, sha256=picture.sha256)
+
+
+def _one_value(rows: list[dict[str, str]], column: str, file: str) -> str:
+    """What the rows of one picture say of it; DataError where they disagree."""
+    values = sorted({row.get(column, "") for row in rows})
+    if len(values) > 1:
+        raise DataError(f"{file}: its rows state {column} {' and '.join(map(repr, values[:3]))}: expected one value")
+    return values[0]

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from xml.parsers import expat
 
-from leukoscope.dataset.raw import ImageIndex, Issue, RawCell, RawField, RawSet, image_size, read_text, source_folder
-from leukoscope.errors import DataError
+from leukoscope.dataset.files import ImageIndex, files_under, read_text
+from leukoscope.dataset.manifest import SPLITS
+from leukoscope.dataset.raw import Picture, RawCell, RawField, RawSet, number, source_folder, take_picture
+from leukoscope.errors import DataError, InputError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationObject")
@@ -22,7 +24,7 @@ def read_voc(src: str | Path) -> RawSet:
     """Read a VOC folder; DataError names an XML file that is malformed or holds no annotation."""
     root = source_folder(src)
     index = ImageIndex(root, leave_out=_MASK_FOLDERS)
-    annotations = sorted(root.rglob("*.xml"))
+    annotations = [root / f for f in files_under(root, (".xml",))]
     if not annotations:
         raise DataError(
             f"{root} is not a VOC data set: expected .xml annotation files; got {len(index.files)} pictures and "
@@ -37,15 +39,19 @@ def read_voc(src: str | Path) -> RawSet:
             raise DataError(f"{path} is no VOC annotation: expected <annotation>, got <{tree.tag}>; move it elsewhere")
         name = path.relative_to(root).as_posix()
         file = index.find(tree.findtext("filename") or path.stem) or index.find(path.stem)
+        n_objects = sum(1 for _ in tree.iter("object"))
+        result.n_objects += n_objects
         if file is None:
-            result.annotations_without_image.append(name)
+            result.without_image(name, n_objects)
             continue
         if file in used:
             raise DataError(f"{name} and {used[file]} both annotate {file}: expected one file a picture; remove one")
         used[file] = name
-        field = _read_annotation(tree, root, file, result.issues)
-        if field is not None:
+        picture = take_picture(result, file, n_objects)
+        if picture is not None:
+            field = _read_annotation(tree, picture, file, result)
             result.fields.append(replace(field, split=splits.get(Path(file).stem) or splits.get(path.stem)))
+    index.note_elsewhere(result)
     result.images_without_annotation = [file for file in index.files if file not in used]
     return result
 
@@ -55,6 +61,10 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
     Raises DataError with the line of the fault.
     """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}") from None
     builder = ElementTree.TreeBuilder()
     parser = expat.ParserCreate()
     parser.StartElementHandler = builder.start
@@ -66,46 +76,48 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
     parser.EntityDeclHandler = refuse
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(data, True)
         return builder.close()
     except expat.ExpatError as error:
         raise DataError(f"{path} is not well-formed XML ({error}): export it again or remove it") from None
 
 
-def _read_annotation(tree: ElementTree.Element, root: Path, file: str, issues: list[Issue]) -> RawField | None:
-    try:
-        width, height = image_size(root / file)
-    except DataError as error:
-        issues.append(Issue(file, "dropped", "unreadable picture", str(error)))
-        return None
+def _read_annotation(tree: ElementTree.Element, picture: Picture, file: str, result: RawSet) -> RawField:
     stated = (tree.findtext("size/width"), tree.findtext("size/height"))
-    if None not in stated and stated not in ((str(width), str(height)), ("0", "0")):
-        detail = f"annotation {stated[0]}x{stated[1]}, picture {width}x{height}"
-        issues.append(Issue(file, "noted", "stated size differs", detail))
+    note_other_size(result, file, stated, picture)
     cells = []
     for position, entry in enumerate(tree.iter("object")):
         code = (entry.findtext("name") or "").strip()
+        boxes = entry.findall("bndbox")
         try:
-            box = tuple(float(entry.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS)
+            box = tuple(number(entry.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS)
         except ValueError:
-            issues.append(Issue(file, "dropped", "box without four numbers", f"object {position}, {code or 'no name'}"))
+            result.drop(file, "box without four numbers", f"object {position}, {code or 'no name'}")
             continue
+        if len(boxes) > 1:
+            result.note(file, "object of several boxes, the first taken", f"object {position}, {code}", 1)
         cells.append(RawCell(box, code))
-    return RawField(file, width, height, tuple(cells))
+    return RawField(file, picture.width, picture.height, tuple(cells), sha256=picture.sha256)
+
+
+def note_other_size(result: RawSet, file: str, stated: tuple[str | None, str | None], picture: Picture) -> None:
+    """List a picture whose annotation states another size; 0x0 is "nobody filled it in"."""
+    if None not in stated and stated not in ((str(picture.width), str(picture.height)), ("0", "0")):
+        detail = f"annotation {stated[0][:20]}x{stated[1][:20]}, picture {picture.width}x{picture.height}"
+        result.note(file, "stated size differs", detail)
 
 
 def _read_splits(root: Path) -> dict[str, str]:
     """{stem: split} from ImageSets/Main; a picture that two lists name is an error."""
     splits: dict[str, str] = {}
-    for split in ("train", "val", "test"):
-        for listing in sorted(root.rglob(f"ImageSets/Main/{split}.txt")):
-            for line in read_text(listing).splitlines():
-                stem = line.split()[0] if line.strip() else None
-                if stem is None:
-                    continue
-                if splits.get(stem, split) != split:
-                    raise DataError(
-                        f"{listing} lists {stem}, which is in {splits[stem]} too: expected one split a picture"
-                    )
-                splits[stem] = split
+    lists = [f for f in files_under(root, (".txt",)) if f"/{f}".rpartition("/")[0].endswith("/ImageSets/Main")]
+    for listing in lists:
+        split = Path(listing).stem
+        for line in read_text(root / listing).splitlines() if split in SPLITS else ():
+            stem = line.split()[0] if line.strip() else None
+            if stem is None:
+                continue
+            if splits.get(stem, split) != split:
+                raise DataError(f"{listing} lists {stem}, which is in {splits[stem]} too: expected one split a picture")
+            splits[stem] = split
     return splits

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.dataset import crops, import_, stats, suspects
+from leukoscope.cli.dataset import audit, crops, export, import_, stats, suspects
 from leukoscope.cli.options import add_command
 
 # One line an action, in the order of the help; each module has `add_to(actions)` and `run(args)`.
 ACTIONS = (
     import_,
+    export,
     suspects,
     stats,
     crops,
+    audit,
 )  # fmt: skip
 
 EXAMPLE = """\
 examples:
   leukoscope dataset import voc BCCD/ --out sets/bccd --source bccd
+  leukoscope dataset export cvat sets/bccd --out bccd_cvat
 
 Each action has its own help: leukoscope dataset import --help
 """

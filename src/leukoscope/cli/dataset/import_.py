@@ -11,10 +11,12 @@ EXAMPLE = """\
 examples:
   leukoscope dataset import voc BCCD/ --out sets/bccd --source bccd
   leukoscope dataset import folders my_cells/ --out sets/mine --patients patients.csv
+  leukoscope dataset import cvat task_7/ --out sets/ours --source pcm --taxonomy pcm-9
+  leukoscope dataset import csv lab/ --out sets/lab --source lab.toml --columns image=Picture,label=Type
 
 Pictures are referred to, not copied. Every box or picture that was dropped or repaired is listed in import-report.json.
 """
-FORMATS = ("yolo", "voc", "folders", "csv")
+FORMATS = ("yolo", "voc", "coco", "cvat", "folders", "csv", "label-studio", "xyc")
 
 
 def add_to(actions: argparse._SubParsersAction) -> None:
@@ -28,9 +30,26 @@ def add_to(actions: argparse._SubParsersAction) -> None:
         metavar="NAME|TOML",
         help="whose class codes these are: a known source's name or a TOML table; else our class names",
     )
+    action.add_argument(
+        "--taxonomy",
+        metavar="NAME|FILE",
+        help="class names that the codes may mean beside ours; the report counts cells of classes it has not",
+    )
+    action.add_argument("--columns", metavar="OURS=THEIRS,...", type=column_map, help="csv: which column is which")
     action.add_argument("--patients", metavar="CSV", help="table of file, patient_id and, if known, smear_id, center")
     action.add_argument("--specimen", choices=("blood", "marrow"), help="default: the source's own, else blood")
     action.set_defaults(run=run)
+
+
+def column_map(text: str) -> dict[str, str]:
+    """{our column: theirs} of "image=Picture,label=Type" (an argparse type)."""
+    pairs = [pair.split("=", 1) for pair in text.split(",")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ValueError(text)
+    return {ours.strip(): theirs.strip() for ours, theirs in pairs}
+
+
+column_map.__name__ = "column map (image=Picture,label=Type)"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -38,7 +57,14 @@ def run(args: argparse.Namespace) -> None:
     from leukoscope.dataset.importer import import_dataset
 
     report = import_dataset(
-        args.format, args.src, args.out, source=args.source, patients=args.patients, specimen=args.specimen
+        args.format,
+        args.src,
+        args.out,
+        source=args.source,
+        taxonomy=args.taxonomy,
+        columns=args.columns,
+        patients=args.patients,
+        specimen=args.specimen,
     )
     print(f"{report.name}: {report.n_fields} fields, {report.n_cells} cells, {report.n_patients} patients stated")
     for title, counts in (("classes", report.cells_by_class), ("splits", report.fields_by_split)):
@@ -47,4 +73,5 @@ def run(args: argparse.Namespace) -> None:
     actions = Counter(issue.action for issue in report.issues)
     said = ", ".join(f"{n} {action}" for action, n in sorted(actions.items())) or "none"
     print(f"  boxes and pictures to note: {said}; left out without a partner: {left_out}")
+    print(f"  annotated objects: {report.n_objects} in the source, {report.n_dropped} of them dropped")
     print(f"manifest: {args.out} (what was dropped and why: import-report.json)")

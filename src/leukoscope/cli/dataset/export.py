@@ -1,0 +1,39 @@
+"""`leukoscope dataset export`: a Leukoscope data set into a format that other tools read."""
+
+from __future__ import annotations
+
+import argparse
+
+from leukoscope.cli.options import add_command
+from leukoscope.cli.progress import progress_bar
+
+EXAMPLE = """\
+examples:
+  leukoscope dataset export yolo sets/bccd --out bccd_yolo
+  leukoscope dataset export cvat sets/ours --out ours_cvat
+
+Pictures are copied. Importing the result gives the same data set: what the format can't hold stands beside it.
+"""
+FORMATS = ("yolo", "coco", "cvat")
+
+
+def add_to(actions: argparse._SubParsersAction) -> None:
+    """Declare the action."""
+    action = add_command(actions, "export", "write a data set in a format of other tools", EXAMPLE)
+    action.add_argument("format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
+    action.add_argument("dataset", metavar="DIR", help="a data set folder (see dataset import)")
+    action.add_argument("--out", metavar="DST", required=True, help="new folder for the pictures and annotations")
+    action.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export, then say what was written and what stands beside the format."""
+    from leukoscope.dataset.exporter import export_dataset
+
+    with progress_bar("copying pictures") as show:
+        report = export_dataset(args.format, args.dataset, args.out, show=show)
+    print(f"{report.name}: {report.n_fields} fields, {report.n_cells} cells as {report.format}")
+    print("  classes: " + ", ".join(f"{name} {n}" for name, n in report.cells_by_class.items()))
+    for line in report.beside:
+        print(f"  beside: {line}")
+    print(f"written: {args.out}")
