@@ -84,3 +84,25 @@ def butterfly(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, *, radius:
         depth = np.maximum(depth, outline_depth(x, y, radii, center=tuple(side * away + bent)))
     along = np.linspace(-1, 1, 14)[:, None]
     return np.maximum(depth, discs_depth(x, y, along * away + bent * 0.6, np.full(14, 0.25 * radius)))
+
+
+def kidney(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, *, radius: float, cleft: float) -> np.ndarray:
+    """A big, irregular bean, pushed in on one side and often once more elsewhere: monocytes and promonocytes."""
+    radii = wavy_radii(rng, radius, wave=0.07, stretch=rng.uniform(0.08, 0.2))
+    at = rng.uniform(0, 2 * np.pi)
+    radii = dent(radii, at=at, deep=cleft, wide=rng.uniform(0.35, 0.6))
+    for _ in range(int(rng.integers(0, 3))):
+        radii = dent(radii, at=at + rng.uniform(1.2, 5.1), deep=0.45 * cleft, wide=rng.uniform(0.25, 0.45))
+    return outline_depth(x, y, radii)
+
+
+def convoluted(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, *, radius: float, n_lobes: int) -> np.ndarray:
+    """A heap of lobes that run into each other: megakaryocytes."""
+    turn = rng.uniform(0, 2 * np.pi)
+    depth = np.full(x.shape, -1e3, np.float32)
+    for k in range(n_lobes):
+        angle = turn + 2 * np.pi * k / n_lobes + rng.normal(0, 0.25)
+        away = radius * rng.uniform(0.42, 0.62)
+        radii = wavy_radii(rng, radius * rng.uniform(0.36, 0.5), wave=0.08, stretch=0.1)
+        depth = np.maximum(depth, outline_depth(x, y, radii, center=(away * np.cos(angle), away * np.sin(angle))))
+    return np.maximum(depth, outline_depth(x, y, wavy_radii(rng, radius * 0.5, wave=0.08)))

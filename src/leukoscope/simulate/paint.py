@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leukoscope.simulate.shapes import cover, noise, patch_grid, ridge, spots
+from leukoscope.simulate.shapes import cover, noise, outline_points, patch_grid, ridge, spots
 
 GLASS = 240.0
 
@@ -20,19 +20,30 @@ def density(red: float, green: float, blue: float) -> np.ndarray:
     return -np.log(np.array([red, green, blue], np.float32) / GLASS)
 
 
-DARK_CHROMATIN = density(74, 36, 128)
-PALE_CHROMATIN = density(150, 84, 172)
+DARK_CHROMATIN = density(60, 32, 112)
+PALE_CHROMATIN = density(160, 106, 184)
+NUCLEOLUS = density(150, 126, 196)
 RED_CELL = density(200, 152, 158)
 PLATELET = density(152, 116, 178)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """A cell ready to be laid on a field: density (S, S, 3), alpha (S, S) of what it hides, contour (K, 2) around 0."""
+    """A cell ready to be laid on a field.
+
+    density (S, S, 3); alpha (S, S) of what it hides; radii (N_ANGLES,) of its outline around the patch's middle;
+    n_rods: its Auer rods
+    """
 
     density: np.ndarray
     alpha: np.ndarray
-    contour: np.ndarray
+    radii: np.ndarray
+    n_rods: int = 0
+
+    @property
+    def contour(self) -> np.ndarray:
+        """(N_ANGLES, 2) x, y of the outline around the patch's middle."""
+        return outline_points(self.radii)
 
 
 class Canvas:
@@ -56,9 +67,9 @@ class Canvas:
         self.lay(strength * spots(self.half, points, radii), color)
 
     def lay_cytoplasm(self, rng: np.random.Generator, depth: np.ndarray, color: np.ndarray, *, mottle: float) -> None:
-        """A body of stain with ground-glass texture (`mottle`, relative) and a slightly darker rim."""
-        texture = 1 + mottle * (0.6 * noise(rng, depth.shape, 5) + 0.6 * noise(rng, depth.shape, 2.2))
-        texture = texture + 0.25 * ridge(depth, at=1.5, wide=2.0)
+        """A body of stain with ground-glass texture (`mottle`, relative), uneven, a little deeper towards the rim."""
+        texture = 1 + mottle * (0.55 * noise(rng, depth.shape, 6) + 0.5 * noise(rng, depth.shape, 2.4))
+        texture = texture + 0.10 * noise(rng, depth.shape, 45) + 0.16 * ridge(depth, at=2.5, wide=4.0)
         self.lay(cover(depth), np.clip(texture, 0.1, 2)[..., None] * color)
 
     def lay_nucleus(
@@ -66,16 +77,25 @@ class Canvas:
     ) -> None:
         """Chromatin: `coarse` weight of clumps, `fine` weight of a lacy net, `pale` share of open chromatin.
 
-        All in [0, 1]. A darker line marks the membrane.
+        All in [0, 1]. The membrane is a little darker, and the nucleus fades out over its last half micrometre.
         """
-        clumps = 1 / (1 + np.exp(-2.2 * noise(rng, depth.shape, 9.0)))
-        net = 1 / (1 + np.exp(-2.0 * noise(rng, depth.shape, 3.4)))
-        openness = pale + coarse * (clumps - 0.5) + fine * (net - 0.5)
-        openness = np.clip(openness - 0.5 * ridge(depth, at=1.0, wide=2.0), 0, 1)[..., None]
-        self.lay(cover(depth), DARK_CHROMATIN + openness * (PALE_CHROMATIN - DARK_CHROMATIN))
+        clumps = 1 / (1 + np.exp(-3.0 * noise(rng, depth.shape, 9.0)))
+        net = 1 / (1 + np.exp(-2.4 * noise(rng, depth.shape, 4.0)))
+        openness = pale + coarse * (clumps - 0.5) + fine * (net - 0.5) + 0.05 * noise(rng, depth.shape, 30)
+        openness = np.clip(openness - 0.22 * ridge(depth, at=2.0, wide=2.5), 0, 1)[..., None]
+        self.lay(cover(depth, soft=2.6), DARK_CHROMATIN + openness * (PALE_CHROMATIN - DARK_CHROMATIN))
 
     def lay_nucleoli(self, points: np.ndarray, radii: np.ndarray, *, strength: float) -> None:
-        """Paler, bluish round spots with a darker ring."""
-        ring = np.clip(spots(self.half, points, radii + 1.8) - spots(self.half, points, radii), 0, 1)
-        self.lay(0.5 * strength * ring, DARK_CHROMATIN)
-        self.lay(strength * spots(self.half, points, radii), density(150, 118, 196))
+        """Paler, bluish, oval spots that fade into the chromatin, which is a little denser around them."""
+        for x, y, radius in zip(*points.T.tolist(), radii.tolist(), strict=True):
+            reach = int(2 * radius) + 2
+            rows, columns = (np.s_[max(int(v) + self.half - reach, 0) : int(v) + self.half + reach + 1] for v in (y, x))
+            away = np.hypot(self.x[rows, columns] - x, 1.15 * (self.y[rows, columns] - y)) / radius
+            part = self.density[rows, columns]
+            ring = 0.35 * strength * np.exp(-(((away - 1.15) / 0.3) ** 2))[..., None]
+            part += ring * (DARK_CHROMATIN - part)
+            part += strength * np.exp(-(away**4))[..., None] * (NUCLEOLUS - part)
+
+    def lay_crease(self, depth: np.ndarray, *, strength: float) -> None:
+        """A fold of the nucleus, by the depth below its line."""
+        self.lay(strength * cover(depth, soft=4.0), DARK_CHROMATIN)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from leukoscope.simulate.cell import PX_PER_UM
 from leukoscope.simulate.paint import PLATELET, RED_CELL, Canvas, Drawn
-from leukoscope.simulate.shapes import ANGLES, cover, noise, outline_depth, outline_points, ridge, scatter, wavy_radii
-from leukoscope.simulate.white_cells import PX_PER_UM
+from leukoscope.simulate.shapes import ANGLES, cover, noise, outline_depth, ridge, scatter, wavy_radii
 
 RED_CELL_UM = 7.2
 
@@ -30,7 +30,7 @@ def red_cell(rng: np.random.Generator, *, pallor: float) -> Drawn:
     thickness = np.clip(share * biconcave + (1 - share) * flat, 0, 1.2) + 0.16 * ridge(depth, at=1.5, wide=1.8)
     thickness = thickness * (1 + 0.02 * noise(rng, depth.shape, 6))
     alpha = cover(depth, soft=1.8)
-    return Drawn((alpha * thickness)[..., None] * RED_CELL, alpha, outline_points(radii))
+    return Drawn((alpha * thickness)[..., None] * RED_CELL, alpha, radii)
 
 
 def platelet(rng: np.random.Generator) -> Drawn:
@@ -42,4 +42,4 @@ def platelet(rng: np.random.Generator) -> Drawn:
     canvas.lay(0.55 * cover(depth, soft=3), PLATELET)
     points = scatter(rng, cover(depth - 3), int(rng.integers(8, 22)))
     canvas.lay_spots(points, rng.uniform(0.7, 1.5, len(points)), 1.7 * PLATELET, strength=0.85)
-    return Drawn(canvas.density, cover(depth), outline_points(radii))
+    return Drawn(canvas.density, cover(depth), radii)

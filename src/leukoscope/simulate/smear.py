@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
 from leukoscope.errors import InputError
-from leukoscope.simulate.field import HEIGHT, WIDTH, Placed, choose_look, render_field
-from leukoscope.simulate.white_cells import PX_PER_UM
+from leukoscope.simulate.cell import PX_PER_UM
+from leukoscope.simulate.field import Placed, render_field
+from leukoscope.simulate.look import choose_look
+from leukoscope.simulate.writing import NOTE, truth_field, write_json, write_manifest, write_picture, write_table
 from leukoscope.types import SPECIMENS, FieldKey
 
 CENTER = "rendered"
@@ -24,7 +21,6 @@ HIGHEST_RATIO = 0.9
 BLASTS = ("lymphoblast", "myeloblast", "apl_promyelocyte")  # patients with blasts take turns
 NOT_COUNTED = ("smudge_cell", "artefact")
 NOT_COUNTED_SHARE = 0.07
-NOTE = "Rendered by leukoscope simulate: drawings with known truth, not photographs of anybody's blood."
 
 # Shares of the cells that are no blasts.
 MIXES = {
@@ -46,15 +42,15 @@ MIXES = {
 
 @dataclass(frozen=True, slots=True)
 class _Patient:
-    """What is drawn for one patient: the class names of each field."""
+    """What is to be drawn for one patient: the class names of each field."""
 
     patient_id: str
     blast_class: str | None
     fields: tuple[tuple[str, ...], ...]
 
-    def truth(self) -> dict:
+    def truth(self, drawn: list[str]) -> dict:
         """The patient's entry in truth.json; the ratio is over all nucleated cells, whole or cut a little."""
-        counts = Counter(name for field in self.fields for name in field)
+        counts = Counter(drawn)
         n_counted = sum(n for name, n in counts.items() if name not in NOT_COUNTED)
         n_blasts = counts[self.blast_class] if self.blast_class else 0
         return {
@@ -86,26 +82,41 @@ def simulate(
     patients.csv                    file, patient_id, smear_id, center: for `analyze --patients`
     truth.json                      each patient's counts and blast ratio, spread over 0 to 90 %
 
-    The same arguments give the same bytes (with the same numpy and Pillow). `progress` is called with (done, total)
-    fields. InputError for numbers that make no sense, or when `out` holds pictures already.
+    For patients of several centres see `simulate_cohort`. The same arguments give the same bytes (with the same
+    numpy and Pillow). `progress` is called with (done, total) fields. InputError for numbers that make no sense, or
+    when `out` holds pictures already.
     """
     out = Path(out)
     _check(out, patients, seed, fields_per_patient, cells_per_field, specimen)
     plan = _plan(patients, seed, fields_per_patient, cells_per_field, specimen)
-    fields = []
+    fields, truths = [], []
     for number, patient in enumerate(plan):
         look = choose_look(np.random.default_rng([seed, number]))
         for place, class_names in enumerate(patient.fields):
             rng = np.random.default_rng([seed, number, place + 1])
-            pixels, placed = render_field(rng, look, list(class_names))
+            pixels, placed = render_field(rng, look, [_drawing(rng, name) for name in class_names])
             file = f"images/{patient.patient_id}/rendered_{number + 1:03d}_{place + 1:03d}.jpg"
-            data = _encode(pixels, look.quality)
-            (out / file).parent.mkdir(parents=True, exist_ok=True)
-            (out / file).write_bytes(data)
-            fields.append(_truth_field(file, data, patient.patient_id, placed, specimen))
+            sha256 = write_picture(out, file, pixels, quality=look.quality)
+            key = FieldKey(Path(file).stem, patient.patient_id, patient.patient_id, CENTER, specimen)
+            fields.append(truth_field(key, file, sha256, look, [(_class(c), c) for c in placed], split="test"))
             progress(len(fields), patients * fields_per_patient)
-    _write_truth(out, plan, fields, seed=seed, specimen=specimen)
+        own = fields[-len(patient.fields) :]
+        truths.append(patient.truth([cell.class_name for field in own for cell in field.cells]))
+    head = {"note": NOTE, "seed": seed, "specimen": specimen, "um_per_px": 1 / PX_PER_UM}
+    write_json(out / "truth.json", head | {"patients": truths})
+    rows = [(f.file, f.key.patient_id, f.key.smear_id, f.key.center) for f in fields]
+    write_table(out / "patients.csv", ("file", "patient_id", "smear_id", "center"), rows)
+    write_manifest(out, f"rendered-{seed}", fields)
     return out
+
+
+def _drawing(rng: np.random.Generator, class_name: str) -> str:
+    """An artefact is a heap of stain, or a cell of which the edge hides more than half (PCM-Leukemia's "Other")."""
+    return "cut_cell" if class_name == "artefact" and rng.random() < 0.5 else class_name
+
+
+def _class(cell: Placed) -> str:
+    return "artefact" if cell.drawn_as == "cut_cell" else cell.drawn_as
 
 
 def _check(
@@ -117,10 +128,16 @@ def _check(
             "simulate needs at least 1 patient, 1 field a patient, a seed of 0 or more and 1 to 14 cells a field, "
             f"got {patients}, {fields_per_patient}, {seed} and {low} to {high}"
         )
+    check_place(out, specimen)
+
+
+def check_place(out: Path, specimen: str) -> None:
+    """InputError for an unknown specimen, or a folder that holds pictures."""
     if specimen not in SPECIMENS:
         raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {specimen!r}")
-    if (out / "images").exists():
-        raise InputError(f"{out} already holds pictures: choose another folder, or delete {out / 'images'} first")
+    for name in ("images", "cvat"):
+        if (out / name).exists():
+            raise InputError(f"{out} already holds pictures: choose another folder, or delete {out / name} first")
 
 
 def _plan(
@@ -141,54 +158,13 @@ def _plan(
         names = [blast_class] * n_blasts
         names += rng.choice(list(mix), n_cells - n_other - n_blasts, p=np.array(list(mix.values()))).tolist()
         names += rng.choice(NOT_COUNTED, n_other).tolist()
-        names = [names[i] for i in rng.permutation(n_cells)]
-        ends = np.cumsum(sizes).tolist()
-        cells = tuple(tuple(names[end - size : end]) for end, size in zip(ends, sizes.tolist(), strict=True))
-        plan.append(_Patient(f"rendered-{number + 1:03d}", blast_class, cells))
+        fields = dealt(rng, names, sizes.tolist())
+        plan.append(_Patient(f"rendered-{number + 1:03d}", blast_class, fields))
     return plan
 
 
-def _encode(pixels: np.ndarray, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, comment=NOTE.encode())
-    return buffer.getvalue()
-
-
-def _truth_field(file: str, data: bytes, patient_id: str, placed: list[Placed], specimen: str) -> TruthField:
-    cells = []
-    for cell in placed:
-        contour = cell.contour.round(2)
-        box = (*contour.min(0).tolist(), *contour.max(0).tolist())
-        cells.append(TruthCell(box, cell.class_name, cell.class_name, tuple(map(tuple, contour.tolist()))))
-    return TruthField(
-        key=FieldKey(Path(file).stem, patient_id, patient_id, CENTER, specimen),
-        file=file,
-        sha256=hashlib.sha256(data).hexdigest(),
-        width=WIDTH,
-        height=HEIGHT,
-        cells=tuple(cells),
-        um_per_px=1 / PX_PER_UM,
-        split="test",
-    )
-
-
-def _write_truth(out: Path, plan: list[_Patient], fields: list[TruthField], *, seed: int, specimen: str) -> None:
-    truth = {
-        "note": NOTE,
-        "seed": seed,
-        "specimen": specimen,
-        "um_per_px": 1 / PX_PER_UM,
-        "patients": [patient.truth() for patient in plan],
-    }
-    (out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", "utf-8")
-    rows = [f"{f.file},{f.key.patient_id},{f.key.smear_id},{f.key.center}\n" for f in fields]
-    (out / "patients.csv").write_text("file,patient_id,smear_id,center\n" + "".join(rows), "utf-8")
-    dataset = Dataset(
-        name=f"rendered-{seed}",
-        image_root=out,
-        fields=tuple(fields),
-        licence="Apache-2.0",
-        citation=NOTE,
-        source_format="simulate",
-    )
-    write_dataset(dataset, out)
+def dealt(rng: np.random.Generator, names: list[str], sizes: list[int]) -> tuple[tuple[str, ...], ...]:
+    """A patient's cells, shuffled and dealt out over fields of these sizes."""
+    names = [names[i] for i in rng.permutation(len(names))]
+    ends = np.cumsum(sizes).tolist()
+    return tuple(tuple(names[end - size : end]) for end, size in zip(ends, sizes, strict=True))

@@ -1,0 +1,76 @@
+"""What both the demo and the cohorts write: pictures that say what they are, the manifest, the table of patients."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
+from leukoscope.simulate.field import Placed
+from leukoscope.simulate.look import Look
+from leukoscope.types import FieldKey
+
+NOTE = "Rendered by leukoscope simulate: drawings with known truth, not photographs of anybody's cells."
+LICENCE = "Apache-2.0"
+
+
+def write_picture(out: Path, file: str, pixels: np.ndarray, *, quality: int) -> str:
+    """A JPEG whose comment is the note; returns its digest."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, comment=NOTE.encode())
+    (out / file).parent.mkdir(parents=True, exist_ok=True)
+    (out / file).write_bytes(buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def truth_field(
+    key: FieldKey, file: str, sha256: str, look: Look, cells: list[tuple[str, Placed]], *, split: str | None = None
+) -> TruthField:
+    """The manifest's entry; cells are (class name, cell)."""
+    truth = []
+    for class_name, cell in cells:
+        contour = cell.contour.round(2)
+        box = (*contour.min(0).tolist(), *contour.max(0).tolist())
+        truth.append(TruthCell(box, class_name, class_name, tuple(map(tuple, contour.tolist()))))
+    return TruthField(
+        key=key,
+        file=file,
+        sha256=sha256,
+        width=look.width,
+        height=look.height,
+        cells=tuple(truth),
+        um_per_px=look.um_per_px,
+        split=split,
+    )
+
+
+def write_manifest(out: Path, name: str, fields: list[TruthField]) -> None:
+    """dataset.json and fields.jsonl, licensed and cited as what they are."""
+    dataset = Dataset(
+        name=name,
+        image_root=out,
+        fields=tuple(fields),
+        licence=LICENCE,
+        citation=NOTE,
+        source_format="simulate",
+    )
+    write_dataset(dataset, out)
+
+
+def write_json(file: Path, content: dict) -> None:
+    """Indented, one line feed at the end."""
+    file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def write_table(file: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
+    """A CSV with a head line."""
+    with open(file, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
