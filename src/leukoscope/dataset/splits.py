@@ -27,7 +27,7 @@ def patient_of(field: TruthField) -> str:
     if not field.key.patient_id:
         raise DataError(
             f"field {field.key.field_id} states no patient: expected a patient_id, so that no patient is on both "
-            f"sides; import again with --patients, or group by something else and say so"
+            f"sides; import again with --patients, or split --by smear, center or cluster and say so"
         )
     return field.key.patient_id
 
