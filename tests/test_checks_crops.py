@@ -123,7 +123,8 @@ def test_the_crops_are_read_back_with_patients_splits_scale_and_boxes(drawn, tmp
 
 def test_names_stay_apart_where_field_ids_differ_in_case_or_slashes(drawn, tmp_path):
     ids = ("a/b", "a__b", "A__B")
-    fields = tuple(replace(f, key=replace(f.key, field_id=i)) for f, i in zip(drawn.fields, ids, strict=True))
+    first = drawn.fields[0]
+    fields = tuple(replace(first, key=replace(first.key, field_id=i)) for i in ids)
     export_crops(replace(drawn, fields=fields), tmp_path / "out", pad_px=5)
     assert len({r["file"].lower() for r in rows_of(tmp_path / "out")}) == 12
 

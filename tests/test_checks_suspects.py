@@ -134,6 +134,7 @@ def test_parts_of_a_mask_join_at_corners():
     mask = np.zeros((6, 8), bool)
     mask[0, 0:2] = mask[1, 2:4] = mask[4:6, 5:8] = True
     assert mask_parts(mask) == [((5.0, 4.0, 8.0, 6.0), 6), ((0.0, 0.0, 4.0, 2.0), 4)]
+    assert mask_parts(mask[:, ::-1]) == [((0.0, 4.0, 3.0, 6.0), 6), ((4.0, 0.0, 8.0, 2.0), 4)]
     ring = np.ones((5, 5), bool)
     ring[1:4, 1:4] = False
     assert mask_parts(ring) == [((0.0, 0.0, 5.0, 5.0), 16)]
