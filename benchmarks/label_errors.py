@@ -27,7 +27,7 @@ from locate_accuracy import UNANNOTATED
 from provenance import write_results
 from public_sets import SHARED, import_public, row
 
-from leukoscope.checks.labels import are_related, doubt_labels
+from leukoscope.checks.labels import are_related, doubt_labels, near_copies
 from leukoscope.checks.observe import NOT_WHITE, Observations, is_typed, observe
 from leukoscope.checks.suspects import rank_suspects
 from leukoscope.dataset.manifest import Dataset
@@ -54,12 +54,13 @@ def main() -> None:
             whole = import_public(name, args.data, work)
             dataset = unseen_part(whole)
             check_unseen(dataset, bundles)
-            seen = observe(dataset, bundles)
+            seen, copies = observe(dataset, bundles), near_copies(dataset)
             if name in TYPED:
-                rows += measure_types(name, dataset, seen, n_seeds=args.seeds)
+                rows += measure_types(name, dataset, seen, copies=copies, n_seeds=args.seeds)
             if name in BOXED:
                 boxed = dataset.subset("test") if name == "bccd" else dataset
-                rows += [measure_boxes(part, of, seen, n_seeds=args.seeds) for part, of in box_sets(name, boxed)]
+                for part, of in box_sets(name, boxed):
+                    rows.append(measure_boxes(part, of, seen, copies=copies, n_seeds=args.seeds))
             for line in rows:
                 print({k: line[k] for k in ("set", "measure", "value", "low", "high", "threshold", "met")}, flush=True)
     if not args.dry_run:
@@ -88,14 +89,16 @@ def check_unseen(dataset: Dataset, bundles: dict[str, Bundle]) -> None:
         raise SystemExit(f"the locator was trained on {dataset.name}: dropped boxes there would measure nothing")
 
 
-def measure_types(name: str, dataset: Dataset, seen: Observations, *, n_seeds: int) -> list[dict]:
+def measure_types(
+    name: str, dataset: Dataset, seen: Observations, *, copies: dict[str, str], n_seeds: int
+) -> list[dict]:
     """Rows for flipped types: in the whole list, and in a list of types alone."""
     whole, types = [], []
     for seed in range(n_seeds):
         planted, places = flip_types(dataset, seed)
-        ranked = rank_suspects(planted, seen, seed=seed).rows
+        ranked = rank_suspects(planted, seen, seed=seed, copies=copies).rows
         whole.append(found_share(ranked, places))
-        doubts, _ = doubt_labels(planted, seen, seed=seed)
+        doubts, _ = doubt_labels(planted, seen, seed=seed, copies=copies)
         types.append(found_share(sorted(doubts, key=lambda s: -s.suspicion), places))
     n_cells = sum(is_typed(c) for f in dataset.fields for c in f.cells)
     known = {"n_cells": n_cells, "n_planted": len(places), "list_rows": len(ranked)}
@@ -123,12 +126,14 @@ def box_sets(name: str, dataset: Dataset) -> list[tuple[str, Dataset]]:
     ]
 
 
-def measure_boxes(name: str, dataset: Dataset, seen: Observations, *, n_seeds: int) -> dict:
+def measure_boxes(
+    name: str, dataset: Dataset, seen: Observations, *, copies: dict[str, str], n_seeds: int
+) -> dict:
     """The row for dropped boxes: found where a find without a box lies on the dropped one."""
     shares = []
     for seed in range(n_seeds):
         planted, dropped = drop_boxes(dataset, seed)
-        ranked = rank_suspects(planted, seen, seed=seed).rows
+        ranked = rank_suspects(planted, seen, seed=seed, copies=copies).rows
         first = [s for s in ranked[: math.ceil(FIRST * len(ranked))] if s.kind == "no_box"]
         found = [any(s.field.key.field_id == f and same_cell(s.box, box) for s in first) for f, box in dropped]
         shares.append(float(np.mean(found)))

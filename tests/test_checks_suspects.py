@@ -14,6 +14,7 @@ from PIL import Image
 
 from leukoscope import cli
 from leukoscope.checks.boxes import confidence
+from leukoscope.checks.labels import near_copies
 from leukoscope.checks.mask_boxes import mask_parts
 from leukoscope.checks.suspect import KINDS, trusted
 from leukoscope.checks.suspects import COLUMNS, find_suspects, write_suspects
@@ -72,6 +73,17 @@ def test_planted_errors_head_the_list(drawn, model):
 def test_patients_are_kept_together_where_they_are_known(tmp_path, model):
     found = find_suspects(make_checked_set(tmp_path, patients=True), model)
     assert any("no patient on both sides (5 patients)" in n for n in found.notes)
+
+
+def test_copies_are_kept_together_where_no_patient_is_stated(drawn, tmp_path, model):
+    for number in (8, 9):  # fields 0 and 1 again, mirrored and saved anew
+        pixels = np.asarray(Image.open(drawn.path(drawn.fields[number - 8])))[:, ::-1]
+        Image.fromarray(pixels).save(drawn.path(drawn.fields[number]))
+    copies = near_copies(drawn)
+    assert copies == {f"field-{n}": f"copies of field-{n % 8}" for n in (0, 1, 8, 9)}
+    found = find_suspects(drawn, model)
+    assert any("no photograph on both sides (8 photographs)" in n for n in found.notes)
+    assert near_copies(make_checked_set(tmp_path / "with", patients=True)) == {}
 
 
 def test_a_class_of_one_photograph_is_named_and_not_judged(drawn, model):

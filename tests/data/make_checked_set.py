@@ -22,7 +22,10 @@ def make_checked_set(root: Path, *, n_fields: int = 10, patients: bool = False, 
     manifest in root/set. `patients`: two fields a patient, else none is stated."""
     fields = []
     for number in range(n_fields):
-        cells = [(x, y, TYPES[(number + place) % 4]) for place, (x, y) in enumerate(PLACES)]
+        # Each field but the first has its own places: else one would be a copy of another.
+        moved = np.random.default_rng(number).integers(-19, 20, (4, 2)) * (number > 0)
+        places = [(x + float(dx), y + float(dy)) for (x, y), (dx, dy) in zip(PLACES, moved, strict=True)]
+        cells = [(x, y, TYPES[(number + place) % 4]) for place, (x, y) in enumerate(places)]
         pixels = draw_field(SIDE, SIDE, cells).astype(np.int16)
         pixels += np.random.default_rng(number).integers(-4, 5, pixels.shape)
         path = root / "pictures" / f"field-{number}.png"

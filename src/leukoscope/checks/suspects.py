@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.checks.boxes import SAME_CELL_IOU, doubt_boxes
-from leukoscope.checks.labels import doubt_labels
+from leukoscope.checks.labels import doubt_labels, near_copies
 from leukoscope.checks.mask_boxes import doubt_masks, doubt_outlines
 from leukoscope.checks.observe import Observations, observe
 from leukoscope.checks.suspect import KIND_WORDS, KINDS, Suspect
@@ -59,21 +59,32 @@ def find_suspects(
     masks  where a picture's mask is, relative to the set's pictures, "{stem}" for the picture's name without suffix
            and "{number}" for the digits at its end: "masks/BloodImage_Mask_{number}.png"
     seed   deals groups to folds
-    show   called with (done, total) after each photograph
+    show   called with (done, total) after each photograph: once through for the model, once for near-duplicates
     Raises DataError for a folder that is no data set, ModelError for a model that can't be used, InputError for a mask
     pattern that names no file.
     """
     dataset = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
     bundles = model if isinstance(model, dict) else find_model(model)
     seen = observe(dataset, bundles, show=show)
-    ranked = rank_suspects(dataset, seen, seed=seed, masks=masks)
+    copies = near_copies(dataset, show=show) if "classify" in bundles else {}
+    ranked = rank_suspects(dataset, seen, seed=seed, masks=masks, copies=copies)
     known = knows_set(dataset, bundles)
     return replace(ranked, models={t: b.card.name for t, b in bundles.items()}, notes=known + ranked.notes)
 
 
-def rank_suspects(dataset: Dataset, seen: Observations, *, seed: int = 0, masks: str | None = None) -> Suspects:
-    """The list from what a model saw. Each annotated cell stands in it once, with the kind that is most suspect."""
-    labels, notes = doubt_labels(dataset, seen, seed=seed)
+def rank_suspects(
+    dataset: Dataset,
+    seen: Observations,
+    *,
+    seed: int = 0,
+    masks: str | None = None,
+    copies: dict[str, str] | None = None,
+) -> Suspects:
+    """The list from what a model saw. Each annotated cell stands in it once, with the kind that is most suspect.
+
+    copies: near-duplicates that no fold may part (`labels.near_copies`); None: byte-identical pictures only
+    """
+    labels, notes = doubt_labels(dataset, seen, seed=seed, copies=copies)
     boxes, box_notes = doubt_boxes(dataset, seen)
     found = [*labels, *boxes, *doubt_outlines(dataset)]
     if masks is not None:
