@@ -213,6 +213,12 @@ def nucleus_area(drawn):
     return float((np.exp(-drawn.density[..., 1]) < 0.45).sum())
 
 
+def nucleus_darkness(drawn):
+    """Typical optical density of the dark pixels, in green."""
+    green = drawn.density[..., 1]
+    return float(np.median(green[green > 0.8]))
+
+
 def best_balanced_accuracy(values, truth):
     """Of the best single threshold, either way round."""
     cuts = [np.mean([(values[truth] > c).mean(), (values[~truth] <= c).mean()]) for c in values]
@@ -220,15 +226,16 @@ def best_balanced_accuracy(values, truth):
 
 
 @pytest.mark.parametrize("specimen", ["blood", "marrow"])
-def test_the_area_of_the_nucleus_alone_does_not_find_the_blasts(specimen):
+def test_neither_area_nor_darkness_of_the_nucleus_alone_finds_the_blasts(specimen):
     rng, taxonomy = np.random.default_rng(6), TAXONOMY_OF[specimen]
-    plan = plan_patients(rng, CohortOptions(specimen, patients=12, centers=1, seed=1))
+    plan = plan_patients(rng, CohortOptions(specimen, patients=40, centers=1, seed=1))
     cells = [cell for p in plan for field in p.fields for cell in field if cell[1] not in NOT_COUNTED]
-    chosen = [cells[i] for i in rng.choice(len(cells), 70, replace=False)]
-    areas = np.array([nucleus_area(DRAW[drawing](rng, choose_clone(rng))) for _, drawing in chosen])
+    chosen = [cells[i] for i in rng.choice(len(cells), 100, replace=False)]
+    drawn = [DRAW[drawing](rng, choose_clone(rng)) for _, drawing in chosen]
     is_blast = np.array([name in taxonomy.blasts for name, _ in chosen])
-    assert 20 < is_blast.sum() < 50
-    assert 0.55 < best_balanced_accuracy(areas, is_blast) < 0.93
+    assert 25 < is_blast.sum() < 75
+    for measure in (nucleus_area, nucleus_darkness):
+        assert 0.55 < best_balanced_accuracy(np.array([measure(d) for d in drawn]), is_blast) < 0.95
 
 
 def test_patients_with_rods_and_patients_without():

@@ -23,7 +23,7 @@ def lymphoblast(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     nucleus = nuclei.rounded(rng, cell.x, cell.y, radius=size, cleft=cleft, center=cell.aside(rng.uniform(0.03, 0.1)))
     nucleus = np.minimum(nucleus, cell.depth - 1.0)
     coarse = rng.uniform(0.08, 0.22)
-    cell.canvas.lay_nucleus(rng, nucleus, coarse=coarse, fine=0.14, pale=rng.uniform(0.46, 0.62))
+    cell.canvas.lay_nucleus(rng, nucleus, coarse=coarse, fine=0.14, pale=rng.uniform(0.46, 0.62) + clone.open)
     cell.nucleoli(nucleus, int(rng.choice([0, 0, 1, 1, 2])), radius=(3.0, 5.0), strength=0.3)
     if rng.random() < 0.35 * clone.folds:
         cell.crease(nucleus, strength=0.5)
@@ -42,7 +42,7 @@ def myeloblast(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     room = np.clip(cover(cell.depth - 5) - cover(nucleus + 2), 0, 1)
     n_granules = int(rng.integers(0, 14) * clone.granules)
     cell.granules(room, n_granules, radius=(0.8, 1.3), color=AZUROPHILIC, strength=0.8)
-    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.10, fine=0.30, pale=rng.uniform(0.54, 0.68))
+    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.10, fine=0.30, pale=rng.uniform(0.54, 0.68) + clone.open)
     cell.nucleoli(nucleus, int(rng.integers(2, 6)), radius=(4.5, 7.5), strength=0.85)
     if rng.random() < clone.rods:
         cell.auer_rods(room, 1)
@@ -58,8 +58,8 @@ def apl_promyelocyte(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     else:
         nucleus = nuclei.kidney(rng, cell.x, cell.y, radius=cell.radius * 0.66, cleft=rng.uniform(0.3, 0.5))
     nucleus = np.minimum(nucleus, cell.depth - 3)
-    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.2, fine=0.28, pale=0.42)
-    room = cover(cell.depth - 2.5) * (1 - 0.62 * cover(nucleus))
+    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.2, fine=0.28, pale=0.42 + clone.open)
+    room = cover(cell.depth - 2.5) * (1 - 0.4 * cover(nucleus))
     n_granules = int(rng.integers(520, 1000) * np.clip(clone.granules, 0.5, 1.4))
     cell.granules(room, n_granules, radius=(0.9, 1.7), color=density(112, 42, 116), strength=0.85)
     if rng.random() < min(0.25 + clone.rods, 0.85):
@@ -78,7 +78,7 @@ def monoblast(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     nucleus = nuclei.rounded(rng, cell.x, cell.y, radius=size, stretch=0.1, cleft=0.1 * clone.folds, center=center)
     nucleus = np.minimum(nucleus, cell.depth - 3)
     cell.vacuoles(1 - cover(nucleus + 3), int(rng.integers(0, 5)), radius=(2.0, 4.5))
-    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.10, fine=0.26, pale=rng.uniform(0.5, 0.62))
+    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.10, fine=0.26, pale=rng.uniform(0.5, 0.62) + clone.open)
     cell.nucleoli(nucleus, int(rng.integers(1, 3)), radius=(7.0, 11.0), strength=0.8)
     return cell.finish()
 
@@ -92,7 +92,7 @@ def promonocyte(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     nucleus = nuclei.kidney(rng, cell.x, cell.y, radius=size, cleft=rng.uniform(0.16, 0.34) * clone.folds**0.5)
     nucleus = np.minimum(nucleus, cell.depth - 3)
     cell.vacuoles(1 - cover(nucleus + 3), int(rng.integers(0, 4)), radius=(2.0, 4.5))
-    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.14, fine=0.28, pale=rng.uniform(0.46, 0.56))
+    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.14, fine=0.28, pale=rng.uniform(0.46, 0.56) + clone.open)
     cell.nucleoli(nucleus, int(rng.integers(0, 2)), radius=(4.0, 6.5), strength=0.4)
     for _ in range(int(rng.integers(1, 4))):
         cell.crease(nucleus, strength=0.6)
@@ -109,6 +109,6 @@ def megakaryoblast(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     )
     nucleus = np.minimum(nucleus, cell.depth - 3)
     cell.canvas.thin(0.2 * ridge(nucleus, at=-4, wide=3))
-    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.26, fine=0.22, pale=0.36)
+    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.26, fine=0.22, pale=0.36 + clone.open)
     cell.nucleoli(nucleus, int(rng.integers(1, 4)), radius=(4.0, 7.0), strength=0.45)
     return cell.finish()

@@ -20,6 +20,7 @@ class Clone:
 
     size      factor on the diameter; nucleus: factor on the nucleus's share of it
     blue      factor on the stain of the cytoplasm; granules: factor on their number
+    open      added to how open the chromatin is
     folds     factor on how deep the nucleus is indented
     rods      share of cells with Auer rods
     """
@@ -28,6 +29,7 @@ class Clone:
     nucleus: float = 1.0
     blue: float = 1.0
     granules: float = 1.0
+    open: float = 0.0
     folds: float = 1.0
     rods: float = 0.35
 
@@ -42,6 +44,7 @@ def choose_clone(rng: np.random.Generator) -> Clone:
         nucleus=float(np.clip(rng.normal(1, 0.03), 0.92, 1.05)),
         blue=float(np.clip(rng.normal(1, 0.18), 0.6, 1.4)),
         granules=float(rng.uniform(0.4, 1.6)),
+        open=float(rng.normal(-0.04, 0.06)),
         folds=float(rng.uniform(0.3, 1.7)),
         rods=float(rng.uniform(0, 0.7)),
     )

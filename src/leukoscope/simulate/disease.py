@@ -34,7 +34,11 @@ LEUKAEMIAS = {
     ),
 }
 BELOW = {
-    "blood": (("low count of blasts", {"myeloblast": 1.0}), ("low count of blasts", {"lymphoblast": 1.0})),
+    "blood": (
+        ("reactive", {"myeloblast": 1.0}),
+        ("low count of blasts", {"myeloblast": 1.0}),
+        ("low count of blasts", {"lymphoblast": 1.0}),
+    ),
     "marrow": (
         ("normal", {"myeloblast": 1.0}),
         ("left shift", {"myeloblast": 1.0}),
@@ -59,6 +63,9 @@ _MARROW = _OTHERS | {
     ("erythroblast", "erythroblast"): 0.19, ("promegakaryocyte", "promegakaryocyte"): 0.008,
 }  # fmt: skip
 _MORE_OF = {
+    "reactive": {"lymphocyte": 2.0, "monocyte": 2.5},
+    "ALL": {"neutrophil": 0.35, "lymphocyte": 1.5},
+    "AML": {"monocyte": 2.0},
     "left shift": {"promyelocyte": 5.0, "myelocyte": 2.0},
     "erythroid hyperplasia": {"proerythroblast": 5.0, "early_erythroblast": 5.0, "erythroblast": 1.6},
     "AML, megakaryoblastic": {"promegakaryocyte": 6.0},

@@ -18,8 +18,8 @@ DEEP_EOSIN = density(192, 100, 98)
 
 
 def lymphocyte(rng: np.random.Generator, _: Clone = USUAL) -> Drawn:
-    """Small; round or slightly indented nucleus, dense, in dark blocks; a thin, pale blue rim. One in five is large."""
-    large = rng.random() < 0.2
+    """Small; round or slightly indented nucleus, dense, in dark blocks; a thin, pale blue rim. One in four is large."""
+    large = rng.random() < 0.25
     cell = Cell(rng, *((10.5, 14.5) if large else (7.8, 10.4)), wave=0.06, stretch=0.1)
     cell.canvas.lay_cytoplasm(rng, cell.depth, density(160, 178, 222), mottle=0.10)
     size = cell.radius * (rng.uniform(0.62, 0.8) if large else rng.uniform(0.82, 0.92))
@@ -30,7 +30,7 @@ def lymphocyte(rng: np.random.Generator, _: Clone = USUAL) -> Drawn:
         cell.granules(room, int(rng.integers(5, 14)), radius=(0.9, 1.5), color=AZUROPHILIC, strength=0.8)
     cell.canvas.thin(0.15 * ridge(nucleus, at=-3, wide=2.5))
     nucleus = np.minimum(nucleus, cell.depth - 1.0)
-    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.42, fine=0.14, pale=0.17)
+    cell.canvas.lay_nucleus(rng, nucleus, coarse=0.42, fine=0.14, pale=rng.uniform(0.16, 0.34 if large else 0.24))
     return cell.finish()
 
 

@@ -81,6 +81,7 @@ class Canvas:
         """
         clumps = 1 / (1 + np.exp(-3.0 * noise(rng, depth.shape, 9.0)))
         net = 1 / (1 + np.exp(-2.4 * noise(rng, depth.shape, 4.0)))
+        pale = pale + 0.07 * rng.standard_normal()  # no two nuclei take up the same stain
         openness = pale + coarse * (clumps - 0.5) + fine * (net - 0.5) + 0.05 * noise(rng, depth.shape, 30)
         openness = np.clip(openness - 0.22 * ridge(depth, at=2.0, wide=2.5), 0, 1)[..., None]
         self.lay(cover(depth, soft=2.6), DARK_CHROMATIN + openness * (PALE_CHROMATIN - DARK_CHROMATIN))

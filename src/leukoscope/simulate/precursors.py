@@ -25,7 +25,7 @@ def promyelocyte(rng: np.random.Generator, _: Clone = USUAL) -> Drawn:
     cell.canvas.lay_nucleus(rng, nucleus, coarse=0.22, fine=0.28, pale=0.36)
     cell.nucleoli(nucleus, int(rng.integers(1, 3)), radius=(3.5, 6.0), strength=0.55)
     room = cover(cell.depth - 3) * (1 - 0.55 * cover(nucleus))
-    cell.granules(room, int(rng.integers(180, 420)), radius=(0.9, 1.6), color=AZUROPHILIC, strength=0.8)
+    cell.granules(room, int(rng.integers(180, 420)), radius=(1.0, 1.9), color=AZUROPHILIC, strength=0.92)
     return cell.finish()
 
 

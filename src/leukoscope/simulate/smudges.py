@@ -15,22 +15,22 @@ FRINGE = 0.18  # what is stained less than this isn't part of the outline
 
 def smudge_cell(rng: np.random.Generator, _: Clone = USUAL) -> Drawn:
     """A crushed nucleus: bare, pale, without structure, dragged out into strands one way; no cytoplasm, no membrane."""
-    radius = PX_PER_UM * rng.uniform(9.0, 15.0) / 2
+    radius = PX_PER_UM * rng.uniform(9.0, 13.5) / 2
     canvas = Canvas(int(2.3 * radius))
     turn = rng.uniform(0, 2 * np.pi)
     along = canvas.x * np.cos(turn) + canvas.y * np.sin(turn)
     across = canvas.y * np.cos(turn) - canvas.x * np.sin(turn)
-    drag = rng.uniform(1.1, 1.7)  # how far it is pulled along the smear
+    drag = rng.uniform(1.1, 1.6)  # how far it is pulled along the smear
     body = outline_depth(along / drag, across, wavy_radii(rng, radius, wave=0.16))
     side = canvas.x.shape[0]
-    strands = streaks(rng, side, (30, 6), turn)
+    strands = streaks(rng, side, (24, 7), turn)
     veil = streaks(rng, side, (50, 12), turn)
     fringe = 1 - cover(body, soft=0.9 * radius)  # strands show at the edge, not in the middle
     ragged = rng.uniform(0.35, 1.0)
     uneven = 0.14 * veil + 0.05 * noise(rng, canvas.x.shape, 9)
-    depth = body + radius * (ragged * (0.03 + 0.10 * fringe) * strands + uneven)
+    depth = body + radius * (ragged * (0.02 + 0.07 * fringe) * strands + uneven)
     thick = cover(depth, soft=0.6 * radius)
-    share = thick * np.clip(0.70 + ragged * (0.03 + 0.09 * fringe) * strands + 0.10 * veil, 0.1, 0.95)
+    share = thick * np.clip(0.70 + ragged * (0.02 + 0.08 * fringe) * strands + 0.10 * veil, 0.1, 0.95)
     share = share * cover(canvas.half - 4 - np.hypot(canvas.x, canvas.y), soft=8)
     deep = np.clip(thick * (0.32 + 0.2 * noise(rng, canvas.x.shape, 24)), 0, 1)[..., None]
     canvas.lay(share, SMEARED + deep * (SMEARED_DEEP - SMEARED))
