@@ -6,6 +6,7 @@ The thresholds were chosen on pbc's training pictures (--part development prints
 measured on the pictures of its validation and test splits: 200 copies of each kind, each of another picture, against
 all other pairs. A pair is false unless both pictures come from one picture (the same file counts as one). Of bccd
 every pair was looked at; of cnmc, whose pairs are too many to look at, those between two subjects are false.
+Both sets were looked at while the threshold was chosen: their rows are no independent measure.
 Writes benchmarks/results/near_duplicates.csv.
 """
 
