@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -119,6 +120,14 @@ def test_the_crops_are_read_back_with_patients_splits_scale_and_boxes(drawn, tmp
     assert all(f.cells[0].box == (20, 20, 64, 64) for f in back.fields)
     import_dataset("folders", out, tmp_path / "back2", source=out / "source.toml")
     assert len(read_dataset(tmp_path / "back2").fields) == 12
+
+
+def test_a_set_of_blood_and_marrow_does_not_become_one_specimen(drawn, tmp_path):
+    first = drawn.fields[0]
+    marrow = replace(first, key=replace(first.key, specimen="marrow"))
+    export_crops(replace(drawn, fields=(marrow, *drawn.fields[1:])), tmp_path / "out", pad_px=5)
+    assert Counter(r["specimen"] for r in rows_of(tmp_path / "out")) == {"marrow": 4, "blood": 8}
+    assert "\nspecimen" not in (tmp_path / "out" / "source.toml").read_text("utf-8")
 
 
 def test_names_stay_apart_where_field_ids_differ_in_case_or_slashes(drawn, tmp_path):

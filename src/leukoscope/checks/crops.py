@@ -27,8 +27,9 @@ EDGES = ("cut", "fill")
 NO_TYPE = "unstated"  # the folder of cells without a class
 PROVENANCE, SOURCE, SETTINGS = "crops.csv", "source.toml", "crops.json"
 COLUMNS = (
-    "file", "class", "x0", "y0", "x1", "y1", "patient_id", "smear_id", "center", "split", "um_per_px", "source_file",
-    "source_sha256", "source_x0", "source_y0", "source_x1", "source_y1", "source_code", "field_id", "reaches_edge",
+    "file", "class", "x0", "y0", "x1", "y1", "patient_id", "smear_id", "center", "specimen", "split", "um_per_px",
+    "source_file", "source_sha256", "source_x0", "source_y0", "source_x1", "source_y1", "source_code", "field_id",
+    "reaches_edge",
 )  # fmt: skip
 
 
@@ -223,6 +224,7 @@ def _rows(field: TruthField, names: list[str], *, pad_px: int, edge: str, um_per
                 "patient_id": key.patient_id,
                 "smear_id": key.smear_id,
                 "center": key.center,
+                "specimen": key.specimen,
                 "split": field.split or "",
                 "um_per_px": "unknown" if um_per_px is None else f"{um_per_px:g}",
                 "source_file": field.file,
@@ -252,7 +254,9 @@ def _write_tables(out: Path, dataset: Dataset, rows: list[dict], settings: dict,
         f"name = {json.dumps(dataset.name + ' crops')}",
         f"licence = {json.dumps(dataset.licence)}",
         f"citation = {json.dumps(dataset.citation)}",
-        f"specimen = {json.dumps(specimens[0])}",
+        f"specimen = {json.dumps(specimens[0])}"
+        if len(specimens) == 1
+        else "# blood and marrow are mixed (see crops.csv): an import needs them apart",
         f"table = {json.dumps(PROVENANCE)}",
     ]
     if len(scales) == 1 and scales[0] != "unknown":
