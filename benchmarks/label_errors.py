@@ -55,14 +55,16 @@ def main() -> None:
             dataset = unseen_part(whole)
             check_unseen(dataset, bundles)
             seen, copies = observe(dataset, bundles), near_copies(dataset)
+            of_set = []
             if name in TYPED:
-                rows += measure_types(name, dataset, seen, copies=copies, n_seeds=args.seeds)
+                of_set += measure_types(name, dataset, seen, copies=copies, n_seeds=args.seeds)
             if name in BOXED:
                 boxed = dataset.subset("test") if name == "bccd" else dataset
                 for part, of in box_sets(name, boxed):
-                    rows.append(measure_boxes(part, of, seen, copies=copies, n_seeds=args.seeds))
-            for line in rows:
+                    of_set.append(measure_boxes(part, of, seen, copies=copies, n_seeds=args.seeds))
+            for line in of_set:
                 print({k: line[k] for k in ("set", "measure", "value", "low", "high", "threshold", "met")}, flush=True)
+            rows += of_set
     if not args.dry_run:
         digests = {f"{task}_sha256": b.card.onnx_sha256[:12] for task, b in bundles.items()}
         write_results("label_errors", rows, seeds=args.seeds, limits="worst and best seed", **digests)

@@ -62,6 +62,14 @@ def test_patients_in_two_splits_are_named(drawn):
     assert "in more than one split: P0" in "\n".join(stats_lines(stats))
 
 
+def test_patients_stand_in_the_order_of_their_numbers(drawn):
+    names = iter(("P10", "P2", "P2", "7", "B", "12", "P1", "A3", "A03", "A"))
+    fields = tuple(replace(f, key=replace(f.key, patient_id=next(names))) for f in drawn.fields)
+    stats = dataset_stats(replace(drawn, fields=fields), quality_per_center=0)
+    order = list(stats.splits_by_patient)
+    assert order.index("P1") < order.index("P2") < order.index("P10") and order.index("7") < order.index("12")
+
+
 def test_untyped_cells_and_unsplit_fields_have_their_own_places(drawn):
     field = drawn.fields[0]
     bare = replace(field, split=None, cells=(replace(field.cells[0], class_name=None),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -137,8 +138,10 @@ def dataset_stats(
         scales=dict(scales.most_common()),
         specimens=dict(Counter(f.key.specimen for f in fields)),
         images_by_center=dict(sorted(Counter(f.key.center or UNSTATED for f in fields).items())),
-        cells_by_patient={p: dict(by_patient[p]) for p in sorted(by_patient)},
-        splits_by_patient={p: [s for s in SPLIT_NAMES if s in of_patient[p]] for p in sorted(of_patient)},
+        cells_by_patient={p: dict(by_patient[p]) for p in sorted(by_patient, key=_by_number)},
+        splits_by_patient={
+            p: [s for s in SPLIT_NAMES if s in of_patient[p]] for p in sorted(of_patient, key=_by_number)
+        },
         quality=_quality(dataset, quality_per_center, seed, show) if quality_per_center else {},
     )
 
@@ -174,6 +177,11 @@ def table_columns(stats: Stats) -> list[tuple[str, tuple[str, ...]]]:
     if "none" in have:
         columns.append(("No split", ("none",)))
     return [*columns, ("Overall", SPLIT_NAMES)]
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """A sorting key by which "P2" stands before "P10"."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _class_order(name: str) -> tuple[int, str]:

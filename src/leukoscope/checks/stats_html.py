@@ -69,6 +69,8 @@ def _leaks(stats: Stats) -> str:
             '<p class="hint">No patient is stated: nobody can say whether one patient is on both sides of the '
             "split.</p>"
         )
+    if set(stats.images_by_split) <= {"none"}:
+        return f'<p class="hint">{plural(len(stats.splits_by_patient), "patient")}; no split is stated.</p>'
     split = {p: s for p, s in stats.splits_by_patient.items() if len(set(s) - {"none"}) > 1}
     if not split:
         return f'<p class="hint">{plural(len(stats.splits_by_patient), "patient")}; none is in two splits.</p>'
@@ -111,7 +113,13 @@ def _sizes(stats: Stats) -> str:
     shown = list(stats.image_sizes.items())[:SHOWN_SIZES]
     left = len(stats.image_sizes) - len(shown)
     per = stats.cells_per_image
-    rest = f'<p class="hint">and {plural(left, "further size")}</p>' if left else ""
+    rest = ""
+    if left:
+        widths, heights = zip(*(map(int, size.split(" x ")) for size in stats.image_sizes), strict=True)
+        rest = (
+            f'<p class="hint">and {plural(left, "further size")}: in all {min(widths)} to {max(widths)} px wide, '
+            f"{min(heights)} to {max(heights)} px high</p>"
+        )
     scales = ", ".join(f"{s} ({n:,})" for s, n in list(stats.scales.items())[:SHOWN_SIZES])
     cells: list[list[object]] = []
     for name, px in stats.cell_px.items():
