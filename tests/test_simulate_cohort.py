@@ -28,8 +28,8 @@ from leukoscope.simulate.shapes import ANGLES, N_ANGLES
 from leukoscope.simulate.white_cells import DRAW
 from leukoscope.taxonomy import MARROW_16, PCM_9
 
-BLOOD = CohortOptions("blood", patients=3, centers=2, seed=4, fields_per_patient=1, cells_per_field=(14, 18))
-MARROW = CohortOptions("marrow", patients=3, centers=3, seed=5, fields_per_patient=1, cells_per_field=(36, 40))
+BLOOD = CohortOptions("blood", patients=2, centers=2, seed=4, fields_per_patient=1, cells_per_field=(24, 28))
+MARROW = CohortOptions("marrow", patients=2, centers=2, seed=5, fields_per_patient=1, cells_per_field=(36, 40))
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +169,9 @@ def test_the_tables_name_every_picture_and_every_cell(cohort):
 
 
 def test_smudges_are_other_in_blood_and_unlisted_in_marrow(blood, marrow):
-    drawn = {r["drawn_as"]: r["class"] for r in table(blood / "cells.csv")}
-    assert drawn["smudge_cell"] == "other" and drawn["cut_cell"] == "other"
-    assert not {"smudge_cell", "artefact", "cut_cell"} & {r["drawn_as"] for r in table(marrow / "cells.csv")}
+    drawn = {r["drawn_as"]: r["class"] for r in table(blood / "cells.csv") if r["drawn_as"] in NOT_COUNTED}
+    assert len(drawn) >= 2 and set(drawn.values()) == {"other"}
+    assert not set(NOT_COUNTED) & {r["drawn_as"] for r in table(marrow / "cells.csv")}
 
 
 def test_the_cvat_project_reads_back_as_the_same_set(tmp_path, cohort):
@@ -252,7 +252,7 @@ def test_patients_with_rods_and_patients_without():
     [
         {"patients": 0},
         {"centers": 0},
-        {"centers": 4},
+        {"centers": 3},
         {"specimen": "urine"},
         {"cells_per_field": (9, 8)},
         {"cells_per_field": (1, 500)},

@@ -16,11 +16,11 @@ from leukoscope.simulate.shapes import cover, ridge
 
 def lymphoblast(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     """Nearly all nucleus: smooth, open chromatin, at times a crease or cleft, nucleoli hardly seen; a thin blue rim."""
-    cell = Cell(rng, 9.8 * clone.size, 14.2 * clone.size, wave=0.07, stretch=0.1)
+    cell = Cell(rng, 9.8 * clone.size, 14.5 * clone.size, wave=0.07, stretch=0.1)
     cell.canvas.lay_cytoplasm(rng, cell.depth, density(124, 138, 206) * clone.blue, mottle=0.10)
-    size = cell.radius * min(rng.uniform(0.87, 0.95) * clone.nucleus, 0.97)
+    size = cell.radius * min(rng.uniform(0.89, 0.96) * clone.nucleus, 0.98)
     cleft = rng.choice([0.0, 0.0, 0.12, 0.28]) * clone.folds
-    nucleus = nuclei.rounded(rng, cell.x, cell.y, radius=size, cleft=cleft, center=cell.aside(rng.uniform(0.03, 0.1)))
+    nucleus = nuclei.rounded(rng, cell.x, cell.y, radius=size, cleft=cleft, center=cell.aside(rng.uniform(0.02, 0.07)))
     nucleus = np.minimum(nucleus, cell.depth - 1.0)
     coarse = rng.uniform(0.08, 0.22)
     cell.canvas.lay_nucleus(rng, nucleus, coarse=coarse, fine=0.14, pale=rng.uniform(0.46, 0.62) + clone.open)
