@@ -85,7 +85,7 @@ def _read_file(
     twice = [i for i, n in ids.items() if n > 1 and i != "None"]
     if twice:
         result.note(file, "annotation ids given twice, each kept", f"{len(twice)} ids, the first {twice[0][:40]}")
-    split, seen = _split_in_name(file), set()
+    split, places, seen = _split_in_name(file), _places(file), set()
     for position, image in enumerate(content["images"]):
         if not isinstance(image, dict) or not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DataError(f"{file}: image {position} must be an object with an id and a file_name")
@@ -93,7 +93,7 @@ def _read_file(
             raise DataError(f"{file}: two images have the id {image['id']!r}: expected each once; export it again")
         seen.add(image["id"])
         entries = by_image.pop(image["id"], [])
-        name = _find(image["file_name"], file, index)
+        name = _find(image["file_name"], places, index)
         if name is None:
             result.without_image(image["file_name"], len(entries))
             continue
@@ -117,14 +117,20 @@ def _read_file(
         result.drop(file, "annotation of an unknown picture", detail, len(entries))
 
 
-def _find(file_name: str, file: str, index: ImageIndex) -> str | None:
-    """The picture of a file name, looked for first where tools put the pictures of this file's split."""
+def _places(file: str) -> tuple[str, ...]:
+    """The folders in which tools put the pictures of a COCO file, of its split first."""
     stem = Path(file).stem.rpartition("_")[2]
-    near = str(Path(file).parent).replace("\\", "/")
+    near = file.rpartition("/")[0]
+    near = near + "/" if near else ""
+    return tuple(dict.fromkeys((f"images/{stem}/", f"{near}images/{stem}/", "images/", f"{stem}/", near)))
+
+
+def _find(file_name: str, places: tuple[str, ...], index: ImageIndex) -> str | None:
+    """The picture of a file name, looked for first in the places of its own file."""
     stated = file_name.strip().replace("\\", "/")
-    for folder in (f"images/{stem}/", f"{near}/images/{stem}/", "images/", f"{stem}/", f"{near}/"):
-        if (path := f"{folder}{stated}".removeprefix("./")) in index.exact:
-            return path
+    for folder in places:
+        if folder + stated in index.exact:
+            return folder + stated
     return index.find(file_name)
 
 

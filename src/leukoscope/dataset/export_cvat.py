@@ -14,7 +14,7 @@ from pathlib import Path
 from leukoscope.dataset.export_yolo import field_values
 from leukoscope.dataset.extras import EXACT_BOX, FIELD_LABEL, SOURCE_CODE, box_text
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
-from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED, bounds
+from leukoscope.dataset.raw import UNTYPED, bounds
 from leukoscope.errors import DataError
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -70,11 +70,8 @@ def _meta(dataset: Dataset, labels: list[dict]) -> Iterable[str]:
 
 
 def _image(image_id: int, field: TruthField, name: str) -> Iterable[str]:
-    subset = field.split or NEITHER_SPLIT
-    yield (
-        f'  <image id="{image_id}" name="{_text(name)}" subset="{subset}" '
-        f'width="{field.width}" height="{field.height}">\n'
-    )
+    # No subset here: CVAT writes one in projects only, and readers of a task pass over pictures that state one.
+    yield f'  <image id="{image_id}" name="{_text(name)}" width="{field.width}" height="{field.height}">\n'
     for cell in field.cells:
         yield from _shape(cell)
     values = {key: value for key, value in field_values(field).items() if value}

@@ -74,7 +74,7 @@ def _attributes(cell: TruthCell) -> str:
 
 def _write_table(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # an id may hold a line end
         writer.writerow(columns)
         writer.writerows(rows)
 
@@ -88,6 +88,6 @@ def _yaml(classes: tuple[str, ...], splits: set[str | None]) -> str:
             lines.append(f"{split}: images/{split}")
         elif split != "test":
             lines.append(f"{split}: {only if None in splits else 'images/' + sorted(s for s in splits if s)[0]}")
-    lines += [f"nc: {len(classes)}", "names:"]
+    lines += [f"nc: {len(classes)}", "names:" if classes else "names: {}"]
     lines += [f"  {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(classes)]
     return "\n".join(lines) + "\n"

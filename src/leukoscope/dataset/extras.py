@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from leukoscope.dataset.files import read_json, read_text
@@ -70,17 +70,29 @@ def with_extras(field: RawField, extras: FieldExtras | None) -> RawField:
     """The field with what the extras say."""
     if extras is None:
         return field
-    split = field.split if extras.split == "" else extras.split
-    stated = {name: getattr(extras, name) for name in (*_TEXTS, "um_per_px") if getattr(extras, name)}
-    return replace(field, split=split, **stated)
+    return RawField(
+        field.file,
+        field.width,
+        field.height,
+        field.cells,
+        field.split if extras.split == "" else extras.split,
+        extras.patient_id or field.patient_id,
+        extras.smear_id or field.smear_id,
+        extras.center or field.center,
+        extras.specimen or field.specimen,
+        extras.field_id or field.field_id,
+        extras.um_per_px or field.um_per_px,
+        field.sha256,
+    )
 
 
 def with_attributes(cell: RawCell, attributes: dict[str, str]) -> RawCell:
     """The cell with its attributes, those that an export of ours wrote taken for what they mean."""
-    rest = dict(attributes)
-    source_code = rest.pop(SOURCE_CODE, None)
-    box = _box(rest.pop(EXACT_BOX)) if _box(rest.get(EXACT_BOX, "")) else None
-    return replace(cell, box=box or cell.box, source_code=source_code, attributes=tuple(rest.items()))
+    source_code, exact = attributes.get(SOURCE_CODE), attributes.get(EXACT_BOX)
+    box = _box(exact) if exact else None
+    ours = (SOURCE_CODE, EXACT_BOX) if box else (SOURCE_CODE,)
+    rest = tuple(pair for pair in attributes.items() if pair[0] not in ours)
+    return RawCell(box or cell.box, cell.code, cell.contour, source_code, rest)
 
 
 def box_text(box: Box) -> str:

@@ -142,10 +142,11 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows[1:]]
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | str) -> str:
     """A text file as UTF-8 with or without a byte order mark, or UTF-16 with one; DataError otherwise."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
         return data.decode("utf-8-sig")

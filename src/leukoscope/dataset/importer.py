@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from os.path import splitext
 from pathlib import Path, PurePosixPath
 
 from leukoscope.dataset.checks import check_cells
@@ -230,11 +231,11 @@ def _read_patients(path: str | Path, raw: RawSet) -> dict[str, dict[str, str]]:
 def _field_ids(fields: list[RawField]) -> dict[str, str]:
     """{file: field_id}: what the source states, else the path without its suffix, or with it where two pictures differ
     in nothing else. DataError where two would be one."""
-    stems = Counter(str(PurePosixPath(f.file).with_suffix("")) for f in fields)
+    stems = Counter(splitext(f.file)[0] for f in fields)
     ids: dict[str, str] = {}
     owners: dict[str, str] = {}
     for field in fields:
-        stem = str(PurePosixPath(field.file).with_suffix(""))
+        stem = splitext(field.file)[0]
         field_id = field.field_id or (stem if stems[stem] == 1 else field.file)
         if field_id in owners:
             raise DataError(f"{field.file} and {owners[field_id]} both have the field_id {field_id!r}: state two")

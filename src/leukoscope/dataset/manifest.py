@@ -19,6 +19,8 @@ from leukoscope.types import FieldKey
 
 MANIFEST_VERSION = 1
 SPLITS = ("train", "val", "test")
+_SORTED = json.JSONEncoder(sort_keys=True).encode  # what the digest is over
+_PLAIN = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def write_dataset(dataset: Dataset, out: str | Path) -> str:
         "n_cells": sum(len(f.cells) for f in dataset.fields),
         "fields_sha256": digest,
     }
-    lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+    lines = "".join(_PLAIN(entry) + "\n" for entry in entries)
     # The head goes last: a folder without it is an unfinished write, never a small data set.
     head_text = json.dumps(head, indent=1, ensure_ascii=False) + "\n"
     for name, text in (("fields.jsonl", lines), ("dataset.json", head_text)):
@@ -106,7 +108,7 @@ def write_dataset(dataset: Dataset, out: str | Path) -> str:
 def _digest(entries: Iterable[dict]) -> str:
     digest = hashlib.sha256()
     for entry in entries:
-        digest.update(json.dumps(entry, sort_keys=True).encode())
+        digest.update(_SORTED(entry).encode())
     return digest.hexdigest()
 
 

@@ -117,10 +117,11 @@ class Picture:
     sha256: str
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path | str) -> Picture:
     """Size and digest of a picture, the file read once and not decoded. DataError when it is no picture."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}") from None
     width, height = _size(io.BytesIO(data), path)
@@ -130,7 +131,7 @@ def read_picture(path: Path) -> Picture:
 def take_picture(raw: RawSet, file: str, n_objects: int) -> Picture | None:
     """The picture `file`, or None where it can't be read: then listed with the objects that are lost with it."""
     try:
-        return read_picture(raw.root / file)
+        return read_picture(f"{raw.root}/{file}")
     except DataError as error:
         raw.drop(file, "unreadable picture", str(error), n_objects)
         return None
@@ -144,7 +145,7 @@ def image_size(path: Path) -> tuple[int, int]:
     return _size(path, path)
 
 
-def _size(source: Path | io.BytesIO, path: Path) -> tuple[int, int]:
+def _size(source: Path | io.BytesIO, path: Path | str) -> tuple[int, int]:
     try:
         with warnings.catch_warnings(), Image.open(source) as picture:
             warnings.simplefilter("ignore")  # a large field is no bomb before it is decoded
@@ -174,9 +175,9 @@ def source_folder(src: str | Path) -> Path:
 
 def split_of(file: str) -> str | None:
     """The split that a path's folders name ("train/images/a.jpg"), else None."""
-    for part in file.split("/")[:-1]:
-        if part.lower() in SPLIT_NAMES:
-            return SPLIT_NAMES[part.lower()]
+    for part in file.lower().split("/")[:-1]:
+        if part in SPLIT_NAMES:
+            return SPLIT_NAMES[part]
     return None
 
 

@@ -199,5 +199,7 @@ def _one_value(rows: list[dict[str, str]], column: str, file: str) -> str:
     """What the rows of one picture say of it; DataError where they disagree."""
     values = sorted({row.get(column, "") for row in rows})
     if len(values) > 1:
-        raise DataError(f"{file}: its rows state {column} {' and '.join(map(repr, values[:3]))}: expected one value")
+        raise DataError(
+            f"{file}: its rows state {column} {' and '.join(repr(v[:40]) for v in values[:3])}: expected one value"
+        )
     return values[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from os.path import splitext
 from pathlib import Path
 from xml.parsers import expat
 
@@ -24,7 +25,7 @@ def read_voc(src: str | Path) -> RawSet:
     """Read a VOC folder; DataError names an XML file that is malformed or holds no annotation."""
     root = source_folder(src)
     index = ImageIndex(root, leave_out=_MASK_FOLDERS)
-    annotations = [root / f for f in files_under(root, (".xml",))]
+    annotations = files_under(root, (".xml",))
     if not annotations:
         raise DataError(
             f"{root} is not a VOC data set: expected .xml annotation files; got {len(index.files)} pictures and "
@@ -33,12 +34,12 @@ def read_voc(src: str | Path) -> RawSet:
     splits = _read_splits(root)
     result = RawSet(root)
     used: dict[str, str] = {}
-    for path in annotations:
-        tree = parse_xml(path)
+    for name in annotations:
+        tree = parse_xml(f"{root}/{name}")
         if tree.tag != "annotation":
-            raise DataError(f"{path} is no VOC annotation: expected <annotation>, got <{tree.tag}>; move it elsewhere")
-        name = path.relative_to(root).as_posix()
-        file = index.find(tree.findtext("filename") or path.stem) or index.find(path.stem)
+            raise DataError(f"{name} is no VOC annotation: expected <annotation>, got <{tree.tag}>; move it elsewhere")
+        stem = splitext(name.rpartition("/")[2])[0]
+        file = index.find(tree.findtext("filename") or stem) or index.find(stem)
         n_objects = sum(1 for _ in tree.iter("object"))
         result.n_objects += n_objects
         if file is None:
@@ -50,19 +51,22 @@ def read_voc(src: str | Path) -> RawSet:
         picture = take_picture(result, file, n_objects)
         if picture is not None:
             field = _read_annotation(tree, picture, file, result)
-            result.fields.append(replace(field, split=splits.get(Path(file).stem) or splits.get(path.stem)))
+            result.fields.append(
+                replace(field, split=splits.get(splitext(file.rpartition("/")[2])[0]) or splits.get(stem))
+            )
     index.note_elsewhere(result)
     result.images_without_annotation = [file for file in index.files if file not in used]
     return result
 
 
-def parse_xml(path: Path) -> ElementTree.Element:
+def parse_xml(path: Path | str) -> ElementTree.Element:
     """Parse an XML file that may be hostile: a declared entity is refused, nothing outside the file is opened.
 
     Raises DataError with the line of the fault.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
     builder = ElementTree.TreeBuilder()

@@ -9,6 +9,7 @@ Layouts: Ultralytics (data.yaml, images/ and labels/ in either order with the sp
 from __future__ import annotations
 
 import re
+from os.path import splitext
 from pathlib import Path, PurePosixPath
 
 from leukoscope.dataset.extras import CellExtras, FieldExtras, read_cell_extras, read_field_extras, with_extras
@@ -41,7 +42,7 @@ def read_yolo(src: str | Path, *, label_attributes: int = 0) -> RawSet:
         if label in used:
             raise DataError(f"{label} would label two pictures, {file} and another: expected one of each name")
         used.add(label)
-        lines = _label_lines(root / label)
+        lines = _label_lines(f"{root}/{label}")
         result.n_objects += len(lines)
         picture = take_picture(result, file, len(lines))
         if picture is None:
@@ -99,15 +100,13 @@ def _named(cell: RawCell, code: str, extras: CellExtras | None) -> RawCell:
 
 def _label_file(image: str) -> str:
     """Where a picture's label file belongs: the last folder `images` becomes `labels`, the suffix .txt."""
-    parts = list(PurePosixPath(image).with_suffix(".txt").parts)
-    for position in range(len(parts) - 2, -1, -1):
-        if parts[position] == "images":
-            parts[position] = "labels"
-            break
-    return "/".join(parts)
+    folders, _, name = ("/" + image).rpartition("/")
+    before, images, after = (folders + "/").rpartition("/images/")
+    place = f"{before}/labels/{after}" if images else folders + "/"
+    return (place + splitext(name)[0] + ".txt")[1:]
 
 
-def _label_lines(path: Path) -> list[tuple[int, str]]:
+def _label_lines(path: Path | str) -> list[tuple[int, str]]:
     """(line number, line) of the lines that hold anything."""
     return [(number, line) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
 

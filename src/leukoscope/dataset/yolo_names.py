@@ -12,7 +12,7 @@ from leukoscope.errors import DataError
 _YAMLS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 _SCALAR = re.compile(
-    r"""\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)'|([^,\]}#\n]*?(?:\S#[^,\]}#\n]*?)*))\s*(?=[,\]}\n]|\s#|$)"""
+    r"""\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)'|((?!["'])[^,\]}#\n]*?(?:\S#[^,\]}#\n]*?)*))\s*(?=[,\]}\n]|\s#|$)"""
 )
 
 
@@ -81,6 +81,8 @@ def _names_from_yaml(path: Path) -> dict[int, str]:
     rest = text[found.end() :].lstrip(" \t") if found else ""
     if rest[:1] in ("[", "{"):
         entries = _flow_entries(rest)
+        if not entries:
+            return {}  # names: {} is said, not forgotten: a set in which no cell was found
     else:
         # Indented or dashed lines, up to the next key.
         block = re.match(r"(?:#[^\n]*)?\n((?:[ \t-][^\n]*\n?|#[^\n]*\n?|\n)*)", rest)
@@ -113,7 +115,7 @@ def _flow_entries(text: str) -> list[tuple[int | None, str] | None]:
         if rest[0] == ",":
             position += 1
             continue
-        numbered = re.match(r"""["']?(\d+)["']?\s*:\s+""", rest)
+        numbered = re.match(r"""["']?(\d{1,9})["']?\s*:\s+""", rest)
         body = rest[numbered.end() :] if numbered else rest
         scalar = _SCALAR.match(body)
         if scalar is None or not scalar.group(0).strip():
@@ -125,9 +127,9 @@ def _flow_entries(text: str) -> list[tuple[int | None, str] | None]:
 
 def _entry(line: str) -> tuple[int | None, str] | None:
     """One line of a block: `name` or `3: name`."""
-    numbered = re.match(r"""\s*["']?(\d+)["']?\s*:\s+""", line)
+    numbered = re.match(r"""\s*["']?(\d{1,9})["']?\s*:\s+""", line)
     body = line[numbered.end() :] if numbered else line
-    quoted = re.match(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)'|(.*?))\s*(?:\s#.*)?$""", body)
+    quoted = re.match(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^']|'')*)'|((?!["']).*?))\s*(?:\s#.*)?$""", body)
     if quoted is None or not _unquoted(quoted):
         return None
     return int(numbered[1]) if numbered else None, _unquoted(quoted)
