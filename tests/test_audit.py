@@ -159,6 +159,10 @@ def test_unreadable_and_changed_pictures_are_named_and_the_audit_goes_on(folder)
     audit = audit_dataset(a_set(folder, *fields))
     assert set(audit.unreadable) == {3, 4} and audit.changed == (4, 6)
     assert len(audit.leaks) == 1 and len(audit.pairs) == 2
+    # What could not be checked is not clean, whatever else was found.
+    assert not audit_dataset(a_set(folder, fields[0], fields[3])).is_clean
+    assert not audit_dataset(a_set(folder, fields[0], fields[6])).is_clean
+    assert audit_dataset(a_set(folder, fields[0], fields[1])).is_clean
     with pytest.raises(DataError, match="none of the 1 pictures can be read"):
         audit_dataset(a_set(folder, fields[3]))
     with pytest.raises(DataError, match="no fields"):
