@@ -25,5 +25,6 @@ def test_white_cells_of_bccd_without_a_box_head_the_list(bccd):
     fields = tuple(f for f in bccd.fields if any(n in f.file for n in WITHOUT_BOX + ORDINARY))
     found = find_suspects(replace(bccd, fields=fields))
     assert all(s.kind == "no_box" and any(n in s.field.file for n in WITHOUT_BOX) for s in found.rows[:2])
+    assert min(s.suspicion for s in found.rows[:2]) > 0.5
     masks = find_suspects(replace(bccd, fields=fields), masks="masks/BloodImage_Mask_{number}.png")
     assert {s.kind for s in masks.rows[:2]} == {"mask_without_box"}
