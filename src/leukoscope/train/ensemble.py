@@ -1,0 +1,65 @@
+"""Ensembles: several runs or folds averaged, as probabilities, with weights that are a setting or fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from leukoscope.errors import ConfigError, DataError
+
+_LEAST = 1e-9
+_ROUNDS = 200
+
+
+def average_probs(members: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+    """(N, C) float32 weighted mean of the members' probabilities (N, C); None: all alike."""
+    shares = _shares(len(members), weights)
+    shapes = {m.shape for m in members}
+    if len(shapes) != 1:
+        raise DataError(f"members of an ensemble must give arrays of one shape, got {sorted(shapes)}")
+    return sum(share * np.asarray(m, np.float64) for share, m in zip(shares, members, strict=True)).astype(np.float32)
+
+
+def fit_weights(members: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """(K,) weights, summing to 1, under which the averaged probabilities explain validation labels best.
+
+    members  K arrays (N, C); labels (N,) columns, -1 left out
+    The likelihood of a mixture is concave in its weights; expectation-maximisation climbs it from equal ones
+    (Dempster et al., 1977). Choose on cells that no member was trained on.
+    """
+    labels = np.asarray(labels, np.int64)
+    rows = np.flatnonzero(labels >= 0)
+    if not len(rows) or not len(members):
+        raise DataError("an ensemble's weights need members and labelled cells, got none")
+    own = np.stack([np.asarray(m, np.float64)[rows, labels[rows]] for m in members], 1) + _LEAST  # (N, K)
+    weights = np.full(own.shape[1], 1 / own.shape[1])
+    for _ in range(_ROUNDS):
+        part = own * weights
+        weights = (part / part.sum(1, keepdims=True)).mean(0)
+    return weights
+
+
+class EnsembleNetwork(torch.nn.Module):
+    """Several classifiers as one: forward(pixels) -> (N, C) log of the averaged probabilities.
+
+    Softmax of what it returns is the average itself, so it exports, calibrates and runs as a single classifier.
+    """
+
+    def __init__(self, networks: Sequence[torch.nn.Module], weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.networks = torch.nn.ModuleList(networks)
+        self.weights = _shares(len(networks), weights)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        probs = [w * F.softmax(net(pixels), 1) for w, net in zip(self.weights, self.networks, strict=True)]
+        return torch.stack(probs).sum(0).clamp_min(_LEAST).log()
+
+
+def _shares(n: int, weights: Sequence[float] | None) -> list[float]:
+    values = [1.0] * n if weights is None else [float(w) for w in weights]
+    if len(values) != n or not n or min(values) < 0 or not sum(values) > 0:
+        raise ConfigError(f"an ensemble needs one weight a member, none negative, not all 0; got {values} for {n}")
+    return [v / sum(values) for v in values]

@@ -1,0 +1,99 @@
+"""Morphology-assisted supervision: a classifier that must also tell the shape and colour of the cell it sees.
+
+The targets are measured on masks (scikit-image); the classifier gets a small head that regresses them, only while it
+is trained. Texture and colour are in optical density, so that a stronger lamp moves nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from leukoscope.errors import DataError
+
+NAMES = ("area", "circularity", "solidity", "nucleus_share", "texture", "density")
+NUCLEUS = 192  # mask values: 0 outside, about 128 cytoplasm, 255 nucleus
+_LEVELS = 16  # of the co-occurrence matrix
+
+
+def morphology_targets(masks: np.ndarray, crops: np.ndarray | None = None) -> np.ndarray:
+    """(N, 6) float32, columns NAMES; NaN where it can't be measured (no mask, no nucleus marked, no picture).
+
+    masks  (N, S, S) uint8: 0 outside, 128 cytoplasm, 255 nucleus (a mask of one value says nothing of the nucleus)
+    crops  (N, S, S, 3) uint8, for texture and density
+    area           of the cell, as a share of the crop: the crop's scale decides what it means
+    circularity    4 pi area / perimeter², 1 for a disc (Crofton perimeter, scikit-image)
+    solidity       area over the area of the convex hull
+    nucleus_share  nucleus over cell: N:C as a share, finite for cells without cytoplasm
+    texture        contrast of the grey-level co-occurrence matrix at 1 px inside the cell, 16 levels (Haralick 1973)
+    density        mean optical density of the cell, all channels
+    """
+    if masks.ndim != 3 or (crops is not None and crops.shape[:3] != masks.shape):
+        raise DataError(
+            f"morphology needs masks (N, S, S) and crops (N, S, S, 3), got {masks.shape} and "
+            f"{None if crops is None else crops.shape}"
+        )
+    targets = np.full((len(masks), len(NAMES)), np.nan, np.float32)
+    for row, mask in enumerate(masks):
+        cell = mask > 0
+        if cell.sum() >= 16:
+            targets[row] = _measure(mask, cell, None if crops is None else crops[row])
+    return targets
+
+
+def _measure(mask: np.ndarray, cell: np.ndarray, crop: np.ndarray | None) -> tuple[float, ...]:
+    from skimage.feature import graycomatrix, graycoprops
+    from skimage.measure import perimeter_crofton, regionprops
+
+    area = float(cell.sum())
+    (region,) = regionprops(cell.astype(np.uint8))
+    circularity = min(4 * np.pi * area / perimeter_crofton(cell, directions=4) ** 2, 1.0)
+    nucleus = float((mask >= NUCLEUS).sum())
+    nucleus_share = nucleus / area if 0 < nucleus < area else np.nan
+    texture = density = np.nan
+    if crop is not None:
+        od = (-np.log(np.maximum(crop.astype(np.float32), 2) / 240)).mean(2).clip(0, 2)  # (S, S)
+        levels = np.where(cell, 1 + np.minimum(od / 2 * _LEVELS, _LEVELS - 1).astype(np.uint8), 0).astype(np.uint8)
+        pairs = graycomatrix(levels, [1], [0, np.pi / 2], levels=_LEVELS + 1, symmetric=True).astype(np.float64)
+        pairs[0], pairs[:, 0] = 0, 0  # pairs that leave the cell
+        total = pairs.sum((0, 1), keepdims=True)
+        texture = float(graycoprops(pairs / np.maximum(total, 1), "contrast").mean())
+        density = float(od[cell].mean())
+    return area / cell.size, circularity, float(region.solidity), nucleus_share, texture, density
+
+
+def scale_targets(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets with mean 0 and deviation 1 a column, NaN kept; also the (M,) means and deviations.
+
+    A column that never was measured, or never varies, gets deviation 1.
+    """
+    known = np.isfinite(targets)
+    count = np.maximum(known.sum(0), 1)
+    mean = np.where(known, targets, 0).sum(0) / count
+    deviation = np.sqrt(np.where(known, (targets - mean) ** 2, 0).sum(0) / count)
+    deviation = np.where(deviation > 1e-6, deviation, 1.0)
+    return ((targets - mean) / deviation).astype(np.float32), mean, deviation
+
+
+class MorphologyLoss(torch.nn.Module):
+    """Extra loss for `finetune`: smooth L1 between the head's answer and extras["morphology"], scaled targets.
+
+    The batch brings extras["morphology"] (N, M) as `scale_targets` gives them; NaN counts nothing. The head is a
+    linear layer on the pooled features whose weights train with the network and are not part of what ships.
+    """
+
+    def __init__(self, n_features: int, *, weight: float, n_targets: int = len(NAMES)) -> None:
+        super().__init__()
+        self.weight = weight
+        self.head = torch.nn.Linear(n_features, n_targets)
+
+    def forward(
+        self, network: torch.nn.Module, batch: dict, feature_map: torch.Tensor, logits: torch.Tensor
+    ) -> torch.Tensor:
+        targets = torch.as_tensor(batch["extras"]["morphology"]).to(feature_map)
+        known = torch.isfinite(targets)
+        if not known.any():
+            return logits.sum() * 0.0
+        told = self.head(feature_map.mean((2, 3)))
+        return self.weight * F.smooth_l1_loss(told[known], targets[known])
