@@ -1,0 +1,59 @@
+"""What stands beside a study's numbers: the commit, the machine, the command, the versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from leukoscope.train.run import source_commit
+
+PACKAGES = ("numpy", "torch", "transformers", "ultralytics", "onnxruntime")
+
+
+def provenance() -> dict[str, str]:
+    """Commit, machine, versions and command, as words."""
+    return {"commit": source_commit(), "machine": machine(), "versions": versions(), "command": command()}
+
+
+def machine() -> str:
+    """Cores, processor, system and accelerator."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [f"{cores} cores", _processor(), platform.system(), _accelerator()]
+    return ", ".join(p for p in parts if p)
+
+
+def versions() -> str:
+    """Python and the packages that numbers depend on, those installed."""
+    found = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def command() -> str:
+    """The command as typed; folders named by an absolute path keep their last part only."""
+    words = [f"…/{shlex.quote(Path(w).name)}" if os.path.isabs(w) else shlex.quote(w) for w in sys.argv[1:]]
+    return " ".join(["leukoscope", *words])
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _accelerator() -> str:
+    if "torch" not in sys.modules:
+        return ""
+    torch = sys.modules["torch"]
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"

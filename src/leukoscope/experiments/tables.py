@@ -1,0 +1,118 @@
+"""A study's tables: one record, written as CSV and shown on the page, so that the two can't differ."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leukoscope.checks.page import table as html_table
+from leukoscope.experiments.intervals import Estimate
+from leukoscope.report.words import escape
+
+Value = str | int | float | Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its heading, and how its numbers are shown.
+
+    as_percent  a share in [0, 1] is shown, and written, as percent (as the papers' tables do)
+    digits      decimals on the page; CSV files have four
+    in_page     False: in the CSV file only
+    """
+
+    heading: str
+    as_percent: bool = False
+    digits: int = 1
+    in_page: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of values in the order of the columns. `name` is the CSV's file name without its ending."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        wrong = [len(r) for r in self.rows if len(r) != len(self.columns)]
+        if wrong:
+            raise ValueError(f"table {self.name}: rows need {len(self.columns)} values, got {wrong[0]}")
+
+
+def percents(*headings: str, digits: int = 1) -> tuple[Column, ...]:
+    """Columns of shares shown as percent."""
+    return tuple(Column(h, as_percent=True, digits=digits) for h in headings)
+
+
+def texts(*headings: str) -> tuple[Column, ...]:
+    """Columns of words and counts."""
+    return tuple(Column(h) for h in headings)
+
+
+def write_table(table: Table, folder: str | Path) -> Path:
+    """Write `folder`/NAME.csv. A column that holds an Estimate becomes five: value, low, high, groups, unit."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{table.name}.csv"
+    partial = path.with_name(path.name + ".part")
+    wide = [any(isinstance(row[c], Estimate) for row in table.rows) for c in range(len(table.columns))]
+    with open(partial, "w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow([h for column, w in zip(table.columns, wide, strict=True) for h in _headings(column, w)])
+        for row in table.rows:
+            cells = zip(row, table.columns, wide, strict=True)
+            out.writerow([v for value, column, w in cells for v in _csv_values(value, column, w)])
+    partial.replace(path)
+    return path
+
+
+def table_html(table: Table) -> str:
+    """The table as HTML, its note below; wide ones scroll in their own box."""
+    shown = [c for c, column in enumerate(table.columns) if column.in_page]
+    rows: list[list[object]] = [[words(row[c], table.columns[c]) for c in shown] for row in table.rows]
+    heads = [table.columns[c].heading + (" (%)" if table.columns[c].as_percent else "") for c in shown]
+    note = f'<p class="hint">{escape(table.note)}</p>' if table.note else ""
+    if not rows:
+        return f'<p class="empty">{escape(table.title)}: no row has a result yet.</p>{note}'
+    return f"<h3>{escape(table.title)}</h3>" + html_table(heads, rows, caption=table.title) + note
+
+
+def words(value: Value, column: Column) -> str | int | None:
+    """One cell as the page shows it: "80.8 (78.1–83.0)"."""
+    if isinstance(value, Estimate):
+        text = _number(value.value, column)
+        limits = math.isfinite(value.low) and math.isfinite(value.high)
+        return f"{text} ({_number(value.low, column)}–{_number(value.high, column)})" if limits else text
+    if isinstance(value, float):
+        return _number(value, column)
+    return value
+
+
+def _number(value: float, column: Column) -> str:
+    if not math.isfinite(value):
+        return "–"
+    return f"{value * (100 if column.as_percent else 1):.{column.digits}f}"
+
+
+def _headings(column: Column, is_wide: bool) -> Sequence[str]:
+    head = column.heading + (" (%)" if column.as_percent else "")
+    return (head, f"{head} low", f"{head} high", f"{head} groups", f"{head} unit") if is_wide else (head,)
+
+
+def _csv_values(value: Value, column: Column, is_wide: bool) -> Sequence[object]:
+    if isinstance(value, Estimate):
+        numbers = [_csv_number(v, column) for v in (value.value, value.low, value.high)]
+        return (*numbers, value.n_groups, value.unit)
+    single = _csv_number(value, column) if isinstance(value, float) else "" if value is None else value
+    return (single, "", "", "", "") if is_wide else (single,)
+
+
+def _csv_number(value: float, column: Column) -> str:
+    return f"{value * (100 if column.as_percent else 1):.4f}" if math.isfinite(value) else ""
