@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from os.path import splitext
 from pathlib import Path, PurePosixPath
 
+from leukoscope.dataset.attribute_table import join_attributes
 from leukoscope.dataset.checks import check_cells
 from leukoscope.dataset.coco import read_coco
 from leukoscope.dataset.cvat import read_cvat
@@ -27,7 +28,7 @@ from leukoscope.dataset.voc import read_voc
 from leukoscope.dataset.xyc import read_xyc
 from leukoscope.dataset.yolo import read_yolo
 from leukoscope.errors import DataError, InputError, TaxonomyError
-from leukoscope.taxonomy import VOCABULARY, Taxonomy, read_taxonomy
+from leukoscope.taxonomy import VOCABULARY, Taxonomy, read_attribute_set, read_taxonomy
 from leukoscope.types import SPECIMENS, FieldKey
 
 FORMATS = ("yolo", "voc", "coco", "cvat", "folders", "csv", "label-studio", "xyc")
@@ -47,6 +48,7 @@ class ImportReport:
     images_without_annotation  left out of the manifest: nobody says what is on them
     annotations_without_image  left out: there is nothing to look at
     fields_sha256              the manifest's digest
+    n_with_attributes          cells of which the source says more than their class
     """
 
     name: str
@@ -62,6 +64,7 @@ class ImportReport:
     images_without_annotation: tuple[str, ...]
     annotations_without_image: tuple[str, ...]
     fields_sha256: str
+    n_with_attributes: int = 0
 
     def to_dict(self) -> dict:
         """Plain types for JSON."""
@@ -77,6 +80,7 @@ def import_dataset(
     taxonomy: Taxonomy | str | Path | None = None,
     columns: dict[str, str] | None = None,
     patients: str | Path | None = None,
+    attributes: str | Path | None = None,
     specimen: str | None = None,
 ) -> ImportReport:
     """Import the data set in folder `src` and write dataset.json, fields.jsonl and import-report.json into `out`.
@@ -88,6 +92,7 @@ def import_dataset(
               counts the cells whose class it has not
     columns   csv only: our column -> the table's, over what the source says
     patients  CSV of file, patient_id and, if known, smear_id, center: overrides what the source says
+    attributes  CSV of a picture's name and, in further columns, what else is said of its one cell (`join_attributes`)
     specimen  "blood" or "marrow"; None: the source's own, else blood
 
     Pictures are referred to, not copied. Raises InputError for a wrong path or option, DataError for a malformed
@@ -105,6 +110,8 @@ def import_dataset(
     if columns and format != "csv":
         raise InputError(f"columns are for the csv format: {format} has none; leave them out")
     raw = _read(format, src, replace(known, columns={**known.columns, **(columns or {})}))
+    if attributes is not None:
+        join_attributes(raw, attributes, read_attribute_set(known.attributes) if known.attributes else None)
     people = _read_patients(patients, raw) if patients is not None else {}
     _refuse_unknown_codes(raw, known, set(VOCABULARY) | set(taxonomy.names if taxonomy else ()))
     ids = _field_ids(raw.fields)
@@ -289,6 +296,7 @@ def _report(dataset: Dataset, raw: RawSet, digest: str) -> ImportReport:
         images_without_annotation=tuple(raw.images_without_annotation),
         annotations_without_image=tuple(raw.annotations_without_image),
         fields_sha256=digest,
+        n_with_attributes=sum(bool(c.attributes) for c in cells),
     )
 
 

@@ -25,6 +25,7 @@ class Source:
     label_attributes numbers behind each YOLO box that are attributes of the cell, see `yolo.read_yolo`
     box_px           side of the square around a centroid, see `xyc.read_xyc`
     type_table       a table that types pictures; type_image its image's name, type_code the code it refines
+    attributes       attribute set of a table of attributes: a name of `taxonomy.ATTRIBUTE_SETS`, or a file
     """
 
     name: str
@@ -46,6 +47,7 @@ class Source:
     type_table: str | None = None
     type_image: str = "{}"
     type_code: str = ""
+    attributes: str | None = None
 
     def class_of(self, code: str) -> str | None:
         """Our class for a code, None where the table has none."""
@@ -81,6 +83,7 @@ SOURCES = {
             "boxes medmabcf/White-Blood-Cell-Detection-Dataset",
             center="Hospital Clínic Barcelona",
             code_pattern=r"^([A-Z]+)_",
+            attributes="wbc-11",
         ),
         Source(
             name="bccd",

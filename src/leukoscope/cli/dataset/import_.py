@@ -10,6 +10,7 @@ from leukoscope.cli.options import add_command
 EXAMPLE = """\
 examples:
   leukoscope dataset import voc BCCD/ --out sets/bccd --source bccd
+  leukoscope dataset import yolo pbc/ --out sets/pbc --source pbc --attributes pbc/attributes.csv
   leukoscope dataset import folders my_cells/ --out sets/mine --patients patients.csv
   leukoscope dataset import cvat task_7/ --out sets/ours --source pcm --taxonomy pcm-9
   leukoscope dataset import csv lab/ --out sets/lab --source lab.toml --columns image=Picture,label=Type
@@ -37,6 +38,9 @@ def add_to(actions: argparse._SubParsersAction) -> None:
     )
     action.add_argument("--columns", metavar="OURS=THEIRS,...", type=column_map, help="csv: which column is which")
     action.add_argument("--patients", metavar="CSV", help="table of file, patient_id and, if known, smear_id, center")
+    action.add_argument(
+        "--attributes", metavar="CSV", help="table of picture names and, a column each, what else is said of its cell"
+    )
     action.add_argument("--specimen", choices=("blood", "marrow"), help="default: the source's own, else blood")
     action.set_defaults(run=run)
 
@@ -64,11 +68,14 @@ def run(args: argparse.Namespace) -> None:
         taxonomy=args.taxonomy,
         columns=args.columns,
         patients=args.patients,
+        attributes=args.attributes,
         specimen=args.specimen,
     )
     print(f"{report.name}: {report.n_fields} fields, {report.n_cells} cells, {report.n_patients} patients stated")
     for title, counts in (("classes", report.cells_by_class), ("splits", report.fields_by_split)):
         print(f"  {title}: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
+    if report.n_with_attributes:
+        print(f"  cells with attributes: {report.n_with_attributes}")
     left_out = len(report.images_without_annotation) + len(report.annotations_without_image)
     actions = Counter(issue.action for issue in report.issues)
     said = ", ".join(f"{n} {action}" for action, n in sorted(actions.items())) or "none"
