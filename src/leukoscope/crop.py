@@ -43,7 +43,7 @@ def crop_cells(
         if not (x1 > x0 and y1 > y0 and math.isfinite(longer)):
             raise DataError(f"can't crop box {[x0, y0, x1, y1]}: expected finite x1 > x0 and y1 > y0")
         side = longer + 2 * padding_px(longer, rule, um_per_px=um_per_px)
-        crop[:] = _resample_square(pixels, ((x0 + x1) / 2, (y0 + y1) / 2), side, size=rule.size, background=background)
+        crop[:] = resample_square(pixels, ((x0 + x1) / 2, (y0 + y1) / 2), side, size=rule.size, background=background)
     return crops
 
 
@@ -92,7 +92,7 @@ def padding_px(longer_px: float, rule: CropRule, *, um_per_px: float | None = No
     return rule.pad_fraction * longer_px
 
 
-def _resample_square(
+def resample_square(
     pixels: np.ndarray, center: tuple[float, float], side: float, *, size: int, background: int | tuple[int, int, int]
 ) -> Image.Image:
     """The square of `side` px around `center` (x, y), as a picture of `size` px."""
