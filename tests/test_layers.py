@@ -27,6 +27,7 @@ ORDER = (
     "outline",
     "classify",
     "count",
+    "quantify",
     "report",
     "pipeline",
     "evaluate",

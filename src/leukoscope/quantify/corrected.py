@@ -1,0 +1,182 @@
+"""The corrected ratio: adjusted classify-and-count with an interval for sampling and classifier error.
+
+Called shares are a mixture: called = ratio * row of the numerator + (1 - ratio) * row of the other cells, beside what
+true artefacts add. Solving for the ratio is the Rogan-Gladen estimator (Am. J. Epidemiol. 1978), in machine learning
+"adjusted classify and count" (Forman, DMKD 2008). Sampling and error rates are each drawn from their Jeffreys beta
+distribution; the interval is the set of ratios that those draws don't contradict (Fieller's argument), so it is
+wide, up to 0 to 1, where the classifier hardly tells the groups apart. docs/ratio.md derives it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leukoscope.errors import DataError
+from leukoscope.quantify.bayesian import bayesian_limits
+from leukoscope.quantify.draws import RateDraws
+from leukoscope.quantify.groups import NUMERATOR, OTHER, UNCOUNTED, GroupRates, group_rates, groups_of, mix_of
+
+METHODS = ("adjusted", "bayesian")
+
+# Why there is no corrected value, or what to doubt of it.
+NO_CELLS = "no_cells"
+NO_SENSITIVITY = "numerator_not_validated"
+NO_SPECIFICITY = "others_not_validated"
+USELESS = "classifier_cannot_tell"
+MISFIT = "calls_do_not_fit"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRate:
+    """How often cells of one true group are called the numerator, of those called anything that is counted.
+
+    n_called, n_cells  validation cells (with the centre's labelled ones), as counted
+    value, low, high   the rate for this patient's mix of cells; NaN, 0 and 1 where no cell was validated
+    """
+
+    n_called: int
+    n_cells: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedRatio:
+    """A ratio with the classifier's errors taken out, as far as its validation tells them; all in [0, 1].
+
+    numerator, denominator  called cells; `raw` is their share (NaN where nothing was counted)
+    value         corrected share; NaN where it can't be had, and `reason` says why
+    low, high     cover sampling and classifier error at `level`; 0 and 1 where nothing is known
+    sensitivity   of the numerator's cells; false_alarm: of the other counted cells
+    unseen        share of the patient's counted cells whose class was never validated
+    reason        None, or a code: "no_cells", "numerator_not_validated", "others_not_validated",
+                  "classifier_cannot_tell" (sensitivity not above the false alarms; limits are given, no value), or
+                  "calls_do_not_fit" (fewer called than false alarms alone, or more than there can be: a value is
+                  given, at the edge, and the classifier seems to work otherwise here than in validation)
+    """
+
+    numerator: int
+    denominator: int
+    value: float
+    low: float
+    high: float
+    level: float
+    method: str
+    sensitivity: ErrorRate
+    false_alarm: ErrorRate
+    unseen: float
+    reason: str | None
+
+    @property
+    def raw(self) -> float:
+        return self.numerator / self.denominator if self.denominator else math.nan
+
+
+def correct_ratio(
+    counts: Sequence[int] | np.ndarray,
+    confusion: Sequence[Sequence[int]] | np.ndarray,
+    *,
+    subset: Sequence[int],
+    counted: Sequence[int] | None = None,
+    local: Sequence[Sequence[int]] | np.ndarray | None = None,
+    level: float = 0.95,
+    method: str = "adjusted",
+) -> CorrectedRatio:
+    """The share of `subset` among the counted cells of one patient, corrected for the classifier's errors.
+
+    counts     (C,) cells by called class, artefacts included
+    confusion  (C, C) validation cells, rows truth, columns called
+    subset     columns of the numerator; counted: columns of the denominator (None: every class)
+    local      (C, C) labelled cells of this patient's own centre, or None: they correct what validation elsewhere
+               says, the more of them there are and the less they agree with it (quantify/centre.py)
+    method     "adjusted" (what `analyze` uses) or "bayesian" (Gibbs sampling over the full matrix; slower)
+    The same input gives the same numbers. Classes in neither subset nor `counted` never enter the denominator.
+    DataError for tables that don't fit each other.
+    """
+    counts, confusion, local = _checked(counts, confusion, local)
+    if method not in METHODS or not 0 < level < 1:
+        raise DataError(
+            f"a corrected ratio needs method {' or '.join(METHODS)} and 0 < level < 1, got {method}, {level}"
+        )
+    groups = groups_of(len(counts), subset, counted)
+    known = confusion if local is None else confusion + local
+    mix = mix_of(counts, known)
+    rates = [group_rates(confusion, groups, g, mix) for g in range(3)]
+    of_centre = None if local is None else [group_rates(local, groups, g, mix) for g in range(3)]
+    draws = RateDraws.of(rates, of_centre)
+    called = [int(counts[groups == g].sum()) for g in range(3)]
+    sensitivity, false_alarm = (_error_rate(g, rates, of_centre, draws, level) for g in (NUMERATOR, OTHER))
+    value, low, high = math.nan, 0.0, 1.0
+    reason = _unknown(called, sensitivity, false_alarm)
+    if reason is None:
+        reason = _doubt(called, draws, level)
+        if method == "bayesian":
+            value, low, high = bayesian_limits(counts, confusion, groups, local=local, level=level)
+        else:
+            value, low, high = draws.limits(called, level=level)
+    return CorrectedRatio(
+        numerator=called[NUMERATOR],
+        denominator=called[NUMERATOR] + called[OTHER],
+        value=math.nan if reason == USELESS else value,
+        low=low,
+        high=high,
+        level=level,
+        method=method,
+        sensitivity=sensitivity,
+        false_alarm=false_alarm,
+        unseen=_unseen(known, groups, mix),
+        reason=reason,
+    )
+
+
+def _checked(counts, confusion, local) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The tables as int64 arrays; DataError where they don't fit or hold a negative number."""
+    counts, confusion = np.asarray(counts), np.asarray(confusion)
+    tables = [("confusion", confusion)] + ([] if local is None else [("local", np.asarray(local))])
+    for name, table in tables:
+        if table.shape != (len(counts), len(counts)):
+            raise DataError(f"{len(counts)} counts need a {name} table of {len(counts)} squared, got {table.shape}")
+    for name, table in (("counts", counts), *tables):
+        if not np.issubdtype(table.dtype, np.integer) or (table < 0).any():
+            raise DataError(f"{name} must be whole numbers of cells, 0 or more")
+    return counts.astype(np.int64), confusion.astype(np.int64), None if local is None else tables[1][1].astype(np.int64)
+
+
+def _unknown(called: Sequence[int], sensitivity: ErrorRate, false_alarm: ErrorRate) -> str | None:
+    if called[NUMERATOR] + called[OTHER] == 0:
+        return NO_CELLS
+    if sensitivity.n_cells == 0:
+        return NO_SENSITIVITY
+    return NO_SPECIFICITY if false_alarm.n_cells == 0 else None
+
+
+def _doubt(called: Sequence[int], draws: RateDraws, level: float) -> str | None:
+    tail = (1 - level) / 2
+    if draws.reversed_share() > tail:
+        return USELESS
+    at_0, at_1 = draws.contradiction(called)
+    return MISFIT if (at_0 > 0).mean() < tail or (at_1 > 0).mean() > 1 - tail else None
+
+
+def _error_rate(
+    group: int, rates: Sequence[GroupRates], local: Sequence[GroupRates] | None, draws: RateDraws, level: float
+) -> ErrorRate:
+    tables = [rates[group]] + ([local[group]] if local else [])
+    n_cells = sum(t.n_cells - t.n_uncounted for t in tables)
+    n_called = sum(t.n_numerator for t in tables)
+    if n_cells == 0:
+        return ErrorRate(0, 0, math.nan, 0.0, 1.0)
+    rate = draws.called[group]
+    low, high = np.quantile(rate, [(1 - level) / 2, (1 + level) / 2])
+    return ErrorRate(n_called, n_cells, float(rate.mean()), float(low), float(high))
+
+
+def _unseen(known: np.ndarray, groups: np.ndarray, mix: np.ndarray) -> float:
+    """Share of the patient's counted cells, as estimated, whose class has no labelled cell."""
+    counted = groups != UNCOUNTED
+    return float(mix[counted & (known.sum(1) == 0)].sum() / mix[counted].sum())
