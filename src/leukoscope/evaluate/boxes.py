@@ -60,8 +60,13 @@ def match_boxes(
     """
     order = np.argsort(-np.asarray(scores), kind="stable")[:MAX_BOXES]
     iou = box_iou(np.asarray(boxes).reshape(-1, 4)[order], np.asarray(truth).reshape(-1, 4))  # (D, G)
-    hit = np.array([_take(iou, threshold) >= 0 for threshold in thresholds]).reshape(len(thresholds), len(order))
-    return Matches(np.asarray(scores, np.float64)[order], hit, len(truth))
+    return match_overlaps(iou, np.asarray(scores)[order], thresholds=thresholds)
+
+
+def match_overlaps(iou: np.ndarray, scores: np.ndarray, *, thresholds: np.ndarray = IOU_THRESHOLDS) -> Matches:
+    """`match_boxes` for any kind of overlap: iou (D, G) of predictions, best score first, and truths; scores (D,)."""
+    hit = np.array([_take(iou, threshold) >= 0 for threshold in thresholds]).reshape(len(thresholds), len(iou))
+    return Matches(np.asarray(scores, np.float64), hit, iou.shape[1])
 
 
 def pair_boxes(truth: np.ndarray, boxes: np.ndarray, scores: np.ndarray, *, iou: float = 0.5) -> np.ndarray:
