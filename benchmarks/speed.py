@@ -169,6 +169,10 @@ class Listening:
         self._calls.append((self.card.task, {name: value.copy() for name, value in inputs.items()}))
         return self._session.run(**inputs)
 
+    def run_named(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        self._calls.append((self.card.task, {name: value.copy() for name, value in inputs.items()}))
+        return self._session.run_named(**inputs)
+
 
 def time_bare(calls: Calls, sessions: dict[str, Session], *, workers: int) -> float:
     """Wall seconds of the calls alone, `workers` at a time."""

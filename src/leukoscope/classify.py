@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,24 +17,29 @@ from leukoscope.types import Calls, Cells, Field
 BATCH = 16  # cells a call: more are no faster on a processor, and memory stays that of sixteen
 
 
+class Batch(NamedTuple):
+    """Some of a field's cells: crops (n, S, S, 3) uint8, probs (n, C), words {attribute: value} of each (None: a
+    classifier of classes only)."""
+
+    crops: np.ndarray
+    probs: np.ndarray
+    words: list[dict[str, str]] | None
+
+
 def classify(field: Field, cells: Cells, classifier: Session) -> Calls:
-    """Class probabilities of a field's cells, row-aligned with `cells`.
+    """Class probabilities of a field's cells, row-aligned with `cells`, and what else the model says of them.
 
     A scale that the field does not state is measured at its red cells (`leukoscope.scale`).
     """
     view = with_scale(prepare(field, classifier.card), cells)
-    probs = [p for _, p in classify_balanced(view, cells, classifier)]
-    return join_calls(cells, probs, classifier)
+    batches = list(classify_batches(view, cells, classifier))
+    taxonomy, described = classifier.card.taxonomy, classifier.card.attributes is not None
+    probs = np.concatenate([b.probs for b in batches]) if batches else np.zeros((0, len(taxonomy.names)))
+    return Calls(cells, probs, taxonomy, tuple(w for b in batches for w in b.words) if described else None)
 
 
-def join_calls(cells: Cells, probs: list[np.ndarray], classifier: Session) -> Calls:
-    """The batches of `classify_balanced` as one `Calls`."""
-    taxonomy = classifier.card.taxonomy
-    return Calls(cells, np.concatenate(probs) if probs else np.zeros((0, len(taxonomy.names))), taxonomy)
-
-
-def classify_balanced(field: Field, cells: Cells, classifier: Session) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Crops (n, S, S, 3) and probabilities (n, C), n <= BATCH, of a field that `prepare` has already seen.
+def classify_batches(field: Field, cells: Cells, classifier: Session) -> Iterator[Batch]:
+    """At most BATCH cells at a time of a field that `prepare` has already seen, in the order of `cells`.
 
     One batch at a time, so that two thousand cells need no more memory than sixteen. A cell's numbers depend on
     its own field only.
@@ -42,7 +48,7 @@ def classify_balanced(field: Field, cells: Cells, classifier: Session) -> Iterat
     for start in range(0, len(cells), BATCH):
         boxes = cells.boxes[start : start + BATCH]
         crops = crop_cells(field.pixels, boxes, rule, um_per_px=field.um_per_px)
-        yield crops, _probabilities(crops, diameters_um(field, boxes), classifier)
+        yield _name(crops, diameters_um(field, boxes), classifier)
 
 
 def diameters_um(field: Field, boxes: np.ndarray) -> np.ndarray:
@@ -54,18 +60,22 @@ def diameters_um(field: Field, boxes: np.ndarray) -> np.ndarray:
     return (longer * whole * (field.um_per_px or 0.0)).astype(np.float32)
 
 
-def _probabilities(crops: np.ndarray, diameters_um: np.ndarray, classifier: Session) -> np.ndarray:
-    """(N, C) float32: softmax of the logits over the card's temperature."""
-    inputs = {"pixels": match_nuclei(crops, classifier.card.crop.nucleus_density)}
+def _name(crops: np.ndarray, diameters_um: np.ndarray, classifier: Session) -> Batch:
+    """Softmax of the logits over the card's temperature, and the words that are sure enough."""
+    card = classifier.card
+    inputs = {"pixels": match_nuclei(crops, card.crop.nucleus_density)}
     if "diameter_um" in classifier.inputs:
         inputs["diameter_um"] = diameters_um
-    (logits,) = classifier.run(**inputs)
-    n_classes = len(classifier.card.taxonomy.names)
-    if logits.shape != (len(crops), n_classes):
+    outputs = classifier.run_named(**inputs)
+    logits, names = outputs["logits"], card.taxonomy.names
+    if logits.shape != (len(crops), len(names)):
         raise ModelError(
-            f"model {classifier.card.name!r} gave logits of shape {logits.shape} for {len(crops)} cells; "
-            f"its taxonomy has {n_classes} classes: the card and the ONNX file do not belong together"
+            f"model {card.name!r} gave logits of shape {logits.shape} for {len(crops)} cells; "
+            f"its taxonomy has {len(names)} classes: the card and the ONNX file do not belong together"
         )
-    z = logits.astype(np.float64) / classifier.card.temperature
+    z = logits.astype(np.float64) / card.temperature
     z = np.exp(z - z.max(1, keepdims=True))
-    return (z / z.sum(1, keepdims=True)).astype(np.float32)
+    probs = (z / z.sum(1, keepdims=True)).astype(np.float32)
+    if card.attributes is None:
+        return Batch(crops, probs, None)
+    return Batch(crops, probs, card.attributes.say(outputs["attributes"], [names[c] for c in probs.argmax(1)]))

@@ -87,11 +87,15 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calls:
-    """Class probabilities of located cells: probs (N, C) float32, rows sum to 1, columns = taxonomy.names."""
+    """Class probabilities of located cells: probs (N, C) float32, rows sum to 1, columns = taxonomy.names.
+
+    words  for each cell {attribute: value} of what else is said of it, or None from a classifier of classes only
+    """
 
     cells: Cells
     probs: np.ndarray
     taxonomy: Taxonomy
+    words: tuple[dict[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
         n_classes = len(self.taxonomy.names)
@@ -101,6 +105,8 @@ class Calls:
             raise DataError(f"calls need probs of shape ({len(self.cells)}, {n_classes}), got {probs.shape}")
         if len(probs) and (not (probs >= 0).all() or not np.allclose(probs.sum(1), 1, atol=1e-3)):
             raise DataError("calls need rows of probabilities that are not negative and sum to 1")
+        if self.words is not None and len(self.words) != len(self.cells):
+            raise DataError(f"calls need words for each cell, got {len(self.words)} for {len(self.cells)} cells")
         _freeze(self, "probs", probs)
 
     def class_ids(self) -> np.ndarray:

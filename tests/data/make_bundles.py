@@ -11,7 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from leukoscope.models.bundle import Card, CropRule, write_card
-from leukoscope.taxonomy import BLOOD_12, Taxonomy
+from leukoscope.models.words import WordRule
+from leukoscope.taxonomy import BLOOD_12, Attribute, AttributeSet, Taxonomy
 
 INPUT_PX = 256  # a side of the locator's input
 BOX_PX = 44  # a side of every box it gives, in input px
@@ -35,12 +36,25 @@ COLORS = {
     "lymphoblast": (40, 40, 90),
     "artefact": (30, 100, 30),
 }
+# Two attributes of neutrophils: the tiny classifier is sure of the first; the second is never shown.
+ATTRIBUTES = AttributeSet(
+    "tiny-2",
+    (
+        Attribute("lobes", "nucleus", ("one", "many"), ("one lobe", "many lobes"), ("one", "many")),
+        Attribute("granularity", "granules", ("no", "yes"), ("none", "present"), ("no", "yes")),
+    ),
+)
+WORDS = WordRule(
+    ATTRIBUTES, ("band_neutrophil", "segmented_neutrophil"), (1.0, 1.0), (0.9, None), "sure by construction"
+)
 
 
-def make_model(folder: Path, *, white_balance: bool = False, crop: CropRule | None = None) -> Path:
+def make_model(
+    folder: Path, *, white_balance: bool = False, crop: CropRule | None = None, words: bool = False
+) -> Path:
     """A model folder with `locator/` and `classifier/`; the same call gives the same bytes."""
     make_locator(folder / "locator", white_balance=white_balance)
-    make_classifier(folder / "classifier", white_balance=white_balance, crop=crop)
+    make_classifier(folder / "classifier", white_balance=white_balance, crop=crop, words=words)
     return folder
 
 
@@ -111,10 +125,12 @@ def make_classifier(
     taxonomy: Taxonomy = BLOOD_12,
     colors: dict[str, tuple[int, int, int]] = COLORS,
     diameter: bool = False,
+    words: bool = False,
 ) -> Path:
     """A classifier bundle: logits are the squared distances of the crop's middle to each class's colour, negated.
 
-    `diameter`: a second input "diameter_um" that is added to the first class's logit.
+    `diameter`: a second input "diameter_um" that is added to the first class's logit. `words`: a second output, the
+    first two classes' logits for either attribute of ATTRIBUTES.
     """
     crop = CropRule(size=CROP_PX, pad_fraction=0.25) if crop is None else crop
     palette = np.array([colors[n] for n in taxonomy.names], np.float32)  # (C, 3)
@@ -148,9 +164,14 @@ def make_classifier(
             helper.make_node("Mul", ["diameter_column", "first"], ["bonus"]),
             helper.make_node("Add", ["colour_logits", "bonus"], ["logits"]),
         ]
+    if words:
+        constants["pairs"] = np.array([0, 1, 0, 1], np.int64)
+        nodes.append(helper.make_node("Gather", ["logits", "pairs"], ["attributes"], axis=1))
+        outputs.append(helper.make_tensor_value_info("attributes", TensorProto.FLOAT, ("n", 4)))
     write_model(folder, nodes, constants, inputs, outputs)
     write_bundle_card(
         folder,
+        attributes=WORDS if words else None,
         name="colour-classifier",
         task="classify",
         input_size=(size, size),

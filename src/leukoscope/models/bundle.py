@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leukoscope.errors import ModelError
+from leukoscope.models.words import WordRule
 from leukoscope.taxonomy import Taxonomy
 
 CARD_VERSION = 1
@@ -56,7 +57,10 @@ class CropRule:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What `card.json` holds. `white_balance`: the field is divided by its own background colour first."""
+    """What `card.json` holds. `white_balance`: the field is divided by its own background colour first.
+
+    attributes  what the model's output "attributes" says of a cell beside its class; None where it has no such output
+    """
 
     name: str
     task: str
@@ -73,6 +77,7 @@ class Card:
     limits: tuple[str, ...]
     licence: str
     description: str
+    attributes: WordRule | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -112,7 +117,7 @@ def read_card(path: str | Path) -> Card:
     if version != CARD_VERSION:
         raise ModelError(f"{path} has card_version {version}; this Leukoscope reads {CARD_VERSION}")
     expected = set(Card.__dataclass_fields__) | {"taxonomy_sha256"}
-    unknown, missing = sorted(set(values) - expected), sorted(expected - set(values))
+    unknown, missing = sorted(set(values) - expected), sorted(expected - set(values) - {"attributes"})
     if unknown or missing:
         raise ModelError(
             f"{path}: unknown keys: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
@@ -127,6 +132,7 @@ def read_card(path: str | Path) -> Card:
             "thresholds": {name: float(value) for name, value in values["thresholds"].items()},
             "results": tuple(values["results"]),
             "limits": tuple(values["limits"]),
+            "attributes": WordRule.from_dict(values["attributes"]) if values.get("attributes") else None,
         }
     except (TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} holds a value of the wrong kind: {error}") from None
@@ -146,6 +152,9 @@ def write_card(card: Card, path: str | Path) -> None:
     values["taxonomy"] = card.taxonomy.to_dict() if card.taxonomy else None
     values["taxonomy_sha256"] = card.taxonomy.sha256() if card.taxonomy else None
     values["crop"] = {k: getattr(card.crop, k) for k in CropRule.__dataclass_fields__} if card.crop else None
+    values["attributes"] = card.attributes.to_dict() if card.attributes else None
+    if card.attributes is None:  # as cards were before models could describe cells
+        del values["attributes"]
     Path(path).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -9,9 +9,10 @@ from leukoscope.models.bundle import Bundle, Card
 
 # Inputs and outputs by task. Pixels are uint8 RGB (locate: one letterboxed field, classify: N crops): the
 # normalisation is part of the graph. `diameter_um` is optional: the longer side of each cell's box, 0 where the
-# scale is unknown.
+# scale is unknown. The output "attributes" (N, V) is optional: what the model says of a cell beside its class.
 INPUTS = {"locate": ({"pixels"}, set()), "classify": ({"pixels"}, {"diameter_um"})}
 OUTPUTS = {"locate": ("boxes", "scores"), "classify": ("logits",)}
+OPTIONAL_OUTPUTS = {"classify": ("attributes",)}
 
 
 class Session:
@@ -19,6 +20,7 @@ class Session:
 
     card    the bundle's card
     inputs  names of the graph's inputs
+    outputs  names of the outputs that `run_named` gives
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
@@ -39,6 +41,10 @@ class Session:
         self.inputs = frozenset(i.name for i in self._session.get_inputs())
         self._outputs = OUTPUTS[self.card.task]
         self._check(bundle)
+        has = {o.name for o in self._session.get_outputs()}
+        self.outputs = (*self._outputs, *(n for n in OPTIONAL_OUTPUTS.get(self.card.task, ()) if n in has))
+        if self.card.attributes is not None and "attributes" not in self.outputs:
+            raise ModelError(f"{bundle.onnx} has no output 'attributes', which its card describes: copy the bundle anew")
 
     def _check(self, bundle: Bundle) -> None:
         required, optional = INPUTS[self.card.task]
@@ -52,7 +58,14 @@ class Session:
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
         """The task's outputs in the order of OUTPUTS. ModelError when they are not finite numbers."""
-        outputs = self._session.run(self._outputs, inputs)
+        return self._run(self._outputs, inputs)
+
+    def run_named(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Every output that the task knows and the model has, by name; the graph runs once."""
+        return dict(zip(self.outputs, self._run(self.outputs, inputs), strict=True))
+
+    def _run(self, names: tuple[str, ...], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        outputs = self._session.run(names, inputs)
         if not all(np.isfinite(o).all() for o in outputs):
             raise ModelError(f"model {self.card.name!r} gave values that are not finite numbers: it is damaged")
         return outputs

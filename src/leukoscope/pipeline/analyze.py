@@ -127,6 +127,7 @@ def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
             }
             for part, bundle in (("locator", locator), ("classifier", classifier))
         },
+        **_described(classifier),
         "taxonomy": classifier.card.taxonomy.to_dict(),
         "taxonomy_sha256": classifier.card.taxonomy.sha256(),
         "specimen": options.specimen,
@@ -135,6 +136,17 @@ def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
         "options": {"tile_px": options.tile_px or default_tile_px(locator.card)},
         "use": USE,
     }
+
+
+def _described(classifier: Bundle) -> dict:
+    """The attributes that the classifier's words are about, and how a report writes them; nothing where it has none."""
+    rule = classifier.card.attributes
+    if rule is None:
+        return {}
+    shown = [a for a in rule.attributes.attributes if a.name in rule.shown]
+    of_each = [{"name": a.name, "part": a.part, "words": dict(zip(a.values, a.words, strict=True))} for a in shown]
+    said = {"set": rule.attributes.name, "classes": list(rule.classes), "rule": rule.rule, "shown": of_each}
+    return {"attributes": said}
 
 
 def _open_journal(out: Path, head: dict, *, resume: bool) -> Journal:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from PIL import Image
 
-from leukoscope.classify import classify_balanced
+from leukoscope.classify import Batch, classify_batches
 from leukoscope.errors import ImageError
 from leukoscope.images import check_quality, mislabelled, read_image
 from leukoscope.locate import locate_balanced, prepare
@@ -86,22 +86,23 @@ class FieldAnalyzer:
         views = {balance: prepare(field, card) for balance, card in cards.items()}
         cells = locate_balanced(views[self.locator.card.white_balance], self.locator, tile_px=self.tile_px)
         view = with_scale(views[self.classifier.card.white_balance], cells)
-        probs, thumbs = [], []
-        for crops, batch in classify_balanced(view, cells, self.classifier):
-            probs.append(batch)
-            thumbs += [_thumb(crop) for crop in crops]
-        return self._entries(cells, np.concatenate(probs) if probs else None), thumbs, view.um_per_px
+        batches, thumbs = [], []
+        for batch in classify_batches(view, cells, self.classifier):
+            batches.append(batch._replace(crops=None))  # the crops of a crowded field are not kept
+            thumbs += [_thumb(crop) for crop in batch.crops]
+        return self._entries(cells, batches), thumbs, view.um_per_px
 
-    def _entries(self, cells: Cells, probs: np.ndarray | None) -> list[dict]:
+    def _entries(self, cells: Cells, batches: list[Batch]) -> list[dict]:
         """The record's cells. The class is the most probable one of the rounded numbers that are written."""
-        if probs is None:
+        if not batches:
             return []
+        probs = np.concatenate([b.probs for b in batches])
         taxonomy = self.classifier.card.taxonomy
         blasts = taxonomy.columns(taxonomy.blasts)
         probs = np.round(probs.astype(np.float64), PROB_DIGITS)
         boxes = np.round(cells.boxes.astype(np.float64), BOX_DIGITS).tolist()
         scores = np.round(cells.scores.astype(np.float64), PROB_DIGITS).tolist()
-        return [
+        entries = [
             {
                 "box": box,
                 "class": taxonomy.names[int(row.argmax())],
@@ -111,6 +112,10 @@ class FieldAnalyzer:
             }
             for box, score, row in zip(boxes, scores, probs, strict=True)
         ]
+        if batches[0].words is None:
+            return entries
+        words = [w for b in batches for w in b.words]
+        return [entry | {"attributes": said} for entry, said in zip(entries, words, strict=True)]
 
 
 def _scale(field: Field, um_per_px: float | None) -> dict:

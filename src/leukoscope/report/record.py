@@ -36,6 +36,11 @@ class Record:
     patients: tuple[dict, ...]
     taxonomy: Taxonomy
 
+    @property
+    def attributes(self) -> tuple[dict, ...]:
+        """The attributes that cells may have beside their class: name, part, words (value -> words); () without any."""
+        return tuple((self.provenance.get("attributes") or {}).get("shown", ()))
+
     def fields(self) -> Iterator[dict]:
         """The field dicts in the record's order. DataError names the field that lacks something."""
         with _open(self.path) as file:

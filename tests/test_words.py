@@ -1,0 +1,115 @@
+"""A cell's words: the card's rule, the model's second output, and where they end up."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from data.make_bundles import (
+    ATTRIBUTES,
+    WORDS,
+    draw_field,
+    make_classifier,
+    make_model,
+    scatter_cells,
+    write_bundle_card,
+)
+from PIL import Image
+
+from leukoscope.classify import BATCH, classify
+from leukoscope.errors import DataError, ModelError
+from leukoscope.models.bundle import read_bundle, read_card, write_card
+from leukoscope.models.runtime import Session
+from leukoscope.models.words import WordRule
+from leukoscope.pipeline import analyze
+from leukoscope.report import read_record, write_cells_csv
+from leukoscope.types import Calls, Cells, Field, FieldKey
+
+KEY = FieldKey("f", "s", "p", "c", "blood")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    return make_classifier(tmp_path_factory.mktemp("words"), words=True)
+
+
+def discs(n=40):
+    drawn = scatter_cells(np.random.default_rng(3), 500, 700, n)
+    boxes = [(x - 20, y - 20, x + 20, y + 20) for x, y, _ in drawn]
+    return draw_field(500, 700, drawn), boxes, [c for _, _, c in drawn]
+
+
+def expected(class_name):
+    return {"band_neutrophil": {"lobes": "one"}, "segmented_neutrophil": {"lobes": "many"}}.get(class_name, {})
+
+
+def test_cells_get_the_words_of_their_own_row_and_other_classes_get_none(classifier):
+    pixels, boxes, classes = discs()
+    calls = classify(Field(KEY, pixels), Cells(KEY, boxes, np.ones(len(boxes))), Session(read_bundle(classifier)))
+    assert len(boxes) > 2 * BATCH and {"band_neutrophil", "segmented_neutrophil"} <= set(classes)
+    assert list(calls.words) == [expected(c) for c in classes]
+
+
+def test_a_model_without_attributes_says_nothing_and_one_with_no_cells_has_none(classifier, tmp_path):
+    pixels, boxes, _ = discs(5)
+    cells = Cells(KEY, boxes, np.ones(len(boxes)))
+    assert classify(Field(KEY, pixels), cells, Session(read_bundle(make_classifier(tmp_path)))).words is None
+    assert classify(Field(KEY, pixels), Cells(KEY, [], []), Session(read_bundle(classifier))).words == ()
+    probs = np.tile(np.eye(12, dtype=np.float32)[0], (len(boxes), 1))
+    with pytest.raises(DataError, match="words for each cell, got 1 for"):
+        Calls(cells, probs, read_bundle(classifier).card.taxonomy, ({},))
+
+
+def test_a_card_keeps_the_rule_and_refuses_an_edited_one(classifier, tmp_path):
+    card = read_card(classifier / "card.json")
+    assert card.attributes == WORDS and card.attributes.shown == ("lobes",)
+    values = json.loads((classifier / "card.json").read_text())
+    values["attributes"]["set"]["attributes"][0]["values"] = ["many", "one"]
+    (tmp_path / "card.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match="does not fit its digest"):
+        read_card(tmp_path / "card.json")
+    write_card(dataclasses.replace(card, attributes=None), tmp_path / "card.json")
+    assert "attributes" not in json.loads((tmp_path / "card.json").read_text())
+    with pytest.raises(ModelError, match="needs a positive temperature"):
+        WordRule(ATTRIBUTES, (), (1.0,), (None, None), "")
+
+
+def test_a_card_with_words_needs_a_model_that_has_them(tmp_path):
+    folder = make_classifier(tmp_path)
+    card = read_card(folder / "card.json")
+    kept = {k: getattr(card, k) for k in ("name", "task", "input_size", "taxonomy", "crop", "temperature")}
+    write_bundle_card(folder, attributes=WORDS, **kept)
+    with pytest.raises(ModelError, match="no output 'attributes'"):
+        Session(read_bundle(folder))
+
+
+def test_a_hotter_temperature_and_a_higher_threshold_silence_words():
+    values = np.array([[2.0, 0.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0]])
+    called = ["band_neutrophil", "segmented_neutrophil"]
+    assert WORDS.say(values, called) == [{}, {"lobes": "many"}]  # 0.88 and 0.95
+    assert dataclasses.replace(WORDS, temperatures=(3.0, 1.0)).say(values, called) == [{}, {}]
+    assert WORDS.say(values, ["lymphoblast"] * 2) == [{}, {}]
+    np.testing.assert_allclose(WORDS.probs(values)[0].sum(1), 1)
+    with pytest.raises(ModelError, match="do not belong together"):
+        WORDS.probs(np.zeros((2, 5)))
+
+
+def test_words_reach_the_record_and_the_table(tmp_path):
+    kinds = ("band_neutrophil", "segmented_neutrophil", "lymphocyte")
+    drawn = [(60.0 + 90 * n, 120.0, kind) for n, kind in enumerate(kinds)]
+    (tmp_path / "p1").mkdir()
+    Image.fromarray(draw_field(256, 320, drawn)).save(tmp_path / "p1" / "field.png")
+    record = analyze([tmp_path / "p1"], tmp_path / "out", model=make_model(tmp_path / "model", words=True))
+    read = read_record(record)
+    (shown,) = read.provenance["attributes"]["shown"]
+    assert shown == {"name": "lobes", "part": "nucleus", "words": {"one": "one lobe", "many": "many lobes"}}
+    (field,) = read.fields()
+    assert [c["attributes"] for c in field["cells"]] == [expected(c["class"]) for c in field["cells"]]
+    write_cells_csv(record, tmp_path / "cells.csv")
+    with open(tmp_path / "cells.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["attr_lobes"] for r in rows] == [c["attributes"].get("lobes", "") for c in field["cells"]]
+    assert {r["attr_lobes"] for r in rows} == {"one", "many", ""}
