@@ -1,0 +1,192 @@
+"""Two stages scored as one: a cell counts as right when it was found and given the right type.
+
+Stage one finds white cells (any locator or detector), stage two names what was found (any crop classifier). A cell
+that was missed, or found and called something else, counts against the pair of them, as it counts against a one-stage
+detector: both are scored here by the same functions (PCM, section 2.3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from leukoscope.classify import classify
+from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.errors import DataError
+from leukoscope.evaluate.boxes import FieldBoxes, Matches, average_precision, match_fields, pair_boxes
+from leukoscope.evaluate.readings import with_limits
+from leukoscope.images import read_field
+from leukoscope.locate import locate
+from leukoscope.models.runtime import Session
+from leukoscope.types import Cells, Field
+
+NOT_WHITE = ("red_cell", "platelet")
+MISSED, EXTRA = "missed or outside", "extra"  # the last column and the last row of the end-to-end matrix
+ClassifyBoxes = Callable[[Field, np.ndarray], np.ndarray]  # a photograph as read, boxes (N, 4) → probabilities (N, C)
+ToTypes = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # probabilities → columns (N,), confidence (N,)
+
+
+def typed_fields(
+    dataset: Dataset, column: Callable[[str | None], int | None]
+) -> tuple[list[TruthField], list[FieldBoxes], list[str]]:
+    """The fields whose every white cell has a type, their truth, and the files of those left out.
+
+    column  a manifest's class name → its column, None where the types have none
+    On a field with a white cell of no known type, a box on that cell could be called neither right nor wrong.
+    """
+    fields, truth, left_out = [], [], []
+    for field in dataset.fields:
+        cells = [c for c in field.cells if c.class_name not in NOT_WHITE]
+        columns = [column(c.class_name) for c in cells]
+        if any(c is None for c in columns):
+            left_out.append(field.file)
+        else:
+            fields.append(field)
+            truth.append(FieldBoxes(np.array([c.box for c in cells]).reshape(-1, 4), np.array(columns, np.int64)))
+    return fields, truth, left_out
+
+
+def locate_fields(locator: Session, dataset: Dataset, fields: Sequence[TruthField]) -> list[FieldBoxes]:
+    """What a locator finds on each field, down to its card's score threshold; class 0 for every box."""
+    found = []
+    for truth in fields:
+        cells = locate(_read(dataset, truth), locator)
+        found.append(FieldBoxes(cells.boxes, np.zeros(len(cells)), cells.scores))
+    return found
+
+
+def session_classifier(classifier: Session) -> ClassifyBoxes:
+    """A bundle's classifier as `type_boxes` asks for it."""
+
+    def classify_boxes(field: Field, boxes: np.ndarray) -> np.ndarray:
+        return classify(field, Cells(field.key, boxes, np.ones(len(boxes))), classifier).probs
+
+    return classify_boxes
+
+
+def type_boxes(
+    dataset: Dataset, fields: Sequence[TruthField], found: Sequence[FieldBoxes], classify_boxes: ClassifyBoxes
+) -> list[np.ndarray]:
+    """Probabilities (D, C) of each field's boxes, cut out of its photograph."""
+    return [classify_boxes(_read(dataset, t), f.boxes) for t, f in zip(fields, found, strict=True)]
+
+
+def join_stages(found: Sequence[FieldBoxes], probs: Sequence[np.ndarray], to_types: ToTypes) -> list[FieldBoxes]:
+    """Detections of the pair: each box with its most probable type, score = stage one's score × that probability.
+
+    to_types  gives a column beyond the types for "none of them"
+    """
+    joined = []
+    for f, p in zip(found, probs, strict=True):
+        columns, confidence = to_types(np.asarray(p, np.float64))
+        joined.append(FieldBoxes(f.boxes, columns, f.scores * confidence))
+    return joined
+
+
+def most_probable(probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The `ToTypes` of a classifier whose classes are the types: columns (N,) and their probabilities (N,)."""
+    if not len(probs):
+        return np.zeros(0, np.int64), np.zeros(0)
+    return probs.argmax(1), probs.max(1)
+
+
+def keep(pred: Sequence[FieldBoxes], kept: Sequence[np.ndarray]) -> list[FieldBoxes]:
+    """The boxes of each field for which `kept` (D,) is true."""
+    return [
+        FieldBoxes(p.boxes[k], p.class_ids[k], None if p.scores is None else p.scores[k])
+        for p, k in zip(pred, kept, strict=True)
+    ]
+
+
+def score_typed(
+    truth: Sequence[FieldBoxes],
+    pred: Sequence[FieldBoxes],
+    counted: Sequence[FieldBoxes],
+    class_names: Sequence[str],
+    clusters: Sequence[str],
+) -> dict:
+    """The numbers of typed detections on fields, each with limits from resampled clusters (a name a field).
+
+    pred     every box with its score, for average precision
+    counted  the boxes that would be counted (above a threshold), for the F1 of finding and typing
+    Returns {"map50", "map50_95", "macro_f1", "right", "found": {"value", "low", "high"}; "classes", "confusion",
+    "labels", "n_truth"}. right: share of true cells found and rightly typed; found: share found at all.
+    """
+    n_classes = len(class_names)
+    typed = keep(pred, [p.class_ids < n_classes for p in pred])
+    matches = match_fields(truth, typed, n_classes=n_classes)
+    matrices = end_to_end_matrices(truth, counted, n_classes=n_classes)
+    n_found = np.array([_n_paired(t, c) for t, c in zip(truth, counted, strict=True)])
+    n_truth = np.array([len(t.boxes) for t in truth])
+    right = matrices[:, np.arange(n_classes), np.arange(n_classes)].sum(1)
+    rows, names = np.arange(len(truth)), np.asarray(clusters)
+
+    def share(part: np.ndarray) -> Callable[[np.ndarray], float]:
+        return lambda drawn: float(part[drawn].sum() / max(n_truth[drawn].sum(), 1))
+
+    total = matrices.sum(0)
+    return {
+        "map50": with_limits(lambda drawn: _mean_ap(matches, drawn, slice(0, 1)), rows, names),
+        "map50_95": with_limits(lambda drawn: _mean_ap(matches, drawn, slice(None)), rows, names),
+        "macro_f1": with_limits(lambda drawn: end_to_end_f1(matrices[drawn].sum(0)), rows, names),
+        "right": with_limits(share(right), rows, names),
+        "found": with_limits(share(n_found), rows, names),
+        "classes": {
+            name: {"ap50": float(average_precision(m)[0]), "f1": float(f1), "n_truth": int(n)}
+            for name, m, f1, n in zip(class_names, matches, class_f1(total), total[:-1].sum(1), strict=True)
+        },
+        "confusion": total.tolist(),
+        "labels": [[*class_names, EXTRA], [*class_names, MISSED]],
+        "n_truth": int(n_truth.sum()),
+    }
+
+
+def end_to_end_matrices(
+    truth: Sequence[FieldBoxes], counted: Sequence[FieldBoxes], *, n_classes: int, iou: float = 0.5
+) -> np.ndarray:
+    """(F, C + 1, C + 1) int64 counts a field: rows truth, the last one boxes on no cell; columns the type called, the
+    last one missed cells and those called none of the types. Boxes are paired by place alone, best score first."""
+    matrices = np.zeros((len(truth), n_classes + 1, n_classes + 1), np.int64)
+    for matrix, t, c in zip(matrices, truth, counted, strict=True):
+        if len(t.class_ids) and t.class_ids.max() >= n_classes:
+            raise DataError(f"truth classes must lie in 0 to {n_classes - 1}, got {int(t.class_ids.max())}")
+        paired = pair_boxes(t.boxes, c.boxes, c.scores, iou=iou)  # (D,) rows of the truth
+        called = np.minimum(c.class_ids, n_classes)
+        of_truth = np.full(len(t.boxes), n_classes)
+        of_truth[paired[paired >= 0]] = called[paired >= 0]
+        np.add.at(matrix, (t.class_ids, of_truth), 1)
+        np.add.at(matrix, (np.full((paired < 0).sum(), n_classes), called[paired < 0]), 1)
+        matrix[n_classes, n_classes] = 0  # a box on no cell, called none of the types: no error of any type
+    return matrices
+
+
+def class_f1(matrix: np.ndarray) -> np.ndarray:
+    """(C,) F1 of finding and typing, from a matrix (C + 1, C + 1): 2 right / (true cells + cells called)."""
+    right = np.diag(matrix)[:-1].astype(np.float64)
+    total = matrix[:-1].sum(1) + matrix[:, :-1].sum(0)
+    return np.divide(2 * right, total, out=np.zeros(len(right)), where=total > 0)
+
+
+def end_to_end_f1(matrix: np.ndarray) -> float:
+    """Mean `class_f1` over the types that have a true cell; NaN where none has."""
+    present = matrix[:-1].sum(1) > 0
+    return float(class_f1(matrix)[present].mean()) if present.any() else float("nan")
+
+
+def _n_paired(truth: FieldBoxes, counted: FieldBoxes) -> int:
+    return int((pair_boxes(truth.boxes, counted.boxes, counted.scores) >= 0).sum())
+
+
+def _mean_ap(matches: list[list[Matches]], drawn: np.ndarray, thresholds: slice) -> float:
+    """Mean over the types that the drawn fields have a true cell of."""
+    values = []
+    for of_class in matches:
+        chosen = [of_class[i] for i in drawn]
+        if any(m.n_truth for m in chosen):
+            values.append(average_precision([Matches(m.scores, m.hit[thresholds], m.n_truth) for m in chosen]).mean())
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _read(dataset: Dataset, truth: TruthField) -> Field:
+    return read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)

@@ -1,0 +1,109 @@
+"""Fine-tune a crop classifier: directly, or with the head alone first (LP+FT).
+
+PCM, section 2.3.2: the linear head is trained on the frozen backbone, then everything at a reduced rate.
+`finetune_loop` has the loop, `finetune_run` what reads a run back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from leukoscope.errors import ConfigError, DataError
+from leukoscope.models.torch_backbones import build_network
+from leukoscope.train.checkpoint import WORDS, load_checkpoint
+from leukoscope.train.crop_set import CropSet
+from leukoscope.train.finetune_config import FinetuneConfig
+from leukoscope.train.finetune_loop import ClassLoss, ExtraLoss, Loop, Losses
+from leukoscope.train.finetune_run import load_finetuned, load_state, predict_features, predict_logits, write_run
+from leukoscope.train.processes import join_processes
+
+__all__ = ["FinetuneConfig", "finetune", "load_finetuned", "predict_features", "predict_logits"]
+
+SPEED_ONLY = ("workers", "recompute", "accumulate")  # settings that change no weight but for rounding
+
+
+def finetune(
+    config: FinetuneConfig,
+    train: CropSet,
+    val: CropSet | None,
+    run: str | Path,
+    *,
+    class_loss: ClassLoss | None = None,
+    extra_losses: Sequence[ExtraLoss] = (),
+    sampler_weights: np.ndarray | None = None,
+    start_from: dict | str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train and leave `config.json`, `log.csv`, `best.pt`, `last.pt` and `checkpoint.pt` in folder `run`; returns it.
+
+    train, val       cells without a class in the taxonomy are left out; val None: no early stopping, best = last
+    class_loss       (logits (B, C), labels (B,)) → scalar; None: cross-entropy with the configuration's smoothing
+    extra_losses     each f(network, batch, feature_map (B, D, h, w), logits) → scalar, added to the class loss; batch
+                     holds pixels, labels, rows and extras (`finetune_data.make_batch`)
+    sampler_weights  (N,) for the rows of `train`: drawn with replacement by them; None: every crop once an epoch
+    start_from       weights of a whole network of the same classes, instead of config.weights
+    Resuming gives the weights that an uninterrupted run gives (on one processor). Under `torchrun` the processes share
+    each batch, and the first one writes.
+    """
+    run = Path(run)
+    own = join_processes()
+    if sampler_weights is not None:
+        sampler_weights = np.asarray(sampler_weights)[train.labels >= 0]
+    train, val = train.typed(), val.typed() if val is not None and len(val.typed()) else None
+    _check_sets(config, train, val)
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists() and not resume:
+        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    own.wait()  # so that no process sees the first one's new folder as an old run
+    fingerprint = _fingerprint(config, train, val, sampler_weights)
+    if own.is_first:
+        run.mkdir(parents=True, exist_ok=True)
+        write_run(run, config, train, val, n_processes=own.size)
+    torch.manual_seed(config.seed)
+    network = build_network(
+        config.arch, len(train.taxonomy.names), weights=None if start_from is not None else config.weights,
+        size=config.size, norms=config.norms, dropout=config.dropout,
+    )  # fmt: skip
+    if start_from is not None:
+        load_state(network, start_from)
+    network.to(own.device, memory_format=torch.channels_last)
+    if hasattr(network.trunk, "recompute"):
+        network.trunk.recompute = config.recompute
+    own.agree(network)
+    loss = class_loss or partial(F.cross_entropy, label_smoothing=config.label_smoothing)
+    losses = Losses(loss, tuple(extra_losses), sampler_weights)
+    loop = Loop(config, network, train, val, run, own, losses, fingerprint, progress)
+    loop.run_stages(load_checkpoint(checkpoint, fingerprint=fingerprint) if checkpoint.exists() else None)
+    own.wait()
+    return run
+
+
+def _check_sets(config: FinetuneConfig, train: CropSet, val: CropSet | None) -> None:
+    if not len(train):
+        raise DataError("no training cell has a class of the taxonomy: nothing to learn from")
+    side = train.crops.shape[1]
+    if side != config.size:
+        raise ConfigError(f"the crops are {side} px a side, the configuration says size = {config.size}")
+    if val is not None:
+        same = ("taxonomy", "rule", "white_balance")
+        odd = [k for k in same if getattr(val, k) != getattr(train, k)]
+        if odd:
+            raise DataError(f"training and validation crops must be made alike; they differ in {', '.join(odd)}")
+
+
+def _fingerprint(config: FinetuneConfig, train: CropSet, val: CropSet | None, weights: np.ndarray | None) -> str:
+    """Digest of what a run's weights depend on, but for losses given as functions."""
+    settings = {k: v for k, v in asdict(config).items() if k not in (*WORDS, *SPEED_ONLY)}
+    drawn = "" if weights is None else hashlib.sha256(np.ascontiguousarray(weights, np.float64).tobytes()).hexdigest()
+    data = [train.sha256(), val.sha256() if val is not None else "", drawn]
+    return hashlib.sha256(json.dumps([settings, data], sort_keys=True).encode()).hexdigest()

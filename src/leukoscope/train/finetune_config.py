@@ -1,0 +1,136 @@
+"""Settings of one crop classifier's fine-tuning, its stages, and the learning rate of every step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from leukoscope.errors import ConfigError
+from leukoscope.models.bundle import CropRule
+
+AUGMENTS = ("none", "paper", "stain")
+AMPS = ("auto", "off", "bf16", "fp16")
+MONITORS = ("macro_f1", "loss")
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneConfig:
+    """Settings of one run (a TOML file with these keys and task = "finetune").
+
+    arch           the network (`models.torch_backbones.ARCHS`); weights: what it starts from (`build_network`)
+    taxonomy       name or TOML file; exclude: classes of it left out ("other" before the PCM paper's second stage)
+    size, pad_px   of the crops; pad_fraction (with pad_um) instead of pad_px follows the box
+    white_balance  divide each field by its background first; nucleus_density: see `CropRule`
+    splits         of data sets that state splits; those without are used whole
+    val_share      held out for validation, by group, where no data set has a validation split (80:20, section 2.3.1)
+    head_epochs    with the backbone frozen (LP), at head_rate; 0: fine-tune directly
+    epochs         with the backbone unfrozen, at learning_rate (direct) or reduced_rate (after LP); in the direct case
+                   the head, which starts from chance, learns at head_rate
+    batch_size     crops an optimisation step, over all processes; accumulate: pieces it is worked through in
+    max_steps      of an epoch; None: until every crop was seen once
+    patience       epochs without a better validation result before it ends; None: all epochs
+    monitor        what is better: "macro_f1" (equal: the lower loss) or "loss"
+    amp            "auto": bfloat16 or float16 on an accelerator, float32 without one
+    augment        "none", "paper" (turned and mirrored), "stain" (also shifted, zoomed, stained and focused anew,
+                   by colour_strength); head_augment: in the frozen stage too, which else sees cached features
+    norms          batch normalisation "frozen" or "trained"; frozen_blocks: first blocks left out of training
+    recompute      activations in the backward pass (transformers): less memory, a third more time
+    ema            running average of the weights, kept for validation and the results; 0: none
+    workers        threads that prepare batches
+    """
+
+    name: str
+    arch: str
+    taxonomy: str
+    epochs: int
+    weights: str | None = None
+    exclude: tuple = ()
+    size: int = 224
+    pad_px: float | None = 50.0
+    pad_fraction: float | None = None
+    pad_um: float | None = None
+    nucleus_density: tuple | None = None
+    white_balance: bool = False
+    splits: tuple = ("train",)
+    val_share: float = 0.2
+    head_epochs: int = 0
+    batch_size: int = 32
+    accumulate: int = 1
+    max_steps: int | None = None
+    head_rate: float = 1e-3
+    learning_rate: float = 1e-4
+    reduced_rate: float = 1e-5
+    weight_decay: float = 0.01
+    warmup_epochs: float = 0.5
+    final_rate: float = 0.01
+    label_smoothing: float = 0.0
+    clip: float = 1.0
+    dropout: float = 0.0
+    patience: int | None = None
+    monitor: str = "macro_f1"
+    amp: str = "auto"
+    augment: str = "paper"
+    colour_strength: float = 1.0
+    head_augment: bool = True
+    norms: str = "frozen"
+    frozen_blocks: int = 0
+    recompute: bool = False
+    ema: float = 0.0
+    workers: int = 0
+    seed: int = 0
+    licence: str = "Apache-2.0"
+    description: str = ""
+    limits: tuple = ()
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("augment", AUGMENTS), ("amp", AMPS), ("monitor", MONITORS)):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("batch_size", "accumulate", "size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.head_epochs < 0 or self.epochs < 0 or self.head_epochs + self.epochs < 1:
+            raise ConfigError(f"no epochs to train: head_epochs = {self.head_epochs}, epochs = {self.epochs}")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"patience must be at least 1 epoch, got {self.patience}")
+
+    def crop_rule(self) -> CropRule:
+        """How this run's crops are cut."""
+        by_box = self.pad_fraction is not None
+        return CropRule(
+            size=self.size,
+            pad_px=None if by_box else self.pad_px,
+            pad_fraction=self.pad_fraction,
+            pad_um=self.pad_um,
+            nucleus_density=self.nucleus_density,
+        )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """LP, then FT; or FT alone."""
+        stages = []
+        if self.head_epochs:
+            augment = self.augment if self.head_augment else "none"
+            stages.append(Stage("head", 0, self.head_epochs, 0.0, self.head_rate, augment))
+        if self.epochs:
+            rate, head = (self.reduced_rate,) * 2 if self.head_epochs else (self.learning_rate, self.head_rate)
+            stages.append(Stage("all", self.head_epochs, self.epochs, rate, head, self.augment))
+        return tuple(stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Epochs first to first + epochs - 1; rates of backbone (0: frozen) and head; how crops are augmented."""
+
+    name: str
+    first: int
+    epochs: int
+    backbone_rate: float
+    head_rate: float
+    augment: str
+
+
+def rate_share(step: int, steps: int, *, warm: int, final: float) -> float:
+    """Share of the learning rate at a step of a stage: rising over `warm` steps, then down a cosine to `final`."""
+    if step < warm:
+        return (step + 1) / warm
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

@@ -1,0 +1,129 @@
+"""Make a classifier bundle out of a fine-tuning run: the ONNX graph, the temperature, the card."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leukoscope.errors import DataError, ModelError
+from leukoscope.evaluate.calibration import fit_temperature
+from leukoscope.evaluate.classes import confusion_matrix
+from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
+from leukoscope.models.runtime import Session
+from leukoscope.models.torch_backbones import CropNetwork
+from leukoscope.taxonomy import Taxonomy
+from leukoscope.train.crop_set import CropSet
+from leukoscope.train.finetune_run import load_finetuned, predict_logits
+
+OPSET = 17
+MOST_DIFFERENCE = 1e-4  # of a logit, between the exported graph and torch
+MOST_PARAMETERS = 500_000_000  # an ONNX file holds 2 GB
+_N_CHECKED = 8  # crops that the two are compared on
+
+
+def export_finetuned(
+    run: str | Path,
+    out: str | Path,
+    *,
+    validation: CropSet,
+    command: str = "",
+    commit: str = "",
+    results: Sequence[dict] = (),
+    which: str = "best",
+    crop_rule: CropRule | None = None,
+    taxonomy: Taxonomy | None = None,
+) -> Path:
+    """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
+
+    validation           cells that the run did not train on: they set the temperature, fill the card's confusion
+                         matrix, and show that the graph computes what torch computes
+    command, commit      what trained the run; results: measured rows, for the card
+    which                "best" or "last" weights
+    crop_rule, taxonomy  refused where they are not the run's; None: the run's
+    """
+    network, record = load_finetuned(run, which)
+    own_rule, own_taxonomy = CropRule(**record["crop"]), Taxonomy.from_dict(record["taxonomy"])
+    if crop_rule not in (None, own_rule) or taxonomy not in (None, own_taxonomy) or validation.rule != own_rule:
+        raise ModelError(f"{run} was trained with another crop rule or taxonomy than it is to be exported with")
+    validation = validation.typed()
+    if not len(validation) or validation.taxonomy != own_taxonomy:
+        raise DataError("the temperature needs validation cells with classes of the run's taxonomy")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_onnx(network, out / "model.onnx")
+    config = record["config"]
+    card = Card(
+        name=config["name"],
+        task="classify",
+        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
+        input_size=(config["size"], config["size"]),
+        white_balance=record["white_balance"],
+        taxonomy=own_taxonomy,
+        crop=own_rule,
+        temperature=1.0,
+        thresholds={},
+        training={
+            "data": record["train"],
+            "temperature_chosen_on": record["val"] or {"cells": validation.counts()},
+            "command": command,
+            "commit": commit,
+            "config": config,
+            "environment": record["environment"],
+            "pretrained": config["weights"] or "none",
+        },
+        results=tuple(results),
+        confusion=None,
+        limits=tuple(config["limits"]),
+        licence=config["licence"],
+        description=config["description"],
+    )
+    logits = predict_logits(network, validation)
+    check_graph(Bundle(card, out), validation.crops[:_N_CHECKED], logits[:_N_CHECKED])
+    matrix = confusion_matrix(validation.labels, logits.argmax(1), n_classes=len(own_taxonomy.names))
+    confusion = {"rows": "truth", "columns": "pred", "names": list(own_taxonomy.names), "counts": matrix.tolist()}
+    temperature = round(fit_temperature(logits, validation.labels), 4)
+    write_card(replace(card, temperature=temperature, confusion=confusion), out / "card.json")
+    return out
+
+
+def write_onnx(network: CropNetwork, path: str | Path) -> None:
+    """Write ONNX: input "pixels" uint8 (N, S, S, 3), output "logits" (N, C); normalisation is inside."""
+    n_parameters = sum(p.numel() for p in network.parameters())
+    if n_parameters > MOST_PARAMETERS:
+        raise ModelError(
+            f"{network.arch} has {n_parameters / 1e9:.1f} billion weights, more than one ONNX file holds: "
+            f"evaluate it from its run folder, or train a smaller one for a bundle"
+        )
+    network = network.eval().to("cpu", memory_format=torch.contiguous_format)
+    if hasattr(network.trunk.net, "set_attn_implementation"):
+        network.trunk.net.set_attn_implementation("eager")  # plain products: the same numbers, any ONNX runtime
+    example = torch.zeros(2, network.size, network.size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations, and its notes on constants
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=["pixels"],
+            output_names=["logits"],
+            dynamic_axes={"pixels": {0: "n"}, "logits": {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,  # traced in seconds, where the newer exporter takes half a minute
+        )
+
+
+def check_graph(bundle: Bundle, crops: np.ndarray, logits: np.ndarray) -> None:
+    """ModelError where the exported graph's logits (N, C) of crops differ from torch's by more than 1e-4."""
+    (got,) = Session(bundle).run(pixels=crops)
+    difference = float(np.abs(got - logits).max())
+    if not difference <= MOST_DIFFERENCE:
+        raise ModelError(
+            f"{bundle.onnx} gives logits that differ from torch's by {difference:.1e}, expected {MOST_DIFFERENCE:.0e} "
+            f"at most: this network can't be exported faithfully by torch {torch.__version__}"
+        )
