@@ -41,6 +41,17 @@ def wilson(numerator: int, denominator: int, *, level: float = 0.95) -> tuple[fl
     return low, high
 
 
+def student_t(share: float, freedom: float) -> float:
+    """Quantile of Student's t with `freedom` degrees of freedom, by its relation to the beta distribution."""
+    if not 0 < share < 1 or not freedom > 0:
+        raise InputError(f"a t quantile needs 0 < share < 1 and freedom > 0, got {share} and {freedom}")
+    tail = min(share, 1 - share)
+    if tail == 0.5:
+        return 0.0
+    x = _beta_quantile(2 * tail, freedom / 2, 0.5)  # freedom / (freedom + t^2)
+    return math.copysign(math.sqrt(freedom * (1 - x) / x), share - 0.5)
+
+
 def _check(numerator: int, denominator: int, level: float) -> None:
     if not 0 <= numerator <= denominator:
         raise InputError(f"an interval needs 0 <= numerator <= denominator, got {numerator} of {denominator}")
