@@ -1,7 +1,7 @@
 """Morphology-assisted supervision: a classifier that must also tell the shape and colour of the cell it sees.
 
-The targets are measured on masks (scikit-image); the classifier gets a small head that regresses them, only while it
-is trained. Texture and colour are in optical density, so that a stronger lamp moves nothing.
+The targets are measured on masks (scikit-image); a linear head regresses them from the classifier's features, only
+while it is trained. Texture and colour are in optical density, so that a stronger lamp moves nothing.
 """
 
 from __future__ import annotations
@@ -76,24 +76,46 @@ def scale_targets(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return ((targets - mean) / deviation).astype(np.float32), mean, deviation
 
 
-class MorphologyLoss(torch.nn.Module):
-    """Extra loss for `finetune`: smooth L1 between the head's answer and extras["morphology"], scaled targets.
+def fit_head(features: np.ndarray, targets: np.ndarray, *, ridge: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (M, D) and bias (M,) of the linear head that tells scaled targets (N, M) from features (N, D).
 
-    The batch brings extras["morphology"] (N, M) as `scale_targets` gives them; NaN counts nothing. The head is a
-    linear layer on the pooled features whose weights train with the network and are not part of what ships.
+    Ridge regression, each target on the cells where it was measured, features scaled to deviation 1 first; `ridge`
+    counts as so many cells for every feature. A target that never was measured gets zeros.
+    """
+    features = np.asarray(features, np.float64)
+    deviation = features.std(0) + 1e-6
+    weight, bias = np.zeros((targets.shape[1], features.shape[1])), np.zeros(targets.shape[1])
+    for column, values in enumerate(np.asarray(targets, np.float64).T):
+        known = np.isfinite(values)
+        if known.sum() < 2:
+            continue
+        mean, level = features[known].mean(0), values[known].mean()
+        x = (features[known] - mean) / deviation
+        # In the space of cells, which are fewer than features: w = X' (X X' + ridge n I)^-1 y.
+        gram = x @ x.T + ridge * known.sum() * np.eye(known.sum())
+        weight[column] = (x.T @ np.linalg.solve(gram, values[known] - level)) / deviation
+        bias[column] = level - weight[column] @ mean
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
+class MorphologyLoss:
+    """Extra loss for `finetune`: smooth L1 between what a linear head tells from the pooled features and the targets.
+
+    The batch brings extras["morphology"] (N, M) as `scale_targets` gives them; NaN counts nothing. The head is fitted
+    to the network that training starts from (`fit_head`) and then held, so that only the features move: nothing of it
+    ships, and a resumed run needs no further state.
     """
 
-    def __init__(self, n_features: int, *, weight: float, n_targets: int = len(NAMES)) -> None:
-        super().__init__()
+    def __init__(self, head: tuple[np.ndarray, np.ndarray], *, weight: float) -> None:
         self.weight = weight
-        self.head = torch.nn.Linear(n_features, n_targets)
+        self._head, self._bias = (torch.from_numpy(np.asarray(part, np.float32)) for part in head)
 
-    def forward(
+    def __call__(
         self, network: torch.nn.Module, batch: dict, feature_map: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
         targets = torch.as_tensor(batch["extras"]["morphology"]).to(feature_map)
         known = torch.isfinite(targets)
         if not known.any():
             return logits.sum() * 0.0
-        told = self.head(feature_map.mean((2, 3)))
+        told = F.linear(feature_map.mean((2, 3)), self._head.to(feature_map), self._bias.to(feature_map))
         return self.weight * F.smooth_l1_loss(told[known], targets[known])

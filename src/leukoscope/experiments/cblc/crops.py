@@ -1,0 +1,170 @@
+"""Standardised crops of expert and of predicted contours: one function cuts both, and the analysis's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from leukoscope.crop import crop_cells, match_nuclei, padding_px
+from leukoscope.crop_contour import contour_frames, crop_contours, mask_frames
+from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.experiments.cblc.cohort import patient_key
+from leukoscope.experiments.cblc.segment import FieldCells, expert_contours
+from leukoscope.experiments.cblc.settings import StudyConfig
+from leukoscope.geometry import contour_area, contour_box
+from leukoscope.images import background_color, read_field, white_balance
+from leukoscope.models.bundle import CropRule
+from leukoscope.taxonomy import Taxonomy, nearest_class
+from leukoscope.train.crop_set import UNKNOWN, CropSet
+
+CELL, NUCLEUS = 128, 255  # mask values (train/morphology.py)
+
+
+@dataclass(frozen=True, slots=True)
+class CropMaker:
+    """How the study cuts cells out: `rule` for boxes (and the stain), the rest for contours (`StudyConfig`)."""
+
+    rule: CropRule
+    crop: str
+    target_um_per_px: float | None
+    pad: float
+    background: str
+
+    @classmethod
+    def of(cls, config: StudyConfig, size: int, density: tuple[float, float, float] | None) -> CropMaker:
+        """By a study's settings; density: of nuclei, None leaves the stain."""
+        rule = CropRule(size=size, pad_fraction=config.pad, nucleus_density=density)
+        return cls(rule, config.crop, config.target_um_per_px, config.pad, config.background)
+
+    def crops(self, pixels: np.ndarray, contours: Sequence[np.ndarray], um_per_px: float | None) -> np.ndarray:
+        """(N, S, S, 3) uint8 of contours on a field's white-balanced pixels."""
+        if self.crop == "box":
+            cut = crop_cells(pixels, _boxes(contours), self.rule, um_per_px=um_per_px)
+        else:
+            cut = crop_contours(pixels, contours, um_per_px=um_per_px, background=self.background, **self._scale())
+        return match_nuclei(cut, self.rule.nucleus_density)
+
+    def masks(
+        self, contours: Sequence[np.ndarray], nuclei: Sequence[Sequence[np.ndarray]], um_per_px: float | None
+    ) -> np.ndarray:
+        """(N, S, S) uint8 on the same frames: 0 outside, 128 cell, 255 nucleus (only where a nucleus was drawn)."""
+        if self.crop == "box":
+            boxes = _boxes(contours)
+            longer = (boxes[:, 2:] - boxes[:, :2]).max(1)
+            pad = np.array([padding_px(side, self.rule, um_per_px=um_per_px) for side in longer])
+            frames = np.column_stack([(boxes[:, :2] + boxes[:, 2:]) / 2, longer + 2 * pad])
+        else:
+            frames = contour_frames(contours, um_per_px=um_per_px, **self._scale())
+        drawn = np.where(mask_frames([[c] for c in contours], frames, size=self.rule.size) >= 128, CELL, 0)
+        inner = mask_frames(nuclei, frames, size=self.rule.size) >= 128
+        return np.where(inner & (drawn > 0), NUCLEUS, drawn).astype(np.uint8)
+
+    def _scale(self) -> dict:
+        return {"size": self.rule.size, "target_um_per_px": self.target_um_per_px, "pad": self.pad}
+
+
+def expert_crops(
+    dataset: Dataset, maker: CropMaker, taxonomy: Taxonomy, *, progress: Callable[[int, int], None] | None = None
+) -> CropSet:
+    """The expert's cells by the expert's contours ("GT" of the paper), with masks."""
+    parts = []
+    for number, field in enumerate(dataset.fields):
+        contours = expert_contours(field)
+        parts.append(_cut(dataset, field, maker, contours, [[]] * len(contours), np.arange(len(contours))))
+        if progress:
+            progress(number + 1, len(dataset.fields))
+    return _join(dataset, maker, taxonomy, parts)
+
+
+def predicted_crops(
+    dataset: Dataset,
+    cells: Sequence[FieldCells],
+    maker: CropMaker,
+    taxonomy: Taxonomy,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> CropSet:
+    """The predicted cells, matched or not ("YOLO" of the paper): label -1 where no expert's cell matches."""
+    parts = []
+    for number, (field, found) in enumerate(zip(dataset.fields, cells, strict=True)):
+        parts.append(_cut(dataset, field, maker, found.contours, found.nuclei, found.truth))
+        if progress:
+            progress(number + 1, len(dataset.fields))
+    return _join(dataset, maker, taxonomy, parts)
+
+
+def areas_um2(cells: Sequence[FieldCells], dataset: Dataset) -> np.ndarray:
+    """(N,) area of each predicted nucleus in µm² (px² where no scale is known), 0 where none was drawn."""
+    areas = []
+    for field, found in zip(dataset.fields, cells, strict=True):
+        scale = (field.um_per_px or 1.0) ** 2
+        areas += [scale * sum(contour_area(c) for c in of_cell) for of_cell in found.nuclei]
+    return np.array(areas, np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    field: TruthField
+    crops: np.ndarray
+    masks: np.ndarray
+    boxes: np.ndarray
+    truth: np.ndarray
+
+
+def _cut(
+    dataset: Dataset,
+    field: TruthField,
+    maker: CropMaker,
+    contours: Sequence[np.ndarray],
+    nuclei: Sequence[Sequence[np.ndarray]],
+    truth: np.ndarray,
+) -> _Part:
+    if not len(contours):
+        size = maker.rule.size
+        empty = np.zeros((0, size, size), np.uint8)
+        return _Part(field, empty[..., None].repeat(3, 3), empty, np.zeros((0, 4)), np.zeros(0, np.int64))
+    pixels = read_field(dataset.path(field), field.key, um_per_px=field.um_per_px).pixels
+    pixels = white_balance(pixels, background_color(pixels))
+    crops = maker.crops(pixels, contours, field.um_per_px)
+    masks = maker.masks(contours, nuclei, field.um_per_px)
+    return _Part(field, crops, masks, _boxes(contours), np.asarray(truth, np.int64))
+
+
+def _join(dataset: Dataset, maker: CropMaker, taxonomy: Taxonomy, parts: Sequence[_Part]) -> CropSet:
+    lengths = [len(p.crops) for p in parts]
+    names = [_name(p.field, row) for p in parts for row in p.truth]
+    column = [taxonomy.index(n) if (n := nearest_class(name, taxonomy.names) if name else None) else UNKNOWN for name in names]
+    return CropSet(
+        crops=np.concatenate([p.crops for p in parts]),
+        labels=np.array(column, np.int64),
+        groups=np.repeat(np.array([patient_key(p.field) for p in parts]), lengths),
+        unit="patient",
+        taxonomy=taxonomy,
+        class_names=np.array(names),
+        files=np.repeat(np.array([p.field.file for p in parts]), lengths),
+        boxes=np.concatenate([p.boxes for p in parts]),
+        rule=maker.rule,
+        white_balance=True,
+        sources=({"name": dataset.name, "sha256": dataset.sha256(), "licence": dataset.licence},),
+        extras={
+            "masks": np.concatenate([p.masks for p in parts]),
+            "smears": np.repeat(np.array([p.field.key.smear_id for p in parts]), lengths),
+            "centers": np.repeat(np.array([p.field.key.center for p in parts]), lengths),
+        },
+    )
+
+
+def with_density(maker: CropMaker, density: tuple[float, float, float] | None) -> CropMaker:
+    """The same maker with another stain density of nuclei."""
+    return replace(maker, rule=replace(maker.rule, nucleus_density=density))
+
+
+def _name(field: TruthField, row: int) -> str:
+    return (field.cells[row].class_name or "") if row >= 0 else ""
+
+
+def _boxes(contours: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array([contour_box(c) for c in contours]).reshape(-1, 4)
+

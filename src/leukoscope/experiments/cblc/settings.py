@@ -1,0 +1,115 @@
+"""Settings of the marrow study: a folder of TOML files, one for the study and one for each network it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from leukoscope.errors import ConfigError
+from leukoscope.taxonomy import Taxonomy, read_taxonomy
+from leukoscope.train.center_border import METHODS as CENTER_BORDER
+from leukoscope.train.config import build_config, read_toml
+from leukoscope.train.imbalance import METHODS as IMBALANCE
+
+CROPS = ("contour", "box")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyConfig:
+    """`study.toml`.
+
+    taxonomy, composite  classes, and the composite whose ratio the study is about
+    composites     further composites of your own: name -> classes; each gets its ratio
+    folds          members of the ensemble: each leaves out one fold of the development patients
+    ensemble_weights  of the members; empty: all alike
+    match_iou      contour IoU that makes a predicted cell an expert's cell
+    crop           "contour": centred on the contour at target_um_per_px (`crop_contour`); "box": around the contour's
+                   box (`crop.crop_cells`); pad: share of the cell on either side where the box or no scale rules
+    background     around the contour: "keep", "blur" or "mask"
+    stain          nuclei brought to the development centres' stain density (`crop.match_nuclei`)
+    second_epochs, second_rate  of stage 2 (YOLO to YOLO); 0 epochs: stage 1 only
+    imbalance, beta, gamma  see train/imbalance.py
+    center_border, ring, ring_weight, swap_weight  see train/center_border.py
+    morphology_weight  of the auxiliary regression; 0: none
+    cells_per_class    of a member's training cells, at most; 0: all
+    ablation       train the first member again without each component
+    detector_steps of the one-stage baseline; 0: leave it out
+    """
+
+    name: str
+    taxonomy: str = "marrow-16"
+    composite: str = "cblc"
+    composites: dict = field(default_factory=dict)
+    folds: int = 3
+    ensemble_weights: tuple = ()
+    match_iou: float = 0.5
+    crop: str = "contour"
+    target_um_per_px: float | None = 0.2
+    pad: float = 0.25
+    background: str = "keep"
+    stain: bool = True
+    second_epochs: int = 1
+    second_rate: float = 1e-4
+    imbalance: tuple = ("effective_number",)
+    beta: float = 0.999
+    gamma: float = 2.0
+    center_border: tuple = ("swap",)
+    ring: float = 0.15
+    ring_weight: float = 0.5
+    swap_weight: float = 0.5
+    morphology_weight: float = 0.2
+    cells_per_class: int = 0
+    ablation: bool = True
+    detector_steps: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("imbalance", IMBALANCE), ("center_border", CENTER_BORDER)):
+            wrong = sorted(set(getattr(self, name)) - set(known))
+            if wrong:
+                raise ConfigError(f"study.toml: {name} may name {', '.join(known)}, got {', '.join(wrong)}")
+        if self.crop not in CROPS:
+            raise ConfigError(f"study.toml: crop must be one of {', '.join(CROPS)}, got {self.crop!r}")
+        if self.folds < 2:
+            raise ConfigError(f"study.toml: folds must be at least 2 (thresholds need left-out patients), got {self.folds}")
+        if self.ensemble_weights and len(self.ensemble_weights) != self.folds:
+            raise ConfigError(f"study.toml: ensemble_weights needs {self.folds} values, got {len(self.ensemble_weights)}")
+
+    def read_taxonomy(self) -> Taxonomy:
+        """The taxonomy with the user's composites beside its own; ConfigError when the main one is missing."""
+        taxonomy = read_taxonomy(self.taxonomy)
+        taxonomy = replace(taxonomy, composites=taxonomy.composites | {k: tuple(v) for k, v in self.composites.items()})
+        if self.composite not in taxonomy.composites:
+            have = ", ".join(taxonomy.composites) or "none"
+            raise ConfigError(f"study.toml: taxonomy {taxonomy.name!r} has no composite {self.composite!r}; it has {have}")
+        return taxonomy
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFiles:
+    """What the configuration folder holds: the study's settings, and the tables of each network's file (or None)."""
+
+    study: StudyConfig
+    classifier: object
+    locator: object
+    outliner: dict | None
+
+
+def read_settings(folder: str | Path) -> StudyFiles:
+    """Read study.toml, classifier.toml, locator.toml and, where there is one, outliner.toml; ConfigError for mistakes."""
+    from leukoscope.train.finetune_config import FinetuneConfig
+    from leukoscope.train.locator import LocatorConfig
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ConfigError(f"no configuration folder {folder}: expected one with study.toml, such as configs/cblc-small")
+    kinds = {"study": (StudyConfig, "study"), "classifier": (FinetuneConfig, "finetune"), "locator": (LocatorConfig, "locate")}
+    built = {}
+    for name, (kind, task) in kinds.items():
+        path = folder / f"{name}.toml"
+        values = read_toml(path)
+        if values.pop("task", task) != task:
+            raise ConfigError(f"{path}: task must be {task!r}")
+        built[name] = build_config(kind, values, path)
+    outliner = folder / "outliner.toml"
+    return StudyFiles(**built, outliner=read_toml(outliner) if outliner.is_file() else None)
