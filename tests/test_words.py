@@ -26,6 +26,7 @@ from leukoscope.models.runtime import Session
 from leukoscope.models.words import WordRule
 from leukoscope.pipeline import analyze
 from leukoscope.report import read_record, write_cells_csv
+from leukoscope.report.words import cell_words
 from leukoscope.types import Calls, Cells, Field, FieldKey
 
 KEY = FieldKey("f", "s", "p", "c", "blood")
@@ -113,3 +114,26 @@ def test_words_reach_the_record_and_the_table(tmp_path):
         rows = list(csv.DictReader(file))
     assert [r["attr_lobes"] for r in rows] == [c["attributes"].get("lobes", "") for c in field["cells"]]
     assert {r["attr_lobes"] for r in rows} == {"one", "many", ""}
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert page.count('<span class="said">') == 2 and "<b>Nucleus</b> one lobe</span>" in page
+    assert 'class="sw-words"' in page and "for cells called band neutrophil, segmented neutrophil only" in page
+
+
+def test_a_report_without_words_has_no_switch_for_them(tmp_path):
+    (tmp_path / "p1").mkdir()
+    Image.fromarray(draw_field(256, 320, [(150, 120, "lymphocyte")])).save(tmp_path / "p1" / "field.png")
+    record = analyze([tmp_path / "p1"], tmp_path / "out", model=make_model(tmp_path / "model"))
+    page = (record.parent / "report.html").read_text("utf-8")
+    assert 'class="sw-words"' not in page and 'class="said"' not in page
+    assert "attributes" not in read_record(record).provenance
+
+
+def test_words_are_gathered_by_part_and_said_once():
+    attributes = (
+        {"name": "granularity", "part": "granules", "words": {"no": "none", "yes": "present"}},
+        {"name": "granule_type", "part": "granules", "words": {"none": "none", "small": "small"}},
+        {"name": "cell_size", "part": "cell", "words": {"small": "small"}},
+    )
+    said = {"granularity": "no", "granule_type": "none", "cell_size": "huge", "unheard": "x"}
+    assert cell_words(said, attributes) == [("Granules", "none"), ("Cell", "huge")]
+    assert cell_words({}, attributes) == []

@@ -15,7 +15,7 @@ from leukoscope.report.patient_html import patient_section
 from leukoscope.report.pictures import Thumbs
 from leukoscope.report.record import Record, read_record
 from leukoscope.report.run_html import patient_list, problem_fields, provenance, summary
-from leukoscope.report.words import USE, escape
+from leukoscope.report.words import USE, class_words, escape
 
 
 def write_report(record_path: str | Path, thumbs_path: str | Path, out_html: str | Path) -> None:
@@ -65,10 +65,22 @@ def _shell(record: Record) -> tuple[str, str]:
         use=USE,
         specimen=escape(record.provenance.get("specimen", "")),
         models=escape(models),
+        words=_words_note(record),
         body="\x00",
     )
     head, tail = page.split("\x00")
     return head, tail
+
+
+def _words_note(record: Record) -> str:
+    if not record.attributes:
+        return ""
+    rule = escape(record.provenance["attributes"].get("rule", "").rstrip("."))
+    classes = ", ".join(escape(class_words(c)) for c in record.provenance["attributes"].get("classes", ()))
+    return (
+        f"<li><b>Words</b> beside a cell (its size, nucleus, cytoplasm, granules): the classifier's second answer, for "
+        f"cells called {classes} only. {rule}. A word that is missing was not sure; it says nothing else.</li>\n"
+    )
 
 
 def _csp_hash(text: str) -> str:

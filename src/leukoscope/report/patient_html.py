@@ -11,6 +11,7 @@ from leukoscope.report.pictures import field_picture
 from leukoscope.report.words import (
     USE,
     band_words,
+    cell_words,
     class_short,
     class_words,
     escape,
@@ -137,7 +138,7 @@ def _gallery(content: Content, row: int) -> Iterator[str]:
         return
     more = f" {shown:,} of {total:,} are shown; the other {total - shown:,} are in cells.csv." if shown < total else ""
     yield (
-        f'<div class="gallery" id="g-{row}"><div class="bar-head"><h3>Cells by class</h3><label'
+        f'<div class="gallery" id="g-{row}"><div class="bar-head"><h3>Cells by class</h3>{_words_switch(content)}<label'
         ' class="script-only">Order <select class="order"><option value="class">by class</option><option'
         ' value="suspicion">all, most suspicious first</option></select></label></div><p class="hint">Most suspicious'
         f" first. The number is the probability of the class. Choose a cell to see it in its field.{more}</p>"
@@ -163,6 +164,12 @@ def _gallery(content: Content, row: int) -> Iterator[str]:
     yield "</div>"
 
 
+def _words_switch(content: Content) -> str:
+    if not content.record.attributes:
+        return ""
+    return '<span class="switches"><label><input type="checkbox" class="sw-words"> words</label></span>'
+
+
 def _cell_item(content: Content, key: tuple[int, int], class_name: str) -> str:
     field, number = key
     cell = content.cells[key]
@@ -180,10 +187,15 @@ def _cell_item(content: Content, key: tuple[int, int], class_name: str) -> str:
         else f'<span class="nothumb">no picture<span class="hidden">: {escape(words)}</span></span>'
     )
     doubt = f'<span class="doubt">blast {percent(suspicion, 0)}</span>' if suspicion >= 0.1 and not blast else ""
+    said = "".join(
+        f"<span><b>{escape(part)}</b> {escape(text)}</span> "
+        for part, text in cell_words(cell.get("attributes", {}), content.record.attributes)
+    )
+    said = f'<span class="said">{said}</span>' if said else ""
     target = f"c-{field}-{number}" if field in content.picture_fields else f"f-{field}"
     return (
         f'<li data-s="{suspicion:.4f}"><a class="cell" id="t-{field}-{number}" href="#{target}"'
-        f' data-p="{probs}">{picture}<span aria-hidden="true">{percent(prob, 0)}</span>{doubt}</a></li>'
+        f' data-p="{probs}">{picture}<span aria-hidden="true">{percent(prob, 0)}</span>{doubt}{said}</a></li>'
     )
 
 

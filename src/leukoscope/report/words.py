@@ -85,6 +85,20 @@ def reason_words(reason: str | None) -> str:
     return "; ".join(_REASONS[p] for p in parts) if all(p in _REASONS for p in parts) else str(reason)
 
 
+def cell_words(said: dict[str, str], attributes: tuple[dict, ...]) -> list[tuple[str, str]]:
+    """[("Nucleus", "two lobes, dense chromatin"), ...] of a cell's attributes, by part, each word once; not escaped.
+
+    attributes  name, part and words (value -> words) of each attribute that the record's model may speak of
+    """
+    parts: dict[str, dict[str, None]] = {}
+    for attribute in attributes:
+        value = said.get(attribute["name"])
+        if value is not None:
+            words = str(attribute["words"].get(value, value))
+            parts.setdefault(str(attribute["part"]), {})[words] = None
+    return [(part[:1].upper() + part[1:], ", ".join(words)) for part, words in parts.items()]
+
+
 def plural(number: int, one: str, many: str | None = None) -> str:
     """ "1 cell", "2 cells", "12,345 cells"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
