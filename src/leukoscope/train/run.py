@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import leukoscope
@@ -13,7 +13,7 @@ from leukoscope.dataset.splits import split_by_patient
 from leukoscope.errors import ConfigError
 from leukoscope.train.config import build_config, read_toml
 
-TASKS = ("classify", "locate")
+TASKS = ("classify", "locate", "finetune")
 VALIDATION_SHARE = 0.15  # kept from training where no data set has a validation split
 
 
@@ -45,25 +45,53 @@ def train(
     names = " ".join(Path(d).name for d in data_dirs)
     command = f"leukoscope train {Path(config_path).name} --data {names} --out {out.name}"
     card = {"command": command, "commit": source_commit()}
-    if task == "classify":
-        from leukoscope.train.classifier import ClassifierConfig, train_classifier
-        from leukoscope.train.classifier_export import export_run
+    loops = {"classify": _classify, "locate": _locate, "finetune": _finetune}
+    return loops[task](_Job(values, config_path, datasets, out, {"resume": resume, "progress": progress}, card))
 
-        config = build_config(ClassifierConfig, values, config_path)
-        datasets = with_validation(datasets, config.splits, config.seed)
-        train_classifier(config, datasets, out, resume=resume, progress=progress)
-        export_run(out, out / "bundle", validation=validation_fields(datasets), **card)
-        return out
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One call of `train`: the configuration's keys and file, the data, where to, how, and what the card says of it."""
+
+    values: dict
+    config_path: str | Path
+    datasets: list[Dataset]
+    out: Path
+    options: dict
+    card: dict
+
+
+def _classify(job: _Job) -> Path:
+    """The bundled classifier's loop."""
+    from leukoscope.train.classifier import ClassifierConfig, train_classifier
+    from leukoscope.train.classifier_export import export_run
+
+    config = build_config(ClassifierConfig, job.values, job.config_path)
+    datasets = with_validation(job.datasets, config.splits, config.seed)
+    train_classifier(config, datasets, job.out, **job.options)
+    export_run(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
+    return job.out
+
+
+def _locate(job: _Job) -> Path:
+    """The bundled locator's loop."""
     from leukoscope.train.locator import LocatorConfig, train_locator
     from leukoscope.train.locator_export import export_locator
 
-    config = build_config(LocatorConfig, values, config_path)
-    datasets = with_validation(datasets, config.splits, config.seed)
-    train_locator(config, datasets, out, resume=resume, progress=progress)
-    export_locator(
-        out, out / "bundle", validation=validation_fields(datasets), side=config.side, **card
-    )
-    return out
+    config = build_config(LocatorConfig, job.values, job.config_path)
+    datasets = with_validation(job.datasets, config.splits, config.seed)
+    train_locator(config, datasets, job.out, **job.options)
+    export_locator(job.out, job.out / "bundle", validation=validation_fields(datasets), side=config.side, **job.card)
+    return job.out
+
+
+def _finetune(job: _Job) -> Path:
+    """Any crop classifier, fine-tuned (the PCM study's second stage)."""
+    from leukoscope.train.finetune_config import FinetuneConfig
+    from leukoscope.train.finetune_job import finetune_datasets
+
+    config = build_config(FinetuneConfig, job.values, job.config_path)
+    return finetune_datasets(config, job.datasets, job.out, **job.options, **job.card)
 
 
 def with_validation(datasets: list[Dataset], splits: tuple[str, ...], seed: int) -> list[Dataset]:
