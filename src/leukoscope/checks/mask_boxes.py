@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
-
 import numpy as np
 
 from leukoscope.checks.observe import NOT_WHITE
 from leukoscope.checks.suspect import Suspect
 from leukoscope.dataset.manifest import Dataset, TruthField
-from leukoscope.dataset.masks import read_mask
+from leukoscope.dataset.masks import mask_name, read_mask
 from leukoscope.errors import DataError, InputError
 from leukoscope.geometry import box_iou, contour_box
 
@@ -48,7 +45,7 @@ def doubt_masks(dataset: Dataset, pattern: str) -> tuple[list[Suspect], list[str
     parts: list[tuple[TruthField, np.ndarray, tuple[float, float, float, float], int]] = []
     n_masks, unread = 0, []
     for field in dataset.fields:
-        path = dataset.image_root / _mask_name(field, pattern)
+        path = dataset.image_root / mask_name(field, pattern)
         if not path.is_file():
             continue
         n_masks += 1
@@ -64,7 +61,7 @@ def doubt_masks(dataset: Dataset, pattern: str) -> tuple[list[Suspect], list[str
     if not n_masks:
         raise InputError(
             f"--masks {pattern!r} names no file under {dataset.image_root}: the first would be "
-            f"{_mask_name(dataset.fields[0], pattern) if dataset.fields else '(the set has no pictures)'}"
+            f"{mask_name(dataset.fields[0], pattern) if dataset.fields else '(the set has no pictures)'}"
         )
     notes = [f"{n_masks} masks of {len(dataset.fields)} photographs were compared with the boxes."]
     if unread:
@@ -127,9 +124,3 @@ def _boxed_share(field: TruthField, mask: np.ndarray, box: tuple[float, float, f
             left, top, right, bottom = (round(v) for v in cell.box)
             covered[max(top - y0, 0) : max(bottom - y0, 0), max(left - x0, 0) : max(right - x0, 0)] = True
     return float((inside & covered).sum() / max(inside.sum(), 1))
-
-
-def _mask_name(field: TruthField, pattern: str) -> str:
-    path = PurePosixPath(field.file)
-    digits = re.search(r"(\d+)\D*$", path.stem)
-    return pattern.replace("{stem}", path.stem).replace("{number}", digits.group(1) if digits else path.stem)

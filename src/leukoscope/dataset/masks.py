@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import DataError
 
 # The sources draw 0 background, 128 cytoplasm, 255 nucleus; a stray value belongs to the nearest of the three.
@@ -15,12 +18,23 @@ FOREGROUND = 64
 
 def read_mask(path: Path) -> np.ndarray:
     """(H, W) bool: the cell's pixels, from a grey picture of 0 (outside), 128 and 255 (cell), stray values rounded."""
+    return read_mask_values(path) >= FOREGROUND
+
+
+def read_mask_values(path: Path) -> np.ndarray:
+    """(H, W) uint8: the grey levels of a mask picture; DataError where it can't be read."""
     try:
         with Image.open(path) as picture:
-            values = np.asarray(picture.convert("L"))
+            return np.asarray(picture.convert("L"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} can't be read as a mask ({error})") from None
-    return values >= FOREGROUND
+
+
+def mask_name(field: TruthField, pattern: str) -> str:
+    """Where a field's mask is, relative to the set's pictures: {stem} and {number} are of the picture's name."""
+    path = PurePosixPath(field.file)
+    digits = re.search(r"(\d+)\D*$", path.stem)
+    return pattern.replace("{stem}", path.stem).replace("{number}", digits.group(1) if digits else path.stem)
 
 
 def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
@@ -32,14 +46,18 @@ def mask_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
 
 
 def mask_outline(mask: np.ndarray) -> tuple[tuple[float, float], ...] | None:
-    """The longest outer border of the True pixels, as px corners, clockwise on screen, corners only; None if empty.
+    """The outer border of the True pixels that encloses most: (x, y) px corners, clockwise on screen; None if empty."""
+    return max(mask_outlines(mask), key=_area_xy, default=None)
+
+
+def mask_outlines(mask: np.ndarray) -> Iterator[tuple[tuple[float, float], ...]]:
+    """Every outer border of the True pixels, not those of holes: (x, y) px corners, corners only, clockwise on screen.
 
     Walks the cracks between pixels, so that the enclosed area is the count of the pixels it encloses.
     """
     steps = _border_steps(mask)
-    best: list[tuple[int, int]] = []
     while steps:
-        start = min(steps)  # the topmost, leftmost corner left is on an outer border or on a hole's, which is shorter
+        start = min(steps)  # the topmost, leftmost corner left
         point, path, heading = start, [], (0, 0)
         while True:
             ends = steps[point]
@@ -54,9 +72,8 @@ def mask_outline(mask: np.ndarray) -> tuple[tuple[float, float], ...] | None:
             point, heading = end, step
             if point == start:
                 break
-        if _area(path) > _area(best):
-            best = path
-    return tuple((float(x), float(y)) for y, x in best) or None
+        if _area(path) > 0:
+            yield tuple((float(x), float(y)) for y, x in path)
 
 
 def _border_steps(mask: np.ndarray) -> dict[tuple[int, int], list[tuple[int, int]]]:
@@ -88,3 +105,7 @@ def _area(path: list[tuple[int, int]]) -> float:
     points = np.array(path, np.float64)
     y, x = points.T
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+
+
+def _area_xy(outline: tuple[tuple[float, float], ...]) -> float:
+    return _area([(y, x) for x, y in outline])
