@@ -2,7 +2,7 @@
 
     python benchmarks/card_results.py
 
-Reads benchmarks/results/{locate_accuracy,classify_accuracy,cnmc_folds}.csv; run it after them and commit the cards.
+Reads benchmarks/results/{locate_accuracy,classify_accuracy,cnmc_folds,attributes}.csv; run it after them and commit the cards.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from provenance import RESULTS
 
 from leukoscope.models.bundle import BUNDLED, read_bundle, write_card
 
-SOURCES = {"locator": ("locate_accuracy",), "classifier": ("classify_accuracy", "cnmc_folds")}
+SOURCES = {"locator": ("locate_accuracy",), "classifier": ("classify_accuracy", "cnmc_folds", "attributes")}
 COLUMNS = ("set", "measure", "value", "low", "high", "commit")
 
 

@@ -1,8 +1,11 @@
 """A model card as text: nothing that a reader needs to judge the model is left out."""
 
+from dataclasses import replace
+
 from leukoscope.models.bundle import Card, CropRule
 from leukoscope.models.card_text import card_text
-from leukoscope.taxonomy import BLOOD_12
+from leukoscope.models.words import WordRule
+from leukoscope.taxonomy import BLOOD_12, Attribute, AttributeSet
 
 CARD = Card(
     name="toy-classifier",
@@ -55,3 +58,14 @@ def test_tables_are_well_formed():
     assert "| jtsc | accuracy | 0.87 | a\\|b |" in lines
     assert "| lymphocyte | 9 | 1 |" in lines and "| monocyte | 2 | 8 |" in lines
     assert "- on: pbc test" in lines
+
+
+def test_a_card_says_which_words_are_shown_and_how_sure():
+    pair = tuple(Attribute(n, "cell", ("small", "large"), ("small", "large"), ("s", "l")) for n in ("size", "bulk"))
+    measured = ({"attribute": "size", "macro_f1": 0.91234, "shown": 0.8, "right": 0.95}, {"attribute": "bulk"})
+    rule = WordRule(AttributeSet("two", pair), ("monocyte",), (1.0, 2.0), (0.75, None), "By a rule", measured)
+    lines = card_text(replace(CARD, attributes=rule)).splitlines()
+    assert "Attribute set two, for cells called monocyte. By a rule." in lines
+    assert "| size | small, large | 0.9123 | 0.75 | 0.8 | 0.95 |" in lines
+    assert "| bulk | small, large |  | never |  |  |" in lines
+    assert not any("## Words" in line for line in card_text(CARD).splitlines())

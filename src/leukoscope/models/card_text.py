@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leukoscope.models.bundle import Card, CropRule
+from leukoscope.models.words import WordRule
 
 
 def card_text(card: Card) -> str:
@@ -27,6 +28,8 @@ def card_text(card: Card) -> str:
             f"Counted: {', '.join(t.counted)}. Blasts: {', '.join(t.blasts) or 'none'}. "
             f"Artefacts: {', '.join(t.artefacts) or 'none'}."
         ]
+    if card.attributes is not None:
+        lines += ["", "## Words", "", *_words(card.attributes)]
     lines += ["", "## Training", "", *_nested(card.training)]
     if card.results:
         lines += ["", "## Measured results", "", *_table([_flat(row) for row in card.results])]
@@ -35,6 +38,21 @@ def card_text(card: Card) -> str:
     if card.limits:
         lines += ["", "## Limits", "", *(f"- {limit}" for limit in card.limits)]
     return "\n".join(lines) + "\n"
+
+
+def _words(rule: WordRule) -> list[str]:
+    """What the model says of a cell beside its class, and from which probability on."""
+    measured = {row.get("attribute"): row for row in rule.measured}
+    rows = []
+    for attribute, threshold in zip(rule.attributes.attributes, rule.thresholds, strict=True):
+        of = measured.get(attribute.name, {})
+        shown = {"attribute": attribute.name, "values": ", ".join(attribute.values)}
+        shown |= {"macro-F1, validation": of.get("macro_f1", "")}
+        sure = {"shown from": "never" if threshold is None else threshold}
+        sure |= {"cells shown": of.get("shown", ""), "words right": "" if threshold is None else of.get("right", "")}
+        rows.append(shown | sure)
+    classes = ", ".join(rule.classes) or "no class"
+    return [f"Attribute set {rule.attributes.name}, for cells called {classes}. {rule.rule}.", "", *_table(rows)]
 
 
 def _nested(value: object, depth: int = 0) -> list[str]:
