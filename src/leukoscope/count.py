@@ -83,14 +83,14 @@ def ratio(
     """
     if method not in ("clopper-pearson", "wilson"):
         raise InputError(f"method must be clopper-pearson or wilson, got {method!r}")
-    members = _members(differential.taxonomy, subset)
+    members = members_of(differential.taxonomy, subset)
     numerator = int(differential.counts[differential.taxonomy.columns(members)].sum())
     limits = clopper_pearson if method == "clopper-pearson" else wilson
     low, high = limits(numerator, differential.n_counted, level=level)
     return Ratio(subset, numerator, differential.n_counted, low, high, level, method)
 
 
-def _members(taxonomy: Taxonomy, subset: str) -> tuple[str, ...]:
+def members_of(taxonomy: Taxonomy, subset: str) -> tuple[str, ...]:
     """Classes of a numerator; InputError when it names none or some that are not counted."""
     groups = {name: (name,) for name in taxonomy.counted}
     groups |= {"blasts": taxonomy.blasts, **taxonomy.composites}

@@ -41,6 +41,19 @@ def wilson(numerator: int, denominator: int, *, level: float = 0.95) -> tuple[fl
     return low, high
 
 
+def excludes(numerator: float, denominator: float, share: float, *, level: float = 0.95) -> bool:
+    """Whether `share` lies outside the Clopper-Pearson limits; the counts may be real numbers.
+
+    The same answer as comparing with the limits, without finding them: one tail of the binomial at `share`.
+    """
+    if not 0 <= numerator <= denominator or not 0 < level < 1 or not 0 < share < 1:
+        expected = "0 <= numerator <= denominator, 0 < level < 1 and 0 < share < 1"
+        raise InputError(f"excludes needs {expected}, got {numerator} of {denominator}, {level} and {share}")
+    if numerator < share * denominator:
+        return 1 - _beta_share(share, numerator + 1, denominator - numerator) < (1 - level) / 2
+    return numerator > 0 and _beta_share(share, numerator, denominator - numerator + 1) < (1 - level) / 2
+
+
 def student_t(share: float, freedom: float) -> float:
     """Quantile of Student's t with `freedom` degrees of freedom, by its relation to the beta distribution."""
     if not 0 < share < 1 or not freedom > 0:

@@ -17,6 +17,7 @@ from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.fields import FieldAnalyzer
 from leukoscope.pipeline.journal import Journal
+from leukoscope.pipeline.ratios import Correction
 from leukoscope.pipeline.sources import Source, find_sources, sources_sha256
 from leukoscope.pipeline.summary import write_record
 from leukoscope.report import write_cells_csv, write_report
@@ -79,6 +80,8 @@ def analyze(
     options = options or AnalyzeOptions()
     out = Path(out)
     models = _models(model, options)
+    card = part_of_model(models, "classify").card
+    correction = Correction.of(card)
     sources = find_sources(paths, specimen=options.specimen, patients=patients)
     provenance = _provenance(models, options)
     head = {
@@ -98,7 +101,7 @@ def analyze(
     finally:
         journal.close()
     record = out / "record.json"
-    write_record(record, journal.fields, provenance=provenance, taxonomy=models["classify"].card.taxonomy)
+    write_record(record, journal.fields, provenance=provenance, taxonomy=card.taxonomy, correction=correction)
     write_cells_csv(record, out / "cells.csv")
     write_report(record, journal.thumbs_path, out / "report.html")
     return record

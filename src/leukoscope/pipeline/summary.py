@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leukoscope.count import COVERS, add, artefacts_per_100, band, count, flags, no_cells, ratios
+from leukoscope.count import add, artefacts_per_100, count, flags, no_cells
+from leukoscope.pipeline.ratios import DIGITS, Correction, ratio_entries
 from leukoscope.report import RECORD_VERSION
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.types import Calls, Cells, Differential, FieldKey, Ratio
-
-DIGITS = 6
+from leukoscope.types import Calls, Cells, Differential, FieldKey
 
 
 @dataclass(slots=True)
@@ -27,9 +25,12 @@ class _Patient:
     n_poor: int = 0
 
 
-def write_record(path: str | Path, journal_fields, *, provenance: dict, taxonomy: Taxonomy) -> None:
+def write_record(
+    path: str | Path, journal_fields, *, provenance: dict, taxonomy: Taxonomy, correction: Correction | None = None
+) -> None:
     """Write the record of a run; `journal_fields()` gives its entries and is called twice.
 
+    correction  what the classifier's card says of its errors; None: nothing, and no ratio is corrected
     The bytes depend on the arguments alone. The file appears whole or not at all.
     """
     path = Path(path)
@@ -37,7 +38,11 @@ def write_record(path: str | Path, journal_fields, *, provenance: dict, taxonomy
         "record_version": RECORD_VERSION,
         "provenance": provenance,
         "patients": summarise(
-            journal_fields(), taxonomy, specimen=provenance["specimen"], min_cells=provenance["min_cells"]
+            journal_fields(),
+            taxonomy,
+            specimen=provenance["specimen"],
+            min_cells=provenance["min_cells"],
+            correction=correction,
         ),
     }
     partial = path.with_name(path.name + ".part")
@@ -50,7 +55,9 @@ def write_record(path: str | Path, journal_fields, *, provenance: dict, taxonomy
     partial.replace(path)
 
 
-def summarise(entries: Iterable[dict], taxonomy: Taxonomy, *, specimen: str, min_cells: int) -> list[dict]:
+def summarise(
+    entries: Iterable[dict], taxonomy: Taxonomy, *, specimen: str, min_cells: int, correction: Correction | None = None
+) -> list[dict]:
     """The record's patients, sorted by id. Poor fields count; failed ones are only listed."""
     patients: dict[str, _Patient] = {}
     for entry in entries:
@@ -63,7 +70,8 @@ def summarise(entries: Iterable[dict], taxonomy: Taxonomy, *, specimen: str, min
             continue
         patient.n_poor += entry["status"] == "poor"
         patient.differential = add(patient.differential, count([_calls(entry, taxonomy, specimen)]))
-    return [_patient_entry(patients[patient_id], min_cells) for patient_id in sorted(patients)]
+    correction = correction or Correction()
+    return [_patient_entry(patients[patient_id], min_cells, correction) for patient_id in sorted(patients)]
 
 
 def _calls(entry: dict, taxonomy: Taxonomy, specimen: str) -> Calls:
@@ -73,7 +81,7 @@ def _calls(entry: dict, taxonomy: Taxonomy, specimen: str) -> Calls:
     return Calls(cells, [[c["probs"][name] for name in taxonomy.names] for c in entry["cells"]], taxonomy)
 
 
-def _patient_entry(patient: _Patient, min_cells: int) -> dict:
+def _patient_entry(patient: _Patient, min_cells: int, correction: Correction) -> dict:
     differential = patient.differential
     per_100 = artefacts_per_100(differential)
     return {
@@ -87,7 +95,7 @@ def _patient_entry(patient: _Patient, min_cells: int) -> dict:
         "n_cells": int(differential.counts.sum()),
         "n_counted": differential.n_counted,
         "differential": _differential_rows(differential),
-        "ratios": [_ratio_entry(r) for r in ratios(differential)],
+        "ratios": ratio_entries(differential, correction),
         "artefacts_per_100": None if per_100 is None else round(per_100, DIGITS),
         "flags": flags(differential, min_cells=min_cells, n_failed=patient.n_failed, n_poor=patient.n_poor),
     }
@@ -107,22 +115,3 @@ def _differential_rows(differential: Differential) -> list[dict]:
             differential.taxonomy.names, differential.counts, differential.expected, strict=True
         )
     ]
-
-
-def _ratio_entry(ratio: Ratio) -> dict:
-    return {
-        "name": ratio.name,
-        "numerator": ratio.numerator,
-        "denominator": ratio.denominator,
-        "value": _number(ratio.value),
-        "low": _number(ratio.low),
-        "high": _number(ratio.high),
-        "level": ratio.level,
-        "method": ratio.method,
-        "band": band(ratio),
-        "covers": COVERS,
-    }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, DIGITS)

@@ -77,6 +77,45 @@ class CorrectedRatio:
         return self.numerator / self.denominator if self.denominator else math.nan
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What a patient's calls and the classifier's validation say together; `weigh` makes it.
+
+    called  the patient's cells called the numerator, called other counted classes, called uncounted
+    groups, mix  (C,) group of each class, and its share among the patient's cells as estimated
+    rates   error rates of the three true groups in validation; of_centre: in the centre's labelled cells, or None
+    draws   draws of both together
+    """
+
+    counts: np.ndarray
+    confusion: np.ndarray
+    local: np.ndarray | None
+    groups: np.ndarray
+    mix: np.ndarray
+    called: tuple[int, int, int]
+    rates: tuple[GroupRates, ...]
+    of_centre: tuple[GroupRates, ...] | None
+    draws: RateDraws
+
+
+def weigh(
+    counts: Sequence[int] | np.ndarray,
+    confusion: Sequence[Sequence[int]] | np.ndarray,
+    *,
+    subset: Sequence[int],
+    counted: Sequence[int] | None = None,
+    local: Sequence[Sequence[int]] | np.ndarray | None = None,
+) -> Evidence:
+    """The evidence for one ratio of one patient; arguments and errors as in `correct_ratio`."""
+    counts, confusion, local = _checked(counts, confusion, local)
+    groups = groups_of(len(counts), subset, counted)
+    mix = mix_of(counts, confusion if local is None else confusion + local)
+    rates = tuple(group_rates(confusion, groups, g, mix) for g in range(3))
+    of_centre = None if local is None else tuple(group_rates(local, groups, g, mix) for g in range(3))
+    called = tuple(int(counts[groups == g].sum()) for g in range(3))
+    return Evidence(counts, confusion, local, groups, mix, called, rates, of_centre, RateDraws.of(rates, of_centre))
+
+
 def correct_ratio(
     counts: Sequence[int] | np.ndarray,
     confusion: Sequence[Sequence[int]] | np.ndarray,
@@ -98,25 +137,24 @@ def correct_ratio(
     The same input gives the same numbers. Classes in neither subset nor `counted` never enter the denominator.
     DataError for tables that don't fit each other.
     """
-    counts, confusion, local = _checked(counts, confusion, local)
+    evidence = weigh(counts, confusion, subset=subset, counted=counted, local=local)
+    return ratio_of(evidence, level=level, method=method)
+
+
+def ratio_of(evidence: Evidence, *, level: float = 0.95, method: str = "adjusted") -> CorrectedRatio:
+    """The corrected ratio of evidence that was weighed before."""
     if method not in METHODS or not 0 < level < 1:
-        raise DataError(
-            f"a corrected ratio needs method {' or '.join(METHODS)} and 0 < level < 1, got {method}, {level}"
-        )
-    groups = groups_of(len(counts), subset, counted)
-    known = confusion if local is None else confusion + local
-    mix = mix_of(counts, known)
-    rates = [group_rates(confusion, groups, g, mix) for g in range(3)]
-    of_centre = None if local is None else [group_rates(local, groups, g, mix) for g in range(3)]
-    draws = RateDraws.of(rates, of_centre)
-    called = [int(counts[groups == g].sum()) for g in range(3)]
-    sensitivity, false_alarm = (_error_rate(g, rates, of_centre, draws, level) for g in (NUMERATOR, OTHER))
+        expected = f"method {' or '.join(METHODS)} and 0 < level < 1"
+        raise DataError(f"a corrected ratio needs {expected}, got {method} and {level}")
+    called, draws, groups = evidence.called, evidence.draws, evidence.groups
+    sensitivity, false_alarm = (_error_rate(evidence, g, level) for g in (NUMERATOR, OTHER))
     value, low, high = math.nan, 0.0, 1.0
     reason = _unknown(called, sensitivity, false_alarm)
     if reason is None:
         reason = _doubt(called, draws, level)
         if method == "bayesian":
-            value, low, high = bayesian_limits(counts, confusion, groups, local=local, level=level)
+            tables = {"local": evidence.local, "level": level}
+            value, low, high = bayesian_limits(evidence.counts, evidence.confusion, groups, **tables)
         else:
             value, low, high = draws.limits(called, level=level)
     return CorrectedRatio(
@@ -129,7 +167,7 @@ def correct_ratio(
         method=method,
         sensitivity=sensitivity,
         false_alarm=false_alarm,
-        unseen=_unseen(known, groups, mix),
+        unseen=_unseen(evidence),
         reason=reason,
     )
 
@@ -163,20 +201,18 @@ def _doubt(called: Sequence[int], draws: RateDraws, level: float) -> str | None:
     return MISFIT if (at_0 > 0).mean() < tail or (at_1 > 0).mean() > 1 - tail else None
 
 
-def _error_rate(
-    group: int, rates: Sequence[GroupRates], local: Sequence[GroupRates] | None, draws: RateDraws, level: float
-) -> ErrorRate:
-    tables = [rates[group]] + ([local[group]] if local else [])
+def _error_rate(evidence: Evidence, group: int, level: float) -> ErrorRate:
+    tables = [evidence.rates[group]] + ([evidence.of_centre[group]] if evidence.of_centre else [])
     n_cells = sum(t.n_cells - t.n_uncounted for t in tables)
-    n_called = sum(t.n_numerator for t in tables)
     if n_cells == 0:
         return ErrorRate(0, 0, math.nan, 0.0, 1.0)
-    rate = draws.called[group]
+    rate = evidence.draws.called[group]
     low, high = np.quantile(rate, [(1 - level) / 2, (1 + level) / 2])
-    return ErrorRate(n_called, n_cells, float(rate.mean()), float(low), float(high))
+    return ErrorRate(sum(t.n_numerator for t in tables), n_cells, float(rate.mean()), float(low), float(high))
 
 
-def _unseen(known: np.ndarray, groups: np.ndarray, mix: np.ndarray) -> float:
+def _unseen(evidence: Evidence) -> float:
     """Share of the patient's counted cells, as estimated, whose class has no labelled cell."""
-    counted = groups != UNCOUNTED
-    return float(mix[counted & (known.sum(1) == 0)].sum() / mix[counted].sum())
+    known = evidence.confusion.sum(1) + (0 if evidence.local is None else evidence.local.sum(1))
+    counted = evidence.groups != UNCOUNTED
+    return float(evidence.mix[counted & (known == 0)].sum() / evidence.mix[counted].sum())

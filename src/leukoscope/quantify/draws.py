@@ -31,7 +31,6 @@ class RateDraws:
     @classmethod
     def of(cls, rates: Sequence[GroupRates], local: Sequence[GroupRates] | None = None) -> RateDraws:
         """Draws from the rates of the three groups, from validation and, where given, from the centre's own cells."""
-        order = orders(N_DRAWS, 8, seed=SEED)
         rows = np.zeros((3, N_DRAWS, 3))  # true group x draw x called group
         rows[UNCOUNTED, :, UNCOUNTED] = 1
         called = np.full((3, N_DRAWS), np.nan)
@@ -40,7 +39,7 @@ class RateDraws:
             if n_cells[group]:
                 of_centre = local[group] if local else GroupRates.none()
                 lost, called[group] = (
-                    rate_quantiles(even_shares(N_DRAWS), here, there)[order[2 * group + k]]
+                    rate_quantiles(even_shares(N_DRAWS), here, there)[_order(2 * group + k)]
                     for k, (here, there) in enumerate(
                         ((rates[group].uncounted, of_centre.uncounted), (rates[group].numerator, of_centre.numerator))
                     )
@@ -54,17 +53,18 @@ class RateDraws:
         """Share of draws in which the numerator's cells are no likelier to be called so than others."""
         return float((self.called[NUMERATOR] <= self.called[OTHER]).mean())
 
-    def contradiction(self, called: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    def contradiction(self, called: Sequence[float], *, smear: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """D at ratio 0 and at ratio 1, each (K,). D is linear in the ratio, positive where it would have to be higher.
 
         called  cells called numerator, other, uncounted (real numbers are fine). D(ratio) is the determinant of the
         called shares, of the mixed row ratio * numerator + (1 - ratio) * other, and of the artefacts' row: 0 where
         the three lie in one plane, that is where some share of artefacts explains the calls.
+        smear   smears of one patient are sampled independently of each other: each has a number of its own
         """
-        share, kept, normals = self._called_share(called), np.ones(N_DRAWS), self.normal_at
+        share, kept, normals = self._called_share(called, smear), np.ones(N_DRAWS), self.normal_at
         if self.artefacts:
             a, b = called[UNCOUNTED] + 0.5, called[NUMERATOR] + called[OTHER] + 0.5
-            kept -= beta_quantiles(even_shares(N_DRAWS), a, b)[orders(N_DRAWS, 8, seed=SEED)[7]]
+            kept -= beta_quantiles(even_shares(N_DRAWS), a, b)[_order(7 + 2 * smear)]
         at = kept * (share * normals[..., NUMERATOR] + (1 - share) * normals[..., OTHER])
         at += (1 - kept) * normals[..., UNCOUNTED]
         return at[0], at[1]
@@ -82,10 +82,10 @@ class RateDraws:
             return value, float(np.clip(np.quantile((share - false_alarm) / (1 - false_alarm), tail), 0, 1)), 1.0
         return value, low, high
 
-    def _called_share(self, called: Sequence[float]) -> np.ndarray:
+    def _called_share(self, called: Sequence[float], smear: int = 0) -> np.ndarray:
         """(K,) draws of the share called the numerator among the called cells that are counted."""
-        even = even_shares(N_DRAWS)
-        return beta_quantiles(even, called[NUMERATOR] + 0.5, called[OTHER] + 0.5)[orders(N_DRAWS, 8, seed=SEED)[6]]
+        a, b = called[NUMERATOR] + 0.5, called[OTHER] + 0.5
+        return beta_quantiles(even_shares(N_DRAWS), a, b)[_order(6 + 2 * smear)]
 
 
 def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float, float, float]:
@@ -107,6 +107,11 @@ def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float,
     allowed = points[(above >= tail * (at_0 > 0).mean()) & (below >= tail * (at_1 < 0).mean())]
     value = float(np.median(np.clip(falling, 0, 1))) if len(falling) else float("nan")
     return value, float(allowed[0]), float(allowed[-1])
+
+
+def _order(column: int) -> np.ndarray:
+    """(K,) the order of the draws of one uncertain number; columns up to 7 are one patient's, two more each smear."""
+    return orders(N_DRAWS, max(8, column + 1), seed=SEED)[column]
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

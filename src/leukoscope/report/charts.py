@@ -21,13 +21,16 @@ def _x(share: float) -> float:
     return 100 * max(0.0, min(1.0, share)) ** 0.5
 
 
-def interval_bar(ratio: dict, *, small: bool = False) -> str:
-    """A ratio's interval (line) and value (diamond) on a square-root axis; the band edges where a band applies."""
+def interval_bar(ratio: dict, *, small: bool = False, banded: bool | None = None) -> str:
+    """A ratio's interval (line) and value (diamond) on a square-root axis.
+
+    banded  whether the band edges are drawn; None: where the ratio has a band
+    """
     if ratio["value"] is None:
         return ""
     top, height = (0, 20) if small else (18, 62)
     body = 20 if small else 26
-    banded = ratio["band"] is not None
+    banded = ratio["band"] is not None if banded is None else banded
     parts = [
         (
             _bands(top, body, labels=not small)

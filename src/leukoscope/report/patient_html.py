@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from leukoscope.report.charts import differential_bars, field_overlay, interval_bar, straddles
 from leukoscope.report.content import Content
+from leukoscope.report.correction_html import corrected_ratio, further_cells
 from leukoscope.report.pictures import field_picture
 from leukoscope.report.words import (
     USE,
@@ -84,8 +85,7 @@ def _one_ratio(ratio: dict) -> str:
         f' class="words">{escape(ratio_words(ratio))}.{escape(band_note)}</p>'
         f"{interval_bar(ratio)}<dl><dt>Cells</dt><dd>{ratio['numerator']:,} of {ratio['denominator']:,} counted</dd>"
         f"<dt>Interval</dt><dd>{escape(_method_words(ratio['method']))}; it covers {escape(covers)}. Cells that were"
-        " missed, or "
-        "called wrongly, are not in it.</dd></dl>"
+        f" missed, or called wrongly, are not in it.</dd>{further_cells(ratio)}</dl>{corrected_ratio(ratio)}"
     )
 
 
@@ -110,7 +110,7 @@ def _table_card(content: Content, patient: dict) -> str:
         blast = ' <span class="tag">blast</span>' if r["class"] in content.record.taxonomy.blasts else ""
         blast = blast if r["class"] in counted else " <small>(not counted)</small>"
         rows.append(
-            f'<tr{"" if r["class"] in counted else " class=apart"}><th'
+            f"<tr{'' if r['class'] in counted else ' class=apart'}><th"
             f' scope="row">{escape(class_words(r["class"]))}{blast}</th>'
             f"<td>{r['count']:,}</td><td>{share}</td><td>{r['expected']:,.1f}</td></tr>"
         )

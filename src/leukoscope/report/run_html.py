@@ -59,20 +59,36 @@ def patient_list(content: Content) -> Iterator[str]:
     """One row a patient, the most urgent first."""
     levels = {r["level"] for p in content.record.patients if (r := blast_ratio(p)) is not None}
     level = f"{percent(levels.pop(), 0)} interval" if len(levels) == 1 else "Interval"
+    corrected = any(_corrected(blast_ratio(p)) for p in content.record.patients)
+    head = '<th scope="col" title="With the classifier\'s errors taken out">Corrected</th>' if corrected else ""
     yield (
         '<section id="patients" aria-labelledby="patients-h"><h2 id="patients-h">Patients</h2><p'
         ' class="hint">Suspected APL first, then by blast ratio.</p><div class="scroll" role="region" tabindex="0"'
         ' aria-labelledby="patients-h"><table class="list"><thead><tr><th scope="col">Patient</th><th'
         f' scope="col">Blasts</th><th scope="col">{level}</th><th scope="col" class="wide">0 – 5 – 10 – 20 – 100'
-        ' %</th><th scope="col">Band</th><th scope="col">Counted</th><th scope="col">Fields</th><th scope="col">To'
-        " note</th></tr></thead><tbody>"
+        f' %</th><th scope="col">Band</th>{head}<th scope="col">Counted</th><th scope="col">Fields</th><th'
+        ' scope="col">To note</th></tr></thead><tbody>'
     )
     for row in content.plan.order:
-        yield _patient_row(content, row)
+        yield _patient_row(content, row, with_corrected=bool(head))
     yield "</tbody></table></div></section>"
 
 
-def _patient_row(content: Content, row: int) -> str:
+def _corrected(ratio: dict | None) -> dict | None:
+    """A ratio's corrected value and limits, where the record has any."""
+    corrected = (ratio or {}).get("corrected")
+    return corrected if corrected and corrected["value"] is not None else None
+
+
+def _corrected_cell(ratio: dict | None) -> str:
+    corrected = _corrected(ratio)
+    if corrected is None:
+        return '<td class="num">–</td>'
+    limits = f"{100 * corrected['low']:.1f} to {percent(corrected['high'])}"
+    return f'<td class="num">{percent(corrected["value"])}<br><small>{limits}</small></td>'
+
+
+def _patient_row(content: Content, row: int, *, with_corrected: bool) -> str:
     patient, statuses = content.record.patients[row], content.index.statuses[row]
     ratio = blast_ratio(patient)
     none = ratio is None or ratio["value"] is None
@@ -88,8 +104,8 @@ def _patient_row(content: Content, row: int) -> str:
         f'<tr><th scope="row"><a href="#p-{row}">{name_of(patient["patient_id"])}</a>{urgent}</th><td'
         f' class="num">{"–" if none else percent(ratio["value"])}</td><td class="num">{interval}</td><td'
         f' class="wide">{"" if none else interval_bar(ratio, small=True)}</td><td'
-        f' class="num">{escape("–" if none else band_words(ratio["band"]) or "–")}</td><td'
-        f' class="num">{patient["n_counted"]:,}</td><td'
+        f' class="num">{escape("–" if none else band_words(ratio["band"]) or "–")}</td>'
+        f'{_corrected_cell(ratio) if with_corrected else ""}<td class="num">{patient["n_counted"]:,}</td><td'
         f' class="fieldcount">{sum(statuses.values()):,}{fields}</td><td>{flags}</td></tr>'
     )
 
@@ -145,7 +161,7 @@ def provenance(content: Content, record_sha256: str) -> Iterator[str]:
     yield (
         '<section id="provenance" aria-labelledby="provenance-h"><h2 id="provenance-h">Provenance</h2>'
         f'<dl class="facts"><dt>Leukoscope</dt>'
-        f'<dd>{escape(p.get("leukoscope"))}</dd><dt>Specimen</dt><dd>{escape(p.get("specimen"))}</dd>'
+        f"<dd>{escape(p.get('leukoscope'))}</dd><dt>Specimen</dt><dd>{escape(p.get('specimen'))}</dd>"
         f"<dt>Scale</dt><dd>{escape(scale)}</dd><dt>Cells asked for</dt><dd>at least {p['min_cells']:,} a patient</dd>"
         f'<dt>This report\'s record</dt><dd>record.json, SHA-256 <span class="digest">{record_sha256}</span></dd>'
         f"<dt>Use</dt><dd>{escape(p.get('use', ''))}</dd></dl>"
@@ -183,7 +199,7 @@ def _all_fields(content: Content) -> Iterator[str]:
         note = f"<br><small>{escape(field['note'])}</small>" if field.get("note") else ""
         yield (
             f'<tr id="f-{index}"><th scope="row" class="file">{name_of(field["file"])}{note}</th>'
-            f'<td>{name_of(field["patient_id"])}</td><td>{field["status"]}</td>'
+            f"<td>{name_of(field['patient_id'])}</td><td>{field['status']}</td>"
             f'<td class="num">{len(field["cells"]):,}</td><td class="digest">{escape(field["sha256"] or "–")}</td></tr>'
         )
     yield (

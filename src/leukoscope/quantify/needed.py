@@ -1,0 +1,62 @@
+"""How many more cells settle on which side of a threshold a patient is, if they are like those counted so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from leukoscope.intervals import excludes
+from leukoscope.quantify.corrected import Evidence
+from leukoscope.quantify.groups import NUMERATOR, OTHER
+
+MOST_CELLS = 100_000  # counted cells that are searched; nobody counts more
+
+
+def further_cells(numerator: int, denominator: int, threshold: float, *, level: float = 0.95) -> int | None:
+    """Further counted cells until the exact binomial interval no longer holds `threshold`; 0: it doesn't now.
+
+    None where no number up to MOST_CELLS does, or nothing was counted. Rounded up to two digits. It is a forecast
+    for the share seen so far, not a promise: the share will move as cells are added.
+    """
+    if denominator == 0:
+        return None
+    share = numerator / denominator
+    return _least(lambda n: excludes(share * n, n, threshold, level=level), denominator)
+
+
+def further_cells_corrected(evidence: Evidence, threshold: float, *, level: float = 0.95) -> int | None:
+    """The same for the corrected interval, whose classifier error no further cell makes smaller.
+
+    None means that the classifier's error rates alone leave the side open: only more validation cells, best of this
+    centre, can settle it.
+    """
+    n = evidence.called[NUMERATOR] + evidence.called[OTHER]
+    if n == 0:
+        return None
+
+    def settled(n_cells: float) -> bool:
+        _, low, high = evidence.draws.limits([c * n_cells / n for c in evidence.called], level=level)
+        return not low <= threshold <= high
+
+    return _least(settled, n)
+
+
+def _least(settled: Callable[[float], bool], n_now: int) -> int | None:
+    """Smallest number of further cells at which `settled(all cells)`, by doubling and halving."""
+    if settled(n_now):
+        return 0
+    if n_now >= MOST_CELLS or not settled(MOST_CELLS):
+        return None
+    low, high = n_now, min(2 * n_now, MOST_CELLS)
+    while high < MOST_CELLS and not settled(high):
+        low, high = high, min(2 * high, MOST_CELLS)
+    while high - low > max(1, 0.02 * (high - n_now)):
+        middle = (low + high) // 2
+        low, high = (low, middle) if settled(middle) else (middle, high)
+    return _round_up(high - n_now)
+
+
+def _round_up(number: int) -> int:
+    """347 -> 350, 12345 -> 13000, 7 -> 7."""
+    step = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return math.ceil(number / step) * step
