@@ -65,11 +65,12 @@ def _circle_radii(green: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     if not len(x):
         return np.empty(0)
     height, width = green.shape
-    cx, cy = np.rint(x + _RADII[:, None] * ux).astype(int), np.rint(y + _RADII[:, None] * uy).astype(int)
-    inside = (cx >= 0) & (cy >= 0) & (cx < width) & (cy < height)
-    place = (np.arange(len(_RADII))[:, None] * height + cy) * width + cx
-    votes = np.bincount(place[inside], minlength=len(_RADII) * height * width)
-    votes = votes.reshape(len(_RADII), height, width).astype(np.float32)
+    votes = np.empty((len(_RADII), height, width), np.float32)
+    for radius, of_radius in zip(_RADII.astype(np.float32), votes, strict=True):
+        cx, cy = np.rint(x + radius * ux).astype(np.int32), np.rint(y + radius * uy).astype(np.int32)
+        inside = (cx >= 0) & (cy >= 0) & (cx < width) & (cy < height)
+        place = (cy * width + cx)[inside]
+        of_radius[:] = np.bincount(place, minlength=height * width).reshape(height, width)
     votes = _sum_3x3(votes) / (2 * np.pi * _RADII[:, None, None]).astype(np.float32)
     votes[1:-1] = votes[1:-1] / 2 + (votes[:-2] + votes[2:]) / 4
     return _peaks(votes)
@@ -92,7 +93,9 @@ def _edges(green: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, ...]:
     if free.sum() < 300:
         return (np.empty(0),) * 4
     y, x = np.nonzero((steep > max(0.35 * np.quantile(steep[free], 0.93), 1e-3)) & free)
-    return x, y, gx[y, x] / steep[y, x], gy[y, x] / steep[y, x]
+    flat = y * green.shape[1] + x
+    length = steep.ravel()[flat]
+    return x.astype(np.float32), y.astype(np.float32), gx.ravel()[flat] / length, gy.ravel()[flat] / length
 
 
 def _peaks(votes: np.ndarray) -> np.ndarray:
