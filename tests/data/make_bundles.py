@@ -183,12 +183,90 @@ def make_classifier(
     return folder
 
 
-def write_model(folder: Path, nodes: list, constants: dict[str, np.ndarray], inputs: list, outputs: list) -> None:
+def make_outliner(folder: Path, *, size: int = 64, white_balance: bool = False) -> Path:
+    """An outliner bundle: in the box and near it, green below 100 is nucleus, below 200 cytoplasm.
+
+    A pixel's claim falls with its distance from the box's middle, as a trained one's does at a neighbour.
+    """
+    middles = (np.arange(size, dtype=np.float32) + 0.5)[None]  # (1, S)
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["raw"], to=TensorProto.FLOAT),
+        helper.make_node("Slice", ["raw", "one", "two", "three"], ["green_last"]),
+        helper.make_node("Squeeze", ["green_last", "three"], ["green"]),  # (N, S, S)
+        helper.make_node("Split", ["boxes"], ["x0", "y0", "x1", "y1"], axis=1, num_outputs=4),
+    ]
+    for axis, low, high, spread in (("x", "x0", "x1", "one"), ("y", "y0", "y1", "two")):
+        nodes += [
+            helper.make_node("Add", [low, high], [f"{axis}_sum"]),
+            helper.make_node("Sub", [high, low], [f"{axis}_side"]),
+            helper.make_node("Mul", [f"{axis}_sum", "half"], [f"{axis}_mid"]),
+            helper.make_node("Sub", ["middles", f"{axis}_mid"], [f"{axis}_off"]),  # (N, S)
+            helper.make_node("Div", [f"{axis}_off", f"{axis}_side"], [f"{axis}_share"]),
+            helper.make_node("Mul", [f"{axis}_share", f"{axis}_share"], [f"{axis}_square"]),
+            helper.make_node("Unsqueeze", [f"{axis}_square", spread], [f"{axis}_map"]),
+        ]
+    nodes += [
+        helper.make_node("Add", ["x_map", "y_map"], ["away"]),  # (N, S, S), 0.25 where the box's inscribed disc ends
+        helper.make_node("Sub", ["reach", "away"], ["room"]),
+        helper.make_node("Mul", ["room", "steep"], ["claim"]),
+        helper.make_node("Clip", ["claim", "low", "high"], ["mine"]),
+    ]
+    for name, level in (("cell_dark", "level_cell"), ("nucleus_dark", "level_nucleus")):
+        nodes += [
+            helper.make_node("Sub", [level, "green"], [f"{name}_by"]),
+            helper.make_node("Mul", [f"{name}_by", "slope"], [f"{name}_raw"]),
+            helper.make_node("Clip", [f"{name}_raw", "low", "high"], [name]),
+        ]
+    nodes += [
+        helper.make_node("Mul", ["cell_dark", "mine"], ["cell"]),
+        helper.make_node("Mul", ["nucleus_dark", "cell"], ["nucleus"]),
+        helper.make_node("Sub", ["cell", "nucleus"], ["cytoplasm"]),
+        helper.make_node("Sub", ["high", "cell"], ["background"]),
+    ]
+    for name in ("background", "cytoplasm", "nucleus"):
+        nodes.append(helper.make_node("Unsqueeze", [name, "one"], [f"{name}_plane"]))
+    planes = ["background_plane", "cytoplasm_plane", "nucleus_plane"]
+    nodes.append(helper.make_node("Concat", planes, ["probs"], axis=1))
+    constants = {
+        "one": np.array([1], np.int64),
+        "two": np.array([2], np.int64),
+        "three": np.array([3], np.int64),
+        "half": np.float32(0.5),
+        "middles": middles,
+        "reach": np.float32(0.4),
+        "steep": np.float32(7.0),
+        "low": np.float32(0),
+        "high": np.float32(1),
+        "slope": np.float32(1 / 40),
+        "level_cell": np.float32(215),
+        "level_nucleus": np.float32(115),
+    }
+    inputs = [
+        helper.make_tensor_value_info("pixels", TensorProto.UINT8, ("n", size, size, 3)),
+        helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ("n", 4)),
+    ]
+    outputs = [helper.make_tensor_value_info("probs", TensorProto.FLOAT, ("n", 3, size, size))]
+    write_model(folder, nodes, constants, inputs, outputs, opset=18)
+    write_bundle_card(
+        folder,
+        name="dark-outliner",
+        task="outline",
+        input_size=(size, size),
+        crop=CropRule(size=size, pad_fraction=0.25),
+        thresholds={"cell": 0.5, "nucleus": 0.5},
+        white_balance=white_balance,
+    )
+    return folder
+
+
+def write_model(
+    folder: Path, nodes: list, constants: dict[str, np.ndarray], inputs: list, outputs: list, *, opset: int = 17
+) -> None:
     """`model.onnx` in `folder`, checked."""
     folder.mkdir(parents=True, exist_ok=True)
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     onnx.checker.check_model(model)
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
 

@@ -17,7 +17,7 @@ from leukoscope.models.words import WordRule
 from leukoscope.taxonomy import Taxonomy
 
 CARD_VERSION = 1
-TASKS = ("locate", "classify")
+TASKS = ("locate", "classify", "detect", "outline")
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -82,12 +82,18 @@ class Card:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ModelError(f"card {self.name!r}: task must be one of {', '.join(TASKS)}, got {self.task!r}")
-        needed = {"locate": ("score", "nms_iou"), "classify": ()}[self.task]
+        boxes = ("score", "nms_iou")
+        needed = {"locate": boxes, "classify": (), "detect": boxes, "outline": ("cell", "nucleus")}[self.task]
         missing = [t for t in needed if t not in self.thresholds]
         if missing:
             raise ModelError(
-                f"card {self.name!r}: a locator's thresholds need {', '.join(needed)}; missing: {', '.join(missing)}"
+                f"card {self.name!r}: the thresholds of task {self.task!r} need {', '.join(needed)}; "
+                f"missing: {', '.join(missing)}"
             )
+        if self.task == "outline" and self.crop is None:
+            raise ModelError(f"card {self.name!r}: an outliner needs a crop rule")
+        if self.task == "detect" and (self.taxonomy is None or not (self.temperature or 0) > 0):
+            raise ModelError(f"card {self.name!r}: a detector needs a taxonomy and a positive temperature")
         if self.task == "classify" and (self.taxonomy is None or self.crop is None or not (self.temperature or 0) > 0):
             raise ModelError(
                 f"card {self.name!r}: a classifier needs a taxonomy, a crop rule and a positive temperature"
@@ -177,8 +183,8 @@ def read_bundle(path: str | Path) -> Bundle:
 def find_model(name_or_dir: str | Path) -> dict[str, Bundle]:
     """The bundles of a model, by task.
 
-    A model is one bundle folder, or a folder whose sub-folders `locator/` and `classifier/` are bundles; the name
-    of a bundled model is that model. ModelError when there is none: no model is ever substituted.
+    A model is one bundle folder, or a folder whose sub-folders `locator/` and `classifier/` (and perhaps `outliner/`)
+    are bundles; the name of a bundled model is that model. ModelError when there is none: no model is ever substituted.
     """
     # A bundled name means the bundled model even where a folder happens to have that name: ./name is the folder.
     name = str(name_or_dir)
@@ -190,7 +196,7 @@ def find_model(name_or_dir: str | Path) -> dict[str, Bundle]:
     if (path / "card.json").is_file():
         bundle = read_bundle(path)
         return {bundle.card.task: bundle}
-    parts = [p for p in (path / "locator", path / "classifier") if (p / "card.json").is_file()]
+    parts = [path / part for part in ("locator", "classifier", "outliner") if (path / part / "card.json").is_file()]
     if not parts:
         raise ModelError(
             f"{path} is not a model: expected card.json, or locator/card.json and classifier/card.json, in it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from leukoscope.dataset.splits import split_by_patient
 from leukoscope.errors import ConfigError
 from leukoscope.train.config import build_config, read_toml
 
-TASKS = ("classify", "locate", "finetune")
+TASKS = ("classify", "locate", "finetune", "detect", "outline")
 VALIDATION_SHARE = 0.15  # kept from training where no data set has a validation split
 
 
@@ -45,7 +46,7 @@ def train(
     names = " ".join(Path(d).name for d in data_dirs)
     command = f"leukoscope train {Path(config_path).name} --data {names} --out {out.name}"
     card = {"command": command, "commit": source_commit()}
-    loops = {"classify": _classify, "locate": _locate, "finetune": _finetune}
+    loops = {"classify": _classify, "locate": _locate, "finetune": _finetune, "detect": _detect, "outline": _outline}
     return loops[task](_Job(values, config_path, datasets, out, {"resume": resume, "progress": progress}, card))
 
 
@@ -92,6 +93,33 @@ def _finetune(job: _Job) -> Path:
 
     config = build_config(FinetuneConfig, job.values, job.config_path)
     return finetune_datasets(config, job.datasets, job.out, **job.options, **job.card)
+
+
+def _detect(job: _Job) -> Path:
+    """A detector: a detection transformer, or YOLO. Under torchrun the first process alone writes the bundle."""
+    from leukoscope.train.detector import train_detector
+    from leukoscope.train.detector_config import detector_config
+    from leukoscope.train.detector_export import export_detector
+    from leukoscope.train.detector_run import split_off_validation
+
+    config = detector_config(job.values, job.config_path)
+    _, validation = split_off_validation(job.datasets, config)
+    train_detector(config, job.datasets, job.out, **job.options)
+    if int(os.environ.get("RANK", 0)) == 0:
+        export_detector(job.out, job.out / "bundle", validation=validation, **job.card)
+    return job.out
+
+
+def _outline(job: _Job) -> Path:
+    """The outliner's loop."""
+    from leukoscope.train.outliner import OutlinerConfig, train_outliner
+    from leukoscope.train.outliner_export import export_outliner
+
+    config = build_config(OutlinerConfig, job.values, job.config_path)
+    datasets = with_validation(job.datasets, config.splits, config.seed)
+    train_outliner(config, datasets, job.out, **job.options)
+    export_outliner(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
+    return job.out
 
 
 def with_validation(datasets: list[Dataset], splits: tuple[str, ...], seed: int) -> list[Dataset]:

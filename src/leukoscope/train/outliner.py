@@ -1,0 +1,288 @@
+"""Train the outliner: one flat loop.
+
+Patches around cells, turned, stretched, with a box that is off by what locators are off by, in another stain, light
+and focus. Cells of which only the box is known teach too: the running average of the network outlines them in their
+own stain, and where what it drew fills the annotated box, the network has to draw the same in another stain (Sohn et
+al., FixMatch, NeurIPS 2020, with the box as the test of a guess).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.errors import ConfigError, DataError
+from leukoscope.models.torch_lite import fold_norms
+from leukoscope.models.torch_outline import UNKNOWN, OutlineNet, outline_loss
+from leukoscope.train.augment import jitter_colour
+from leukoscope.train.checkpoint import (
+    append_log,
+    load_checkpoint,
+    read_average,
+    run_fingerprint,
+    save_checkpoint,
+    update_average,
+)
+from leukoscope.train.outliner_data import (
+    PATCH_PX,
+    Patches,
+    boxes_in_view,
+    draw_views,
+    load_patches,
+    plain_view,
+    show,
+)
+
+CHECKPOINT_SECONDS = 120
+LOSS_NAMES = ("entropy", "dice")
+
+
+@dataclass(frozen=True, slots=True)
+class OutlinerConfig:
+    """Settings of one outliner run (a TOML file with these keys and task = "outline").
+
+    size       pixels a side of a crop; context: what it shows beside the box, as a share of the box's longer side
+    masks      by data set name, where its mask pictures are: a path with {stem} or {number}, beside its pictures
+    shares     how often each data set is drawn from, by its name; without it all alike
+    most_cells of a data set that are held in memory, spread over its fields
+    guess_from share of the steps after which cells known by box only are learnt from
+    guess_iou  IoU that a guessed outline's box must reach with the annotated box
+    guess_sure probability from which on a pixel of a guess counts
+    own_colour share of the pictures that keep their own stain, light and focus
+    """
+
+    name: str
+    steps: int
+    size: int = 96
+    context: float = 0.25
+    batch_size: int = 16
+    width: int = 48
+    masks: dict = field(default_factory=dict)
+    shares: dict = field(default_factory=dict)
+    most_cells: int = 1500
+    guess_from: float = 0.3
+    guess_iou: float = 0.7
+    guess_sure: float = 0.8
+    learning_rate: float = 1.5e-3
+    backbone_rate: float = 5e-4
+    weight_decay: float = 0.02
+    frozen_blocks: int = 1
+    ema: float = 0.995
+    colour_strength: float = 1.0
+    own_colour: float = 0.25
+    white_balance: bool = True
+    pretrained: bool = True
+    splits: tuple = ("train",)
+    seed: int = 0
+    licence: str = "Apache-2.0"
+    description: str = ""
+    limits: tuple = ()
+
+
+def train_outliner(
+    config: OutlinerConfig,
+    datasets: list[Dataset],
+    run: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train and leave `last.pt` (averaged weights), `log.csv` and `run.json` in folder `run`; returns `run`.
+
+    Resuming gives the weights that an uninterrupted run gives: every step draws from its own seed.
+    """
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists() and not resume:
+        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    chosen = [_choose(d, config.splits) for d in datasets]
+    unknown = sorted((set(config.masks) | set(config.shares)) - {d.name for d in chosen})
+    if unknown:
+        raise ConfigError(f"masks or shares name {', '.join(unknown)}, which is no data set given with --data")
+    fingerprint = run_fingerprint(config, chosen)
+    groups = [_load(d, config) for d in chosen]
+    if all(g.labels is None for g in groups):
+        raise DataError("none of the data sets has masks or contours: boxes alone teach no outline")
+    _write_run(run, config, chosen, groups)
+    net, average = _network(config), _network(config).eval()
+    optimizer = _optimizer(net, config)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    first = 0
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint, fingerprint=fingerprint)
+        net.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+
+    started = saved = time.monotonic()
+    losses: list[np.ndarray] = []
+    for step in range(first, config.steps):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * _schedule(step, config.steps)
+        pixels, boxes, labels, weights = make_batch(groups, average, config, step)
+        net.train()
+        parts = outline_loss(net(_normalised(pixels), boxes), labels, weights)
+        optimizer.zero_grad(set_to_none=True)
+        parts.sum().backward()
+        torch.nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), 5.0)
+        optimizer.step()
+        mean = average.state_dict()
+        update_average(mean, net, min(config.ema, (step + 1) / (step + 10)))
+        losses.append(np.append(parts.detach().numpy(), weights.mean().item()))
+        done = step + 1
+        if done % 25 == 0 or done == config.steps:
+            row = {"step": done} | {
+                n: f"{v:.4f}" for n, v in zip((*LOSS_NAMES, "learnt_share"), np.mean(losses, 0), strict=True)
+            }
+            append_log(run, row | {"seconds": f"{time.monotonic() - started:.0f}"})
+            losses.clear()
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or done == config.steps:
+            state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "average": mean}
+            save_checkpoint(checkpoint, {"fingerprint": fingerprint, "step": done, **state})
+            save_checkpoint(run / "last.pt", {"model": mean})
+            saved = time.monotonic()
+        if progress:
+            progress(done, config.steps)
+    return run
+
+
+def read_outliner(run: str | Path) -> tuple[OutlineNet, dict]:
+    """The averaged network of a finished or running run folder, in evaluation mode, and its `run.json`."""
+    run = Path(run)
+    average = read_average(run)
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    net = OutlineNet(width=record["config"]["width"], pretrained=False)
+    fold_norms(net.backbone)
+    net.load_state_dict(average)
+    return net.eval(), record
+
+
+def make_batch(
+    groups: list[Patches], average: OutlineNet, config: OutlinerConfig, step: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The batch of one step: pixels (B, 3, S, S) in [0, 1], boxes (B, 4) px, labels (B, S, S), weights (B,)."""
+    rng = np.random.default_rng((config.seed, step))
+    torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    guessing = step >= config.guess_from * config.steps
+    share = np.array([float(config.shares.get(g.name, 1.0)) * (guessing or g.labels is not None) for g in groups])
+    drawn = rng.choice(len(groups), config.batch_size, p=share / share.sum())
+    rows = [int(rng.integers(len(groups[g]))) for g in drawn]
+    patches = torch.from_numpy(np.stack([groups[g].pixels[r] for g, r in zip(drawn, rows, strict=True)]))
+    labels = torch.zeros(len(rows), PATCH_PX, PATCH_PX, dtype=torch.uint8)
+    weights = torch.ones(len(rows))
+    for i, (g, r) in enumerate(zip(drawn, rows, strict=True)):
+        if groups[g].labels is not None:
+            labels[i] = torch.from_numpy(groups[g].labels[r])
+    guessed = torch.tensor([groups[g].labels is None for g in drawn])
+    if guessed.any():
+        boxes = torch.from_numpy(np.stack([groups[g].boxes[r] for g, r in zip(drawn, rows, strict=True)]))[guessed]
+        labels[guessed], weights[guessed] = guess_labels(average, patches[guessed], boxes, config)
+    maps, boxes = draw_views(labels, rng, context=config.context, size=config.size)
+    pixels, seen = show(patches, labels, maps, config.size)
+    changed = torch.from_numpy(rng.random(len(rows)) >= config.own_colour) | guessed
+    if changed.any():
+        pixels[changed] = jitter_colour(pixels[changed], torch_rng, strength=config.colour_strength)
+    return pixels, boxes, seen, weights
+
+
+@torch.no_grad()
+def guess_labels(
+    net: OutlineNet, patches: torch.Tensor, boxes: torch.Tensor, config: OutlinerConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network draws in patches (N, P, P, 3) for boxes (N, 4): labels (N, P, P) uint8, and weights (N,).
+
+    Pixels that it isn't sure of are UNKNOWN. The weight is 0 where the drawn cell's box misses the annotated one.
+    """
+    view = plain_view(boxes, context=config.context)
+    inside = boxes_in_view(boxes, size=config.size, context=config.context)
+    pixels, _ = show(patches, None, view, config.size)
+    probs = net(_normalised(pixels), inside).softmax(1)
+    best, label = probs.max(1)
+    label[best < config.guess_sure] = UNKNOWN
+    weights = torch.stack([_fits(p, box, config.guess_iou) for p, box in zip(1 - probs[:, 0], inside, strict=True)])
+    back = _inverse(view)
+    grid = torch.nn.functional.affine_grid(back, (len(back), 1, PATCH_PX, PATCH_PX), align_corners=False)
+    shifted = (label[:, None] + 1).float()  # 0 is then what lies outside the view
+    drawn = torch.nn.functional.grid_sample(shifted, grid, mode="nearest", align_corners=False)[:, 0].round()
+    return (drawn - 1).clamp(min=0).to(torch.uint8), weights
+
+
+def _fits(cell: torch.Tensor, box: torch.Tensor, least: float) -> torch.Tensor:
+    """1 where the box of the pixels (S, S) above one half has at least this IoU with box (4,), else 0."""
+    ys, xs = torch.nonzero(cell > 0.5, as_tuple=True)
+    if not len(ys):
+        return torch.tensor(0.0)
+    drawn = torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]).float()
+    common = (torch.minimum(drawn[2:], box[2:]) - torch.maximum(drawn[:2], box[:2])).clamp(min=0).prod()
+    union = (drawn[2:] - drawn[:2]).prod() + (box[2:] - box[:2]).prod() - common
+    return (common / union >= least).float()
+
+
+def _inverse(maps: torch.Tensor) -> torch.Tensor:
+    """Affine maps (N, 2, 3) turned around."""
+    back = torch.linalg.inv(maps[:, :, :2])
+    return torch.cat([back, -back @ maps[:, :, 2:]], 2)
+
+
+def _normalised(pixels: torch.Tensor) -> torch.Tensor:
+    return (pixels * 255 - 127.0) / 128.0
+
+
+def _network(config: OutlinerConfig) -> OutlineNet:
+    torch.manual_seed(config.seed)
+    net = OutlineNet(width=config.width, pretrained=config.pretrained)
+    fold_norms(net.backbone)
+    return net
+
+
+def _choose(dataset: Dataset, splits: tuple) -> Dataset:
+    """The fields of a data set that this run may see."""
+    if any(f.split for f in dataset.fields):
+        return replace(dataset, fields=tuple(f for f in dataset.fields if f.split in splits))
+    return dataset
+
+
+def _load(dataset: Dataset, config: OutlinerConfig) -> Patches:
+    """A data set's patches, from every n-th field so that about `most_cells` are held."""
+    n_cells = sum(len(f.cells) for f in dataset.fields)
+    every = max(1, math.ceil(n_cells / config.most_cells)) if dataset.name not in config.masks else 1
+    thinned = replace(dataset, fields=dataset.fields[::every])
+    return load_patches(thinned, masks=config.masks.get(dataset.name), balance=config.white_balance)
+
+
+def _optimizer(net: OutlineNet, config: OutlinerConfig) -> torch.optim.Optimizer:
+    """AdamW; the stem and the first blocks of the backbone stay still."""
+    for part in (net.backbone.stem, *net.backbone.blocks[: config.frozen_blocks]):
+        part.requires_grad_(False)
+    backbone = [p for p in net.backbone.parameters() if p.requires_grad]
+    inside = {id(p) for p in net.backbone.parameters()}
+    head = [p for p in net.parameters() if id(p) not in inside]
+    groups = [{"params": head, "lr": config.learning_rate}, {"params": backbone, "lr": config.backbone_rate}]
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm = min(50, max(1, steps // 10))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _write_run(run: Path, config: OutlinerConfig, datasets: list[Dataset], groups: list[Patches]) -> None:
+    data = []
+    for d, g in zip(datasets, groups, strict=True):
+        told = "masks" if d.name in config.masks else "contours" if g.labels is not None else "boxes"
+        entry = {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
+        data.append(entry | {"n_fields": len(d.fields), "n_cells": len(g), "learnt_from": told})
+    record = {"task": "outline", "config": asdict(config), "data": data, "torch": torch.__version__}
+    (run / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
