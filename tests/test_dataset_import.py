@@ -14,6 +14,7 @@ from data.make_pictures import draw_field
 
 from leukoscope.dataset.importer import import_dataset
 from leukoscope.dataset.manifest import read_dataset
+from leukoscope.dataset.splitting import split_dataset, write_split
 from leukoscope.errors import DataError, InputError, TaxonomyError
 from leukoscope.taxonomy import Taxonomy
 
@@ -249,6 +250,16 @@ def test_wrong_paths(tmp_path, format):
     with pytest.raises(DataError, match="is not a|no class folders|expected one .csv"):
         import_dataset(format, tmp_path / "pictures", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_importing_again_does_not_lose_a_split(tmp_path):
+    src = make_pbc(tmp_path / "pbc")
+    import_dataset("yolo", src, tmp_path / "out", source="pbc")
+    write_split(*split_dataset(read_dataset(tmp_path / "out"), by="cluster", seed=0), tmp_path / "out")
+    before = (tmp_path / "out" / "fields.jsonl").read_bytes()
+    with pytest.raises(InputError, match="lose the split"):
+        import_dataset("yolo", src, tmp_path / "out", source="pbc")
+    assert (tmp_path / "out" / "fields.jsonl").read_bytes() == before
 
 
 def test_wrong_words(tmp_path):

@@ -258,6 +258,7 @@ def stats_lines(stats: Stats) -> list[str]:
     lines.append(f"patients stated: {known}" + (f"; in more than one split: {', '.join(both[:5])}" if both else ""))
     for center, q in stats.quality.items():
         measures = ", ".join(f"{m} {s.median:.2f}" for m, s in q.measures.items() if m in ("focus", "stain"))
-        noted = ", ".join(f"{n} {name}" for name, n in q.problems.items()) or "none to note"
+        could_not = {"could not be read": q.n_unreadable} if q.n_unreadable else {}
+        noted = ", ".join(f"{n} {name}" for name, n in {**could_not, **q.problems}.items()) or "none to note"
         lines.append(f"centre {center}: {q.n_opened} of {q.n_fields} opened: median {measures}; {noted}")
     return lines

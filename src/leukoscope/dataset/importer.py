@@ -23,6 +23,7 @@ from leukoscope.dataset.manifest import Dataset, TruthField, write_dataset
 from leukoscope.dataset.picture_types import apply_picture_types
 from leukoscope.dataset.raw import UNTYPED, Issue, RawField, RawSet, read_picture
 from leukoscope.dataset.sources import Source, read_source
+from leukoscope.dataset.splitting import REPORT_FILE
 from leukoscope.dataset.table import read_csv
 from leukoscope.dataset.voc import read_voc
 from leukoscope.dataset.xyc import read_xyc
@@ -103,6 +104,11 @@ def import_dataset(
     src, out = Path(src), Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected a folder to write the manifest into; name another")
+    if (out / REPORT_FILE).exists():
+        raise InputError(
+            f"{out} holds a data set that was split ({REPORT_FILE}): importing into it again would lose the split; "
+            "choose another --out, or delete that folder first"
+        )
     known = read_source(source)
     if specimen is not None and specimen not in SPECIMENS:
         raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {specimen!r}")

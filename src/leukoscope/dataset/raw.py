@@ -159,7 +159,8 @@ def _size(source: Path | io.BytesIO, path: Path | str) -> tuple[int, int]:
         SyntaxError,
         Image.DecompressionBombError,
     ) as error:
-        raise DataError(f"{path} can't be read as a picture ({error})") from None
+        why = "no picture format is known by its bytes" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path} can't be read as a picture ({why})") from None
     return (height, width) if turned else (width, height)
 
 
