@@ -113,7 +113,17 @@ def weigh(
     rates = tuple(group_rates(confusion, groups, g, mix) for g in range(3))
     of_centre = None if local is None else tuple(group_rates(local, groups, g, mix) for g in range(3))
     called = tuple(int(counts[groups == g].sum()) for g in range(3))
-    return Evidence(counts, confusion, local, groups, mix, called, rates, of_centre, RateDraws.of(rates, of_centre))
+    return Evidence(
+        counts,
+        confusion,
+        local,
+        groups,
+        mix,
+        called,
+        rates,
+        of_centre,
+        RateDraws.of(rates, of_centre, losses=UNCOUNTED in groups),
+    )
 
 
 def correct_ratio(
@@ -151,12 +161,12 @@ def ratio_of(evidence: Evidence, *, level: float = 0.95, method: str = "adjusted
     value, low, high = math.nan, 0.0, 1.0
     reason = _unknown(called, sensitivity, false_alarm)
     if reason is None:
-        reason = _doubt(called, draws, level)
+        value, low, high, misfit = draws.limits(called, level=level)
+        useless = draws.reversed_share() > (1 - level) / 2
+        reason = USELESS if useless else MISFIT if misfit else None
         if method == "bayesian":
             tables = {"local": evidence.local, "level": level}
             value, low, high = bayesian_limits(evidence.counts, evidence.confusion, groups, **tables)
-        else:
-            value, low, high = draws.limits(called, level=level)
     return CorrectedRatio(
         numerator=called[NUMERATOR],
         denominator=called[NUMERATOR] + called[OTHER],
@@ -191,14 +201,6 @@ def _unknown(called: Sequence[int], sensitivity: ErrorRate, false_alarm: ErrorRa
     if sensitivity.n_cells == 0:
         return NO_SENSITIVITY
     return NO_SPECIFICITY if false_alarm.n_cells == 0 else None
-
-
-def _doubt(called: Sequence[int], draws: RateDraws, level: float) -> str | None:
-    tail = (1 - level) / 2
-    if draws.reversed_share() > tail:
-        return USELESS
-    at_0, at_1 = draws.contradiction(called)
-    return MISFIT if (at_0 > 0).mean() < tail or (at_1 > 0).mean() > 1 - tail else None
 
 
 def _error_rate(evidence: Evidence, group: int, level: float) -> ErrorRate:

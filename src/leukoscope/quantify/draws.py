@@ -9,7 +9,7 @@ import numpy as np
 
 from leukoscope.quantify.beta import beta_quantiles, even_shares, orders
 from leukoscope.quantify.centre import rate_quantiles
-from leukoscope.quantify.groups import NUMERATOR, OTHER, UNCOUNTED, GroupRates
+from leukoscope.quantify.groups import NUMERATOR, OTHER, UNCOUNTED, GroupRates, Tally
 
 N_DRAWS = 4096
 SEED = 0
@@ -19,8 +19,9 @@ SEED = 0
 class RateDraws:
     """K draws of what cells of the two counted groups are called.
 
-    called      (2, K) share called the numerator among cells of NUMERATOR, of OTHER, that are called anything counted
-    normal_at   (2, K, 3) what `contradiction` multiplies the called shares by, at ratio 0 and at ratio 1
+    called      (2, K) share called the numerator among cells of NUMERATOR, of OTHER, that are called anything counted;
+                NaN where no cell of the group was validated
+    normal_at   (2, 3, K) what `contradiction` multiplies the called shares by, at ratio 0 and at ratio 1
     artefacts   whether validation had true artefacts: if not, they are taken as always called artefact
     """
 
@@ -29,24 +30,26 @@ class RateDraws:
     artefacts: bool
 
     @classmethod
-    def of(cls, rates: Sequence[GroupRates], local: Sequence[GroupRates] | None = None) -> RateDraws:
-        """Draws from the rates of the three groups, from validation and, where given, from the centre's own cells."""
-        rows = np.zeros((3, N_DRAWS, 3))  # true group x draw x called group
-        rows[UNCOUNTED, :, UNCOUNTED] = 1
+    def of(
+        cls, rates: Sequence[GroupRates], local: Sequence[GroupRates] | None = None, *, losses: bool = True
+    ) -> RateDraws:
+        """Draws from the rates of the three groups, from validation and, where given, from the centre's own cells.
+
+        losses  whether there is a class at all that is not counted, so that a cell can be lost to it
+        """
+        rows = np.zeros((3, 3, N_DRAWS))  # true group x called group x draw
+        rows[UNCOUNTED, UNCOUNTED] = 1
         called = np.full((3, N_DRAWS), np.nan)
         n_cells = [rate.n_cells + (local[g].n_cells if local else 0) for g, rate in enumerate(rates)]
         for group in range(3):
             if n_cells[group]:
-                of_centre = local[group] if local else GroupRates.none()
-                lost, called[group] = (
-                    rate_quantiles(even_shares(N_DRAWS), here, there)[_order(2 * group + k)]
-                    for k, (here, there) in enumerate(
-                        ((rates[group].uncounted, of_centre.uncounted), (rates[group].numerator, of_centre.numerator))
-                    )
-                )
-                kept = 1 - lost
-                rows[group] = np.stack([kept * called[group], kept * (1 - called[group]), lost], 1)
-        normals = np.stack([_cross(rows[OTHER], rows[UNCOUNTED]), _cross(rows[NUMERATOR], rows[UNCOUNTED])])
+                here, there = rates[group], local[group] if local else GroupRates.none()
+                called[group] = _draw(2 * group + 1, here.numerator, there.numerator)
+                lost = _draw(2 * group, here.uncounted, there.uncounted) if losses else np.zeros(N_DRAWS)
+                rows[group, NUMERATOR] = (1 - lost) * called[group]
+                rows[group, OTHER] = 1 - lost - rows[group, NUMERATOR]
+                rows[group, UNCOUNTED] = lost
+        normals = np.stack([_cross(rows[g], rows[UNCOUNTED]) for g in (OTHER, NUMERATOR)])
         return cls(called[:2], normals, n_cells[UNCOUNTED] > 0)
 
     def reversed_share(self) -> float:
@@ -61,26 +64,34 @@ class RateDraws:
         the three lie in one plane, that is where some share of artefacts explains the calls.
         smear   smears of one patient are sampled independently of each other: each has a number of its own
         """
-        share, kept, normals = self._called_share(called, smear), np.ones(N_DRAWS), self.normal_at
-        if self.artefacts:
-            a, b = called[UNCOUNTED] + 0.5, called[NUMERATOR] + called[OTHER] + 0.5
-            kept -= beta_quantiles(even_shares(N_DRAWS), a, b)[_order(7 + 2 * smear)]
-        at = kept * (share * normals[..., NUMERATOR] + (1 - share) * normals[..., OTHER])
-        at += (1 - kept) * normals[..., UNCOUNTED]
-        return at[0], at[1]
+        share, normals = self._called_share(called, smear), self.normal_at
+        if not self.artefacts:
+            at_0, at_1 = share * normals[:, NUMERATOR] + (1 - share) * normals[:, OTHER]
+            return at_0, at_1
+        a, b = called[UNCOUNTED] + 0.5, called[NUMERATOR] + called[OTHER] + 0.5
+        lost = beta_quantiles(even_shares(N_DRAWS), a, b)[_order(7 + 2 * smear)]
+        at_0, at_1 = (1 - lost) * (share * normals[:, NUMERATOR] + (1 - share) * normals[:, OTHER]) + (
+            lost * normals[:, UNCOUNTED]
+        )
+        return at_0, at_1
 
-    def limits(self, called: Sequence[float], *, level: float) -> tuple[float, float, float]:
-        """(value, low, high) of the ratio; see `fieller`."""
+    def limits(self, called: Sequence[float], *, level: float) -> tuple[float, float, float, bool]:
+        """(value, low, high, misfit) of the ratio; see `fieller`.
+
+        misfit  the calls are fewer than the false alarms alone, or more than there can be, for all but a tail of the
+                draws: the interval then reaches as far as no false alarm at all, or no miss, would let it
+        """
         at_0, at_1 = self.contradiction(called)
         value, low, high = fieller(at_0, at_1, level=level)
         tail = (1 - level) / 2
-        share = self._called_share(called)
-        if (at_0 > 0).mean() < tail:  # fewer called than the false alarms alone: at most, none of them is one
-            return value, 0.0, float(np.clip(np.quantile(share / self.called[NUMERATOR], 1 - tail), 0, 1))
-        if (at_1 < 0).mean() < tail:  # more called than there can be: at least, none was missed
+        if (at_0 > 0).mean() < tail:
+            most = np.quantile(self._called_share(called) / self.called[NUMERATOR], 1 - tail)
+            return value, 0.0, float(min(1.0, most)), True
+        if (at_1 < 0).mean() < tail:
             false_alarm = self.called[OTHER]
-            return value, float(np.clip(np.quantile((share - false_alarm) / (1 - false_alarm), tail), 0, 1)), 1.0
-        return value, low, high
+            least = np.quantile((self._called_share(called) - false_alarm) / (1 - false_alarm), tail)
+            return value, float(max(0.0, least)), 1.0, True
+        return value, low, high, False
 
     def _called_share(self, called: Sequence[float], smear: int = 0) -> np.ndarray:
         """(K,) draws of the share called the numerator among the called cells that are counted."""
@@ -102,11 +113,16 @@ def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float,
     root = np.divide(-at_0, slope, out=np.full(n_draws, np.nan), where=slope != 0)
     falling, rising = np.sort(root[slope < 0]), np.sort(root[slope > 0])
     points = np.sort(np.clip(np.concatenate([falling, rising, [0.0, 1.0]]), 0, 1))
-    below = (np.searchsorted(falling, points, "right") + len(rising) - np.searchsorted(rising, points)) / n_draws
-    above = 1 - below
-    allowed = points[(above >= tail * (at_0 > 0).mean()) & (below >= tail * (at_1 < 0).mean())]
+    below = np.searchsorted(falling, points, "right") + len(rising) - np.searchsorted(rising, points)
+    below = below / n_draws
+    allowed = points[(1 - below >= tail * (at_0 > 0).mean()) & (below >= tail * (at_1 < 0).mean())]
     value = float(np.median(np.clip(falling, 0, 1))) if len(falling) else float("nan")
     return value, float(allowed[0]), float(allowed[-1])
+
+
+def _draw(column: int, validation: Tally, local: Tally) -> np.ndarray:
+    """(K,) draws of one error rate."""
+    return rate_quantiles(even_shares(N_DRAWS), validation, local)[_order(column)]
 
 
 def _order(column: int) -> np.ndarray:
@@ -115,6 +131,5 @@ def _order(column: int) -> np.ndarray:
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Vector products of rows (K, 3); numpy's own is several times as slow."""
-    (a0, a1, a2), (b0, b1, b2) = a.T, b.T
-    return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], 1)
+    """Vector products (3, K) of columns; numpy's own is several times as slow."""
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
