@@ -108,7 +108,7 @@ def run_row(
     missing = [m for m in needs if importlib.util.find_spec(m) is None]
     if missing:
         reason = f"needs {', '.join(missing)}: pip install 'leukoscope[{extra}]'"
-        return _write(Row(name, NOT_INSTALLED, folder, fingerprint, reason))
+        return keep_row(Row(name, NOT_INSTALLED, folder, fingerprint, reason))
     same = resume and earlier.fingerprint in ("", fingerprint)
     if folder.is_dir() and not same:
         shutil.rmtree(folder)
@@ -123,13 +123,14 @@ def run_row(
         seconds = before + time.perf_counter() - started
         status = NOT_INSTALLED if isinstance(error, ModuleNotFoundError) else FAILED
         reason = " ".join(str(error).split()) or type(error).__name__
-        return _write(Row(name, status, folder, reason=reason, seconds=seconds, machine=machine(), **where))
+        return keep_row(Row(name, status, folder, reason=reason, seconds=seconds, machine=machine(), **where))
     (folder / "error.txt").unlink(missing_ok=True)
     seconds = before + time.perf_counter() - started
-    return _write(Row(name, DONE, folder, result=result, seconds=seconds, machine=machine(), **where))
+    return keep_row(Row(name, DONE, folder, result=result, seconds=seconds, machine=machine(), **where))
 
 
-def _write(row: Row) -> Row:
+def keep_row(row: Row) -> Row:
+    """Write how a row ended into its folder; returns it."""
     row.folder.mkdir(parents=True, exist_ok=True)
     values = asdict(row) | {"folder": row.folder.name}
     partial = row.folder / "row.json.part"

@@ -1,0 +1,27 @@
+"""`leukoscope study`: each study is one file here that parses, calls one library function and prints."""
+
+from __future__ import annotations
+
+import argparse
+
+from leukoscope.cli.options import add_command
+from leukoscope.cli.study import pcm
+
+# In the order of the help; each module has `add_to(studies)` and `run(args)`.
+STUDIES = (pcm,)
+
+EXAMPLE = """\
+examples:
+  leukoscope study pcm --data sets/pcm --external sets/allidb --target sets/munich --config configs/pcm --out study
+  leukoscope study pcm --data sets/mine --config configs/pcm-small --out study --resume
+
+Needs the extra: pip install 'leukoscope[study]'
+"""
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Declare the command and its studies."""
+    parser = add_command(commands, "study", "run a paper's study on your own data", EXAMPLE)
+    studies = parser.add_subparsers(title="studies", metavar="STUDY", required=True)
+    for study in STUDIES:
+        study.add_to(studies)

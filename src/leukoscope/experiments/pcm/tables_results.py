@@ -1,0 +1,177 @@
+"""Tables of results: the paper's Tables 4 to 7, end to end, and class by class."""
+
+from __future__ import annotations
+
+from leukoscope.experiments.intervals import Estimate
+from leukoscope.experiments.pcm.report_words import counted_words, estimate_in, part_words, why
+from leukoscope.experiments.pcm.study import StudyRun
+from leukoscope.experiments.tables import Table, Value, percents, texts
+from leukoscope.report.words import class_words
+
+METHOD_WORDS = {
+    "lp-ft": "LP+FT on source and labelled cells",
+    "nearest-mean": "class means on frozen features",
+    "logistic": "logistic head on frozen features",
+}
+
+
+def table_detectors(run: StudyRun, classes: str, name: str) -> Table:
+    """Tables 4 and 5: mAP of each detector on each set."""
+    rows: list[tuple[Value, ...]] = []
+    for plan in (p for p in run.config.rows if p.kind == "detector" and p.classes == classes):
+        row = run.rows[plan.name]
+        if not row.is_done:
+            rows.append((plan.label, None, None, None, None, None, None, why(row)))
+            continue
+        for part in row.result["sets"].values():
+            absent = ", ".join(class_words(n) for n in part["absent"])
+            remark = f"not in the mean: {absent}" if absent else ""
+            rows.append((
+                plan.label, part_words(part), estimate_in(part["ap50_95"]), estimate_in(part["ap50"]), part["n_cells"],
+                part["n_fields"], _found_words(part["end_to_end"]), remark,
+            ))  # fmt: skip
+        rows += [(plan.label, s, *[None] * 5, "single cells: nothing to locate") for s in row.result["skipped"]]
+    what = "WBC and Other" if classes == "wbc" else f"{len(run.study.taxonomy.names)} classes"
+    number = "5" if classes == "wbc" else "4"
+    columns = (
+        *texts("Model", "Test Dataset"), *percents("mAP50-95", "mAP50"),
+        *texts("Cells", "Photographs", "Cells found at the threshold", "Remark"),
+    )  # fmt: skip
+    note = (
+        "COCO's average precision, mean over the classes that the set has. Found: a detection of any class overlaps "
+        "the cell by half, above the score that is best on validation."
+    )
+    return Table(name, f"Table {number}: detectors, {what}", columns, tuple(rows), note)
+
+
+def table_6(run: StudyRun) -> Table:
+    """Crop classifiers."""
+    rows: list[tuple[Value, ...]] = []
+    for plan in (p for p in run.config.rows if p.kind == "classifier"):
+        row = run.rows[plan.name]
+        if not row.is_done:
+            rows.append((plan.label, None, None, None, None, None, why(row)))
+            continue
+        for part in row.result["sets"].values():
+            if not part["n_cells"]:
+                rows.append((plan.label, part_words(part), None, None, 0, 0, "no class in common"))
+                continue
+            words = [f"not in the mean: {', '.join(map(class_words, part['absent']))}"] if part["absent"] else []
+            words += [f"left out: {counted_words(part['unmapped'])}"] if part["unmapped"] else []
+            rows.append((
+                plan.label, part_words(part), estimate_in(part["macro_f1"]), estimate_in(part["accuracy"]),
+                part["n_cells"], part["n_outside"], "; ".join(words),
+            ))  # fmt: skip
+    columns = (
+        *texts("Model", "Test Dataset"), *percents("F1-Score (Macro)", "Accuracy"),
+        *texts("Cells", "Called a class that the set lacks", "Remark"),
+    )  # fmt: skip
+    note = "Cells of true boxes. A call of a class that the set lacks is an error."
+    return Table("table6", "Table 6: crop classifiers", columns, tuple(rows), note)
+
+
+def table_7(run: StudyRun) -> Table:
+    """Zero-shot and adaptation."""
+    rows: list[tuple[Value, ...]] = []
+    for plan in (p for p in run.config.rows if p.kind == "adaptation"):
+        row = run.rows[plan.name]
+        if not row.is_done:
+            rows.append((plan.label, None, None, None, None, None, why(row)))
+            continue
+        r = row.result
+        full = f"{r['set']} (full)"
+        lacking = f"not in the mean: {', '.join(map(class_words, r['absent']))}" if r["absent"] else ""
+        left = f"left out: {counted_words(r['unmapped'])}" if r["unmapped"] else ""
+        remark = "; ".join(w for w in (lacking, left) if w)
+        zero, told = r["zero_shot"], r["restricted"]
+        for words, numbers, said in (
+            ("zero-shot", zero, remark),
+            ("zero-shot, told the set's classes", told, "among the set's classes only"),
+        ):
+            rows.append((
+                f"{plan.label}: {words}", full, estimate_in(numbers["macro_f1"]), estimate_in(numbers["accuracy"]),
+                r["n_cells"], 0, said,
+            ))  # fmt: skip
+        few, many, draws = min(r["n_labelled"]), max(r["n_labelled"]), len(r["n_labelled"])
+        labelled = few if few == many else f"{few}–{many}"
+        for method, m in r["methods"].items():
+            gain = Estimate.from_dict(m["gain_accuracy"])
+            rows.append((
+                f"{plan.label}: {METHOD_WORDS.get(method, method)}", f"{r['set']} (the rest)",
+                estimate_in(m["macro_f1"]), estimate_in(m["accuracy"]), Estimate.from_dict(m["accuracy"]).n, labelled,
+                f"{draws} draws; accuracy {_signed(gain)} points over zero-shot on the same cells",
+            ))  # fmt: skip
+    columns = (
+        *texts("Training Strategy", "Test Dataset"), *percents("F1-Score (Macro)", "Accuracy"),
+        *texts("Cells", "Labelled cells of the target", "Remark"),
+    )  # fmt: skip
+    share = 100 * run.config.target_share
+    note = (
+        f"{share:.0f} % of the target's cells labelled, drawn by whole photographs; limits hold for one draw. The "
+        "source classifier and its temperature never saw the target. Its patients may stand on both sides of a draw."
+    )
+    return Table("table7", "Table 7: another laboratory, zero-shot and adapted", columns, tuple(rows), note)
+
+
+def table_two_stage(run: StudyRun) -> Table:
+    """End to end: two stages beside one, scored alike."""
+    plans = [p for p in run.config.rows if p.kind == "two-stage" or (p.kind == "detector" and p.classes == "all")]
+    rows: list[tuple[Value, ...]] = []
+    for plan in plans:
+        row, kind = run.rows[plan.name], "two stages" if plan.kind == "two-stage" else "one stage"
+        if not row.is_done:
+            rows.append((plan.label, kind, *[None] * 7, why(row)))
+            continue
+        for part in row.result["sets"].values():
+            e = part["end_to_end"]
+            rows.append((
+                plan.label, kind, part_words(part), estimate_in(part["ap50"]), estimate_in(part["ap50_95"]),
+                estimate_in(e["macro_f1"]), estimate_in(e["found"]), estimate_in(e["found_and_right"]), e["n_cells"],
+                f"{e['n_false']} false detections",
+            ))  # fmt: skip
+    columns = (
+        *texts("System", "Kind", "Test Dataset"),
+        *percents("mAP50", "mAP50-95", "Macro-F1", "Found", "Found and rightly typed"), *texts("Cells", "Remark"),
+    )  # fmt: skip
+    note = (
+        "A missed cell, a wrong type and a false detection all count. Macro-F1 and shares above the score that is best "
+        "on validation, one call a place. Two stages type boxes above a score of 0.05: their AP lacks the tail below."
+    )
+    return Table("two_stage", "End to end: one stage and two", columns, tuple(rows), note)
+
+
+def table_detected_classes(run: StudyRun) -> Table:
+    """AP by class of every detector and two-stage row."""
+    rows: list[tuple[Value, ...]] = []
+    for plan in (p for p in run.config.rows if p.kind in ("detector", "two-stage")):
+        row = run.rows[plan.name]
+        for part in row.result["sets"].values() if row.is_done else ():
+            f1 = part["end_to_end"]["f1"]
+            for name, c in part["classes"].items():
+                numbers = (estimate_in(c["estimate"]), c["ap50"], f1.get(name), c["n_truth"])
+                rows.append((plan.label, part_words(part), class_words(name), *numbers))
+    columns = (
+        *texts("Model", "Test Dataset", "Class"), *percents("AP50-95", "AP50", "F1 end to end"), *texts("Cells"),
+    )  # fmt: skip
+    return Table("classes_detected", "Detectors by class", columns, tuple(rows))
+
+
+def table_called_classes(run: StudyRun) -> Table:
+    """Precision, recall and F1 by class of every classifier."""
+    rows: list[tuple[Value, ...]] = []
+    for plan in (p for p in run.config.rows if p.kind == "classifier"):
+        row = run.rows[plan.name]
+        for part in row.result["sets"].values() if row.is_done else ():
+            for name, c in part.get("classes", {}).items():
+                numbers = (c["precision"], estimate_in(c["recall"]), c["f1"], c["n"])
+                rows.append((plan.label, part_words(part), class_words(name), *numbers))
+    columns = (*texts("Model", "Test Dataset", "Class"), *percents("Precision", "Recall", "F1"), *texts("Cells"))
+    return Table("classes_called", "Classifiers by class", columns, tuple(rows))
+
+
+def _found_words(end_to_end: dict) -> str:
+    return f"{end_to_end['n_found']:,} of {end_to_end['n_cells']:,}"
+
+
+def _signed(gap: Estimate) -> str:
+    return f"{100 * gap.value:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
