@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,15 +14,16 @@ from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dat
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
-from leukoscope.taxonomy import BLOOD_12
+from leukoscope.taxonomy import BLOOD_12, WBC_11
 from leukoscope.types import FieldKey
 
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
 from leukoscope.train import classifier as loop  # noqa: E402
+from leukoscope.train.attributes import attribute_loss, value_weights  # noqa: E402
 from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
-from leukoscope.train.checkpoint import read_average  # noqa: E402
+from leukoscope.train.checkpoint import LATER, WORDS, read_average, run_fingerprint  # noqa: E402
 from leukoscope.train.classifier_data import (  # noqa: E402
     cell_mask,
     cut_by_frame,
@@ -202,7 +205,7 @@ def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
     bundle = read_bundle(run / "bundle")
     model, _ = read_classifier(run)
     crops, diameters, truth = typed_crops(validation, bundle.card)
-    assert len(crops) == len(diameters) == 2 and crops.shape[1:] == (32, 32, 3)  # the unspecified neutrophil has no column
+    assert len(crops) == len(diameters) == 2 and crops.shape[1:] == (32, 32, 3)  # unspecified neutrophils have no column
     sizes = np.array([9.0, 0.0], np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(crops), torch.from_numpy(sizes)).numpy()
@@ -233,3 +236,77 @@ def test_a_cell_cut_by_the_frame_keeps_more_than_half_and_is_centred_anew(store)
         assert cell.max() < 200  # the middle still shows the cell
         edge = min(int(cut[112, -1].min()), int(cut[-1, 112].min()), key=lambda v: abs(v - 240))
         assert edge == 240
+
+
+def with_attributes(folder, *, seed=0):
+    """The painted smears, their cells with two of wbc-11's attributes."""
+    dataset = read_dataset(folder)
+    values = (("cell_size", "small"), ("nucleus_shape", "round")), (("cell_size", "large"), ("nucleus_shape", "band"))
+    full = {a.name: a.values[0] for a in WBC_11.attributes}
+    fields = tuple(
+        replace(f, cells=tuple(replace(c, attributes=tuple((full | dict(values[i % 2])).items())) for c in f.cells))
+        for i, f in enumerate(dataset.fields)
+    )
+    write_dataset(replace(dataset, fields=fields), folder)
+
+
+def test_attributes_teach_only_where_they_are_stated(sets):
+    with_attributes(sets[0])
+    settings = {"class_sets": {"neutrophil": (), "lymphoid_precursor": ("lymphocyte",)}, "um_per_px": {}, "seed": 0}
+    store = load_cells([read_dataset(s) for s in sets], BLOOD_12, attributes=WBC_11, **settings)
+    stated = store.attributes
+    assert stated.shape == (len(store.groups), 11)
+    assert ((stated >= 0).all(1) == np.char.startswith(store.groups, "smears:")).all()
+    weights = value_weights(stated, WBC_11)
+    assert len(weights) == 11 and [len(w) for w in weights[:3]] == [2, 2, 6]
+    values = torch.zeros(len(stated), WBC_11.n_values, requires_grad=True)
+    attribute_loss(values, torch.from_numpy(stated), weights).backward()
+    assert (values.grad.abs().sum(1) > 0).numpy().tolist() == (stated >= 0).any(1).tolist()
+    nobody = torch.full((2, 11), -1)
+    assert attribute_loss(torch.ones(2, WBC_11.n_values), nobody, weights) == 0
+    with pytest.raises(DataError, match="no training cell states cell_size"):
+        value_weights(np.full((3, 11), -1), WBC_11)
+
+
+def test_rare_values_weigh_more_and_the_mean_weight_is_one():
+    stated = np.full((100, 11), 0)
+    stated[:10, 0] = 1
+    weight = value_weights(stated, WBC_11)[0].numpy()
+    assert weight[1] == pytest.approx(3 * weight[0]) and (weight * [0.9, 0.1]).sum() == pytest.approx(1)
+
+
+def test_a_run_with_attributes_starts_from_one_without_and_its_bundle_speaks(sets, tmp_path):
+    for folder in sets[:1]:
+        with_attributes(folder)
+    first = train(write_config(tmp_path, steps=1), sets, tmp_path / "first")
+    more = f'attributes = "wbc-11"\ninit_from = "{first}"'
+    run = train(write_config(tmp_path, more=more), sets, tmp_path / "run")
+    model, _ = read_classifier(run)
+    crops = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3)).astype(np.uint8)
+    sizes = np.array([9.0, 0.0, 12.0], np.float32)
+    with torch.no_grad():
+        logits, values = (t.numpy() for t in model.described(torch.from_numpy(crops), torch.from_numpy(sizes)))
+    bundle = read_bundle(run / "bundle")
+    got = Session(bundle).run_named(pixels=crops, diameter_um=sizes)
+    assert np.abs(got["logits"] - logits).max() < 1e-4 and np.abs(got["attributes"] - values).max() < 1e-4
+    (alone,) = Session(bundle).run(pixels=crops, diameter_um=sizes)
+    assert np.abs(alone - logits).max() < 1e-4
+    assert bundle.card.attributes.attributes == WBC_11 and bundle.card.attributes.classes == ()  # too few cells here
+    with pytest.raises(ConfigError, match="do not fit"):
+        train(write_config(tmp_path, more=more.replace(str(first), str(tmp_path / "odd"))), sets, odd_run(tmp_path))
+
+
+def odd_run(folder):
+    """A run folder beside weights of another network."""
+    (folder / "odd").mkdir()
+    torch.save({"model": {"fc.weight": torch.zeros(1)}}, folder / "odd" / "last.pt")
+    return folder / "odd-out"
+
+
+def test_settings_that_came_later_leave_old_fingerprints_alone(sets):
+    config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4)
+    old = {k: v for k, v in asdict(config).items() if k not in (*WORDS, *LATER)}
+    data = [read_dataset(sets[0])]
+    text = json.dumps([old, [data[0].sha256()]], sort_keys=True)
+    assert run_fingerprint(config, data) == hashlib.sha256(text.encode()).hexdigest()
+    assert run_fingerprint(replace(config, attributes="wbc-11"), data) != run_fingerprint(config, data)

@@ -13,6 +13,8 @@ import torch
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
 
+# Settings that came after runs were made: at these values they change no weight, and such runs can still be resumed.
+LATER = {"attributes": None, "attribute_weight": 0.5}
 WORDS = ("name", "licence", "description", "limits")  # for the card only: changing them changes no weight
 
 
@@ -40,7 +42,7 @@ def load_checkpoint(path: str | Path, *, fingerprint: str) -> dict:
 
 def run_fingerprint(config: object, datasets: list[Dataset]) -> str:
     """Digest of what a run's weights depend on: its settings (a dataclass) and its data."""
-    settings = {k: v for k, v in asdict(config).items() if k not in WORDS}
+    settings = {k: v for k, v in asdict(config).items() if k not in WORDS and (k not in LATER or v != LATER[k])}
     text = json.dumps([settings, [d.sha256() for d in datasets]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -59,6 +61,16 @@ def read_average(run: str | Path) -> dict:
     if not path.is_file():
         raise ConfigError(f"no weights in {run}: expected {path} (train that configuration first)")
     return torch.load(path, map_location="cpu", weights_only=True)["model"]
+
+
+def start_from(model: torch.nn.Module, run: str | Path, *, may_lack: str) -> None:
+    """Load a run's averaged weights; parts whose names begin with `may_lack` may be in either alone, and then start
+    from chance or are left out. ConfigError where anything else differs."""
+    state, own = read_average(run), set(model.state_dict())
+    odd = sorted(k for k in own ^ set(state) if not k.startswith(may_lack))
+    if odd:
+        raise ConfigError(f"the weights of {run} do not fit: {', '.join(odd[:3])}; start from a run of the same layers")
+    model.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
 
 
 def append_log(run: Path, row: dict) -> None:

@@ -23,14 +23,15 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.dataset.splits import drop_copies
 from leukoscope.errors import ConfigError
 from leukoscope.models.torch_classifier import CellClassifier
-from leukoscope.taxonomy import read_taxonomy
+from leukoscope.taxonomy import read_attribute_set, read_taxonomy
+from leukoscope.train.attributes import attribute_loss, value_weights
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import (
     append_log,
     load_checkpoint,
-    read_average,
     run_fingerprint,
     save_checkpoint,
+    start_from,
     update_average,
 )
 from leukoscope.train.classifier_data import (
@@ -70,6 +71,8 @@ class ClassifierConfig:
     own_colour: float = 0.0  # share of the crops that keep their own stain, light and focus
     head_rate: float = 1.0  # times the learning rate, for the last layer and the diameter's: the backbone needs less
     frozen_blocks: int = 3
+    attributes: str | None = None  # an attribute set that a second layer learns from the cells that state them
+    attribute_weight: float = 0.5  # of that layer's loss
     label_smoothing: float = 0.03
     weight_decay: float = 0.02
     ema: float = 0.998
@@ -97,16 +100,20 @@ def train_classifier(
         raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
     chosen = [_choose(d, config) for d in datasets]
     taxonomy = read_taxonomy(config.taxonomy)
-    store = load_cells(chosen, taxonomy, class_sets=config.class_sets, um_per_px=config.um_per_px, seed=config.seed)
+    described = read_attribute_set(config.attributes) if config.attributes else None
+    settings = {"class_sets": config.class_sets, "um_per_px": config.um_per_px, "seed": config.seed}
+    store = load_cells(chosen, taxonomy, attributes=described, **settings)
+    balance = value_weights(store.attributes, described) if described else None
     match = fit_colour_match(store, config.seed)
     fingerprint = run_fingerprint(config, chosen)
     _write_run(run, config, chosen, store, match)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(config.seed)
-    model = CellClassifier(len(taxonomy.names)).to(device, memory_format=torch.channels_last)
+    model = CellClassifier(len(taxonomy.names), n_values=described.n_values if described else 0)
+    model = model.to(device, memory_format=torch.channels_last)
     if config.init_from:
-        model.load_state_dict(read_average(config.init_from))
+        start_from(model, config.init_from, may_lack="attributes.")
     for part in (model.features.stem, *model.features.blocks[: config.frozen_blocks]):
         part.requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -127,11 +134,14 @@ def train_classifier(
     for step in range(first, config.steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * _schedule(step, config.steps)
-        pixels, diameters, targets = make_batch(store, match, config, weights, step)
+        pixels, diameters, targets, stated = make_batch(store, match, config, weights, step)
         model.train()
         torch.manual_seed(config.seed * 1_000_003 + step)  # dropout
-        logits = model(pixels.to(device), diameters.to(device))
+        pixels, diameters = pixels.to(device), diameters.to(device)
+        logits, values = model.described(pixels, diameters) if described else (model(pixels, diameters), None)
         loss = set_cross_entropy(logits, targets.to(device), smoothing=config.label_smoothing)
+        if described:
+            loss = loss + config.attribute_weight * attribute_loss(values, stated.to(device), balance)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 2.0)
@@ -172,8 +182,8 @@ def set_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing:
 
 def make_batch(
     store: CellStore, match: ColourMatch | None, config: ClassifierConfig, weights: np.ndarray, step: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The batch of one step: pixels (B, S, S, 3) uint8, diameters (B,), targets (B, C) bool."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The batch of one step: pixels (B, S, S, 3) uint8, diameters (B,), targets (B, C) bool, stated values (B, A)."""
     rng = np.random.default_rng((config.seed, step))
     torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
     rows = rng.choice(len(store.windows), config.batch_size, p=weights)
@@ -188,8 +198,8 @@ def make_batch(
     crops = match_nuclei(crops, config.nucleus_density)
     known = rng.random(len(rows)) < 0.5  # half of the time as if the scale were unknown
     diameters = store.diameters[rows] * known * np.exp(rng.normal(0, 0.08, len(rows)))  # rulers err
-    targets = torch.from_numpy(store.targets[rows])
-    return torch.from_numpy(crops), torch.from_numpy(diameters.astype(np.float32)), targets
+    targets, stated = torch.from_numpy(store.targets[rows]), torch.from_numpy(store.attributes[rows])
+    return torch.from_numpy(crops), torch.from_numpy(diameters.astype(np.float32)), targets, stated
 
 
 def dress(store: CellStore, i: int, match: ColourMatch | None, rng: np.random.Generator) -> np.ndarray:
@@ -255,7 +265,8 @@ def _sampling_weights(store: CellStore) -> np.ndarray:
 
 def _optimizer(model: CellClassifier, config: ClassifierConfig) -> torch.optim.Optimizer:
     """AdamW; the layers that start from chance and the diameter's, two numbers beside 1,392, at their own rate."""
-    head = [*model.fc.parameters(), *model.diameter.parameters()]
+    described = model.attributes.parameters() if model.attributes is not None else ()
+    head = [*model.fc.parameters(), *model.diameter.parameters(), *described]
     backbone = [p for p in model.features.parameters() if p.requires_grad]
     groups = [
         {"params": head, "lr": config.learning_rate * config.head_rate},

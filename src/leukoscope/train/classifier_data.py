@@ -18,7 +18,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import DataError, ImageError
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.models.bundle import CropRule
-from leukoscope.taxonomy import Taxonomy
+from leukoscope.taxonomy import AttributeSet, Taxonomy
 
 WINDOW_PAD = 0.6  # context kept around a box, as a share of its longer side: room to shift, turn and zoom
 WINDOW_RULE = CropRule(size=224, pad_fraction=WINDOW_PAD)
@@ -39,6 +39,7 @@ class CellStore:
     groups      (N,) str: data set and class, for balanced sampling
     patients    (N,) str
     backgrounds strips of smear without a white cell, and their micrometres a pixel
+    attributes  (N, A) int64: place of each attribute's value among its values, -1 where nobody states it
     """
 
     windows: np.ndarray
@@ -49,6 +50,7 @@ class CellStore:
     groups: np.ndarray
     patients: np.ndarray
     backgrounds: list[tuple[np.ndarray, float]]
+    attributes: np.ndarray
 
 
 def read_balanced(path: object) -> tuple[np.ndarray, bool]:
@@ -68,6 +70,7 @@ def load_cells(
     um_per_px: dict[str, float],
     seed: int,
     artefacts: bool = True,
+    attributes: AttributeSet | None = None,
 ) -> CellStore:
     """Read every typed cell of the data sets.
 
@@ -76,6 +79,7 @@ def load_cells(
     um_per_px   nominal scale by data set name, where the manifest states none
     artefacts   also make artefacts of the smears: red cells and empty background, and white cells that are
                 more than half cut off (PCM, Appendix A, "Other")
+    attributes  what else is learnt of the cells that state it
     """
     rng = np.random.default_rng(seed)
     rows: list[tuple] = []
@@ -94,13 +98,15 @@ def load_cells(
             for cell, target in typed:
                 box = np.array(cell.box, np.float64)
                 group = f"{dataset.name}:{cell.class_name}"
-                rows.append(_row(pixels, box, target, scale, masked, group, field.key.patient_id))
+                said = stated_values(cell.attributes, attributes)
+                rows.append((*_row(pixels, box, target, scale, masked, group, field.key.patient_id), said))
             if not masked and len(field.cells) == 1:
                 strip = _strip(pixels, field.cells[0].box)
                 if strip is not None:
                     backgrounds.append((strip, scale))
                     if artefacts and rng.random() < 0.15:
-                        rows.append(_artefact(pixels, field.cells[0].box, taxonomy, scale, rng))
+                        made = _artefact(pixels, field.cells[0].box, taxonomy, scale, rng)
+                        rows.append((*made, stated_values((), attributes)))
     if not rows:
         names = ", ".join(d.name for d in datasets)
         raise DataError(f"no typed cells in {names}: a classifier needs classes, not boxes alone")
@@ -114,7 +120,27 @@ def load_cells(
         groups=np.array(columns[5]),
         patients=np.array(columns[6]),
         backgrounds=backgrounds,
+        attributes=np.stack(columns[7]),
     )
+
+
+def stated_values(stated: tuple[tuple[str, str], ...], attributes: AttributeSet | None) -> np.ndarray:
+    """(A,) int64: place of each attribute's stated value among its values, -1 where none is stated.
+
+    DataError for a value that the set has not: the data set was imported with other words.
+    """
+    said = dict(stated)
+    out = np.full(len(attributes.names) if attributes else 0, -1, np.int64)
+    for i, attribute in enumerate(attributes.attributes if attributes else ()):
+        value = said.get(attribute.name)
+        if value is not None and value not in attribute.values:
+            raise DataError(
+                f"a cell's {attribute.name} is {value!r}: attribute set {attributes.name!r} has "
+                f"{', '.join(attribute.values)}; import the set again with its source stated"
+            )
+        if value is not None:
+            out[i] = attribute.values.index(value)
+    return out
 
 
 def _targets(name: str | None, taxonomy: Taxonomy, class_sets: dict, dataset: str) -> np.ndarray | None:

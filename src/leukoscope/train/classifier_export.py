@@ -15,23 +15,30 @@ from leukoscope.classify import diameters_um
 from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import DataError
+from leukoscope.evaluate.attributes import choose_word_rule
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.evaluate.classes import confusion_matrix
 from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier, export_classifier
+from leukoscope.models.words import WordRule
 from leukoscope.scale import with_scale
-from leukoscope.taxonomy import read_taxonomy
+from leukoscope.taxonomy import AttributeSet, Taxonomy, read_attribute_set, read_taxonomy
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average
-from leukoscope.train.classifier_data import read_balanced
+from leukoscope.train.classifier_data import read_balanced, stated_values
 from leukoscope.types import Cells, Field
+
+LEAST_DESCRIBED = 20  # validation cells with attributes that a class needs before its cells get words
 
 
 def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
     """The averaged network of a run folder in evaluation mode, and its `run.json`."""
     record = json.loads((Path(run) / "run.json").read_text("utf-8"))
-    model = CellClassifier(len(read_taxonomy(record["config"]["taxonomy"]).names), pretrained=False)
+    config = record["config"]
+    described = read_attribute_set(config["attributes"]) if config.get("attributes") else None
+    n_values = described.n_values if described else 0
+    model = CellClassifier(len(read_taxonomy(config["taxonomy"]).names), n_values=n_values, pretrained=False)
     model.load_state_dict(read_average(run))
     return model.eval(), record
 
@@ -48,8 +55,8 @@ def export_run(
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
     validation  data sets cut down to fields that the run did not train on: they set the temperature (half as they
-                are, half restained, so that a new laboratory's calls aren't overconfident) and fill the card's
-                confusion matrix
+                are, half restained, so that a new laboratory's calls aren't overconfident), fill the card's
+                confusion matrix and choose from which probability on words are shown
     command, commit  what trained the run; results  measured rows for the card
     """
     model, record = read_classifier(run)
@@ -95,9 +102,37 @@ def export_run(
     restained = run_logits(session, match_nuclei(restain(crops, seed=config["seed"]), density), diameters)
     temperature = fit_temperature(np.concatenate([logits, restained]), np.concatenate([truth, truth]))
     matrix = confusion_matrix(truth, logits.argmax(1), n_classes=len(taxonomy.names))
+    words = None
+    if config.get("attributes"):
+        words = _word_rule(session, validation, card, read_attribute_set(config["attributes"]))
     confusion = {"rows": "truth", "columns": "pred", "names": list(taxonomy.names), "counts": matrix.tolist()}
-    write_card(replace(card, temperature=round(temperature, 4), confusion=confusion), out / "card.json")
+    card = replace(card, temperature=round(temperature, 4), confusion=confusion, attributes=words)
+    write_card(card, out / "card.json")
     return out
+
+
+def _word_rule(session: Session, validation: Sequence[Dataset], card: Card, attributes: AttributeSet) -> WordRule:
+    """Thresholds from the validation cells that state attributes, as they are and restained."""
+    described = [_described_only(d, card.taxonomy) for d in validation]
+    crops, diameters, truth = typed_crops(described, card)
+    cells = [c for d in described for f in d.fields for c in f.cells]
+    stated = np.stack([stated_values(c.attributes, attributes) for c in cells])
+    density, seed = card.crop.nucleus_density, card.training["config"]["seed"]
+    shown = (match_nuclei(crops, density), match_nuclei(restain(crops, seed=seed), density))
+    values = np.concatenate([run_values(session, pictures, diameters) for pictures in shown])
+    numbers = np.bincount(truth, minlength=len(card.taxonomy.names))
+    classes = [name for name, n in zip(card.taxonomy.names, numbers, strict=True) if n >= LEAST_DESCRIBED]
+    return choose_word_rule(values, np.concatenate([stated, stated]), attributes, classes=classes)
+
+
+def _described_only(dataset: Dataset, taxonomy: Taxonomy) -> Dataset:
+    """The cells that state attributes and whose class the taxonomy has, each field with at least one."""
+    fields = []
+    for field in dataset.fields:
+        own = tuple(c for c in field.cells if c.attributes and c.class_name in taxonomy.names)
+        if own:
+            fields.append(replace(field, cells=own))
+    return replace(dataset, fields=tuple(fields))
 
 
 def typed_crops(datasets: Sequence[Dataset], card: Card) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -133,5 +168,14 @@ def run_logits(session: Session, crops: np.ndarray, diameters: np.ndarray) -> np
     """(N, C) logits of crops (N, S, S, 3) of cells with diameters (N,) in µm, 0 where unknown."""
     parts = [
         session.run(pixels=crops[i : i + 64], diameter_um=diameters[i : i + 64])[0] for i in range(0, len(crops), 64)
+    ]
+    return np.concatenate(parts)
+
+
+def run_values(session: Session, crops: np.ndarray, diameters: np.ndarray) -> np.ndarray:
+    """(N, V) attribute logits of crops (N, S, S, 3), as `run_logits` gives those of the classes."""
+    parts = [
+        session.run_named(pixels=crops[i : i + 64], diameter_um=diameters[i : i + 64])["attributes"]
+        for i in range(0, len(crops), 64)
     ]
     return np.concatenate(parts)
