@@ -51,7 +51,7 @@ class Session:
         has = {o.name for o in self._session.get_outputs()}
         self.outputs = (*self._outputs, *(n for n in OPTIONAL_OUTPUTS.get(self.card.task, ()) if n in has))
         if self.card.attributes is not None and "attributes" not in self.outputs:
-            raise ModelError(f"{bundle.onnx} has no output 'attributes', which its card describes: copy the bundle anew")
+            raise ModelError(f"{bundle.onnx} has no output 'attributes', which its card describes: copy it anew")
 
     def _check(self, bundle: Bundle) -> None:
         required, optional = INPUTS[self.card.task]
