@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from data.make_bundles import make_outliner
+from data.make_bundles import draw_field, make_model, make_outliner, scatter_cells
+from PIL import Image
 
 from leukoscope.dataset.masks import mask_outlines
 from leukoscope.errors import ModelError
@@ -14,6 +17,8 @@ from leukoscope.geometry import contour_area, contour_box
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.outline import fill_outline, outline
+from leukoscope.pipeline import analyze
+from leukoscope.report import read_record
 from leukoscope.types import Cells, Field, FieldKey
 
 KEY = FieldKey("f", "s", "p", "c", "blood")
@@ -120,3 +125,28 @@ def test_filling_an_outline():
     notched[1:4, 4] = False
     filled = fill_outline(np.array(next(mask_outlines(notched))), ring.shape)
     np.testing.assert_array_equal(filled[:6], notched[:6])
+
+
+def test_analysis_records_contours_and_ratios(tmp_path):
+    """A model folder with `outliner/`: contours in the record, columns in cells.csv; without one nothing changes."""
+    model = make_model(tmp_path / "model")
+    cells = scatter_cells(np.random.default_rng(3), 200, 240, 4, apart=75)
+    Image.fromarray(draw_field(200, 240, cells)).save(tmp_path / "a.png")
+    plain = analyze([tmp_path / "a.png"], tmp_path / "plain", model=model)
+    make_outliner(model / "outliner")
+    outlined = analyze([tmp_path / "a.png"], tmp_path / "outlined", model=model)
+    before, after = (json.loads(p.read_text("utf-8")) for p in (plain, outlined))
+    assert list(after["provenance"]["models"]) == ["locator", "classifier", "outliner"]
+    assert not read_record(plain).has_outlines and read_record(outlined).has_outlines
+    new = {"contour", "nuclei", "cell_area_px", "nucleus_area_px", "nc_ratio"}
+    pairs = list(zip(before["fields"][0]["cells"], after["fields"][0]["cells"], strict=True))
+    assert len(pairs) == len(cells) > 2
+    for old, cell in pairs:
+        assert set(cell) - set(old) == new and all(cell[k] == old[k] for k in old)
+        assert contour_area(np.array(cell["contour"])) == cell["cell_area_px"] > 600
+        assert 0 <= cell["nc_ratio"] <= 1
+        assert sum(contour_area(np.array(n)) for n in cell["nuclei"]) == cell["nucleus_area_px"]
+    with open(outlined.with_name("cells.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["nc_ratio"]) for r in rows] == [c["nc_ratio"] for _, c in pairs]
+    assert "nc_ratio" not in plain.with_name("cells.csv").read_text()

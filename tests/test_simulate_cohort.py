@@ -287,7 +287,7 @@ def test_the_command_draws_a_cohort(tmp_path, capsys):
     assert main(["simulate", "--out", str(tmp_path / "c"), *words]) == 0
     assert "drawings, not photographs" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "c").iterdir()} == {
-        "cells.csv", "cvat", "dataset.json", "fields.jsonl", "images", "patients.csv", "truth.json",
+        "cells.csv", "cvat", "dataset.json", "fields.jsonl", "images", "masks", "patients.csv", "truth.json",
     }  # fmt: skip
 
 

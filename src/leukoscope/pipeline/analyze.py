@@ -111,6 +111,11 @@ def _models(model: str | Path | None, options: AnalyzeOptions) -> dict[str, Bund
     if model is None and options.specimen != "blood":
         raise InputError(f"there is no bundled model for {options.specimen}: name the model to use (--model)")
     models = find_model("blood" if model is None else model)
+    if "detect" in models:
+        if options.locator is not None:
+            name = models["detect"].card.name
+            raise InputError(f"model {name!r} finds and names cells in one stage: it takes no other locator")
+        return {"locate": models["detect"], "classify": models["detect"]}
     if options.locator is not None:
         models["locate"] = part_of_model(find_model(options.locator), "locate")
     return models
@@ -119,6 +124,9 @@ def _models(model: str | Path | None, options: AnalyzeOptions) -> dict[str, Bund
 def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
     """Where the record's numbers come from; no times, so that a resumed run writes the same."""
     locator, classifier = (part_of_model(models, task) for task in ("locate", "classify"))
+    parts = {"locator": locator, "classifier": classifier}
+    if "outline" in models:
+        parts["outliner"] = models["outline"]
     return {
         "leukoscope": leukoscope.__version__,
         "models": {
@@ -128,7 +136,7 @@ def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
                 # Thresholds, crop rule and temperature are in the card: the ONNX file alone is not the model.
                 "card_sha256": hashlib.sha256((bundle.path / "card.json").read_bytes()).hexdigest(),
             }
-            for part, bundle in (("locator", locator), ("classifier", classifier))
+            for part, bundle in parts.items()
         },
         **_described(classifier),
         "taxonomy": classifier.card.taxonomy.to_dict(),
@@ -173,7 +181,10 @@ def _analyze_fields(
     sources: list[Source], models: dict[str, Bundle], options: AnalyzeOptions
 ) -> Iterator[tuple[dict, list[bytes]]]:
     """Entries and thumbnails in the order of `sources`; a few photographs are under way at a time, never all."""
-    analyzer = FieldAnalyzer(Session(models["locate"]), Session(models["classify"]), options.um_per_px, options.tile_px)
+    locator = Session(models["locate"])
+    classifier = locator if models["classify"] == models["locate"] else Session(models["classify"])
+    outliner = Session(models["outline"]) if "outline" in models else None
+    analyzer = FieldAnalyzer(locator, classifier, options.um_per_px, options.tile_px, outliner)
     workers = min(options.workers or min(_usable_cores(), 8), len(sources))
     pool = ThreadPoolExecutor(workers)
     try:

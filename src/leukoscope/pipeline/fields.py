@@ -10,28 +10,37 @@ import numpy as np
 from PIL import Image
 
 from leukoscope.classify import Batch, classify_batches
+from leukoscope.crop import crop_cells
 from leukoscope.errors import ImageError
 from leukoscope.images import check_quality, mislabelled, read_image
-from leukoscope.locate import locate_balanced, prepare
+from leukoscope.locate import detect_balanced, locate_balanced, prepare
+from leukoscope.models.bundle import CropRule
 from leukoscope.models.runtime import Session
+from leukoscope.outline import outline
+from leukoscope.pipeline.outlines import outline_entries
 from leukoscope.pipeline.sources import Source
 from leukoscope.scale import with_scale
 from leukoscope.types import Cells, Field
 
 THUMB_PX = 96
 THUMB_QUALITY = 80
+THUMB_RULE = CropRule(size=THUMB_PX, pad_fraction=0.25)  # where no classifier's rule says how to crop
 BOX_DIGITS = 2
 PROB_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class FieldAnalyzer:
-    """What every photograph of a run is analysed with; safe to use from several threads."""
+    """What every photograph of a run is analysed with; safe to use from several threads.
+
+    A one-stage detector (task "detect") stands in both places. An outliner, where the model has one, adds contours.
+    """
 
     locator: Session
     classifier: Session
     um_per_px: float | None
     tile_px: int | None
+    outliner: Session | None = None
 
     def __call__(self, source: Source) -> tuple[dict, list[bytes]]:
         """The record's entry of one photograph, and a JPEG thumbnail of each of its cells.
@@ -81,6 +90,8 @@ class FieldAnalyzer:
 
     def _cells(self, field: Field) -> tuple[list[dict], list[bytes], float | None]:
         """The entries of the field's cells, their thumbnails, and the scale they were judged by."""
+        if self.locator.card.task == "detect":
+            return self._detected(field)
         # Both models often want the same view of the field: it is made once.
         cards = {card.white_balance: card for card in (self.locator.card, self.classifier.card)}
         views = {balance: prepare(field, card) for balance, card in cards.items()}
@@ -90,7 +101,23 @@ class FieldAnalyzer:
         for batch in classify_batches(view, cells, self.classifier):
             batches.append(batch._replace(crops=None))  # the crops of a crowded field are not kept
             thumbs += [_thumb(crop) for crop in batch.crops]
-        return self._entries(cells, batches), thumbs, view.um_per_px
+        return self._with_outlines(field, cells, self._entries(cells, batches)), thumbs, view.um_per_px
+
+    def _detected(self, field: Field) -> tuple[list[dict], list[bytes], float | None]:
+        """`_cells` of a one-stage detector, which locates and names in one."""
+        view = prepare(field, self.locator.card)
+        calls = detect_balanced(view, self.locator, tile_px=self.tile_px)
+        view = with_scale(view, calls.cells)
+        thumbs = [_thumb(crop) for box in calls.cells.boxes for crop in crop_cells(view.pixels, box, THUMB_RULE)]
+        batches = [Batch(None, calls.probs, None)] if len(calls.cells) else []
+        return self._with_outlines(field, calls.cells, self._entries(calls.cells, batches)), thumbs, view.um_per_px
+
+    def _with_outlines(self, field: Field, cells: Cells, entries: list[dict]) -> list[dict]:
+        """The entries with what the outliner says of each cell; as they are where the model has none."""
+        if self.outliner is None:
+            return entries
+        found = outline_entries(outline(field, cells, self.outliner))
+        return [entry | drawn for entry, drawn in zip(entries, found, strict=True)]
 
     def _entries(self, cells: Cells, batches: list[Batch]) -> list[dict]:
         """The record's cells. The class is the most probable one of the rounded numbers that are written."""

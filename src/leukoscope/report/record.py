@@ -37,6 +37,11 @@ class Record:
     taxonomy: Taxonomy
 
     @property
+    def has_outlines(self) -> bool:
+        """Whether the run had an outliner: its cells then have contours and an N:C ratio."""
+        return "outliner" in self.provenance["models"]
+
+    @property
     def attributes(self) -> tuple[dict, ...]:
         """The attributes that cells may have beside their class: name, part, words (value -> words); () without any."""
         return tuple((self.provenance.get("attributes") or {}).get("shown", ()))

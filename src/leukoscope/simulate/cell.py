@@ -129,5 +129,6 @@ class Cell:
     def finish(self, *, soft: float = 1.6) -> Drawn:
         """The drawing, cut at the outline."""
         alpha = cover(self.depth, soft=soft)
-        return Drawn(self.canvas.density * alpha[..., None], alpha, self.radii, self.n_rods)
+        nucleus = self.canvas.nucleus & (alpha > 0.5)
+        return Drawn(self.canvas.density * alpha[..., None], alpha, self.radii, self.n_rods, nucleus)
 

@@ -19,7 +19,15 @@ from leukoscope.simulate.disease import TAXONOMY_OF, Patient, patient_truth, pla
 from leukoscope.simulate.field import Placed, render_field
 from leukoscope.simulate.look import Look, choose_centers, field_look, patient_look
 from leukoscope.simulate.smear import check_place
-from leukoscope.simulate.writing import NOTE, truth_field, write_json, write_manifest, write_picture, write_table
+from leukoscope.simulate.writing import (
+    NOTE,
+    truth_field,
+    write_json,
+    write_manifest,
+    write_mask,
+    write_picture,
+    write_table,
+)
 from leukoscope.types import FieldKey
 
 FIELDS_PER_PATIENT = {"blood": 10, "marrow": 5}
@@ -63,6 +71,7 @@ def simulate_cohort(
     """Draw patients of several centres into folder `out`, with their truth; returns `out`.
 
     images/PATIENT/rendered_*.jpg   in the centre's size and scale, each with the word RENDERED in a corner
+    masks/rendered_*.png            the cells' cytoplasm (140) and nuclei (255) on 0, a picture each
     dataset.json, fields.jsonl      the manifest: class, box and visible outline of every cell; no split
     patients.csv                    a row a picture: patient, centre, scale, diagnosis and true ratios
     cells.csv                       a row a cell of the manifest: how it was drawn, how much of it is seen
@@ -116,6 +125,7 @@ def _draw_patient(out: Path, options: CohortOptions, number: int, patient: Patie
         listed = [c for c in placed if c.drawn_as not in UNLISTED[options.specimen]]
         file = f"images/{patient.patient_id}/rendered_{patient.patient_id[-3:]}_{place + 1:03d}.jpg"
         sha256 = write_picture(out, file, pixels, quality=look.quality)
+        write_mask(out, file, look, placed)
         key = FieldKey(
             Path(file).stem, patient.patient_id, patient.patient_id, center_name(patient.center), options.specimen
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leukoscope.dataset.masks import mask_outlines
 from leukoscope.geometry import contour_area
 from leukoscope.simulate.background import lay, lay_between, lay_debris
 from leukoscope.simulate.camera import photograph
@@ -33,6 +34,7 @@ class Placed:
     contour     (K, 2) px of the picture: what is seen of it, cut at the field's edge and by cells that lie over it
     visible     share of its whole outline's area that is seen; blur_um: how far it is out of focus
     n_rods      Auer rods drawn
+    nuclei      (K, 2) px of the parts of its nucleus, whether seen or under another cell; none for smudges
     """
 
     drawn_as: str
@@ -40,6 +42,7 @@ class Placed:
     visible: float = 1.0
     blur_um: float = 0.0
     n_rods: int = 0
+    nuclei: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +98,8 @@ def _out_of_focus(drawn: Drawn, blur_um: float) -> Drawn:
     edge = int(2.5 * sigma)
     layers = np.pad(np.dstack([drawn.density, drawn.alpha]), ((edge, edge), (edge, edge), (0, 0)))
     layers = softened(layers, sigma)
-    return Drawn(layers[..., :3], layers[..., 3], drawn.radii, drawn.n_rods)
+    nucleus = None if drawn.nucleus is None else np.pad(drawn.nucleus, edge)
+    return Drawn(layers[..., :3], layers[..., 3], drawn.radii, drawn.n_rods, nucleus)
 
 
 def _truth(white: list[_White], number: int, size: tuple[int, int], to_picture: np.ndarray) -> Placed:
@@ -110,4 +114,14 @@ def _truth(white: list[_White], number: int, size: tuple[int, int], to_picture: 
         ]
         seen = visible_outline(cell.drawn.radii, middle, above, size)
     share = min(round(contour_area(seen) / contour_area(cell.drawn.contour), 3), 1.0)
-    return Placed(cell.name, seen * to_picture, share, round(cell.blur_um, 3), cell.drawn.n_rods)
+    nuclei = tuple(part * to_picture for part in _nuclei(cell, size))
+    return Placed(cell.name, seen * to_picture, share, round(cell.blur_um, 3), cell.drawn.n_rods, nuclei)
+
+
+def _nuclei(cell: _White, size: tuple[int, int]) -> list[np.ndarray]:
+    """(K, 2) px of the canvas, cut at the field's edge: the parts of a cell's nucleus, specks left out."""
+    if cell.drawn.nucleus is None:
+        return []
+    corner = cell.place.astype(int) - cell.drawn.nucleus.shape[0] // 2
+    parts = [np.clip(np.array(part) + corner, 0, size) for part in mask_outlines(cell.drawn.nucleus)]
+    return [part for part in parts if contour_area(part) > PX_PER_UM**2 / 4]

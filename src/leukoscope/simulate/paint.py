@@ -32,13 +32,14 @@ class Drawn:
     """A cell ready to be laid on a field.
 
     density (S, S, 3); alpha (S, S) of what it hides; radii (N_ANGLES,) of its outline around the patch's middle;
-    n_rods: its Auer rods
+    n_rods: its Auer rods; nucleus (S, S) bool, None for what has none
     """
 
     density: np.ndarray
     alpha: np.ndarray
     radii: np.ndarray
     n_rods: int = 0
+    nucleus: np.ndarray | None = None
 
     @property
     def contour(self) -> np.ndarray:
@@ -53,6 +54,7 @@ class Canvas:
         self.half = half
         self.x, self.y = patch_grid(half)
         self.density = np.zeros((*self.x.shape, 3), np.float32)
+        self.nucleus = np.zeros(self.x.shape, bool)
 
     def lay(self, share: np.ndarray, color: np.ndarray) -> None:
         """Cover by `share` (S, S) in [0, 1] with a density (3,) or (S, S, 3)."""
@@ -84,6 +86,7 @@ class Canvas:
         pale = pale + 0.07 * rng.standard_normal()  # no two nuclei take up the same stain
         openness = pale + coarse * (clumps - 0.5) + fine * (net - 0.5) + 0.05 * noise(rng, depth.shape, 30)
         openness = np.clip(openness - 0.22 * ridge(depth, at=2.0, wide=2.5), 0, 1)[..., None]
+        self.nucleus |= depth > 0
         self.lay(cover(depth, soft=2.6), DARK_CHROMATIN + openness * (PALE_CHROMATIN - DARK_CHROMATIN))
 
     def lay_nucleoli(self, points: np.ndarray, radii: np.ndarray, *, strength: float) -> None:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
 from leukoscope.simulate.field import Placed
@@ -27,6 +27,20 @@ def write_picture(out: Path, file: str, pixels: np.ndarray, *, quality: int) -> 
     (out / file).parent.mkdir(parents=True, exist_ok=True)
     (out / file).write_bytes(buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def write_mask(out: Path, file: str, look: Look, cells: list[Placed]) -> None:
+    """masks/NAME.png beside a picture: 0 background, 140 cytoplasm, 255 nucleus; upper cells over lower ones."""
+    mask = Image.new("L", (look.width, look.height))
+    draw = ImageDraw.Draw(mask)
+    for cell in cells:
+        for contour, grey in ((cell.contour, 140), *((part, 255) for part in cell.nuclei)):
+            if len(contour) >= 3:
+                # Pillow counts from pixel middles, contours from corners.
+                draw.polygon([(float(x) - 0.5, float(y) - 0.5) for x, y in contour], fill=grey)
+    path = out / "masks" / f"{Path(file).stem}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask.save(path)
 
 
 def truth_field(

@@ -50,7 +50,8 @@ class OutlinerConfig:
     """Settings of one outliner run (a TOML file with these keys and task = "outline").
 
     size       pixels a side of a crop; context: what it shows beside the box, as a share of the box's longer side
-    masks      by data set name, where its mask pictures are: a path with {stem} or {number}, beside its pictures
+    masks      by data set name ("*": of any other set that has contours), where its mask pictures are: a path with
+               {stem} or {number}, relative to its pictures
     shares     how often each data set is drawn from, by its name; without it all alike
     most_cells of a data set that are held in memory, spread over its fields
     guess_from share of the steps after which cells known by box only are learnt from
@@ -105,7 +106,7 @@ def train_outliner(
     if checkpoint.exists() and not resume:
         raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
     chosen = [_choose(d, config.splits) for d in datasets]
-    unknown = sorted((set(config.masks) | set(config.shares)) - {d.name for d in chosen})
+    unknown = sorted((set(config.masks) | set(config.shares)) - {d.name for d in chosen} - {"*"})
     if unknown:
         raise ConfigError(f"masks or shares name {', '.join(unknown)}, which is no data set given with --data")
     fingerprint = run_fingerprint(config, chosen)
@@ -257,7 +258,13 @@ def _load(dataset: Dataset, config: OutlinerConfig) -> Patches:
     n_cells = sum(len(f.cells) for f in dataset.fields)
     every = max(1, math.ceil(n_cells / config.most_cells)) if dataset.name not in config.masks else 1
     thinned = replace(dataset, fields=dataset.fields[::every])
-    return load_patches(thinned, masks=config.masks.get(dataset.name), balance=config.white_balance)
+    return load_patches(thinned, masks=mask_pattern(config.masks, dataset), balance=config.white_balance)
+
+
+def mask_pattern(masks: dict, dataset: Dataset) -> str | None:
+    """The pattern that a configuration names for a data set, else that of "*" if the set has contours, else None."""
+    has_contours = any(c.contour for f in dataset.fields for c in f.cells)
+    return masks.get(dataset.name, masks.get("*") if has_contours else None)
 
 
 def _optimizer(net: OutlineNet, config: OutlinerConfig) -> torch.optim.Optimizer:
@@ -281,7 +288,7 @@ def _schedule(step: int, steps: int) -> float:
 def _write_run(run: Path, config: OutlinerConfig, datasets: list[Dataset], groups: list[Patches]) -> None:
     data = []
     for d, g in zip(datasets, groups, strict=True):
-        told = "masks" if d.name in config.masks else "contours" if g.labels is not None else "boxes"
+        told = "masks" if mask_pattern(config.masks, d) else "contours" if g.labels is not None else "boxes"
         entry = {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
         data.append(entry | {"n_fields": len(d.fields), "n_cells": len(g), "learnt_from": told})
     record = {"task": "outline", "config": asdict(config), "data": data, "torch": torch.__version__}

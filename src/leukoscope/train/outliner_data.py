@@ -67,8 +67,8 @@ def load_patches(
 ) -> Patches:
     """Every white cell of a data set that has what the set is to teach.
 
-    masks   path of a field's mask relative to the pictures, with {stem} or {number} in it; None: contours, where the
-            set has any, else boxes only
+    masks   path of a field's mask relative to the pictures, with {stem} or {number} in it. Cells with contours take
+            their nuclei from it, where it is there. None: contours, where the set has any, else boxes only
     DataError when no cell is left.
     """
     by_contour = any(c.contour for f in dataset.fields for c in f.cells)
@@ -99,11 +99,12 @@ def load_patches(
 def field_outlines(dataset: Dataset, field: TruthField, *, masks: str | None, by_contour: bool) -> list[Outlined]:
     """The white cells of a field with their labels; with box-only sets the labels are those of the whole box."""
     white = [c for c in field.cells if is_white(c)]
-    if masks is not None:
-        path = dataset.image_root / mask_name(field, masks)
-        return outlines_of_mask(read_mask_values(path), np.array([c.box for c in white])) if path.is_file() else []
+    path = None if masks is None else dataset.image_root / mask_name(field, masks)
+    values = read_mask_values(path) if path is not None and path.is_file() else None
     if by_contour:
-        return [_of_contour(np.array(c.contour, np.float64)) for c in white if c.contour]
+        return [_of_contour(np.array(c.contour, np.float64), values) for c in white if c.contour]
+    if masks is not None:
+        return [] if values is None else outlines_of_mask(values, np.array([c.box for c in white]))
     return [Outlined(np.array(c.box, np.float64), np.zeros((1, 1), np.uint8), (0, 0)) for c in white]
 
 
@@ -130,13 +131,23 @@ def outlines_of_mask(values: np.ndarray, boxes: np.ndarray) -> list[Outlined]:
     return found
 
 
-def _of_contour(contour: np.ndarray) -> Outlined:
-    """The pixels of a contour (K, 2), by whether their larger part lies in it."""
+def _of_contour(contour: np.ndarray, values: np.ndarray | None) -> Outlined:
+    """The pixels of a contour (K, 2), by whether their larger part lies in it; nuclei where the field's mask has them.
+
+    Touching cells are one part of a mask but two contours, so the contours say which cell it is.
+    """
     box = contour_box(contour)
-    origin = np.floor(box[:2]).astype(int)
-    size = int(np.ceil((box[2:] - origin).max())) + 1
-    inside = coverage(contour - origin, size) >= 0.5
-    return Outlined(box, (inside * np.uint8(UNKNOWN_PART)).astype(np.uint8), (int(origin[0]), int(origin[1])))
+    x0, y0 = np.floor(box[:2]).astype(int)
+    size = int(np.ceil((box[2:] - (x0, y0)).max())) + 1
+    inside = coverage(contour - (x0, y0), size) >= 0.5
+    labels = inside * np.uint8(UNKNOWN_PART)
+    if values is not None:
+        labels = np.zeros((size, size), np.uint8)
+        seen = values[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size] >= NUCLEUS
+        top, left = max(-y0, 0), max(-x0, 0)
+        labels[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+        labels = (labels + 1) * inside.astype(np.uint8)
+    return Outlined(box, labels, (int(x0), int(y0)))
 
 
 def sample_labels(cell: Outlined, middle: tuple[float, float], side: float) -> np.ndarray:

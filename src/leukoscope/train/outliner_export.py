@@ -17,7 +17,7 @@ from leukoscope.models.bundle import Card, CropRule, read_bundle, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_outline import ExportedOutliner, OutlineNet
 from leukoscope.outline import outline
-from leukoscope.train.outliner import read_outliner
+from leukoscope.train.outliner import mask_pattern, read_outliner
 from leukoscope.train.outliner_data import Outlined, field_outlines
 from leukoscope.types import Cells
 
@@ -67,7 +67,7 @@ def export_outliner(
     )
     write_card(card, out / "card.json")
     session = Session(read_bundle(out))
-    rows = [measure_set(session, d, masks=config["masks"].get(d.name)) for d in validation]
+    rows = [measure_set(session, d, masks=mask_pattern(config["masks"], d)) for d in validation]
     write_card(replace(card, results=tuple(r for r in rows if r["n_cells"])), out / "card.json")
     return out
 
