@@ -51,7 +51,9 @@ def conformal_thresholds(
     if not 0 < level < 1:
         raise DataError(f"a conformal level must lie between 0 and 1, got {level}")
     if val_probs.ndim != 2 or len(val_probs) != len(val_labels):
-        raise DataError(f"calibration needs probabilities (M, C) and M labels, got {val_probs.shape}, {len(val_labels)}")
+        raise DataError(
+            f"calibration needs probabilities (M, C) and M labels, got {val_probs.shape} and {len(val_labels)} labels"
+        )
     n_classes = val_probs.shape[1]
     if len(val_labels) and not (0 <= val_labels.min() and val_labels.max() < n_classes):
         raise DataError(f"calibration labels must lie in 0 to {n_classes - 1}")

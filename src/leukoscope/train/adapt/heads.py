@@ -113,7 +113,9 @@ def logistic_probs(
     weights = [balanced(problem.labels, problem.n_classes), replay * balanced(problem.source_labels, problem.n_classes)]
     probs = None
     for _ in range(rounds + 1):
-        extra = ([], [], []) if probs is None else ([problem.unlabelled], [probs], [np.full(len(probs), 1 / len(probs))])
+        extra = ([], [], [])
+        if probs is not None:
+            extra = [problem.unlabelled], [probs], [np.full(len(probs), 1 / len(probs))]
         fitted = logistic_weights(
             np.concatenate(x + extra[0]),
             np.concatenate(targets + extra[1]),

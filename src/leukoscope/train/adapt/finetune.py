@@ -1,0 +1,208 @@
+"""LP+FT for a new site: first the last layer, then the last blocks too, on a few labelled cells.
+
+Kumar et al. 2022 (linear probing, then fine-tuning); PCM, section 2.3.2, does the same with ten per cent of a target.
+The early blocks stay frozen, so their output is computed once for each view of a cell, and a step on a processor
+takes a fraction of a full one. Normalisation layers are folded into the convolutions and can't drift.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from leukoscope.crop import match_nuclei
+from leukoscope.errors import DataError
+from leukoscope.models.torch_classifier import SIZE_UNIT_UM, CellClassifier
+from leukoscope.models.torch_lite import STAGE_ENDS, normalise
+from leukoscope.train.augment import jitter_colour
+from leukoscope.train.classifier import set_cross_entropy
+
+CUT = STAGE_ENDS[2] + 1  # blocks before this one (stride 16, 112 channels) stay frozen
+
+
+@dataclass(frozen=True, slots=True)
+class SiteTuning:
+    """Settings of one LP+FT run. Shares are of each batch; what is missing (no source cells) goes to the rest."""
+
+    head_steps: int = 60
+    steps: int = 120
+    batch_size: int = 48
+    learning_rate: float = 1e-4
+    head_rate: float = 10.0  # times the learning rate, for the last layer and the diameter's
+    source_share: float = 0.4
+    unlabelled_share: float = 0.0  # cells with a teacher's probabilities in place of a label
+    colour_strength: float = 0.3
+    views: int = 12  # of each labelled cell; a third as many of each other one
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.03
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TuningCells:
+    """crops (N, S, S, 3) uint8 by the card's rule, before `match_nuclei`; diameters (N,) µm, 0 where unknown; targets
+    (N, C) float: the classes a cell may be (ones), or a teacher's probabilities (rows that sum to 1)."""
+
+    crops: np.ndarray
+    diameters: np.ndarray
+    targets: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not len(self.crops) == len(self.diameters) == len(self.targets):
+            raise DataError(
+                f"cells to tune on need a diameter and a target each, got {len(self.crops)} crops, "
+                f"{len(self.diameters)} diameters, {len(self.targets)} targets"
+            )
+
+
+def tune_to_site(
+    model: CellClassifier,
+    labelled: TuningCells,
+    settings: SiteTuning,
+    *,
+    density: tuple[float, float, float] | None,
+    source: TuningCells | None = None,
+    unlabelled: TuningCells | None = None,
+) -> CellClassifier:
+    """A copy of `model` fitted to a site; `density`: the crop rule's nucleus_density. Same seed, same weights.
+
+    Half of the labelled cells' diameters are hidden in each batch, as in training.
+    """
+    if not len(labelled.crops):
+        raise DataError("fine-tuning needs at least one labelled cell")
+    tuned = deepcopy(model).eval().requires_grad_(False)
+    groups = [(labelled, 1.0 - settings.source_share * bool(source) - settings.unlabelled_share * bool(unlabelled))]
+    groups += [(source, settings.source_share)] if source else []
+    groups += [(unlabelled, settings.unlabelled_share)] if unlabelled else []
+    maps = [
+        frozen_maps(tuned, cells, settings, density=density, views=settings.views if i == 0 else settings.views // 3)
+        for i, (cells, _) in enumerate(groups)
+    ]
+    head = [*tuned.fc.parameters(), *tuned.diameter.parameters()]
+    late = [p for block in tuned.features.blocks[CUT:] for p in block.parameters()] + [
+        p for p in tuned.features.head.parameters()
+    ]
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    for trained, rates, steps in (
+        (head, [settings.head_rate], settings.head_steps),
+        (head + late, [settings.head_rate, 1.0], settings.steps),
+    ):
+        for p in trained:
+            p.requires_grad_(True)
+        parts = [head, late][: len(rates)]
+        optimizer = torch.optim.AdamW(
+            [{"params": p, "lr": settings.learning_rate * r} for p, r in zip(parts, rates, strict=True)],
+            weight_decay=settings.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, [settings.learning_rate * r for r in rates], total_steps=max(2, steps), cycle_momentum=False
+        )
+        for _ in range(steps):
+            pixels, diameters, targets = _batch(groups, maps, settings.batch_size, rng)
+            logits = late_logits(tuned, pixels, diameters)
+            loss = mixed_cross_entropy(logits, targets, smoothing=settings.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained, 2.0)
+            optimizer.step()
+            schedule.step()
+    return tuned.requires_grad_(False).eval()
+
+
+def mixed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing: float) -> torch.Tensor:
+    """Cross entropy of label sets (rows of ones) and of a teacher's probabilities (rows that sum to 1 otherwise)."""
+    is_set = ((targets == 0) | (targets == 1)).all(1)
+    losses = []
+    if is_set.any():
+        losses.append(set_cross_entropy(logits[is_set], targets[is_set] > 0.5, smoothing=smoothing) * is_set.sum())
+    if (~is_set).any():
+        soft = -(targets[~is_set] * torch.log_softmax(logits[~is_set], 1)).sum(1)
+        losses.append(soft.sum())
+    return sum(losses) / len(logits)
+
+
+@torch.no_grad()
+def frozen_maps(
+    model: CellClassifier,
+    cells: TuningCells,
+    settings: SiteTuning,
+    *,
+    density: tuple[float, float, float] | None,
+    views: int,
+) -> torch.Tensor:
+    """(views, N, 112, s, s) output of the frozen blocks for turned, mirrored, zoomed and restained views."""
+    rng = np.random.default_rng((settings.seed, 5))
+    torch_rng = torch.Generator().manual_seed(settings.seed)
+    out = []
+    for view in range(max(1, views)):
+        crops = np.rot90(cells.crops, view % 4, (1, 2))
+        crops = np.ascontiguousarray(crops[:, :, ::-1] if view % 8 >= 4 else crops)
+        rows = []
+        for start in range(0, len(crops), 32):
+            batch = torch.from_numpy(crops[start : start + 32]).permute(0, 3, 1, 2).float() / 255
+            if view:
+                batch = _zoom(batch, rng)
+                batch = jitter_colour(batch, torch_rng, strength=settings.colour_strength)
+            pixels = (batch * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+            rows.append(early_map(model, torch.from_numpy(match_nuclei(pixels, density))))
+        out.append(torch.cat(rows))
+    return torch.stack(out)
+
+
+def early_map(model: CellClassifier, pixels: torch.Tensor) -> torch.Tensor:
+    """(N, 112, s, s) at stride 16 from pixels (N, S, S, 3)."""
+    x = model.features.stem(normalise(pixels))
+    for block in model.features.blocks[:CUT]:
+        x = block(x)
+    return x
+
+
+def late_logits(model: CellClassifier, early: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
+    """(N, C) logits from the map of `early_map` and diameters (N,): the rest of `CellClassifier.forward`."""
+    x = early
+    for block in model.features.blocks[CUT:]:
+        x = block(x)
+    known = (diameter_um > 0).float()
+    size = torch.log(torch.where(diameter_um > 0, diameter_um, SIZE_UNIT_UM) / SIZE_UNIT_UM)
+    last = model.features.head(x).mean((2, 3))
+    pooled = [last, early.mean((2, 3)), model.diameter(torch.stack([known, size], 1))]
+    return model.fc(torch.cat(pooled, 1))
+
+
+def _zoom(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Each picture (N, 3, S, S) zoomed by e^±0.1 and shifted by 3 % (one deviation)."""
+    n, size = len(batch), batch.shape[-1]
+    zoom, shift = np.exp(rng.normal(0, 0.1, n)), rng.normal(0, 0.03, (n, 2))
+    zero = np.zeros(n)
+    theta = np.stack([np.stack([zoom, zero, shift[:, 0]], 1), np.stack([zero, zoom, shift[:, 1]], 1)], 1)
+    theta = torch.from_numpy(theta.astype(np.float32))
+    grid = nn.functional.affine_grid(theta, (n, 3, size, size), align_corners=False)
+    return nn.functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _batch(groups, maps, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Maps, diameters and targets of one batch: each group's share, cells drawn by the root of their class's size."""
+    pixels, diameters, targets = [], [], []
+    for (cells, share), views in zip(groups, maps, strict=True):
+        n = round(size * share)
+        rows = rng.choice(len(cells.crops), n, p=_sampling(cells.targets))
+        pixels.append(views[torch.from_numpy(rng.integers(len(views), size=n)), torch.from_numpy(rows)])
+        diameters.append(cells.diameters[rows] * (rng.random(n) < 0.5))
+        targets.append(cells.targets[rows])
+    return (
+        torch.cat(pixels),
+        torch.from_numpy(np.concatenate(diameters).astype(np.float32)),
+        torch.from_numpy(np.concatenate(targets).astype(np.float32)),
+    )
+
+
+def _sampling(targets: np.ndarray) -> np.ndarray:
+    """(N,) probabilities: a class is drawn by the root of the number of its cells."""
+    _, kind, counts = np.unique(targets.argmax(1), return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(counts[kind])
+    return weights / weights.sum()

@@ -1,0 +1,70 @@
+"""A bundle's network back in torch, and a bundle again with other weights in the same graph.
+
+The ONNX file of a classifier trained here keeps the names of its weights, so a laboratory needs the bundle only, not
+the run it came from. The adapted weights replace the old ones by name: whatever else the graph holds stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leukoscope.errors import ModelError
+from leukoscope.models.bundle import Bundle, Card, write_card
+from leukoscope.models.torch_classifier import CellClassifier
+
+
+def read_network(bundle: Bundle) -> CellClassifier:
+    """The bundle's classifier in torch, in evaluation mode.
+
+    ModelError when its ONNX file is not of a `CellClassifier` (another architecture, or weights renamed by an
+    optimiser): such a model can be trained anew with `leukoscope train`, not adapted.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    if bundle.card.task != "classify":
+        raise ModelError(f"{bundle.path} is a model to {bundle.card.task}: only classifiers can be adapted")
+    graph = onnx.load(str(bundle.onnx)).graph
+    stored = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    network = CellClassifier(len(bundle.card.taxonomy.names), pretrained=False)
+    expected = network.state_dict()
+    odd = [
+        name for name, value in expected.items() if name not in stored or stored[name].shape != tuple(value.shape)
+    ]
+    if odd:
+        raise ModelError(
+            f"{bundle.onnx} is not a classifier that can be adapted: expected the weights of a Lite0 cell classifier, "
+            f"and {odd[0]} ({len(odd)} in all) is missing or of another shape; train one with `leukoscope train`"
+        )
+    network.load_state_dict({name: torch.from_numpy(stored[name].copy()) for name in expected})
+    return network.eval()
+
+
+def write_adapted(
+    bundle: Bundle, network: CellClassifier, out: str | Path, *, card_changes: dict
+) -> Bundle:
+    """Write a bundle into folder `out`: the graph of `bundle` with the weights of `network`.
+
+    card_changes  fields of the card that differ (name, training, temperature, results, confusion, limits, description)
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(bundle.onnx))
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    for initializer in model.graph.initializer:
+        if initializer.name in weights:
+            value = np.ascontiguousarray(weights[initializer.name], np.float32)
+            initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    content = model.SerializeToString()
+    (out / "model.onnx").write_bytes(content)
+    card: Card = replace(bundle.card, onnx_sha256=hashlib.sha256(content).hexdigest(), **card_changes)
+    write_card(card, out / "card.json")
+    return Bundle(card, out)
