@@ -215,7 +215,7 @@ class VitTrunk(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         embeddings = self.net.embeddings
         patches = embeddings.patch_embeddings(x)  # (N, h·w, D)
-        tokens = torch.cat([embeddings.cls_token.expand(len(x), -1, -1), patches], 1)
+        tokens = torch.cat([embeddings.cls_token.expand(patches.shape[0], -1, -1), patches], 1)
         if tokens.shape[1] != embeddings.position_embeddings.shape[1]:
             raise ModelError(f"this network was built for another size than crops of {x.shape[-1]} px")
         # The position embeddings already are for this size, so nothing is resized here, nor in the exported graph.
