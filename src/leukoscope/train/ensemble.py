@@ -46,12 +46,15 @@ class EnsembleNetwork(torch.nn.Module):
     """Several classifiers as one: forward(pixels) -> (N, C) log of the averaged probabilities.
 
     Softmax of what it returns is the average itself, so it exports, calibrates and runs as a single classifier.
+    arch, size and trunk are the first member's, for `finetune_export.write_onnx`; members have one architecture.
     """
 
     def __init__(self, networks: Sequence[torch.nn.Module], weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.networks = torch.nn.ModuleList(networks)
         self.weights = _shares(len(networks), weights)
+        first = networks[0]
+        self.arch, self.size, self.trunk = (getattr(first, name, None) for name in ("arch", "size", "trunk"))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         probs = [w * F.softmax(net(pixels), 1) for w, net in zip(self.weights, self.networks, strict=True)]

@@ -1,4 +1,4 @@
-"""Who is in the study: patients of the development and the validation centres, their diagnosis and the expert's count."""
+"""Who is in the study: patients of development and validation centres, their diagnosis and the expert's count."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class Cohort:
 def patient_key(field: TruthField) -> str:
     """CENTER/PATIENT; DataError where either is not stated."""
     if not field.key.patient_id or not field.key.center:
-        raise DataError(f"field {field.key.field_id} states no patient or no centre: import the set again with --patients")
+        raise DataError(
+            f"field {field.key.field_id} states no patient or no centre: import the set again with --patients"
+        )
     return f"{field.key.center}/{field.key.patient_id}"
 
 
@@ -152,9 +154,7 @@ def read_diagnoses(path: str | Path) -> dict[str, str]:
     return found
 
 
-def _folds(
-    dataset: Dataset, develop: Sequence[str], known: dict[str, str], *, folds: int, seed: int
-) -> dict[str, int]:
+def _folds(dataset: Dataset, develop: Sequence[str], known: dict[str, str], *, folds: int, seed: int) -> dict[str, int]:
     """{development patient: fold}, folds alike in diagnosis where each has enough patients."""
     own = replace(dataset, fields=tuple(f for f in dataset.fields if f.key.center in develop))
 

@@ -66,13 +66,22 @@ class CropMaker:
 
 
 def expert_crops(
-    dataset: Dataset, maker: CropMaker, taxonomy: Taxonomy, *, progress: Callable[[int, int], None] | None = None
+    dataset: Dataset,
+    maker: CropMaker,
+    taxonomy: Taxonomy,
+    *,
+    nuclei: Sequence[Sequence[Sequence[np.ndarray]]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> CropSet:
-    """The expert's cells by the expert's contours ("GT" of the paper), with masks."""
+    """The expert's cells by the expert's contours ("GT" of the paper), with masks.
+
+    nuclei  nucleus contours of each cell of each field, where the expert drew them
+    """
     parts = []
     for number, field in enumerate(dataset.fields):
         contours = expert_contours(field)
-        parts.append(_cut(dataset, field, maker, contours, [[]] * len(contours), np.arange(len(contours))))
+        inner = nuclei[number] if nuclei is not None else [[]] * len(contours)
+        parts.append(_cut(dataset, field, maker, contours, inner, np.arange(len(contours))))
         if progress:
             progress(number + 1, len(dataset.fields))
     return _join(dataset, maker, taxonomy, parts)
@@ -135,7 +144,9 @@ def _cut(
 def _join(dataset: Dataset, maker: CropMaker, taxonomy: Taxonomy, parts: Sequence[_Part]) -> CropSet:
     lengths = [len(p.crops) for p in parts]
     names = [_name(p.field, row) for p in parts for row in p.truth]
-    column = [taxonomy.index(n) if (n := nearest_class(name, taxonomy.names) if name else None) else UNKNOWN for name in names]
+    column = [
+        taxonomy.index(n) if (n := nearest_class(name, taxonomy.names) if name else None) else UNKNOWN for name in names
+    ]
     return CropSet(
         crops=np.concatenate([p.crops for p in parts]),
         labels=np.array(column, np.int64),
@@ -168,3 +179,12 @@ def _name(field: TruthField, row: int) -> str:
 def _boxes(contours: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([contour_box(c) for c in contours]).reshape(-1, 4)
 
+
+def crop_scale(crops: CropSet, dataset: Dataset, maker: CropMaker) -> np.ndarray:
+    """(N,) micrometres a pixel of each crop; in px of the field where its scale is not known."""
+    um_of = {f.file: f.um_per_px for f in dataset.fields}
+    um = np.array([um_of[str(f)] or 1.0 for f in crops.files])
+    if maker.crop == "contour" and maker.target_um_per_px is not None and all(um_of.values()):
+        return np.full(len(crops), maker.target_um_per_px)
+    longer = (crops.boxes[:, 2:] - crops.boxes[:, :2]).max(1) if len(crops) else np.zeros(0)
+    return longer * (1 + 2 * maker.pad) / maker.rule.size * um

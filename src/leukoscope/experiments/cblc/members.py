@@ -105,8 +105,11 @@ def _run(
     )
     extra = list(
         center_border_losses(
-            config.center_border, ring=config.ring, ring_weight=config.ring_weight,
-            swap_weight=config.swap_weight, seed=network.seed,
+            config.center_border,
+            ring=config.ring,
+            ring_weight=config.ring_weight,
+            swap_weight=config.swap_weight,
+            seed=network.seed,
         )  # fmt: skip
     )
     if config.morphology_weight:

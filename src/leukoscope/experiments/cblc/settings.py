@@ -9,7 +9,11 @@ from leukoscope.errors import ConfigError
 from leukoscope.taxonomy import Taxonomy, read_taxonomy
 from leukoscope.train.center_border import METHODS as CENTER_BORDER
 from leukoscope.train.config import build_config, read_toml
+from leukoscope.train.detector_config import DetectorConfig
+from leukoscope.train.finetune_config import FinetuneConfig
 from leukoscope.train.imbalance import METHODS as IMBALANCE
+from leukoscope.train.locator import LocatorConfig
+from leukoscope.train.outliner import OutlinerConfig
 
 CROPS = ("contour", "box")
 
@@ -33,7 +37,8 @@ class StudyConfig:
     morphology_weight  of the auxiliary regression; 0: none
     cells_per_class    of a member's training cells, at most; 0: all
     ablation       train the first member again without each component
-    detector_steps of the one-stage baseline; 0: leave it out
+    manual_cells   cells that the manual count of the first baseline counts
+    local_cells    labelled cells of a validation centre with which its ratios are corrected once more; 0: leave it out
     """
 
     name: str
@@ -60,7 +65,8 @@ class StudyConfig:
     morphology_weight: float = 0.2
     cells_per_class: int = 0
     ablation: bool = True
-    detector_steps: int = 0
+    manual_cells: int = 200
+    local_cells: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -71,9 +77,10 @@ class StudyConfig:
         if self.crop not in CROPS:
             raise ConfigError(f"study.toml: crop must be one of {', '.join(CROPS)}, got {self.crop!r}")
         if self.folds < 2:
-            raise ConfigError(f"study.toml: folds must be at least 2 (thresholds need left-out patients), got {self.folds}")
+            raise ConfigError(f"study.toml: folds must be at least 2, for the left-out patients; got {self.folds}")
         if self.ensemble_weights and len(self.ensemble_weights) != self.folds:
-            raise ConfigError(f"study.toml: ensemble_weights needs {self.folds} values, got {len(self.ensemble_weights)}")
+            n = len(self.ensemble_weights)
+            raise ConfigError(f"study.toml: ensemble_weights needs {self.folds} values, got {n}")
 
     def read_taxonomy(self) -> Taxonomy:
         """The taxonomy with the user's composites beside its own; ConfigError when the main one is missing."""
@@ -81,35 +88,45 @@ class StudyConfig:
         taxonomy = replace(taxonomy, composites=taxonomy.composites | {k: tuple(v) for k, v in self.composites.items()})
         if self.composite not in taxonomy.composites:
             have = ", ".join(taxonomy.composites) or "none"
-            raise ConfigError(f"study.toml: taxonomy {taxonomy.name!r} has no composite {self.composite!r}; it has {have}")
+            raise ConfigError(
+                f"study.toml: taxonomy {taxonomy.name!r} has no composite {self.composite!r}; it has {have}"
+            )
         return taxonomy
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFiles:
-    """What the configuration folder holds: the study's settings, and the tables of each network's file (or None)."""
+    """What the configuration folder holds: the study's settings, and each network's (detector: None where left out)."""
 
     study: StudyConfig
-    classifier: object
-    locator: object
-    outliner: dict | None
+    classifier: FinetuneConfig
+    locator: LocatorConfig
+    outliner: OutlinerConfig
+    detector: DetectorConfig | None
 
 
 def read_settings(folder: str | Path) -> StudyFiles:
-    """Read study.toml, classifier.toml, locator.toml and, where there is one, outliner.toml; ConfigError for mistakes."""
-    from leukoscope.train.finetune_config import FinetuneConfig
-    from leukoscope.train.locator import LocatorConfig
-
+    """Read study.toml, classifier.toml, locator.toml, outliner.toml and, where there is one, detector.toml."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ConfigError(f"no configuration folder {folder}: expected one with study.toml, such as configs/cblc-small")
-    kinds = {"study": (StudyConfig, "study"), "classifier": (FinetuneConfig, "finetune"), "locator": (LocatorConfig, "locate")}
     built = {}
-    for name, (kind, task) in kinds.items():
+    for name, (kind, task) in _KINDS.items():
         path = folder / f"{name}.toml"
+        if name == "detector" and not path.is_file():
+            built[name] = None
+            continue
         values = read_toml(path)
         if values.pop("task", task) != task:
             raise ConfigError(f"{path}: task must be {task!r}")
         built[name] = build_config(kind, values, path)
-    outliner = folder / "outliner.toml"
-    return StudyFiles(**built, outliner=read_toml(outliner) if outliner.is_file() else None)
+    return StudyFiles(**built)
+
+
+_KINDS = {
+    "study": (StudyConfig, "study"),
+    "classifier": (FinetuneConfig, "finetune"),
+    "locator": (LocatorConfig, "locate"),
+    "outliner": (OutlinerConfig, "outline"),
+    "detector": (DetectorConfig, "detect"),
+}

@@ -1,0 +1,132 @@
+"""Planted neighbours: a cell of another class is pasted into the border of a crop. How many calls change?
+
+    python benchmarks/planted_neighbours.py --outliners runs/outliner-folds --work runs/ablation
+
+The networks are those of cblc_ablation.py (trained where they are missing): the plain two-stage training, and the same
+with centre-border regularisation (ring, swap, and all components), five seeds, each on its left-out fold. Each left-out
+cell gets four neighbours in turn: left-out cells of other classes, cut out by people's masks, their middles 0.42 to
+0.5 of the side away, behind the cell itself. A call changes when the most probable class is another than without
+the neighbour. Asked for: at most half as many as without regularisation. Limits: seeds' ratio of changes, Student's t
+on its logarithm. Writes benchmarks/results/planted_neighbours.csv; --sheet: examples as a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from bccd_cells import N_FOLDS, SEEDS, add_arguments, load_cells, train_variant
+from PIL import Image
+from provenance import write_results
+
+from leukoscope.intervals import student_t
+from leukoscope.train.crop_set import CropSet
+from leukoscope.train.finetune_run import predict_logits
+
+SYSTEMS = ("plain", "centre-border: ring", "centre-border: swap", "all")
+NEIGHBOURS = 4
+NEAR, FAR = 0.42, 0.50  # of the side, from middle to middle
+MOST = 0.5  # of the changes without regularisation
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--sheet", help="write examples into this PNG")
+    args = parser.parse_args()
+    changed: dict[str, list[int]] = {name: [] for name in SYSTEMS}
+    right: dict[str, list[float]] = {name: [] for name in SYSTEMS}
+    n_planted = []
+    for seed in SEEDS:
+        cells = load_cells(args, seed % N_FOLDS)
+        test = cells.expert_test
+        rows, planted = plant(test, np.random.default_rng(seed))
+        n_planted.append(len(rows))
+        if args.sheet and seed == SEEDS[0]:
+            write_sheet(Path(args.sheet), test.crops[rows], planted)
+        for name in SYSTEMS:
+            run = train_variant(args, cells, name, seed).last
+            before = predict_logits(run, test.crops).argmax(1)
+            after = predict_logits(run, planted).argmax(1)
+            changed[name].append(int((before[rows] != after).sum()))
+            right[name].append(float((before == test.labels).mean()))
+            print(f"seed {seed}, {name}: {changed[name][-1]} of {len(rows)} changed", flush=True)
+    table = result_rows(changed, right, n_planted)
+    for row in table:
+        print(row)
+    if not args.dry_run:
+        write_results("planted_neighbours", table, limits="95 %, Student's t over seeds", seeds=len(SEEDS))
+
+
+def plant(cells: CropSet, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) row of the cell and (M, S, S, 3) its crop with a neighbour, NEIGHBOURS times a cell."""
+    rows, crops = [], []
+    for row in range(len(cells)):
+        others = np.flatnonzero(cells.labels != cells.labels[row])
+        for turn, donor in enumerate(rng.choice(others, NEIGHBOURS, replace=False)):
+            angle = (turn + rng.random()) * 2 * np.pi / NEIGHBOURS
+            shift = rng.uniform(NEAR, FAR) * cells.crops.shape[1] * np.array([np.cos(angle), np.sin(angle)])
+            crops.append(paste(cells, row, int(donor), shift))
+            rows.append(row)
+    return np.array(rows), np.stack(crops)
+
+
+def paste(cells: CropSet, row: int, donor: int, shift: np.ndarray) -> np.ndarray:
+    """(S, S, 3): a crop with the donor's cell moved by `shift` (x, y) px, behind the crop's own cell."""
+    side = cells.crops.shape[1]
+    right, down = (round(float(v)) for v in shift)
+    own = cells.extras["masks"][row] > 0
+    there = np.zeros((side, side), bool)
+    moved = cells.crops[row].copy()
+    y0, y1, x0, x1 = max(down, 0), min(side + down, side), max(right, 0), min(side + right, side)
+    there[y0:y1, x0:x1] = cells.extras["masks"][donor][y0 - down : y1 - down, x0 - right : x1 - right] > 0
+    there &= ~own
+    picture = np.zeros_like(moved)
+    picture[y0:y1, x0:x1] = cells.crops[donor][y0 - down : y1 - down, x0 - right : x1 - right]
+    moved[there] = picture[there]
+    return moved
+
+
+def result_rows(changed: dict[str, list[int]], right: dict[str, list[float]], n_planted: list[int]) -> list[dict]:
+    """Share of calls that change, and how many for each change without regularisation."""
+    rows = []
+    total = sum(n_planted)
+    plain = np.array(changed["plain"])
+    for name in SYSTEMS:
+        own = np.array(changed[name])
+        rows.append(
+            {"set": "bccd", "measure": f"calls that change: {name}", "value": round(own.sum() / total, 4),
+             "n_changed": int(own.sum()), "n_planted": total, "by_seed": " ".join(map(str, own))}
+        )  # fmt: skip
+        rows.append(
+            {
+                "set": "bccd",
+                "measure": f"accuracy without neighbour: {name}",
+                "value": round(float(np.mean(right[name])), 4),
+            }
+        )
+        if name == "plain":
+            continue
+        ratio = own.sum() / max(plain.sum(), 1)
+        logs = np.log((own + 0.5) / (plain + 0.5))
+        half = student_t(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+        rows.append(
+            {"set": "bccd", "measure": f"changes against plain: {name}", "value": round(float(ratio), 4),
+             "low": round(float(np.exp(logs.mean() - half)), 4), "high": round(float(np.exp(logs.mean() + half)), 4),
+             "threshold": f"<= {MOST}" if name == "centre-border: swap" else "",
+             "met": ("yes" if ratio <= MOST else "no") if name == "centre-border: swap" else ""}
+        )  # fmt: skip
+    return rows
+
+
+def write_sheet(path: Path, before: np.ndarray, after: np.ndarray) -> None:
+    """Sixteen crops, each with its neighbour beside it."""
+    step = max(1, len(before) // 16)
+    pairs = [np.hstack([b, a]) for b, a in zip(before[::step][:16], after[::step][:16], strict=True)]
+    lines = [np.hstack(pairs[i : i + 4]) for i in range(0, 16, 4)]
+    Image.fromarray(np.vstack(lines)).resize((1408, 704)).save(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What the study leaves for `leukoscope analyze --specimen marrow`: the classifier beside locator and outliner."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from leukoscope.evaluate.calibration import fit_temperature
+from leukoscope.experiments.cblc.members import Member
+from leukoscope.models.bundle import Bundle, Card, write_card
+from leukoscope.train.crop_set import CropSet
+from leukoscope.train.ensemble import EnsembleNetwork
+from leukoscope.train.finetune_export import check_graph, write_onnx
+from leukoscope.train.finetune_run import load_finetuned, read_run
+
+_N_CHECKED = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftOut:
+    """What the ensemble says of cells that none, or not all, of its members were trained on.
+
+    logits (N, C) and labels (N,) of matched cells, each called by the member that left its patient out
+    confusion (C, C) of them, rows truth
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    confusion: np.ndarray
+
+
+def export_classifier(
+    members: Sequence[Member],
+    weights: Sequence[float],
+    out: Path,
+    *,
+    left_out: LeftOut,
+    validation: CropSet,
+    where: dict[str, str],
+    results: Sequence[dict] = (),
+) -> Path:
+    """The ensemble as one classifier bundle in folder `out`; returns `out`.
+
+    left_out    sets the temperature and the card's confusion matrix, from which `analyze` corrects its ratios
+    validation  crops on which the exported graph is compared with torch
+    where       command and commit, for the card
+    """
+    from dataclasses import replace
+
+    import torch
+
+    record = read_run(members[0].last)
+    network = EnsembleNetwork([load_finetuned(m.last)[0] for m in members], weights or None).eval()
+    out.mkdir(parents=True, exist_ok=True)
+    write_onnx(network, out / "model.onnx")
+    config = record["config"]
+    names = list(validation.taxonomy.names)
+    temperature = fit_temperature(left_out.logits, left_out.labels)
+    card = Card(
+        name=f"{config['name']}, ensemble of {len(members)}",
+        task="classify",
+        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
+        input_size=(config["size"], config["size"]),
+        white_balance=True,
+        taxonomy=validation.taxonomy,
+        crop=validation.rule,
+        temperature=round(temperature, 4),
+        thresholds={},
+        training={
+            "data": record["train"],
+            "members": len(members),
+            "weights": [float(w) for w in weights] or [1 / len(members)] * len(members),
+            "config": config,
+            "environment": record["environment"],
+            "confusion_from": "cells of development patients, each called by the member that left the patient out",
+            **where,
+        },
+        results=tuple(results),
+        confusion={"rows": "truth", "columns": "pred", "names": names, "counts": left_out.confusion.tolist()},
+        limits=tuple(config["limits"]),
+        licence=config["licence"],
+        description=config["description"],
+    )
+    crops = validation.crops[:_N_CHECKED]
+    with torch.no_grad():
+        expected = network(torch.from_numpy(np.ascontiguousarray(crops))).numpy()
+    write_card(replace(card), out / "card.json")
+    check_graph(Bundle(card, out), crops, expected)
+    return out

@@ -1,0 +1,178 @@
+"""From cells to a patient: counts, raw and corrected ratios with intervals, by patient and by smear, and trends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leukoscope.evaluate.classes import confusion_matrix
+from leukoscope.experiments.cblc.cohort import Cohort, Patient, expert_ratio
+from leukoscope.intervals import clopper_pearson
+from leukoscope.quantify import correct_ratio
+from leukoscope.taxonomy import Taxonomy
+from leukoscope.train.crop_set import CropSet
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRatio:
+    """The ratio of one patient (or one smear of a patient), all in [0, 1]; NaN where it can't be had.
+
+    expert                of the annotated cells, with n_expert cells
+    raw, raw_low, raw_high  of the called cells, with exact limits for sampling error only; n_cells called and counted
+    corrected, low, high  the classifier's errors taken out; limits cover sampling and classifier error
+    reason                why there is no corrected ratio, else ""
+    """
+
+    patient: Patient
+    smear: str
+    composite: str
+    expert: float
+    n_expert: int
+    raw: float
+    raw_low: float
+    raw_high: float
+    n_cells: int
+    corrected: float
+    low: float
+    high: float
+    reason: str
+
+
+def called_counts(crops: CropSet, probs: np.ndarray, names: np.ndarray) -> dict[str, np.ndarray]:
+    """{name: (C,) int64 cells by most probable class} for names (N,) of the cells, all predicted cells alike."""
+    calls = probs.argmax(1) if len(probs) else np.zeros(0, np.int64)
+    n_classes = len(crops.taxonomy.names)
+    return {str(n): np.bincount(calls[names == n], minlength=n_classes) for n in np.unique(names)}
+
+
+def left_out_confusion(crops: CropSet, probs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(C, C) matrix, rows truth, of matched cells `rows` (bool): cells that what called them was not trained on."""
+    rows = rows & (crops.labels >= 0)
+    return confusion_matrix(crops.labels[rows], probs[rows].argmax(1), n_classes=len(crops.taxonomy.names))
+
+
+def patient_ratios(
+    cohort: Cohort,
+    crops: CropSet,
+    probs: np.ndarray,
+    confusion: np.ndarray,
+    *,
+    composite: str,
+    local: dict[str, np.ndarray] | None = None,
+) -> list[PatientRatio]:
+    """One entry a patient, in the cohort's order. local: {center: (C, C)} labelled cells of a centre."""
+    counts = called_counts(crops, probs, crops.groups)
+    zeros = np.zeros(len(cohort.taxonomy.names), np.int64)
+    local = local or {}
+    return [
+        make_ratio(p, "", p.expert, counts.get(key, zeros), confusion, cohort.taxonomy, composite, local.get(p.center))
+        for key, p in cohort.patients.items()
+    ]
+
+
+def smear_ratios(
+    cohort: Cohort, crops: CropSet, probs: np.ndarray, confusion: np.ndarray, *, composite: str
+) -> list[PatientRatio]:
+    """One entry a smear; a patient's smears in the order of their names (dates first sort by time)."""
+    from leukoscope.experiments.cblc.cohort import expert_counts, patient_key
+
+    names = np.char.add(np.char.add(crops.groups.astype(str), "\t"), crops.extras["smears"].astype(str))
+    counts = called_counts(crops, probs, names)
+    zeros = np.zeros(len(cohort.taxonomy.names), np.int64)
+    by_smear: dict[str, list] = {}
+    for field in cohort.dataset.fields:
+        by_smear.setdefault(f"{patient_key(field)}\t{field.key.smear_id}", []).append(field)
+    found = []
+    for name in sorted(by_smear):
+        key, smear = name.split("\t")
+        expert = expert_counts(by_smear[name], cohort.taxonomy)
+        patient = cohort.patients[key]
+        found.append(
+            make_ratio(patient, smear, expert, counts.get(name, zeros), confusion, cohort.taxonomy, composite, None)
+        )
+    return found
+
+
+def make_ratio(
+    patient: Patient,
+    smear: str,
+    expert: np.ndarray,
+    counts: np.ndarray,
+    confusion: np.ndarray,
+    taxonomy: Taxonomy,
+    composite: str,
+    local: np.ndarray | None,
+) -> PatientRatio:
+    """Raw and corrected ratio of counts (C,), beside the expert's counts (C,)."""
+    subset, counted = taxonomy.columns(taxonomy.composites[composite]), taxonomy.columns(taxonomy.counted)
+    n_true, n_expert = expert_ratio(expert, taxonomy, composite)
+    fixed = correct_ratio(counts, confusion, subset=subset, counted=counted, local=local)
+    raw_low, raw_high = clopper_pearson(fixed.numerator, fixed.denominator)
+    return PatientRatio(
+        patient=patient,
+        smear=smear,
+        composite=composite,
+        expert=n_true / n_expert if n_expert else math.nan,
+        n_expert=n_expert,
+        raw=fixed.raw,
+        raw_low=raw_low,
+        raw_high=raw_high,
+        n_cells=fixed.denominator,
+        corrected=fixed.value,
+        low=fixed.low,
+        high=fixed.high,
+        reason=fixed.reason or "",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a ratio moved from a patient's first smear to a later one: later - first, with limits."""
+
+    patient: Patient
+    first: str
+    later: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def words(self) -> str:
+        """What may be said of it."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return "not known"
+        return "fell" if self.high < 0 else "rose" if self.low > 0 else "no change that these cells can show"
+
+
+def trends(smears: Sequence[PatientRatio]) -> list[Change]:
+    """Changes of the corrected ratio against each patient's first smear, for patients with several.
+
+    Limits after Newcombe's square-and-add from the two ratios' own limits (Statistics in Medicine 1998, method 10):
+    the classifier's error, which both smears share, is counted twice, so they are rather too wide.
+    """
+    changes = []
+    for key in dict.fromkeys(s.patient.key for s in smears):
+        first, *later = [s for s in smears if s.patient.key == key]
+        for other in later:
+            difference = other.corrected - first.corrected
+            below = math.hypot(other.corrected - other.low, first.high - first.corrected)
+            above = math.hypot(other.high - other.corrected, first.corrected - first.low)
+            changes.append(
+                Change(first.patient, first.smear, other.smear, difference, difference - below, difference + above)
+            )
+    return changes
+
+
+def local_confusions(crops: CropSet, probs: np.ndarray, centers: Sequence[str], n: int, *, seed: int) -> dict:
+    """{center: (C, C)} of n matched cells of each centre drawn at random: what a few labelled cells there would say."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for center in centers:
+        rows = np.flatnonzero((crops.extras["centers"] == center) & (crops.labels >= 0))
+        chosen = np.zeros(len(crops), bool)
+        chosen[rng.permutation(rows)[:n]] = True
+        found[center] = left_out_confusion(crops, probs, chosen)
+    return found

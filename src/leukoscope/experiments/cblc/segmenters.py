@@ -1,0 +1,49 @@
+"""The study's locator and outliner: trained on development patients, exported, and opened as analysis opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.experiments.cblc.segment import Outline
+from leukoscope.experiments.provenance import command
+from leukoscope.models.bundle import read_bundle
+from leukoscope.models.runtime import Session
+from leukoscope.outline import outline
+from leukoscope.train.locator import LocatorConfig, train_locator
+from leukoscope.train.locator_export import export_locator
+from leukoscope.train.outliner import OutlinerConfig, train_outliner
+from leukoscope.train.outliner_export import export_outliner
+from leukoscope.train.run import source_commit, validation_fields
+from leukoscope.types import Cells, Field
+
+Show = Callable[[int, int], None] | None
+
+
+def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Path, show: Show) -> Session:
+    """Train on the split "train", choose the threshold on "val", export to `bundle`; nothing where that is done."""
+    if not (bundle / "card.json").is_file() or not (run / "done").is_file():
+        train_locator(config, [dataset], run, resume=True, progress=show)
+        held = validation_fields([dataset])
+        export_locator(run, bundle, validation=held, side=config.side, command=command(), commit=source_commit())
+        (run / "done").write_text("", "utf-8")
+    return Session(read_bundle(bundle))
+
+
+def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Path, show: Show) -> Outline:
+    """Train and export the outliner likewise; gives the function that outlines located cells and their nuclei."""
+    if not (bundle / "card.json").is_file() or not (run / "done").is_file():
+        train_outliner(config, [dataset], run, resume=True, progress=show)
+        held = validation_fields([dataset])
+        export_outliner(run, bundle, validation=held, command=command(), commit=source_commit())
+        (run / "done").write_text("", "utf-8")
+    session = Session(read_bundle(bundle))
+
+    def outline_cells(field: Field, cells: Cells) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+        found = outline(field, cells, session)
+        return list(found.cells.contours), [list(parts) for parts in found.nuclei]
+
+    return outline_cells

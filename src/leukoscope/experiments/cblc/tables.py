@@ -1,0 +1,199 @@
+"""The study's tables of patients, cells and segmentation; `verdicts` has those of diagnosis and agreement."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from leukoscope.evaluate.classes import confusion_matrix, per_class
+from leukoscope.experiments.cblc.cohort import AML, DEVELOP, NOT_AML, VALIDATE, expert_ratio
+from leukoscope.experiments.cblc.measure import MEASURES, cell_differences, cell_scores
+from leukoscope.experiments.cblc.segment import segmentation_rows
+from leukoscope.experiments.cblc.study import StudyResult
+from leukoscope.experiments.tables import Column, Table, percents, texts
+from leukoscope.report.words import class_words
+
+POOLED = "all validation centres"
+SYSTEMS = {
+    "GT to YOLO (stage 1)": "gt",
+    "YOLO to YOLO (stage 2), one member": "single",
+    "ensemble": "ensemble",
+}
+
+
+def centre_masks(result: StudyResult) -> dict[str, np.ndarray]:
+    """{centre, and the validation centres together: (N,) bool over predicted cells}, development first."""
+    centers = result.predictions.crops.extras["centers"]
+    cohort = result.cohort
+    masks = {c: centers == c for c in (*cohort.centers(DEVELOP), *cohort.centers(VALIDATE))}
+    return masks | {POOLED: ~result.predictions.develop}
+
+
+def patients_table(result: StudyResult) -> Table:
+    """Patients, fields and cells of each centre and role."""
+    cohort, taxonomy, composite = result.cohort, result.cohort.taxonomy, result.files.study.composite
+    n_found = Counter(result.predictions.crops.extras["centers"].tolist())
+    rows = []
+    for role in (DEVELOP, VALIDATE):
+        for center in cohort.centers(role):
+            own = [p for p in cohort.of(role) if p.center == center]
+            kinds = Counter(p.diagnosis or "unknown" for p in own)
+            expert = np.sum([p.expert for p in own], axis=0)
+            n_composite, n_counted = expert_ratio(expert, taxonomy, composite)
+            share = n_composite / n_counted if n_counted else float("nan")
+            rows.append(
+                (center, role, len(own), kinds[AML], kinds[NOT_AML], kinds["unknown"], sum(p.n_fields for p in own),
+                 int(expert.sum()), n_found[center], share)
+            )  # fmt: skip
+    heads = (
+        "Centre",
+        "Role",
+        "Patients",
+        "AML",
+        "not AML",
+        "unknown",
+        "Photographs",
+        "Expert cells",
+        "Predicted cells",
+    )
+    columns = (*texts(*heads), *percents(f"{composite} among counted"))
+    return Table("patients", "Patients and cells by centre and role", columns, tuple(rows))
+
+
+def splits_table(result: StudyResult) -> Table:
+    """Each patient: which fold left it out, or that it was for validation. In full in the CSV file."""
+    rows = [
+        (p.center, p.key.split("/", 1)[1], p.role, "" if p.fold < 0 else p.fold + 1, p.diagnosis or "unknown",
+         p.n_fields, int(p.expert.sum()))
+        for p in result.cohort.patients.values()
+    ]  # fmt: skip
+    heads = ("Centre", "Patient", "Role", "Left out by member", "Diagnosis", "Photographs", "Expert cells")
+    return Table("splits", "Patient-level split", texts(*heads), tuple(rows))
+
+
+def folds_table(result: StudyResult) -> Table:
+    """Patients and cells of each member's training and left-out part."""
+    own = result.cohort.of(DEVELOP)
+    rows = []
+    for fold in range(result.files.study.folds):
+        for name, part in (
+            ("trained on", [p for p in own if p.fold != fold]),
+            ("left out", [p for p in own if p.fold == fold]),
+        ):
+            rows.append(
+                (
+                    fold + 1,
+                    name,
+                    len(part),
+                    sum(p.diagnosis == AML for p in part),
+                    int(sum(p.expert.sum() for p in part)),
+                )
+            )
+    note = "Locator and outliner are trained once, on the patients that member 1 is trained on."
+    return Table(
+        "folds",
+        "Members of the ensemble",
+        texts("Member", "Part", "Patients", "AML", "Expert cells"),
+        tuple(rows),
+        note,
+    )
+
+
+def segmentation_table(result: StudyResult) -> Table:
+    """Contours found, by centre."""
+    rows = [
+        (c, r["expert"], r["predicted"], r["matched"], r["missed"], r["extra"],
+         r["matched"] / max(r["expert"], 1), r["matched"] / max(r["predicted"], 1), r["iou"])
+        for c, r in segmentation_rows(result.cohort.dataset, result.cells).items()
+    ]  # fmt: skip
+    columns = (
+        *texts("Centre", "Expert", "Predicted", "Matched", "Missed", "Extra"),
+        *percents("Found", "Right"),
+        Column("Mean IoU of matched", digits=3),
+    )
+    note = f"One to one, optimal, contour IoU at least {result.files.study.match_iou}."
+    return Table("segmentation", "Predicted contours against the expert's", columns, tuple(rows), note)
+
+
+def cells_table(result: StudyResult) -> Table:
+    """Matched cells named, by centre and system, with limits over patients."""
+    p, composite = result.predictions, result.files.study.composite
+    rows = []
+    for center, mask in centre_masks(result).items():
+        chosen = mask & (p.crops.labels >= 0)
+        for name, attribute in SYSTEMS.items():
+            calls = getattr(p, attribute)[chosen].argmax(1)
+            if not len(calls):
+                continue
+            scores = cell_scores(p.crops.labels[chosen], calls, p.crops.groups[chosen], p.crops.taxonomy, composite)
+            role = "development, left out" if p.develop[chosen].any() else "validation"
+            rows.append((center, role, name, int(chosen.sum()), *(scores[m] for m in MEASURES)))
+    heads = percents("Weighted F1", f"Weighted F1, {composite} or not", "Accuracy", "Macro F1")
+    note = (
+        'Matched predicted cells. Development cells are called by the member that left their patient out: "ensemble" '
+        "is one member there. Limits: 95 %, patients resampled."
+    )
+    columns = (*texts("Centre", "Role", "System", "Cells"), *heads)
+    return Table("cells", "Cells: weighted F1 by centre", columns, tuple(rows), note)
+
+
+def classes_table(result: StudyResult) -> Table:
+    """Precision, recall and F1 of each class, ensemble, validation centres."""
+    p = result.predictions
+    matrix = validation_confusion(result)
+    scores = per_class(matrix)
+    rows = [
+        (class_words(n), int(scores["support"][i]), *(float(scores[k][i]) for k in ("precision", "recall", "f1")))
+        for i, n in enumerate(p.crops.taxonomy.names)
+    ]
+    columns = (*texts("Class", "Cells"), *percents("Precision", "Recall", "F1"))
+    return Table("classes", "Each class, ensemble, validation centres", columns, tuple(rows))
+
+
+def validation_confusion(result: StudyResult) -> np.ndarray:
+    """(C, C) of matched cells of the validation centres, ensemble."""
+    p = result.predictions
+    rows = ~p.develop & (p.crops.labels >= 0)
+    n_classes = len(p.crops.taxonomy.names)
+    return confusion_matrix(p.crops.labels[rows], p.ensemble[rows].argmax(1), n_classes=n_classes)
+
+
+def confusion_table(result: StudyResult) -> Table:
+    """The ensemble's confusion matrix on validation centres, rows truth."""
+    names = result.cohort.taxonomy.names
+    rows = [(n, *row.tolist()) for n, row in zip(names, validation_confusion(result), strict=True)]
+    return Table("confusion", "Confusion, ensemble, validation centres", texts("Truth", *names), tuple(rows))
+
+
+def ablation_table(result: StudyResult) -> Table:
+    """Effect of each component on the validation centres' matched cells: with it minus without it."""
+    p, composite = result.predictions, result.files.study.composite
+    chosen = ~p.develop & (p.crops.labels >= 0)
+    labels, groups, taxonomy = p.crops.labels[chosen], p.crops.groups[chosen], p.crops.taxonomy
+    full = p.single[chosen].argmax(1)
+    pairs = {
+        "YOLO to YOLO (stage 2)": (full, p.gt[chosen].argmax(1)),
+        "ensemble": (p.ensemble[chosen].argmax(1), full),
+    }
+    for name, row in result.ablation.items():
+        probs = np.zeros_like(p.single)
+        probs[row["rows"]] = row["probs"]
+        pairs[name.removeprefix("without ")] = (full, probs[chosen].argmax(1))
+    rows = []
+    for name, (on, off) in pairs.items():
+        gain = cell_differences(labels, on, off, groups, taxonomy, composite)
+        rows.append((name, gain["weighted F1"], gain["composite F1"]))
+    columns = (*texts("Component"), *percents("Weighted F1", f"Weighted F1, {composite} or not"))
+    note = (
+        "Points of F1, with the component minus without it; 95 % limits from resampled patients. One training each: "
+        "they don't hold the chance of training; benchmarks/cblc_ablation.py repeats over seeds."
+    )
+    return Table("ablation", "Each component on and off", columns, tuple(rows), note)
+
+
+def seconds_table(result: StudyResult) -> Table:
+    """How long each step took."""
+    rows = tuple((name, round(s)) for name, s in result.seconds.items())
+    total = (("all steps", round(sum(result.seconds.values()))),)
+    return Table("seconds", "Time of each step", texts("Step", "Seconds"), rows + total)

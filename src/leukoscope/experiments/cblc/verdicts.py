@@ -1,0 +1,288 @@
+"""The study's tables of patients' diagnosis, of agreement with the expert, and of what the pipeline must beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leukoscope.evaluate.roc import Limits, compare_delong
+from leukoscope.experiments.cblc import baselines
+from leukoscope.experiments.cblc.cohort import DEVELOP, VALIDATE
+from leukoscope.experiments.cblc.measure import (
+    agreement,
+    area,
+    coverage,
+    error_difference,
+    fix_threshold,
+    operate,
+    patient_scores,
+)
+from leukoscope.experiments.cblc.patients import PatientRatio, local_confusions, patient_ratios, smear_ratios, trends
+from leukoscope.experiments.cblc.study import DETECTOR, StudyResult
+from leukoscope.experiments.cblc.tables import POOLED
+from leukoscope.experiments.intervals import PATIENT, Estimate
+from leukoscope.experiments.tables import Column, Table, percents, texts
+
+Value = Callable[[PatientRatio], float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ratios:
+    """Each patient's ratio: as the study's pipeline gives it, and by labelled cells of the patient's centre besides."""
+
+    patients: list[PatientRatio]
+    local: list[PatientRatio]
+    smears: list[PatientRatio]
+
+    def systems(self) -> dict[str, tuple[list[PatientRatio], Value]]:
+        """{system: (ratios, which value)}."""
+        found = {"raw count": (self.patients, raw), "corrected": (self.patients, corrected)}
+        return found | ({"corrected, with cells of the centre": (self.local, corrected)} if self.local else {})
+
+
+def raw(r: PatientRatio) -> float:
+    """The called share."""
+    return r.raw
+
+
+def corrected(r: PatientRatio) -> float:
+    """The share with the classifier's errors taken out."""
+    return r.corrected
+
+
+def make_ratios(result: StudyResult) -> Ratios:
+    """Count every patient and smear."""
+    p, study = result.predictions, result.files.study
+    confusion = p.confusion()
+    shared = {"composite": study.composite}
+    local = []
+    if study.local_cells:
+        centers = result.cohort.centers(VALIDATE)
+        few = local_confusions(p.crops, p.ensemble, centers, study.local_cells, seed=study.seed)
+        local = patient_ratios(result.cohort, p.crops, p.ensemble, confusion, local=few, **shared)
+    return Ratios(
+        patient_ratios(result.cohort, p.crops, p.ensemble, confusion, **shared),
+        local,
+        smear_ratios(result.cohort, p.crops, p.ensemble, confusion, **shared),
+    )
+
+
+def parts(ratios: Sequence[PatientRatio]) -> dict[str, list[PatientRatio]]:
+    """Development together, each validation centre, and those together."""
+    held = [r for r in ratios if r.patient.role == VALIDATE]
+    centers = dict.fromkeys(r.patient.center for r in held)
+    found = {"development, left out": [r for r in ratios if r.patient.role == DEVELOP]}
+    return found | {c: [r for r in held if r.patient.center == c] for c in centers} | {POOLED: held}
+
+
+def diagnosis_table(ratios: Ratios) -> Table:
+    """AML or not by the ratio: AUROC, and what the threshold fixed in development does."""
+    rows = []
+    for name, (own, value) in ratios.systems().items():
+        by_part = parts(own)
+        threshold = fix_threshold(patient_scores(by_part["development, left out"], value))
+        for part, chosen in by_part.items():
+            scores = patient_scores(chosen, value)
+            n, n_aml = len(scores.score), int(scores.positive.sum())
+            point = operate(scores, threshold)
+            judged = (
+                [_estimate(getattr(point, k), n) for k in ("sensitivity", "specificity", "accuracy")]
+                if point
+                else [None] * 3
+            )
+            rows.append((part, name, n, n_aml, scores.n_left_out, _estimate(area(scores), n), threshold, *judged))
+    columns = (
+        *texts("Patients of", "Ratio", "Judged", "AML", "Left out"), Column("AUROC", digits=3),
+        *percents("Threshold", "Sensitivity", "Specificity", "Accuracy"),
+    )  # fmt: skip
+    note = (
+        "AUROC with DeLong's limits (Newcombe's where the separation is perfect); the others exact. The threshold is "
+        "Youden's on left-out development patients and frozen. Left out: without a diagnosis or without a ratio."
+    )
+    return Table("diagnosis", "Patients: AML or not", columns, tuple(rows), note)
+
+
+def agreement_table(ratios: Ratios) -> Table:
+    """The automated ratio against the expert's."""
+    rows = []
+    keys = ("pearson", "spearman", "lin", "bias", "lower", "upper", "slope", "intercept", "mae")
+    for name, (own, value) in ratios.systems().items():
+        for part, chosen in parts(own).items():
+            found = agreement(chosen, value)
+            values = [_estimate(found[k], found["n"]) if k in found else None for k in keys]
+            rows.append((part, name, found["n"], found["n_left_out"], *values))
+    numbers = [Column(h, digits=3) for h in ("Pearson", "Spearman", "Lin's concordance")]
+    shares = percents("Bias", "Lower limit", "Upper limit")
+    lines = [Column("Passing-Bablok slope", digits=2), *percents("Passing-Bablok intercept", "Mean absolute error")]
+    note = (
+        "Bias and limits of agreement: Bland and Altman, automated minus expert, in points of the ratio. All intervals "
+        "are 95 %; the expert's own count is taken as it is."
+    )
+    columns = (*texts("Patients of", "Ratio", "Patients", "Left out"), *numbers, *shares, *lines)
+    return Table("agreement", "Agreement with the expert's count", columns, tuple(rows), note)
+
+
+def correction_table(ratios: Ratios) -> Table:
+    """What the correction changes, on the same patients."""
+    rows = []
+    for part, own in parts(ratios.patients).items():
+        a, b = patient_scores(own, corrected), patient_scores(own, raw)
+        shared = [k for k in a.keys if k in b.keys]
+        both = [[s.score[s.keys.index(k)] for k in shared] for s in (a, b)]
+        positive = [bool(a.positive[a.keys.index(k)]) for k in shared]
+        gain = compare_delong(positive, *both) if shared else None
+        moved = Limits(gain.difference, gain.low, gain.high) if gain else Limits(*[math.nan] * 3)
+        held = coverage(own)
+        rows.append(
+            (part, len(own), _estimate(area(a), len(a.score)), _estimate(area(b), len(b.score)),
+             _estimate(moved, len(shared)), gain.p if gain else math.nan,
+             _estimate(error_difference(own, corrected, raw), len(own)), held["corrected"], held["raw"])
+        )  # fmt: skip
+    columns = (
+        *texts("Patients of", "Patients"), Column("AUROC corrected", digits=3), Column("AUROC raw", digits=3),
+        Column("Difference", digits=3), Column("p", digits=3), *percents("Change of mean absolute error"),
+        *percents("Expert within corrected limits", "Expert within raw limits", digits=0),
+    )  # fmt: skip
+    note = (
+        "Difference of the areas: DeLong, paired. Change of error: corrected minus raw, below 0 is better, patients "
+        "resampled. Raw limits are binomial: sampling error only. The expert's count is a sample itself."
+    )
+    return Table("correction", "The corrected ratio against the raw count", columns, tuple(rows), note)
+
+
+def baselines_table(result: StudyResult, ratios: Ratios) -> Table:
+    """Every system on the patients of the validation centres, each at its own threshold from development."""
+    rows = []
+    expert = parts(ratios.patients)
+    noise = baselines.manual_noise(
+        expert[POOLED], n_cells=result.files.study.manual_cells, seed=result.files.study.seed
+    )
+    n = len(expert[POOLED])
+    rows.append(("expert count itself", *_judged(ratios.patients, lambda r: r.expert), ""))
+    words = f"binomial draws of {result.files.study.manual_cells} cells; limits: percentiles of the draws"
+    values = [_estimate(noise[k], n) for k in ("auroc", "pearson", "mae")]
+    rows.append(("manual count's noise alone", n, values[0], None, None, *values[1:], words))
+    for name, (own, value) in ratios.systems().items():
+        rows.append((f"pipeline, {name}", *_judged(own, value), ""))
+    rows.append(_nucleus_row(result, ratios))
+    rows.append(_detector_row(result, ratios))
+    columns = (
+        *texts("System", "Patients"), Column("AUROC", digits=3), *percents("Sensitivity", "Specificity"),
+        Column("Pearson", digits=3), *percents("Mean absolute error"), *texts("Note"),
+    )  # fmt: skip
+    return Table("baselines", f"Baselines, {POOLED}", columns, tuple(rows))
+
+
+def _judged(own: Sequence[PatientRatio], value: Value) -> tuple:
+    """Patients, AUROC, sensitivity, specificity, correlation and error on validation patients."""
+    by_part = parts(own)
+    threshold = fix_threshold(patient_scores(by_part["development, left out"], value))
+    scores = patient_scores(by_part[POOLED], value)
+    point, n = operate(scores, threshold), len(scores.score)
+    found = agreement(by_part[POOLED], value)
+    rates = [_estimate(point.sensitivity, n), _estimate(point.specificity, n)] if point else [None, None]
+    close = [_estimate(found[k], found["n"]) if k in found else None for k in ("pearson", "mae")]
+    return n, _estimate(area(scores), n), *rates, *close
+
+
+def _nucleus_row(result: StudyResult, ratios: Ratios) -> tuple:
+    p = result.predictions
+    least = baselines.nucleus_threshold(p.crops, p.nucleus_um2, p.develop, result.files.study.composite)
+    if not math.isfinite(least):
+        return ("nucleus area alone", 0, None, None, None, None, None, "no nucleus could be measured")
+    shares = baselines.nucleus_ratios(p.crops, p.nucleus_um2, least)
+
+    def value(r: PatientRatio) -> float:
+        return shares.get(r.patient.key, math.nan)
+
+    return ("nucleus area alone", *_judged(ratios.patients, value), f"cells with a nucleus of at least {least:.0f} µm²")
+
+
+def _detector_row(result: StudyResult, ratios: Ratios) -> tuple:
+    row = result.rows[DETECTOR]
+    if not row.is_done:
+        why = (
+            "no detector.toml in the configuration" if result.files.detector is None else f"{row.status}: {row.reason}"
+        )
+        return ("one-stage detector", 0, None, None, None, None, None, why)
+    taxonomy = result.cohort.taxonomy
+    inside = taxonomy.columns(taxonomy.composites[result.files.study.composite])
+    counted = taxonomy.columns(taxonomy.counted)
+    shares = {}
+    for key, counts in zip(row.result["patients"], np.array(row.result["counts"]), strict=True):
+        total = counts[counted].sum()
+        shares[key] = float(counts[inside].sum() / total) if total else math.nan
+    detector = result.files.detector
+    note = f"{detector.arch}, {detector.epochs} epochs at {detector.side} px, counted as it calls"
+    return ("one-stage detector", *_judged(ratios.patients, lambda r: shares.get(r.patient.key, math.nan)), note)
+
+
+def composites_table(result: StudyResult) -> Table:
+    """Agreement for every composite of the taxonomy, the user's own among them; validation patients."""
+    p = result.predictions
+    rows = []
+    for name, members in result.cohort.taxonomy.composites.items():
+        own = patient_ratios(result.cohort, p.crops, p.ensemble, p.confusion(), composite=name)
+        held = parts(own)[POOLED]
+        for system, value in (("raw count", raw), ("corrected", corrected)):
+            found = agreement(held, value)
+            values = [_estimate(found[k], found["n"]) if k in found else None for k in ("lin", "bias", "mae")]
+            rows.append((name, ", ".join(members), system, found["n"], *values))
+    columns = (
+        *texts("Composite", "Classes", "Ratio", "Patients"), Column("Lin's concordance", digits=3),
+        *percents("Bias", "Mean absolute error"),
+    )  # fmt: skip
+    return Table(
+        "composites", "Every composite", columns, tuple(rows), "Composites of your own: [composites] in study.toml."
+    )
+
+
+def ratios_table(ratios: Ratios) -> Table:
+    """Every patient's numbers: in the CSV file."""
+    rows = [
+        (r.patient.center, r.patient.key.split("/", 1)[1], r.patient.role, r.patient.diagnosis or "unknown", r.n_expert,
+         r.expert, r.n_cells, r.raw, r.raw_low, r.raw_high, r.corrected, r.low, r.high, r.reason)
+        for r in ratios.patients
+    ]  # fmt: skip
+    shares = percents("Raw", "Raw low", "Raw high", "Corrected", "Corrected low", "Corrected high")
+    columns = (
+        *texts("Centre", "Patient", "Role", "Diagnosis", "Expert cells"), *percents("Expert"),
+        *texts("Called cells"), *shares, *texts("Reason"),
+    )  # fmt: skip
+    return Table("ratios", "Every patient's ratio", columns, tuple(rows))
+
+
+def smears_table(ratios: Ratios) -> Table:
+    """Every smear, and how it moved from the patient's first."""
+    moved = {(c.patient.key, c.later): c for c in trends(ratios.smears)}
+    rows = []
+    for s in ratios.smears:
+        change = moved.get((s.patient.key, s.smear))
+        values = (
+            (change.difference, change.low, change.high, change.words)
+            if change
+            else (None, None, None, "first or only")
+        )
+        rows.append(
+            (
+                s.patient.center,
+                s.patient.key.split("/", 1)[1],
+                s.smear,
+                s.n_cells,
+                s.expert,
+                s.corrected,
+                s.low,
+                s.high,
+                *values,
+            )
+        )
+    shares = percents("Expert", "Corrected", "Low", "High", "Change", "Change low", "Change high")
+    columns = (*texts("Centre", "Patient", "Smear", "Called cells"), *shares, *texts("Trend"))
+    return Table("smears", "Every smear, and its change from the patient's first", columns, tuple(rows))
+
+
+def _estimate(limits: Limits, n: int) -> Estimate:
+    return Estimate(limits.value, limits.low, limits.high, n, n, PATIENT)

@@ -1,0 +1,239 @@
+"""The marrow study from a tiny cohort to its page, with contours that are the expert's, shaken."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("shapely")
+pytest.importorskip("matplotlib")
+pytest.importorskip("skimage")
+
+from data.make_marrow import make_marrow  # noqa: E402
+
+from leukoscope.errors import ConfigError, InputError  # noqa: E402
+from leukoscope.experiments.cblc import (  # noqa: E402
+    baselines,
+    cohort,
+    measure,
+    patients,
+    segment,
+    study,
+    verdicts,
+)
+from leukoscope.experiments.cblc.cohort import Patient  # noqa: E402
+from leukoscope.experiments.cblc.patients import PatientRatio  # noqa: E402
+from leukoscope.geometry import contour_box  # noqa: E402
+from leukoscope.models.bundle import find_model  # noqa: E402
+from leukoscope.taxonomy import MARROW_16  # noqa: E402
+from leukoscope.types import Cells  # noqa: E402
+
+STUDY = """
+name = "tiny"
+folds = 2
+target_um_per_px = 0.75
+second_epochs = 1
+second_rate = 1e-3
+beta = 0.9
+swap_weight = 0.1
+cells_per_class = 60
+local_cells = 10
+
+[composites]
+red = ["erythroblast"]
+"""
+CLASSIFIER = """
+task = "finetune"
+name = "tiny"
+arch = "tiny"
+taxonomy = "marrow-16"
+size = 32
+epochs = 5
+learning_rate = 1e-2
+head_rate = 2e-2
+augment = "none"
+norms = "trained"
+white_balance = true
+"""
+LOCATOR = 'task = "locate"\nname = "tiny"\nsteps = 1\n'
+OUTLINER = 'task = "outline"\nname = "tiny"\nsteps = 1\n'
+
+
+def write_config(folder):
+    folder.mkdir()
+    files = (("study", STUDY), ("classifier", CLASSIFIER), ("locator", LOCATOR), ("outliner", OUTLINER))
+    for name, text in files:
+        (folder / f"{name}.toml").write_text(text, "utf-8")
+    return folder
+
+
+def shaken(truth, key):
+    """Contours as a segmenter might give them: two px off, a little larger; one cell missed, one more found."""
+    rng = np.random.default_rng(len(key))
+    contours = [np.array(c.contour) * 1.02 + rng.normal(0, 1, 2) for c in truth.cells[1:]]
+    return [*contours, np.array([(2.0, 2.0), (12.0, 2.0), (12.0, 12.0), (2.0, 12.0)])]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that ran once, and how to run it again."""
+    root = tmp_path_factory.mktemp("cblc")
+    data = root / "data"
+    data.mkdir()
+    make_marrow(data, smears=2)
+    config = write_config(root / "config")
+    options = study.StudyOptions(data, ("a", "b"), ("c",), config, root / "out")
+    patch = pytest.MonkeyPatch()
+    by_field = {f.key.field_id: f for f in cohort.read_dataset(data).fields}
+
+    def locate(field, locator):
+        found = shaken(by_field[field.key.field_id], field.key.field_id)
+        return Cells(field.key, np.array([contour_box(c) for c in found]), np.ones(len(found)))
+
+    def outline(field, cells):
+        found = shaken(by_field[field.key.field_id], field.key.field_id)
+        return found, [[] for _ in found]
+
+    patch.setattr(study, "make_locator", lambda *a: None)
+    patch.setattr(study, "make_outline", lambda *a: outline)
+    patch.setattr(segment, "locate", locate)
+    variants = study.component_variants
+    patch.setattr(study, "component_variants", lambda config: dict(list(variants(config).items())[:1]))
+    patch.setattr(measure, "N_RESAMPLES", 20)
+    patch.setattr(baselines, "N_DRAWS", 50)
+    said: list[str] = []
+    page = study.run_study(options, say=said.append)
+    yield options, page, said
+    patch.undo()
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_study_writes_every_table_and_the_page(finished):
+    options, page, said = finished
+    names = {p.stem for p in (options.out / "tables").glob("*.csv")}
+    assert names == {
+        "patients", "splits", "folds", "segmentation", "cells", "classes", "confusion", "diagnosis", "agreement",
+        "correction", "baselines", "ablation", "composites", "ratios", "smears", "seconds",
+    }  # fmt: skip
+    assert all(len(read_csv(options.out / "tables" / f"{n}.csv")) for n in names)
+    html = page.read_text("utf-8")
+    assert "Research use only" in html and "TRIPOD+AI" in html and "<script" not in html
+    assert any("ablation" in s for s in said)
+    assert "to be written by the authors" in (options.out / "tripod-ai.md").read_text("utf-8")
+    assert (options.out / "figures" / "roc.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_no_patient_is_called_by_a_member_that_was_trained_on_it(finished):
+    options, _, _ = finished
+    split = read_csv(options.out / "tables" / "splits.csv")
+    left_out = {r["Patient"]: int(r["Left out by member"]) - 1 for r in split if r["Left out by member"]}
+    assert sorted(set(left_out.values())) == [0, 1] and len(left_out) == 12
+    for fold in (0, 1):
+        record = json.loads((options.out / "work" / f"member-{fold}" / "stage-1" / "config.json").read_text("utf-8"))
+        assert record["train"]["n_groups"] == sum(f != fold for f in left_out.values())
+        assert record["val"]["n_groups"] == sum(f == fold for f in left_out.values())
+
+
+def test_matching_counts_missed_and_extra_cells(finished):
+    options, _, _ = finished
+    for row in read_csv(options.out / "tables" / "segmentation.csv"):
+        n = 12 * 9
+        assert (int(row["Expert"]), int(row["Missed"]), int(row["Extra"])) == (n, n // 9, n // 9)
+        assert float(row["Mean IoU of matched"]) > 0.7
+
+
+def test_the_bundle_classifies_and_carries_its_left_out_confusion(finished):
+    options, _, _ = finished
+    bundle = find_model(options.out / "bundle")["classify"]
+    assert bundle.card.taxonomy.composites["red"] == ("erythroblast",)
+    assert bundle.card.crop.nucleus_density is not None
+    n_matched = sum(int(r["Matched"]) for r in read_csv(options.out / "tables" / "segmentation.csv")[:2])
+    assert np.sum(bundle.card.confusion["counts"]) == n_matched
+
+
+def test_a_finished_study_is_not_run_again_and_another_is_refused(finished):
+    options, page, _ = finished
+    with pytest.raises(ConfigError, match="--resume"):
+        study.run_study(options, say=lambda _: None)
+    weights = options.out / "work" / "member-0" / "stage-2" / "best.pt"
+    before = weights.stat().st_mtime_ns
+    (options.out / "study.html").unlink()
+    assert study.run_study(replace(options, resume=True), say=lambda _: None).is_file()
+    assert weights.stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="other data, centres or settings"):
+        study.run_study(replace(options, validate=("b",), develop=("a",), resume=True), say=lambda _: None)
+
+
+def test_a_trend_is_shown_for_patients_with_several_smears(finished):
+    options, page, _ = finished
+    rows = read_csv(options.out / "tables" / "smears.csv")
+    assert len(rows) == 36 and sum(r["Trend"] != "first or only" for r in rows) == 18
+    assert (options.out / "figures" / "trend.svg").is_file()
+
+
+def test_centres_must_be_there_and_on_one_side(tmp_path):
+    data = make_marrow(tmp_path)
+    with pytest.raises(InputError, match="no centre d"):
+        cohort.read_cohort(data, MARROW_16, develop=("a",), validate=("d",))
+    with pytest.raises(InputError, match="name it once"):
+        cohort.read_cohort(data, MARROW_16, develop=("a", "b"), validate=("b",))
+
+
+def test_a_diagnosis_table_is_read_by_centre_and_a_wrong_word_refused(tmp_path):
+    table = tmp_path / "d.csv"
+    table.write_text("patient_id,center,diagnosis\n1,x,AML\n1,y,not AML\n2,y,\n", "utf-8")
+    assert cohort.read_diagnoses(table) == {"x/1": "AML", "y/1": "not-AML"}
+    table.write_text("patient_id,diagnosis\n1,CLL\n", "utf-8")
+    with pytest.raises(InputError, match="AML or not-AML"):
+        cohort.read_diagnoses(table)
+
+
+def make_ratio(number, expert, raw, *, is_aml=True, role="validation", center="c"):
+    patient = Patient(f"{center}/{number}", center, role, -1, "AML" if is_aml else "not-AML", np.zeros(16, int), 1)
+    return PatientRatio(patient, "", "cblc", expert, 100, raw, raw, raw, 100, raw, raw - 0.1, raw + 0.1, "")
+
+
+def test_manual_noise_shrinks_with_the_cells_counted():
+    ratios = [make_ratio(i, i / 10, i / 10, is_aml=i > 4) for i in range(10)]
+    few, many = (baselines.manual_noise(ratios, n_cells=n, seed=0) for n in (20, 2000))
+    assert many["mae"].value < few["mae"].value / 5
+    assert many["auroc"].value > few["auroc"].value > 0.9
+
+
+def test_the_threshold_comes_from_development_alone():
+    own = [make_ratio(i, 0, v, is_aml=v > 0.5, role="development") for i, v in enumerate((0.1, 0.2, 0.8, 0.9))]
+    held = [make_ratio(i + 9, 0, v, is_aml=a) for i, (v, a) in enumerate(((0.55, True), (0.3, True), (0.1, False)))]
+    table = verdicts.diagnosis_table(verdicts.Ratios([*own, *held], [], []))
+    rows = {(r[0], r[1]): r for r in table.rows}
+    row = rows["all validation centres", "raw count"]
+    assert row[6] == pytest.approx(0.5)
+    assert row[7].value == pytest.approx(0.5) and row[8].value == 1.0
+
+
+def test_trends_compare_each_later_smear_with_the_first():
+    first = make_ratio(1, 0.6, 0.6)
+    values = (("1", 0.6), ("2", 0.2))
+    smears = [replace(first, smear=s, corrected=v, low=v - 0.1, high=v + 0.1) for s, v in values]
+    (change,) = patients.trends(smears)
+    assert change.words == "fell"
+    assert change.low == pytest.approx(-0.4 - 0.1 * 2**0.5)
+    assert patients.trends(smears[:1]) == []
+
+
+def test_the_nucleus_is_measured_in_the_crop_where_none_was_outlined(finished):
+    options, _, _ = finished
+    from leukoscope.experiments.cblc.crop_files import load_crops
+
+    crops = load_crops(options.out / "work" / "predicted.npz", MARROW_16)
+    areas = baselines.nucleus_areas(crops, np.zeros(len(crops)), np.full(len(crops), 0.75))
+    typed = crops.labels >= 0
+    assert (areas[typed] > 50).all()
