@@ -19,14 +19,14 @@ CONFUSION = np.array([[9000, 1000], [500, 9500]])
 )
 def test_beta_quantiles_equal_scipy(a, b):
     shares = even_shares(1000)
-    np.testing.assert_allclose(beta_quantiles(shares, a, b), beta.ppf(shares, a, b), atol=3e-4 * beta.std(a, b))
+    np.testing.assert_allclose(beta_quantiles(shares, a, b), beta.ppf(shares, a, b), atol=1e-3 * beta.std(a, b))
 
 
 def test_quantiles_of_a_mixture_are_those_of_its_distribution():
     shares = even_shares(200)
     found = beta_quantiles(shares, [2.5, 80.5], [20.5, 20.5], [3.0, 1.0])
     back = 0.75 * beta.cdf(found, 2.5, 20.5) + 0.25 * beta.cdf(found, 80.5, 20.5)
-    np.testing.assert_allclose(back, shares, atol=2e-4)
+    np.testing.assert_allclose(back, shares, atol=1e-3)
 
 
 @pytest.mark.parametrize(("a", "b", "w"), [(0.4, 1, 1), (1, 0.1, 1), (1, 1, 0), (1, 1, -1)])

@@ -17,6 +17,7 @@ import numpy as np
 
 from leukoscope.errors import DataError
 from leukoscope.quantify.bayesian import bayesian_limits
+from leukoscope.quantify.beta import even_shares
 from leukoscope.quantify.draws import RateDraws
 from leukoscope.quantify.groups import NUMERATOR, OTHER, UNCOUNTED, GroupRates, group_rates, groups_of, mix_of
 
@@ -110,8 +111,8 @@ def weigh(
     counts, confusion, local = _checked(counts, confusion, local)
     groups = groups_of(len(counts), subset, counted)
     mix = mix_of(counts, confusion if local is None else confusion + local)
-    rates = tuple(group_rates(confusion, groups, g, mix) for g in range(3))
-    of_centre = None if local is None else tuple(group_rates(local, groups, g, mix) for g in range(3))
+    rates = group_rates(confusion, groups, mix)
+    of_centre = None if local is None else group_rates(local, groups, mix)
     called = tuple(int(counts[groups == g].sum()) for g in range(3))
     return Evidence(
         counts,
@@ -208,8 +209,8 @@ def _error_rate(evidence: Evidence, group: int, level: float) -> ErrorRate:
     n_cells = sum(t.n_cells - t.n_uncounted for t in tables)
     if n_cells == 0:
         return ErrorRate(0, 0, math.nan, 0.0, 1.0)
-    rate = evidence.draws.called[group]
-    low, high = np.quantile(rate, [(1 - level) / 2, (1 + level) / 2])
+    rate = np.sort(evidence.draws.called[group])
+    low, high = np.interp([(1 - level) / 2, (1 + level) / 2], even_shares(len(rate)), rate)
     return ErrorRate(sum(t.n_numerator for t in tables), n_cells, float(rate.mean()), float(low), float(high))
 
 

@@ -92,16 +92,21 @@ def mix_of(counts: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     return mix
 
 
-def group_rates(confusion: np.ndarray, groups: np.ndarray, group: int, mix: np.ndarray) -> GroupRates:
-    """The rates of one true group for a patient of this mix (C,); see the module's text."""
-    members = np.flatnonzero(groups == group)
-    table = np.stack([confusion[members][:, groups == g].sum(1) for g in range(3)], 1).astype(np.float64)  # (K, 3)
-    weights = mix[members]
-    seen = table.sum(1) > 0
+def group_rates(confusion: np.ndarray, groups: np.ndarray, mix: np.ndarray) -> tuple[GroupRates, ...]:
+    """The rates of the three true groups for a patient of this mix (C,); see the module's text."""
+    called = confusion @ np.eye(3)[groups]  # (C, 3)
+    return tuple(_rates(called[groups == group], mix[groups == group]) for group in range(3))
+
+
+def _rates(table: np.ndarray, weights: np.ndarray) -> GroupRates:
+    """The rates of one group from its classes' validation cells by called group (K, 3), and their weights (K,)."""
+    cells = table.sum(1)
+    if not cells.sum():
+        return GroupRates.none()
     counted = table[:, NUMERATOR] + table[:, OTHER]
-    keeps = np.divide(counted, table.sum(1), out=np.zeros(len(table)), where=seen)
+    keeps = np.divide(counted, cells, out=np.zeros(len(table)), where=cells > 0)
     return GroupRates(
-        uncounted=_standardised(table[:, UNCOUNTED], table.sum(1), weights),
+        uncounted=_standardised(table[:, UNCOUNTED], cells, weights),
         numerator=_standardised(table[:, NUMERATOR], counted, weights * keeps),
         n_cells=int(table.sum()),
         n_numerator=int(table[:, NUMERATOR].sum()),
