@@ -1,0 +1,162 @@
+"""Published RT-DETRv2 weights by path: transformers' layout and the authors' own, every key accounted for.
+
+transformers' files (a folder with `model.safetensors`, or that file, or a `.bin`) name their keys `model.…`; those
+written before transformers 5 call four parts by older names. RT-DETR's and DEIM's own `.pth` hold a dictionary with
+`ema` → `module` (or `model`), names `backbone.…`, `encoder.…`, `decoder.…`, and one fused input projection an
+attention. The names were read in transformers' own converter and in the two projects' code.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from leukoscope.errors import ModelError
+
+# Parts whose size is the number of classes: left as they are where that differs, and said so.
+CLASS_PARTS = r"class_embed\.\d+\.(weight|bias)$|enc_score_head\.(weight|bias)$|denoising_class_embed\.weight$"
+COMPUTED = r"(^|\.)(anchors|valid_mask|num_batches_tracked)$"  # made anew by the network
+
+_OLDER = (  # transformers 4 → 5
+    (r"out_proj", "o_proj"),
+    (r"layers\.(\d+)\.fc([12])\.", r"layers.\1.mlp.fc\2."),
+    (r"encoder\.encoder\.(\d+)\.layers", r"encoder.aifi.\1.layers"),
+)
+_STAGE = "model.backbone.model.encoder.stages"
+_AUTHORS = (
+    (r"^backbone\.conv1\.conv1_1\.", "model.backbone.model.embedder.embedder.0."),
+    (r"^backbone\.conv1\.conv1_2\.", "model.backbone.model.embedder.embedder.1."),
+    (r"^backbone\.conv1\.conv1_3\.", "model.backbone.model.embedder.embedder.2."),
+    (r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.branch2a\.", rf"{_STAGE}.\1.layers.\2.layer.0."),
+    (r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.branch2b\.", rf"{_STAGE}.\1.layers.\2.layer.1."),
+    (r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.branch2c\.", rf"{_STAGE}.\1.layers.\2.layer.2."),
+    (
+        r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.short\.conv\.(conv|norm)\.",
+        rf"{_STAGE}.\1.layers.\2.shortcut.1.\3.",
+    ),
+    (r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.short\.", rf"{_STAGE}.\1.layers.\2.shortcut."),
+    (r"^(model\.backbone\..*)\.conv\.weight$", r"\1.convolution.weight"),
+    (r"^(model\.backbone\..*)\.norm\.(\w+)$", r"\1.normalization.\2"),
+    (r"^(encoder|decoder)\.input_proj\.(\d+)\.conv\.", r"model.\1_input_proj.\2.0."),
+    (r"^(encoder|decoder)\.input_proj\.(\d+)\.norm\.", r"model.\1_input_proj.\2.1."),
+    (r"^encoder\.encoder\.(\d+)\.layers\.", r"model.encoder.aifi.\1.layers."),
+    (r"^encoder\.(fpn_blocks|pan_blocks|lateral_convs|downsample_convs)\.", r"model.encoder.\1."),
+    (r"^decoder\.decoder\.layers\.", "model.decoder.layers."),
+    (r"^decoder\.dec_score_head\.", "model.decoder.class_embed."),
+    (r"^decoder\.dec_bbox_head\.", "model.decoder.bbox_embed."),
+    (r"^decoder\.query_pos_head\.", "model.decoder.query_pos_head."),
+    (r"^decoder\.enc_output\.proj\.", "model.enc_output.0."),
+    (r"^decoder\.enc_output\.norm\.", "model.enc_output.1."),
+    (r"^decoder\.(denoising_class_embed|enc_score_head|enc_bbox_head)\.", r"model.\1."),
+    (r"\.self_attn\.out_proj\.", ".self_attn.o_proj."),
+    (r"\.cross_attn\.num_points_scale$", ".encoder_attn.n_points_scale"),
+    (r"\.cross_attn\.", ".encoder_attn."),
+    (r"\.linear([12])\.", r".mlp.fc\1."),
+    (r"(model\.decoder\.layers\.\d+)\.norm1\.", r"\1.self_attn_layer_norm."),
+    (r"(model\.decoder\.layers\.\d+)\.norm2\.", r"\1.encoder_attn_layer_norm."),
+    (r"(model\.decoder\.layers\.\d+)\.norm3\.", r"\1.final_layer_norm."),
+    (r"(model\.encoder\.aifi\.\d+\.layers\.\d+)\.norm1\.", r"\1.self_attn_layer_norm."),
+    (r"(model\.encoder\.aifi\.\d+\.layers\.\d+)\.norm2\.", r"\1.final_layer_norm."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedKeys:
+    """What became of a file's keys: `loaded` of them; `left_out` computed anew; `new_heads` of the network that the
+    file holds for another number of classes."""
+
+    layout: str
+    loaded: int
+    left_out: tuple[str, ...]
+    new_heads: tuple[str, ...]
+
+
+def load_published(net: nn.Module, path: str | Path) -> LoadedKeys:
+    """Load published weights into `Detr.net`, an RT-DETRv2 of the same size; returns what became of every key.
+
+    Tensors only are read. Raises ModelError, which names keys, when the file holds one that the network has no place
+    for, lacks one, or holds one of another shape (but for class heads of another number of classes).
+    """
+    state = read_weights(path)
+    layout = "transformers" if any(k.startswith("model.") for k in state) else "authors"
+    ours = net.state_dict()
+    named = _from_transformers(state, ours) if layout == "transformers" else _from_authors(state)
+    left_out = sorted(k for k in named if re.search(COMPUTED, k) and k not in ours)
+    named = {k: v for k, v in named.items() if k not in left_out}
+    named = {_one_copy(k, ours): v for k, v in named.items()}
+    wanted = {k for k in ours if not re.search(COMPUTED, k) and _one_copy(k, ours) == k}
+    unknown = sorted(set(named) - set(ours))
+    missing = sorted(wanted - set(named))
+    other = sorted(k for k in set(named) & set(ours) if named[k].shape != ours[k].shape)
+    heads = tuple(k for k in other if re.search(CLASS_PARTS, k))
+    wrong = [k for k in other if k not in heads]
+    if unknown or missing or wrong:
+        raise ModelError(
+            f"{path} does not fit this network (layout {layout}): {len(unknown)} keys without a place"
+            f"{_some(unknown)}, {len(missing)} missing{_some(missing)}, {len(wrong)} of another shape{_some(wrong)}; "
+            f"name the architecture that the file is of"
+        )
+    kept = {k: v for k, v in named.items() if k not in heads}
+    net.load_state_dict(kept, strict=False)
+    return LoadedKeys(layout, len(kept), tuple(left_out), heads)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors`, `.bin`, `.pt` or `.pth` file, or of a folder with `model.safetensors`."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise ModelError(f"no weights at {path}: expected a .safetensors, .bin, .pt or .pth file, or a folder of one")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:  # no archive, or pickled code
+        raise ModelError(f"{path} can't be read as plain tensors: {str(error).splitlines()[0]}") from None
+    for key in ("ema", "module", "model", "state_dict"):  # DEIM keeps {"ema": {"module": …}, "model": …}
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f"{path} holds no flat dictionary of tensors (looked under ema, module, model, state_dict)")
+    return {k.removeprefix("module."): v for k, v in state.items()}
+
+
+def _from_transformers(state: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    named = {}
+    for key, value in state.items():
+        if key not in ours:
+            for old, new in _OLDER:
+                key = re.sub(old, new, key)
+        named[key] = value
+    return named
+
+
+def _from_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    named = {}
+    for key, value in state.items():
+        for old, new in _AUTHORS:
+            key = re.sub(old, new, key)
+        if (fused := re.search(r"^(.*self_attn)\.in_proj_(weight|bias)$", key)) is not None:
+            for name, part in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True):
+                named[f"{fused[1]}.{name}.{fused[2]}"] = part
+        else:
+            named[key] = value
+    return named
+
+
+def _one_copy(key: str, ours: dict[str, Tensor]) -> str:
+    """The heads stand in the decoder; files of transformers hold them there, beside it, or in both places."""
+    inside = f"model.decoder.{key}"
+    return inside if re.match(r"(class|bbox)_embed\.", key) and inside in ours else key
+
+
+def _some(keys: list[str]) -> str:
+    return f" ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})" if keys else ""

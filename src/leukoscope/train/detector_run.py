@@ -1,0 +1,103 @@
+"""A detector's run folder: which fields train and which choose the weights, and what `run.json` says of them."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from leukoscope.dataset.detection import choose_splits, label_fields
+from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.dataset.splits import split_by_patient
+from leukoscope.errors import ConfigError, DataError
+from leukoscope.taxonomy import Taxonomy
+from leukoscope.train.detector_config import DetectorConfig, YoloConfig
+
+
+def split_off_validation(
+    datasets: list[Dataset], config: DetectorConfig | YoloConfig
+) -> tuple[list[Dataset], list[Dataset]]:
+    """(train, val): fields of config.splits and of split "val"; config.val_share of the former, by patient or else by
+    field, where no set has any of the latter (PCM, section 2.3.1: 80:20)."""
+    if "val" in config.splits:
+        raise ConfigError("splits has val, which chooses the best weights: train on another split")
+    train = [choose_splits(d, config.splits) for d in datasets]
+    if not any(d.fields for d in train):
+        raise DataError(f"no field in splits {', '.join(config.splits)} of {', '.join(d.name for d in datasets)}")
+    val = [replace(d, fields=tuple(f for f in d.fields if f.split == "val")) for d in datasets]
+    if not any(d.fields for d in val):
+        shares = {"train": 1 - config.val_share, "val": config.val_share}
+        cut = [split_by_patient(d, shares, seed=config.seed, group=_who) for d in train if len(d.fields) > 1]
+        val = [replace(d, fields=tuple(f for f in d.fields if f.split == "val")) for d in cut]
+        train = [replace(d, fields=tuple(f for f in d.fields if f.split == "train")) for d in cut]
+    return [d for d in train if d.fields], [d for d in val if d.fields]
+
+
+def _who(field: TruthField) -> str:
+    return field.key.patient_id or field.key.field_id
+
+
+def write_run(
+    run: Path,
+    config: DetectorConfig | YoloConfig,
+    taxonomy: Taxonomy,
+    data: dict[str, list[Dataset]],
+    *,
+    origin: dict,
+) -> None:
+    """`run.json`: settings, classes, data with digests and cells by class, where the weights began, the environment."""
+    entries = []
+    for part, datasets in data.items():
+        for d in datasets:
+            labelled = label_fields(d, taxonomy, leave_out=config.leave_out)
+            cells = Counter(taxonomy.names[c] for f in labelled for c in f.labels.tolist())
+            entry = {"part": part, "name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
+            n_cells = {name: cells[name] for name in taxonomy.names}
+            entries.append(entry | {"n_fields": len(labelled), "n_fields_left_out": len(d.fields) - len(labelled)})
+            entries[-1] |= {"n_cells": n_cells}
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    record = {
+        "task": "detect",
+        "arch": config.arch,
+        "config": asdict(config),
+        "taxonomy": taxonomy.to_dict(),
+        "data": entries,
+        "origin": origin,
+        "torch": torch.__version__,
+        "environment": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "accelerator": accelerator,
+            **versions("transformers", "ultralytics", "numpy", "pillow"),
+        },
+    }
+    (run / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    from importlib import metadata
+
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def read_run(run: str | Path) -> dict:
+    """A detector run's `run.json`; ConfigError when the folder holds none."""
+    path = Path(run) / "run.json"
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"{run} is not a training run: it has no readable run.json") from None
+    if record.get("task") != "detect":
+        raise ConfigError(f"{run} is a run of task {record.get('task')!r}: expected one of task 'detect'")
+    return record

@@ -1,0 +1,172 @@
+"""Train YOLO11 with ultralytics (extra `yolo`, AGPL-3.0) on our manifest, and bring the weights back as plain tensors.
+
+The fields are written out by the YOLO exporter, with the taxonomy's columns as class numbers whether a class occurs
+or not. Validation, augmentation and the choice of the best epoch are ultralytics'; its own files stay in `RUN/yolo`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from leukoscope.dataset.detection import class_column, detection_taxonomy, usable_fields
+from leukoscope.dataset.export_pictures import copy_pictures, picture_names
+from leukoscope.dataset.export_yolo import write_yolo
+from leukoscope.dataset.exporter import picture_place
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.errors import ConfigError, DataError
+from leukoscope.models.torch_yolo import NOTICE, SIZES, import_ultralytics
+from leukoscope.taxonomy import Taxonomy
+from leukoscope.train.checkpoint import run_fingerprint, save_checkpoint
+from leukoscope.train.detector_config import YoloConfig
+from leukoscope.train.detector_run import split_off_validation, write_run
+
+LOG_COLUMNS = {
+    "epoch": "epoch",
+    "train/box_loss": "loss_box",
+    "train/cls_loss": "loss_class",
+    "train/dfl_loss": "loss_sides",
+    "metrics/mAP50-95(B)": "val_ap50_95",
+    "metrics/mAP50(B)": "val_ap50",
+    "time": "clock_s",
+}
+
+
+def train_yolo(
+    config: YoloConfig,
+    datasets: list[Dataset],
+    run: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """`train_detector` for YOLO. The licence is said on stderr before anything runs.
+
+    `log.csv`'s AP is ultralytics' own (its interpolation differs from COCO's); numbers to quote come from
+    `evaluate.boxes`. Several GPUs are ultralytics' matter, not torchrun's.
+    """
+    if config.arch not in SIZES:
+        raise ConfigError(f"arch must be one of {', '.join(SIZES)}, got {config.arch!r}")
+    taxonomy = detection_taxonomy(config.taxonomy)
+    train, val = split_off_validation(datasets, config)
+    train, val = ([usable_fields(d, taxonomy, leave_out=config.leave_out) for d in part] for part in (train, val))
+    if not any(d.fields for d in val):
+        raise DataError("ultralytics needs validation fields: give a set with a split val, or more than one field")
+    done, own = run / "last.pt", run / "yolo"
+    fingerprint = run_fingerprint(config, [*train, *val])
+    if own.exists() and not resume:
+        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    if own.exists() and (own / "fingerprint.txt").read_text("utf-8") != fingerprint:
+        raise ConfigError(f"{run} belongs to another configuration or other data: choose another --out")
+    print(NOTICE, file=sys.stderr)
+    library = import_ultralytics()
+    if done.exists():
+        return run
+    if not own.exists():
+        data = write_data(own, {"train": train, "val": val}, taxonomy)
+        write_run(run, config, taxonomy, {"train": train, "val": val}, origin={"weights": config.weights})
+        (own / "fingerprint.txt").write_text(fingerprint, "utf-8")
+    else:
+        data = own / "data.yaml"
+    _fit(library, config, data, own, progress=progress)
+    _bring_back(own / "train", run)
+    return run
+
+
+def write_data(folder: Path, parts: dict[str, list[Dataset]], taxonomy: Taxonomy) -> Path:
+    """Export the data sets, one folder each, and one `data.yaml` over them; returns its path."""
+    places: dict[str, list[str]] = {}
+    for part, datasets in parts.items():
+        for number, dataset in enumerate(datasets):
+            out = folder / "data" / f"{part}-{number}"
+            out.mkdir(parents=True)
+            relabelled = replace(dataset, fields=tuple(_as_detected(f, part, taxonomy) for f in dataset.fields))
+            names = picture_names(relabelled)
+            copy_pictures(relabelled, lambda f, o=out, n=names: o / picture_place("yolo", f, n), _silent)
+            write_yolo(relabelled, out, names, taxonomy.names)
+            places.setdefault(part, []).append(str((out / "images" / part).resolve()))
+    path = folder / "data.yaml"
+    # JSON is YAML: no quoting to get wrong.
+    content = {**places, "nc": len(taxonomy.names), "names": dict(enumerate(taxonomy.names))}
+    path.write_text("\n".join(f"{k}: {json.dumps(v)}" for k, v in content.items()) + "\n", "utf-8")
+    return path
+
+
+def _as_detected(field, part: str, taxonomy: Taxonomy):
+    """The field with only the boxes that are learnt, under the taxonomy's names."""
+    columns = [class_column(c.class_name, taxonomy) for c in field.cells]
+    cells = tuple(
+        replace(c, class_name=taxonomy.names[column], contour=None)
+        for c, column in zip(field.cells, columns, strict=True)
+        if column >= 0
+    )
+    return replace(field, cells=cells, split=part)
+
+
+def _silent(done: int, total: int) -> None:
+    """Nobody is shown how many pictures are copied."""
+
+
+def _fit(library, config: YoloConfig, data: Path, own: Path, *, progress: Callable | None) -> None:
+    """ultralytics' training in `own`/train; goes on from its last.pt where there is one."""
+    last = own / "train" / "weights" / "last.pt"
+    model = library.YOLO(str(last) if last.exists() else config.weights or f"{config.arch}.yaml", task="detect")
+    if progress:
+        model.add_callback("on_fit_epoch_end", lambda trainer: progress(trainer.epoch + 1, config.epochs))
+    if last.exists():
+        model.train(resume=True)
+        return
+    cuda = torch.cuda.is_available()
+    model.train(
+        data=str(data.resolve()),
+        epochs=config.epochs,
+        imgsz=config.side,
+        batch=config.batch_size,
+        optimizer=config.optimizer,
+        lr0=config.learning_rate,
+        lrf=config.final_share,
+        warmup_epochs=config.warmup_epochs,
+        weight_decay=config.weight_decay,
+        degrees=config.rotation,
+        fliplr=0.5,
+        flipud=0.5 if config.flip_vertical else 0.0,
+        mosaic=config.mosaic,
+        close_mosaic=config.plain_epochs,
+        patience=config.patience,
+        workers=config.workers,
+        seed=config.seed,
+        amp=cuda,
+        device=0 if cuda and "CUDA_VISIBLE_DEVICES" not in os.environ else None,
+        pretrained=config.weights is not None,
+        project=str(own.resolve()),
+        name="train",
+        exist_ok=True,
+        plots=False,
+        verbose=False,
+    )
+
+
+def _bring_back(source: Path, run: Path) -> None:
+    """`best.pt`, `last.pt` as plain float tensors and `log.csv` out of ultralytics' folder."""
+    for name in ("best.pt", "last.pt"):
+        # Written by this very run: the one kind of pickle that is opened.
+        kept = torch.load(source / "weights" / name, map_location="cpu", weights_only=False)
+        net = kept.get("ema") or kept["model"]
+        save_checkpoint(run / name, {"model": {k: _plain(v) for k, v in net.state_dict().items()}})
+    with open(source / "results.csv", encoding="utf-8", newline="") as file:
+        rows = [{k.strip(): v.strip() for k, v in row.items()} for row in csv.DictReader(file)]
+    with open(run / "log.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, LOG_COLUMNS.values())
+        writer.writeheader()
+        writer.writerows({ours: row.get(theirs, "") for theirs, ours in LOG_COLUMNS.items()} for row in rows)
+
+
+def _plain(value: torch.Tensor) -> torch.Tensor:
+    return value.float() if value.is_floating_point() else value
