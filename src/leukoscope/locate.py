@@ -1,4 +1,7 @@
-"""Find the white cells of a field: letterbox or tile, run the locator, map its boxes back, merge."""
+"""Find the white cells of a field: letterbox or tile, run the locator, map its boxes back, merge.
+
+A detector (task "detect") finds and names cells in one stage: `detect` gives its `Calls`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from leukoscope.errors import InputError
-from leukoscope.geometry import merge_tiles, nms, tiles
+from leukoscope.errors import InputError, ModelError
+from leukoscope.geometry import box_iou, merge_tiles, nms, tiles
 from leukoscope.images import background_color, white_balance
 from leukoscope.models.bundle import Card
 from leukoscope.models.runtime import Session
-from leukoscope.types import Cells, Field
+from leukoscope.types import Calls, Cells, Field
 
 PADDING = 240  # right of and below a letterboxed field: the colour of white-balanced empty glass
 TILES_PER_INPUT = 3  # a field of up to this many times the input's side is shown to the locator whole
+VIEWS_IOU = 0.5
 TILE_OVERLAP = 0.25  # of a tile's side: no white cell is longer
 
 
@@ -27,6 +31,63 @@ def locate(field: Field, locator: Session, *, tile_px: int | None = None) -> Cel
     see `default_tile_px`. Boxes lie within the field and are at least a pixel wide.
     """
     return locate_balanced(prepare(field, locator.card), locator, tile_px=tile_px)
+
+
+def locate_views(field: Field, locator: Session, *, tile_px: int | None = None) -> Cells:
+    """`locate` on the field and its three mirror images: four times the work for truer boxes.
+
+    Boxes of different views that overlap by VIEWS_IOU are one cell: the box is their mean, weighted by score, and the
+    score their sum over four, so that what one view alone shows counts a quarter.
+    """
+    view, height, width = prepare(field, locator.card), *field.pixels.shape[:2]
+    boxes, scores, views = [], [], []
+    for number, (across, down) in enumerate(((False, False), (True, False), (False, True), (True, True))):
+        pixels = view.pixels[:: -1 if down else 1, :: -1 if across else 1]
+        found = locate_balanced(replace(view, pixels=np.ascontiguousarray(pixels)), locator, tile_px=tile_px)
+        x0, y0, x1, y1 = found.boxes.astype(np.float64).T
+        x0, x1 = (width - x1, width - x0) if across else (x0, x1)
+        y0, y1 = (height - y1, height - y0) if down else (y0, y1)
+        boxes.append(np.stack([x0, y0, x1, y1], 1))
+        scores.append(found.scores.astype(np.float64))
+        views.append(np.full(len(found), number))
+    return _mean_of_views(field, np.concatenate(boxes), np.concatenate(scores), np.concatenate(views))
+
+
+def _mean_of_views(field: Field, boxes: np.ndarray, scores: np.ndarray, views: np.ndarray) -> Cells:
+    """One cell of the boxes (N, 4) that show the same in different views (N,), best score first."""
+    free, merged = np.ones(len(boxes), bool), []
+    for best in np.argsort(-scores, kind="stable"):
+        if not free[best]:
+            continue
+        overlap = np.where(free, box_iou(boxes[best], boxes)[0], 0.0)
+        same = [int(best)]
+        for view in set(views.tolist()) - {int(views[best])}:
+            of_view = np.where(views == view, overlap, 0.0)
+            if of_view.max(initial=0.0) >= VIEWS_IOU:
+                same.append(int(of_view.argmax()))
+        free[same] = False
+        weights = scores[same]
+        merged.append((*np.average(boxes[same], axis=0, weights=np.maximum(weights, 1e-9)), weights.sum() / 4))
+    table = np.array(merged).reshape(-1, 5)
+    table = table[np.argsort(-table[:, 4], kind="stable")]
+    return Cells(field.key, table[:, :4], table[:, 4])
+
+
+def detect(field: Field, detector: Session, *, tile_px: int | None = None) -> Calls:
+    """The cells of a field and their classes by a one-stage detector, best score first; artefacts are among them."""
+    return detect_balanced(prepare(field, detector.card), detector, tile_px=tile_px)
+
+
+def detect_balanced(field: Field, detector: Session, *, tile_px: int | None = None) -> Calls:
+    """`detect` for a field that `prepare` has already seen.
+
+    A cell's score is its best class's; its probabilities are its class scores s, as s^(1/T) with the card's
+    temperature T, over their sum.
+    """
+    boxes, scores, of_classes = _search(field, detector, tile_px=tile_px)
+    powers = np.maximum(of_classes, 1e-9) ** (1 / detector.card.temperature)
+    probs = powers / powers.sum(1, keepdims=True)
+    return Calls(Cells(field.key, boxes, scores), probs, detector.card.taxonomy)
 
 
 def prepare(field: Field, card: Card) -> Field:
@@ -43,6 +104,13 @@ def default_tile_px(card: Card) -> int:
 
 def locate_balanced(field: Field, locator: Session, *, tile_px: int | None = None) -> Cells:
     """`locate` for a field that `prepare` has already seen."""
+    boxes, scores, _ = _search(field, locator, tile_px=tile_px)
+    return Cells(field.key, boxes, scores)
+
+
+def _search(field: Field, locator: Session, *, tile_px: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (N, 4) in field px and scores (N,), best first, and each box's scores by class (N, C); C is 1 of a
+    locator, whose one class is the cell."""
     card = locator.card
     tile_px = default_tile_px(card) if tile_px is None else tile_px
     if tile_px < max(card.input_size) // 2:
@@ -50,11 +118,16 @@ def locate_balanced(field: Field, locator: Session, *, tile_px: int | None = Non
     height, width = field.pixels.shape[:2]
     frames = tiles(height, width, tile_px, round(tile_px * TILE_OVERLAP))
     found = [_locate_tile(field.pixels[y0:y1, x0:x1], (x0, y0), locator) for x0, y0, x1, y1 in frames]
-    boxes, scores = np.concatenate([b for b, _ in found]), np.concatenate([s for _, s in found])
+    boxes, of_classes = np.concatenate([b for b, _ in found]), np.concatenate([s for _, s in found])
+    scores = of_classes.max(1)
     if len(frames) > 1:
         tile_ids = np.repeat(np.arange(len(frames)), [len(s) for _, s in found])
-        boxes, scores = merge_tiles(boxes, scores, tile_ids=tile_ids, tile_boxes=frames, iou=card.thresholds["nms_iou"])
-    return Cells(field.key, boxes, scores)
+        iou = card.thresholds["nms_iou"]
+        merged, scores = merge_tiles(boxes, scores, tile_ids=tile_ids, tile_boxes=frames, iou=iou)
+        # A merged box is one of those found, or the box around two halves: it has the classes of its nearest.
+        of_classes = of_classes[box_iou(merged, boxes).argmax(1)] if len(merged) else of_classes[:0]
+        boxes = merged
+    return boxes, scores, of_classes
 
 
 def letterbox(pixels: np.ndarray, input_size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
@@ -75,16 +148,23 @@ def letterbox(pixels: np.ndarray, input_size: tuple[int, int]) -> tuple[np.ndarr
 
 
 def _locate_tile(pixels: np.ndarray, origin: tuple[int, int], locator: Session) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4) float64 in field px and scores (N,) of one tile whose top left corner is `origin` (x, y)."""
+    """Boxes (N, 4) float64 in field px and scores by class (N, C) of one tile, top left corner `origin` (x, y)."""
     card = locator.card
     canvas, (scale_x, scale_y) = letterbox(pixels, card.input_size)
     boxes, scores = locator.run(pixels=canvas[None])
-    likely = scores >= card.thresholds["score"]
+    n_classes = len(card.taxonomy.names) if card.task == "detect" else 1
+    if scores.size != len(boxes) * n_classes:
+        raise ModelError(
+            f"model {card.name!r} gave scores of shape {scores.shape} for {len(boxes)} boxes and {n_classes} classes: "
+            f"the card and the ONNX file do not belong together"
+        )
+    scores = scores.reshape(len(boxes), n_classes)
+    likely = scores.max(1) >= card.thresholds["score"]
     boxes = boxes[likely].astype(np.float64) / (scale_x, scale_y, scale_x, scale_y)
     scores = np.minimum(scores[likely].astype(np.float64), 1.0)
     height, width = pixels.shape[:2]
     boxes = np.clip(boxes, 0, (width, height, width, height))
     real = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
     boxes, scores = boxes[real], scores[real]
-    kept = nms(boxes, scores, card.thresholds["nms_iou"])
+    kept = nms(boxes, scores.max(1), card.thresholds["nms_iou"])
     return boxes[kept] + (*origin, *origin), scores[kept]

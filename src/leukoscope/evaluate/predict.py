@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from leukoscope.classify import classify
+from leukoscope.dataset.detection import class_column
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import ImageError
 from leukoscope.images import read_field
-from leukoscope.locate import locate
+from leukoscope.locate import detect, locate
 from leukoscope.models.bundle import Bundle
 from leukoscope.models.runtime import Session
+from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Cells, Field
 
 # Boxes below the card's threshold are asked for too: average precision is about the whole ranking.
@@ -34,6 +36,8 @@ class FieldPrediction:
     truth_probs               (G, C) of the true boxes, None without a classifier
     found, scores             (D, 4), (D,) of the locator down to LOWEST_SCORE, None without a locator
     found_probs               (D, C) of those found, NaN rows below the card's threshold; None unless there are both
+                              (a one-stage detector is both, but says nothing of true boxes)
+    found_classes             (D,) a one-stage detector's best class of each, else None
     """
 
     truth: TruthField
@@ -43,6 +47,7 @@ class FieldPrediction:
     found: np.ndarray | None
     scores: np.ndarray | None
     found_probs: np.ndarray | None
+    found_classes: np.ndarray | None = None
 
 
 def predict_fields(
@@ -50,11 +55,12 @@ def predict_fields(
 ) -> tuple[list[FieldPrediction], list[dict[str, str]]]:
     """Predictions field by field, and the fields that could not be read: [{"file", "reason"}].
 
-    bundles  of `find_model`: "locate", "classify" or both
+    bundles  of `find_model`: "locate", "classify" or both, or "detect"
     show     called with (done, total) after each field
     """
-    locator = Session(_keep_every_box(bundles["locate"])) if "locate" in bundles else None
-    threshold = bundles["locate"].card.thresholds["score"] if locator else 0.0
+    finder = bundles.get("detect", bundles.get("locate"))
+    locator = Session(_keep_every_box(finder)) if finder else None
+    threshold = finder.card.thresholds["score"] if finder else 0.0
     classifier = Session(bundles["classify"]) if "classify" in bundles else None
     predictions, failed = [], []
     for number, truth in enumerate(dataset.fields, 1):
@@ -68,6 +74,12 @@ def predict_fields(
     return predictions, failed
 
 
+def _is_counted(class_name: str | None, taxonomy: Taxonomy) -> bool:
+    """Whether a detector is to find a cell: unplaced classes are cells too, "other" and its like are not."""
+    column = class_column(class_name, taxonomy)
+    return column is None or column in taxonomy.columns(taxonomy.counted)
+
+
 def _keep_every_box(bundle: Bundle) -> Bundle:
     card = bundle.card
     return replace(bundle, card=replace(card, thresholds={**card.thresholds, "score": LOWEST_SCORE}))
@@ -77,9 +89,16 @@ def _predict_field(
     truth: TruthField, field: Field, locator: Session | None, classifier: Session | None, *, threshold: float
 ) -> FieldPrediction:
     white = [c for c in truth.cells if c.class_name not in NOT_WHITE]
+    if locator and not classifier and locator.card.taxonomy is not None:
+        white = [c for c in white if _is_counted(c.class_name, locator.card.taxonomy)]
     boxes = np.array([c.box for c in white], np.float64).reshape(-1, 4)
-    found = locate(field, locator) if locator else None
-    truth_probs = found_probs = None
+    truth_probs = found_probs = found_classes = None
+    if locator and locator.card.task == "detect":
+        calls = detect(field, locator)
+        found, found_classes = calls.cells, calls.class_ids()
+        found_probs = np.where(found.scores[:, None] >= threshold, calls.probs, np.nan)
+    else:
+        found = locate(field, locator) if locator else None
     if classifier:
         truth_probs = classify(field, Cells(truth.key, boxes, np.ones(len(boxes))), classifier).probs
     if classifier and locator:
@@ -94,4 +113,5 @@ def _predict_field(
         found=found.boxes if found else None,
         scores=found.scores if found else None,
         found_probs=found_probs,
+        found_classes=found_classes,
     )

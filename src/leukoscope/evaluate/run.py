@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope import __version__
+from leukoscope.dataset.detection import class_column
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import (
@@ -25,7 +26,7 @@ from leukoscope.evaluate.boxes import (
 )
 from leukoscope.evaluate.predict import FieldPrediction, predict_fields
 from leukoscope.evaluate.readings import Reading, called_blast, read_probs, score_reading, with_limits
-from leukoscope.models.bundle import Bundle, find_model
+from leukoscope.models.bundle import Bundle, Card, find_model
 from leukoscope.taxonomy import Taxonomy
 
 EVALUATION_VERSION = 1
@@ -48,8 +49,9 @@ def evaluate_model(
     show     called with (done, total) after each field
 
     A locator is scored by AP over white cells of any type; a classifier on the true boxes, apart from the
-    locator's misses; a pair also end to end. Limits come from resampling patients where the set has two or more,
-    else photographs: "interval" says which. What could not be judged is named, never dropped in silence.
+    locator's misses; a pair also end to end; a one-stage detector by AP of each class and end to end. Limits come from
+    resampling patients where the set has two or more, else photographs: "interval" says which. What could not be
+    judged is named, never dropped in silence.
     Returns what metrics.json holds; `describe` makes lines of it. DataError when no field could be read.
     """
     bundles = model if isinstance(model, dict) else find_model(model)
@@ -78,14 +80,18 @@ def evaluate_model(
         },
         "failed_fields": failed,
     }
-    if "locate" in bundles:
-        result["location"] = _score_location(predictions, clusters, bundles["locate"].card.thresholds["score"])
+    finder = bundles.get("detect", bundles.get("locate"))
+    if finder is not None:
+        result["location"] = _score_location(predictions, clusters, finder.card)
     readings: list[Reading] = []
     if "classify" in bundles:
         taxonomy = bundles["classify"].card.taxonomy
         readings = _all_readings(predictions, taxonomy)
         result["classification"] = _score_classes(predictions, readings, clusters, taxonomy)
-    if {"locate", "classify"} <= set(bundles):
+    if "detect" in bundles:
+        taxonomy = finder.card.taxonomy
+        result["detection"] = _score_detection(predictions, clusters, taxonomy)
+    if "detect" in bundles or {"locate", "classify"} <= set(bundles):
         result["end_to_end"] = _score_end_to_end(predictions, clusters, taxonomy)
     result = _plain(result)
     _write(Path(out), result, predictions, bundles)
@@ -101,7 +107,7 @@ def describe(result: dict) -> list[str]:
     )
     if result["failed_fields"]:
         lines.append(f"{len(result['failed_fields'])} fields could not be read (listed in metrics.json)")
-    for part in ("location", "end_to_end"):
+    for part in ("location", "detection", "end_to_end"):
         for name, entry in result.get(part, {}).items():
             if isinstance(entry, dict) and "value" in entry:
                 lines.append(f"{part}: {name} {_show(entry)}")
@@ -134,9 +140,15 @@ def _clusters(predictions: list[FieldPrediction]) -> tuple[str, list[str]]:
     return "photograph", [p.truth.file for p in predictions]
 
 
-def _score_location(predictions: list[FieldPrediction], clusters: list[str], threshold: float) -> dict:
+def _score_location(predictions: list[FieldPrediction], clusters: list[str], card: Card) -> dict:
+    """White cells against boxes; of a detector's boxes, those that it calls a counted class."""
     truth = [FieldBoxes(p.boxes, np.zeros(len(p.boxes))) for p in predictions]
-    found = [FieldBoxes(p.found, np.zeros(len(p.found)), p.scores) for p in predictions]
+    kept = [np.ones(len(p.found), bool) for p in predictions]
+    if card.task == "detect":
+        counted = card.taxonomy.columns(card.taxonomy.counted)
+        kept = [np.isin(p.found_classes, counted) for p in predictions]
+    found = [FieldBoxes(p.found[k], np.zeros(k.sum()), p.scores[k]) for p, k in zip(predictions, kept, strict=True)]
+    threshold = card.thresholds["score"]
     (matches,) = match_fields(truth, found, n_classes=1)
     fields, names = np.arange(len(matches)), np.asarray(clusters)
 
@@ -159,6 +171,33 @@ def _score_location(predictions: list[FieldPrediction], clusters: list[str], thr
         "threshold": threshold,
         "recall_at_threshold": with_limits(lambda rows: found_share([kept[r] for r in rows]), fields, names),
         "false_per_field_at_threshold": with_limits(false_boxes, fields, names),
+    }
+
+
+def _score_detection(predictions: list[FieldPrediction], clusters: list[str], taxonomy: Taxonomy) -> dict:
+    """COCO's AP by class of a one-stage detector, each box under its best class, with limits on the means."""
+    truth = []
+    for p in predictions:
+        columns = [class_column(c.class_name, taxonomy) for c in p.truth.cells]
+        kept = [i for i, column in enumerate(columns) if column is not None and column >= 0]
+        boxes = np.array([p.truth.cells[i].box for i in kept]).reshape(-1, 4)
+        truth.append(FieldBoxes(boxes, [columns[i] for i in kept]))
+    found = [FieldBoxes(p.found, p.found_classes, p.scores) for p in predictions]
+    matches = match_fields(truth, found, n_classes=len(taxonomy.names))
+    present = {n: m for n, m in zip(taxonomy.names, matches, strict=True) if sum(f.n_truth for f in m)}
+
+    def mean_ap(rows: np.ndarray, thresholds: slice) -> float:
+        of_classes = [average_precision([m[r] for r in rows])[thresholds].mean() for m in present.values()]
+        return float(np.nanmean(of_classes)) if np.isfinite(of_classes).any() else math.nan
+
+    fields, names = np.arange(len(truth)), np.asarray(clusters)
+    unplaced = sum(class_column(c.class_name, taxonomy) is None for p in predictions for c in p.truth.cells)
+    return {
+        "map50_95": with_limits(lambda rows: mean_ap(rows, slice(None)), fields, names),
+        "map50": with_limits(lambda rows: mean_ap(rows, slice(1)), fields, names),
+        "classes": {name: summarise(m) for name, m in present.items()},
+        "absent": [n for n in taxonomy.names if n not in present],
+        "n_cells_without_a_class": unplaced,
     }
 
 
@@ -239,10 +278,11 @@ def _plain(value):
 def _write(out: Path, result: dict, predictions: list[FieldPrediction], bundles: dict[str, Bundle]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    taxonomy = bundles["classify"].card.taxonomy if "classify" in bundles else None
+    namer = bundles.get("detect", bundles.get("classify"))
+    taxonomy = namer.card.taxonomy if namer else None
     with open(out / "predictions.csv", "w", newline="", encoding="utf-8") as file:
         _write_predictions(csv.writer(file), predictions, taxonomy)
-    if taxonomy is not None:
+    if "classification" in result:
         with open(out / "confusion.csv", "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             for name, scores in result["classification"]["readings"].items():
