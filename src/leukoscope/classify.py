@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from leukoscope.crop import crop_cells, match_nuclei
+from leukoscope.crop import match_nuclei
+from leukoscope.crop_contour import crop_by_rule
 from leukoscope.errors import ModelError
 from leukoscope.locate import prepare
 from leukoscope.models.runtime import Session
@@ -46,9 +47,15 @@ def classify_batches(field: Field, cells: Cells, classifier: Session) -> Iterato
     """
     rule = classifier.card.crop
     for start in range(0, len(cells), BATCH):
-        boxes = cells.boxes[start : start + BATCH]
-        crops = crop_cells(field.pixels, boxes, rule, um_per_px=field.um_per_px)
-        yield _name(crops, diameters_um(field, boxes), classifier)
+        some = take_cells(cells, start, start + BATCH)
+        crops = crop_by_rule(field.pixels, some, rule, um_per_px=field.um_per_px)
+        yield _name(crops, diameters_um(field, some.boxes), classifier)
+
+
+def take_cells(cells: Cells, first: int, stop: int) -> Cells:
+    """Rows first to stop - 1 of a field's cells."""
+    contours = None if cells.contours is None else cells.contours[first:stop]
+    return Cells(cells.key, cells.boxes[first:stop], cells.scores[first:stop], contours)
 
 
 def diameters_um(field: Field, boxes: np.ndarray) -> np.ndarray:

@@ -30,6 +30,9 @@ class CropRule:
     The paper pads by 50 px (PCM, section 2.3.2); a rule says what those pixels were on its own training images.
     pad_px        context in pixels; if given, the other two must be None
     size          pixels a side after resizing
+    center        "box", or "contour": centred on the cell's contour, `um_per_px` micrometres a crop pixel where the
+                  field's scale is known (padding then means nothing); a cell without a contour is taken by its box
+    background    around a contour: "keep", "blur" or "mask" (`crop_contour.crop_contours`)
     nucleus_density  optical density (R, G, B) that the nucleus of every crop is brought to before the classifier
                   sees it (`crop.match_nuclei`); None: crops stay as they are
     """
@@ -39,8 +42,17 @@ class CropRule:
     pad_um: float | None = None
     pad_fraction: float | None = None
     nucleus_density: tuple[float, float, float] | None = None
+    center: str = "box"
+    um_per_px: float | None = None
+    background: str = "keep"
 
     def __post_init__(self) -> None:
+        if self.center not in ("box", "contour") or self.background not in ("keep", "blur", "mask"):
+            raise ModelError(f"a crop is centred on box or contour, its background keep, blur or mask; got {self}")
+        if self.center == "box" and (self.um_per_px is not None or self.background != "keep"):
+            raise ModelError("um_per_px and background of a crop rule are for crops centred on contours")
+        if self.center == "contour" and self.pad_fraction is None:
+            raise ModelError("a crop rule centred on contours needs pad_fraction, for fields of unknown scale")
         if self.nucleus_density is not None:
             object.__setattr__(self, "nucleus_density", tuple(self.nucleus_density))
             if len(self.nucleus_density) != 3 or not all(d > 0 for d in self.nucleus_density):

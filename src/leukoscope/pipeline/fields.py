@@ -16,7 +16,7 @@ from leukoscope.images import check_quality, mislabelled, read_image
 from leukoscope.locate import detect_balanced, locate_balanced, prepare
 from leukoscope.models.bundle import CropRule
 from leukoscope.models.runtime import Session
-from leukoscope.outline import outline
+from leukoscope.outline import Outlines, outline
 from leukoscope.pipeline.outlines import outline_entries
 from leukoscope.pipeline.sources import Source
 from leukoscope.scale import with_scale
@@ -97,11 +97,14 @@ class FieldAnalyzer:
         views = {balance: prepare(field, card) for balance, card in cards.items()}
         cells = locate_balanced(views[self.locator.card.white_balance], self.locator, tile_px=self.tile_px)
         view = with_scale(views[self.classifier.card.white_balance], cells)
+        outlines = outline(field, cells, self.outliner) if self.outliner is not None else None
+        if outlines is not None:
+            cells = outlines.cells  # a classifier may want its crops by contour
         batches, thumbs = [], []
         for batch in classify_batches(view, cells, self.classifier):
             batches.append(batch._replace(crops=None))  # the crops of a crowded field are not kept
             thumbs += [_thumb(crop) for crop in batch.crops]
-        return self._with_outlines(field, cells, self._entries(cells, batches)), thumbs, view.um_per_px
+        return _with_outlines(self._entries(cells, batches), outlines), thumbs, view.um_per_px
 
     def _detected(self, field: Field) -> tuple[list[dict], list[bytes], float | None]:
         """`_cells` of a one-stage detector, which locates and names in one."""
@@ -110,14 +113,8 @@ class FieldAnalyzer:
         view = with_scale(view, calls.cells)
         thumbs = [_thumb(crop) for box in calls.cells.boxes for crop in crop_cells(view.pixels, box, THUMB_RULE)]
         batches = [Batch(None, calls.probs, None)] if len(calls.cells) else []
-        return self._with_outlines(field, calls.cells, self._entries(calls.cells, batches)), thumbs, view.um_per_px
-
-    def _with_outlines(self, field: Field, cells: Cells, entries: list[dict]) -> list[dict]:
-        """The entries with what the outliner says of each cell; as they are where the model has none."""
-        if self.outliner is None:
-            return entries
-        found = outline_entries(outline(field, cells, self.outliner))
-        return [entry | drawn for entry, drawn in zip(entries, found, strict=True)]
+        outlines = outline(field, calls.cells, self.outliner) if self.outliner is not None else None
+        return _with_outlines(self._entries(calls.cells, batches), outlines), thumbs, view.um_per_px
 
     def _entries(self, cells: Cells, batches: list[Batch]) -> list[dict]:
         """The record's cells. The class is the most probable one of the rounded numbers that are written."""
@@ -143,6 +140,13 @@ class FieldAnalyzer:
             return entries
         words = [w for b in batches for w in b.words]
         return [entry | {"attributes": said} for entry, said in zip(entries, words, strict=True)]
+
+
+def _with_outlines(entries: list[dict], outlines: Outlines | None) -> list[dict]:
+    """The entries with what the outliner says of each cell; as they are where the model has none."""
+    if outlines is None:
+        return entries
+    return [entry | drawn for entry, drawn in zip(entries, outline_entries(outlines), strict=True)]
 
 
 def _scale(field: Field, um_per_px: float | None) -> dict:
