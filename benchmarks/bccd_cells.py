@@ -17,7 +17,7 @@ from public_sets import SHARED, import_public
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.dataset.masks import mask_name, mask_outlines, read_mask_values
 from leukoscope.experiments.cblc.crop_files import load_crops, save_crops
-from leukoscope.experiments.cblc.crops import CropMaker, expert_crops, predicted_crops
+from leukoscope.experiments.cblc.crops import expert_crops, predicted_crops
 from leukoscope.experiments.cblc.members import Member, measure_morphology, train_member
 from leukoscope.experiments.cblc.segment import segment
 from leukoscope.experiments.cblc.settings import StudyConfig
@@ -80,9 +80,8 @@ def load_cells(args: argparse.Namespace, fold: int) -> Cells:
     if not all(p.is_file() for p in paths.values()):
         work.mkdir(parents=True, exist_ok=True)
         dataset, nuclei = expert_set(import_public("bccd", args.data, work / "sets"))
-        rule = CropRule(size=SIZE, pad_fraction=PAD)
-        maker = CropMaker(rule, "contour", None, PAD, "keep")
-        expert = expert_crops(dataset, maker, FIVE, nuclei=nuclei)
+        rule = CropRule(size=SIZE, pad_fraction=PAD, center="contour")  # no scale is known of these pictures
+        expert = expert_crops(dataset, rule, FIVE, nuclei=nuclei)
         save_crops(paths["expert"], measure_morphology(_with_folds(expert, dataset)))
         outliner = Session(read_bundle(Path(args.outliners) / f"fold{fold}" / "bundle"))
 
@@ -92,7 +91,7 @@ def load_cells(args: argparse.Namespace, fold: int) -> Cells:
 
         locator = Session(find_model("blood")["locate"])
         found = segment(dataset, locator, outline_cells, work / f"segmented-{fold}", match_iou=0.5)
-        predicted = predicted_crops(dataset, found, maker, FIVE)
+        predicted = predicted_crops(dataset, found, rule, FIVE)
         save_crops(paths["predicted"], measure_morphology(_with_folds(predicted, dataset)))
     expert, predicted = (load_crops(p, FIVE).typed() for p in paths.values())
     return Cells(*(s.subset((s.extras["fold"] == fold) == held) for s in (expert, predicted) for held in (False, True)))

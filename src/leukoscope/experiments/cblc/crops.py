@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from leukoscope.crop import crop_cells, match_nuclei, padding_px
-from leukoscope.crop_contour import contour_frames, crop_contours, mask_frames
+from leukoscope.crop import padding_px
+from leukoscope.crop_contour import contour_frames, crop_by_rule, mask_frames
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.experiments.cblc.cohort import patient_key
 from leukoscope.experiments.cblc.segment import FieldCells, expert_contours
@@ -18,56 +18,44 @@ from leukoscope.images import background_color, read_field, white_balance
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import Taxonomy, nearest_class
 from leukoscope.train.crop_set import UNKNOWN, CropSet
+from leukoscope.types import Cells
 
 CELL, NUCLEUS = 128, 255  # mask values (train/morphology.py)
 
 
-@dataclass(frozen=True, slots=True)
-class CropMaker:
-    """How the study cuts cells out: `rule` for boxes (and the stain), the rest for contours (`StudyConfig`)."""
+def study_rule(config: StudyConfig, size: int) -> CropRule:
+    """How the study's crops are cut, and the analysis's; the stain comes later (`crop_files.with_stain`)."""
+    if config.crop == "box":
+        return CropRule(size=size, pad_fraction=config.pad)
+    return CropRule(
+        size=size,
+        pad_fraction=config.pad,
+        center="contour",
+        um_per_px=config.target_um_per_px,
+        background=config.background,
+    )
 
-    rule: CropRule
-    crop: str
-    target_um_per_px: float | None
-    pad: float
-    background: str
 
-    @classmethod
-    def of(cls, config: StudyConfig, size: int, density: tuple[float, float, float] | None) -> CropMaker:
-        """By a study's settings; density: of nuclei, None leaves the stain."""
-        rule = CropRule(size=size, pad_fraction=config.pad, nucleus_density=density)
-        return cls(rule, config.crop, config.target_um_per_px, config.pad, config.background)
-
-    def crops(self, pixels: np.ndarray, contours: Sequence[np.ndarray], um_per_px: float | None) -> np.ndarray:
-        """(N, S, S, 3) uint8 of contours on a field's white-balanced pixels."""
-        if self.crop == "box":
-            cut = crop_cells(pixels, _boxes(contours), self.rule, um_per_px=um_per_px)
-        else:
-            cut = crop_contours(pixels, contours, um_per_px=um_per_px, background=self.background, **self._scale())
-        return match_nuclei(cut, self.rule.nucleus_density)
-
-    def masks(
-        self, contours: Sequence[np.ndarray], nuclei: Sequence[Sequence[np.ndarray]], um_per_px: float | None
-    ) -> np.ndarray:
-        """(N, S, S) uint8 on the same frames: 0 outside, 128 cell, 255 nucleus (only where a nucleus was drawn)."""
-        if self.crop == "box":
-            boxes = _boxes(contours)
-            longer = (boxes[:, 2:] - boxes[:, :2]).max(1)
-            pad = np.array([padding_px(side, self.rule, um_per_px=um_per_px) for side in longer])
-            frames = np.column_stack([(boxes[:, :2] + boxes[:, 2:]) / 2, longer + 2 * pad])
-        else:
-            frames = contour_frames(contours, um_per_px=um_per_px, **self._scale())
-        drawn = np.where(mask_frames([[c] for c in contours], frames, size=self.rule.size) >= 128, CELL, 0)
-        inner = mask_frames(nuclei, frames, size=self.rule.size) >= 128
-        return np.where(inner & (drawn > 0), NUCLEUS, drawn).astype(np.uint8)
-
-    def _scale(self) -> dict:
-        return {"size": self.rule.size, "target_um_per_px": self.target_um_per_px, "pad": self.pad}
+def mask_cells(
+    cells: Cells, nuclei: Sequence[Sequence[np.ndarray]], rule: CropRule, *, um_per_px: float | None
+) -> np.ndarray:
+    """(N, S, S) uint8 on the frames of `crop_by_rule`: 0 outside, 128 cell, 255 nucleus (where a nucleus was drawn)."""
+    if rule.center == "box":
+        longer = (cells.boxes[:, 2:] - cells.boxes[:, :2]).max(1)
+        pad = np.array([padding_px(side, rule, um_per_px=um_per_px) for side in longer])
+        frames = np.column_stack([(cells.boxes[:, :2] + cells.boxes[:, 2:]) / 2, longer + 2 * pad])
+    else:
+        frames = contour_frames(
+            cells.contours, size=rule.size, um_per_px=um_per_px, target_um_per_px=rule.um_per_px, pad=rule.pad_fraction
+        )
+    drawn = np.where(mask_frames([[c] for c in cells.contours], frames, size=rule.size) >= 128, CELL, 0)
+    inner = mask_frames(nuclei, frames, size=rule.size) >= 128
+    return np.where(inner & (drawn > 0), NUCLEUS, drawn).astype(np.uint8)
 
 
 def expert_crops(
     dataset: Dataset,
-    maker: CropMaker,
+    rule: CropRule,
     taxonomy: Taxonomy,
     *,
     nuclei: Sequence[Sequence[Sequence[np.ndarray]]] | None = None,
@@ -81,16 +69,16 @@ def expert_crops(
     for number, field in enumerate(dataset.fields):
         contours = expert_contours(field)
         inner = nuclei[number] if nuclei is not None else [[]] * len(contours)
-        parts.append(_cut(dataset, field, maker, contours, inner, np.arange(len(contours))))
+        parts.append(_cut(dataset, field, rule, contours, inner, np.arange(len(contours))))
         if progress:
             progress(number + 1, len(dataset.fields))
-    return _join(dataset, maker, taxonomy, parts)
+    return _join(dataset, rule, taxonomy, parts)
 
 
 def predicted_crops(
     dataset: Dataset,
     cells: Sequence[FieldCells],
-    maker: CropMaker,
+    rule: CropRule,
     taxonomy: Taxonomy,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -98,10 +86,10 @@ def predicted_crops(
     """The predicted cells, matched or not ("YOLO" of the paper): label -1 where no expert's cell matches."""
     parts = []
     for number, (field, found) in enumerate(zip(dataset.fields, cells, strict=True)):
-        parts.append(_cut(dataset, field, maker, found.contours, found.nuclei, found.truth))
+        parts.append(_cut(dataset, field, rule, found.contours, found.nuclei, found.truth))
         if progress:
             progress(number + 1, len(dataset.fields))
-    return _join(dataset, maker, taxonomy, parts)
+    return _join(dataset, rule, taxonomy, parts)
 
 
 def areas_um2(cells: Sequence[FieldCells], dataset: Dataset) -> np.ndarray:
@@ -125,23 +113,24 @@ class _Part:
 def _cut(
     dataset: Dataset,
     field: TruthField,
-    maker: CropMaker,
+    rule: CropRule,
     contours: Sequence[np.ndarray],
     nuclei: Sequence[Sequence[np.ndarray]],
     truth: np.ndarray,
 ) -> _Part:
     if not len(contours):
-        size = maker.rule.size
-        empty = np.zeros((0, size, size), np.uint8)
+        empty = np.zeros((0, rule.size, rule.size), np.uint8)
         return _Part(field, empty[..., None].repeat(3, 3), empty, np.zeros((0, 4)), np.zeros(0, np.int64))
     pixels = read_field(dataset.path(field), field.key, um_per_px=field.um_per_px).pixels
     pixels = white_balance(pixels, background_color(pixels))
-    crops = maker.crops(pixels, contours, field.um_per_px)
-    masks = maker.masks(contours, nuclei, field.um_per_px)
-    return _Part(field, crops, masks, _boxes(contours), np.asarray(truth, np.int64))
+    boxes = np.array([contour_box(c) for c in contours])
+    cells = Cells(field.key, boxes, np.ones(len(boxes)), tuple(contours))
+    crops = crop_by_rule(pixels, cells, rule, um_per_px=field.um_per_px)
+    masks = mask_cells(cells, nuclei, rule, um_per_px=field.um_per_px)
+    return _Part(field, crops, masks, boxes, np.asarray(truth, np.int64))
 
 
-def _join(dataset: Dataset, maker: CropMaker, taxonomy: Taxonomy, parts: Sequence[_Part]) -> CropSet:
+def _join(dataset: Dataset, rule: CropRule, taxonomy: Taxonomy, parts: Sequence[_Part]) -> CropSet:
     lengths = [len(p.crops) for p in parts]
     names = [_name(p.field, row) for p in parts for row in p.truth]
     column = [
@@ -156,7 +145,7 @@ def _join(dataset: Dataset, maker: CropMaker, taxonomy: Taxonomy, parts: Sequenc
         class_names=np.array(names),
         files=np.repeat(np.array([p.field.file for p in parts]), lengths),
         boxes=np.concatenate([p.boxes for p in parts]),
-        rule=maker.rule,
+        rule=rule,
         white_balance=True,
         sources=({"name": dataset.name, "sha256": dataset.sha256(), "licence": dataset.licence},),
         extras={
@@ -167,24 +156,15 @@ def _join(dataset: Dataset, maker: CropMaker, taxonomy: Taxonomy, parts: Sequenc
     )
 
 
-def with_density(maker: CropMaker, density: tuple[float, float, float] | None) -> CropMaker:
-    """The same maker with another stain density of nuclei."""
-    return replace(maker, rule=replace(maker.rule, nucleus_density=density))
-
-
 def _name(field: TruthField, row: int) -> str:
     return (field.cells[row].class_name or "") if row >= 0 else ""
 
 
-def _boxes(contours: Sequence[np.ndarray]) -> np.ndarray:
-    return np.array([contour_box(c) for c in contours]).reshape(-1, 4)
-
-
-def crop_scale(crops: CropSet, dataset: Dataset, maker: CropMaker) -> np.ndarray:
+def crop_scale(crops: CropSet, dataset: Dataset, rule: CropRule) -> np.ndarray:
     """(N,) micrometres a pixel of each crop; in px of the field where its scale is not known."""
     um_of = {f.file: f.um_per_px for f in dataset.fields}
     um = np.array([um_of[str(f)] or 1.0 for f in crops.files])
-    if maker.crop == "contour" and maker.target_um_per_px is not None and all(um_of.values()):
-        return np.full(len(crops), maker.target_um_per_px)
+    if rule.um_per_px is not None and all(um_of.values()):
+        return np.full(len(crops), rule.um_per_px)
     longer = (crops.boxes[:, 2:] - crops.boxes[:, :2]).max(1) if len(crops) else np.zeros(0)
-    return longer * (1 + 2 * maker.pad) / maker.rule.size * um
+    return longer * (1 + 2 * rule.pad_fraction) / rule.size * um

@@ -62,7 +62,7 @@ def known_facts(result: StudyResult, ratios: Ratios, every: dict[str, Table]) ->
         "data": f"{dataset.name}; cite: {dataset.citation}.",
         "code": f"Leukoscope, {result.about['commit']}; command: {result.about['command']}.",
         "flow": "Table patients: patients, AML, photographs and cells by centre.",
-        "events": f"Development: {n[DEVELOP]} patients, {aml[DEVELOP]} AML; validation: {n[VALIDATE]}, {aml[VALIDATE]}.",
+        "events": f"Development: {n[DEVELOP]} patients, {aml[DEVELOP]} AML; validation: {n[VALIDATE]}, {aml[VALIDATE]}",
         "bundle": "The folder bundle/: networks as ONNX with their cards, thresholds, confusion matrix.",
         "performance": f"Validation AUROC, corrected ratio: {found.value:.3f} ({found.low:.3f} to {found.high:.3f}); "
         "tables diagnosis and cells.",

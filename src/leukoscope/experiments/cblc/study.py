@@ -17,28 +17,19 @@ from leukoscope.errors import ConfigError
 from leukoscope.experiments.cblc import baselines
 from leukoscope.experiments.cblc.bundle import LeftOut, export_classifier
 from leukoscope.experiments.cblc.cohort import DEVELOP, Cohort, patient_key, read_cohort
-from leukoscope.experiments.cblc.crop_files import load_crops, median_density, save_crops, with_stain
-from leukoscope.experiments.cblc.crops import CropMaker, areas_um2, crop_scale, expert_crops, predicted_crops
-from leukoscope.experiments.cblc.members import (
-    Member,
-    cap_classes,
-    component_variants,
-    join_probs,
-    measure_morphology,
-    train_member,
-)
-from leukoscope.experiments.cblc.patients import left_out_confusion
+from leukoscope.experiments.cblc.crop_files import load_crops, save_crops
+from leukoscope.experiments.cblc.crops import areas_um2, expert_crops, predicted_crops, study_rule
+from leukoscope.experiments.cblc.members import Member, component_variants, measure_morphology
+from leukoscope.experiments.cblc.predictions import Material, Predictions, ablate, make_member, predict_cells
 from leukoscope.experiments.cblc.segment import FieldCells, segment
 from leukoscope.experiments.cblc.segmenters import make_locator, make_outline
-from leukoscope.experiments.cblc.settings import StudyConfig, StudyFiles, read_settings
+from leukoscope.experiments.cblc.settings import StudyFiles, read_settings
 from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import Row, fingerprint_of, read_row, run_row
 from leukoscope.train.crop_set import CropSet
-from leukoscope.train.finetune_run import predict_logits
 
 ABLATED = "ablation"
 DETECTOR = "one-stage"
-VALIDATION_CELLS = 40  # of a class, on which a member's epochs are validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +43,6 @@ class StudyOptions:
     out: Path
     diagnosis: Path | None = None
     resume: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
-    """What the trained members say of every predicted cell, row-aligned with `crops`.
-
-    ensemble (N, C) probabilities: development cells by the member that left their patient out, validation cells by all
-    members; single: by that one member, or the first; gt: by stage 1 of it. nucleus_um2 (N,)
-    """
-
-    crops: CropSet
-    develop: np.ndarray
-    ensemble: np.ndarray
-    single: np.ndarray
-    gt: np.ndarray
-    nucleus_um2: np.ndarray
-
-    def confusion(self) -> np.ndarray:
-        """(C, C) of matched development cells, each called by a member that left its patient out."""
-        return left_out_confusion(self.crops, self.ensemble, self.develop)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,17 +77,19 @@ def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = No
     clock = Clock(options.out / "work" / "seconds.json", say)
     work = options.out / "work"
     cells = _segment(options, files, cohort, clock, show)
-    maker = CropMaker.of(files.study, files.classifier.size, None)
     with clock("standardised crops"):
-        expert, predicted = _crops(work, cohort, cells, maker, files.study, show)
+        expert, predicted = _crops(work, cohort, cells, files, show)
+    material = Material(cohort, files, expert, predicted, work)
     members = []
     for fold in range(files.study.folds):
         with clock(f"member {fold + 1} of {files.study.folds}: GT to YOLO, YOLO to YOLO"):
-            folder = work / f"member-{fold}"
-            members.append(_member(files.study, files, folder, fold, cohort, expert, predicted, show))
+            members.append(make_member(files.study, material, work / f"member-{fold}", fold=fold, show=show))
     with clock("predictions"):
-        predictions = _predict(files.study, work, cohort, cells, predicted, members)
-    ablation = _ablate(files, work, cohort, expert, predicted, options, clock)
+        predictions = predict_cells(material, members, areas_um2(cells, cohort.dataset))
+    ablation = {}
+    for name, config in (component_variants(files.study) if files.study.ablation else {}).items():
+        with clock(f"ablation: {name}"):
+            ablation[name] = ablate(config, material, work / ABLATED / name.replace(" ", "-"))
     rows = {DETECTOR: _detector(options, files, cohort, clock)}
     with clock("bundle"):
         _export(options, files, predictions, members)
@@ -189,117 +162,19 @@ def _segment(
 
 
 def _crops(
-    work: Path, cohort: Cohort, cells: Sequence[FieldCells], maker: CropMaker, config: StudyConfig, show: Show | None
+    work: Path, cohort: Cohort, cells: Sequence[FieldCells], files: StudyFiles, show: Show | None
 ) -> tuple[CropSet, CropSet]:
-    """Expert crops of development patients and predicted crops of all, stained alike where the study asks for it."""
+    """Expert crops of development patients and predicted crops of all, measured where the study asks for it."""
+    rule, morphology = study_rule(files.study, files.classifier.size), files.study.morphology_weight
     own = cohort.fields(lambda p: p.role == DEVELOP)
     paths = work / "expert.npz", work / "predicted.npz"
     if not paths[0].is_file():
-        expert = expert_crops(own, maker, cohort.taxonomy, progress=show)
-        save_crops(paths[0], measure_morphology(expert) if config.morphology_weight else expert)
+        expert = expert_crops(own, rule, cohort.taxonomy, progress=show)
+        save_crops(paths[0], measure_morphology(expert) if morphology else expert)
     if not paths[1].is_file():
-        predicted = predicted_crops(cohort.dataset, cells, maker, cohort.taxonomy, progress=show)
-        save_crops(paths[1], measure_morphology(predicted) if config.morphology_weight else predicted)
+        predicted = predicted_crops(cohort.dataset, cells, rule, cohort.taxonomy, progress=show)
+        save_crops(paths[1], measure_morphology(predicted) if morphology else predicted)
     return load_crops(paths[0], cohort.taxonomy), load_crops(paths[1], cohort.taxonomy)
-
-
-def _member(
-    config: StudyConfig,
-    files: StudyFiles,
-    folder: Path,
-    fold: int,
-    cohort: Cohort,
-    expert: CropSet,
-    predicted: CropSet,
-    show: Show | None,
-) -> Member:
-    """Train the member that leaves out one fold of the development patients."""
-    if config.stain:
-        density = stain_of(expert)
-        expert, predicted = with_stain(expert, density), with_stain(predicted, density)
-    seed = config.seed + fold
-    folds = np.array([cohort.patients[g].fold for g in expert.groups])
-    expert = cap_classes(expert.subset(folds != fold), config.cells_per_class, seed=seed)
-    folds = np.array([cohort.patients[g].fold for g in predicted.groups])
-    learnt = cap_classes(predicted.subset((folds >= 0) & (folds != fold)), config.cells_per_class, seed=seed)
-    held = cap_classes(predicted.subset(folds == fold), VALIDATION_CELLS, seed=seed)
-    network = replace(files.classifier, seed=files.classifier.seed + fold)
-    return train_member(config, network, folder, expert=expert, predicted=learnt, validation=held, progress=show)
-
-
-def stain_of(expert: CropSet) -> tuple[float, float, float]:
-    """The median stain density of nuclei over the development centres' expert crops."""
-    return median_density(expert.crops)
-
-
-def _predict(
-    config: StudyConfig,
-    work: Path,
-    cohort: Cohort,
-    cells: Sequence[FieldCells],
-    predicted: CropSet,
-    members: Sequence[Member],
-) -> Predictions:
-    """Logits of every predicted cell by the members that may call it."""
-    stained = predicted
-    if config.stain:
-        expert = load_crops(work / "expert.npz", cohort.taxonomy)
-        stained = with_stain(predicted, stain_of(expert))
-    folds = np.array([cohort.patients[g].fold for g in predicted.groups])
-    n_classes = len(cohort.taxonomy.names)
-    last = np.zeros((len(members), len(predicted), n_classes), np.float32)
-    first = np.zeros((len(predicted), n_classes), np.float32)
-    for number, member in enumerate(members):
-        rows = (folds == number) | (folds < 0)
-        last[number, rows] = _logits(work / f"member-{number}" / "last.npy", member.last, stained, rows)
-        own = (folds == number) | ((folds < 0) & (number == 0))
-        first[own] = _logits(work / f"member-{number}" / "first.npy", member.first, stained, own)
-    by_member = [join_probs([z], ()) for z in last]
-    ensemble = join_probs(list(last), config.ensemble_weights)
-    single = by_member[0].copy()
-    for number, probs in enumerate(by_member):
-        single[folds == number] = probs[folds == number]
-        ensemble[folds == number] = probs[folds == number]
-    maker = CropMaker.of(config, stained.crops.shape[1], None)
-    scale = crop_scale(predicted, cohort.dataset, maker)
-    areas = baselines.nucleus_areas(predicted, areas_um2(cells, cohort.dataset), scale)
-    return Predictions(stained, folds >= 0, ensemble, single, join_probs([first], ()), areas)
-
-
-def _logits(path: Path, run: Path, crops: CropSet, rows: np.ndarray) -> np.ndarray:
-    """(M, C) logits of some rows, kept in a file."""
-    if not path.is_file():
-        partial = path.with_suffix(".part")
-        with open(partial, "wb") as file:
-            np.save(file, predict_logits(run, crops.crops[rows]))
-        partial.replace(path)
-    return np.load(path)
-
-
-def _ablate(
-    files: StudyFiles,
-    work: Path,
-    cohort: Cohort,
-    expert: CropSet,
-    predicted: CropSet,
-    options: StudyOptions,
-    clock: Clock,
-) -> dict[str, dict]:
-    """The first member again without each component: {name: {"config", "probs" (N, C) of rows that it may call}}."""
-    if not files.study.ablation:
-        return {}
-    folds = np.array([cohort.patients[g].fold for g in predicted.groups])
-    rows = folds <= 0
-    density = stain_of(expert)
-    found: dict[str, dict] = {}
-    for name, config in component_variants(files.study).items():
-        folder = work / ABLATED / name.replace(" ", "-")
-        with clock(f"ablation: {name}"):
-            member = _member(config, files, folder, 0, cohort, expert, predicted, None)
-            shown = with_stain(predicted, density) if config.stain else predicted
-            logits = _logits(folder / "last.npy", member.last, shown, rows)
-        found[name] = {"rows": rows, "probs": join_probs([logits], ())}
-    return found
 
 
 def _detector(options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: Clock) -> Row:
