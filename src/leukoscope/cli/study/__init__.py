@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 
 from leukoscope.cli.options import add_command
-from leukoscope.cli.study import pcm
+from leukoscope.cli.study import cblc, pcm
 
 # In the order of the help; each module has `add_to(studies)` and `run(args)`.
-STUDIES = (pcm,)
+STUDIES = (pcm, cblc)
 
 EXAMPLE = """\
 examples:
   leukoscope study pcm --data sets/pcm --external sets/allidb --target sets/munich --config configs/pcm --out study
   leukoscope study pcm --data sets/mine --config configs/pcm-small --out study --resume
+  leukoscope study cblc --data cohort --develop center-1 --validate center-2 --config configs/cblc-small --out study
 
 Needs the extra: pip install 'leukoscope[study]'
 """
