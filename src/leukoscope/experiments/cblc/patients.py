@@ -1,4 +1,4 @@
-"""From cells to a patient: counts, raw and corrected ratios with intervals, by patient and by smear, and trends."""
+"""From cells to a patient: counts, raw and corrected ratios with intervals, by patient and by smear; trends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from leukoscope.evaluate.classes import confusion_matrix
-from leukoscope.experiments.cblc.cohort import Cohort, Patient, expert_ratio
+from leukoscope.experiments.cblc.cohort import Cohort, Patient, expert_counts, expert_ratio, patient_key
 from leukoscope.intervals import clopper_pearson
 from leukoscope.quantify import correct_ratio
+from leukoscope.quantify.trend import Smear, Trend, trend
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crop_set import CropSet
 
@@ -77,8 +78,6 @@ def smear_ratios(
     cohort: Cohort, crops: CropSet, probs: np.ndarray, confusion: np.ndarray, *, composite: str
 ) -> list[PatientRatio]:
     """One entry a smear; a patient's smears in the order of their names (dates first sort by time)."""
-    from leukoscope.experiments.cblc.cohort import expert_counts, patient_key
-
     names = np.char.add(np.char.add(crops.groups.astype(str), "\t"), crops.extras["smears"].astype(str))
     counts = called_counts(crops, probs, names)
     zeros = np.zeros(len(cohort.taxonomy.names), np.int64)
@@ -128,42 +127,19 @@ def make_ratio(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """How a ratio moved from a patient's first smear to a later one: later - first, with limits."""
-
-    patient: Patient
-    first: str
-    later: str
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def words(self) -> str:
-        """What may be said of it."""
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return "not known"
-        return "fell" if self.high < 0 else "rose" if self.low > 0 else "no change that these cells can show"
-
-
-def trends(smears: Sequence[PatientRatio]) -> list[Change]:
-    """Changes of the corrected ratio against each patient's first smear, for patients with several.
-
-    Limits after Newcombe's square-and-add from the two ratios' own limits (Statistics in Medicine 1998, method 10):
-    the classifier's error, which both smears share, is counted twice, so they are rather too wide.
-    """
-    changes = []
-    for key in dict.fromkeys(s.patient.key for s in smears):
-        first, *later = [s for s in smears if s.patient.key == key]
-        for other in later:
-            difference = other.corrected - first.corrected
-            below = math.hypot(other.corrected - other.low, first.high - first.corrected)
-            above = math.hypot(other.high - other.corrected, first.corrected - first.low)
-            changes.append(
-                Change(first.patient, first.smear, other.smear, difference, difference - below, difference + above)
-            )
-    return changes
+def smear_trends(
+    cohort: Cohort, crops: CropSet, probs: np.ndarray, confusion: np.ndarray, *, composite: str
+) -> dict[str, Trend]:
+    """{patient: the course over the patient's smears, in the order of their names}, for patients with several."""
+    taxonomy = cohort.taxonomy
+    tables = {"subset": taxonomy.columns(taxonomy.composites[composite]), "counted": taxonomy.columns(taxonomy.counted)}
+    found = {}
+    for key in cohort.patients:
+        own = crops.groups == key
+        counts = called_counts(crops.subset(own), probs[own], crops.extras["smears"][own])
+        if len(counts) > 1:
+            found[key] = trend([Smear(name, counts[name]) for name in sorted(counts)], confusion, **tables)
+    return found
 
 
 def local_confusions(crops: CropSet, probs: np.ndarray, centers: Sequence[str], n: int, *, seed: int) -> dict:

@@ -20,11 +20,18 @@ from leukoscope.experiments.cblc.measure import (
     operate,
     patient_scores,
 )
-from leukoscope.experiments.cblc.patients import PatientRatio, local_confusions, patient_ratios, smear_ratios, trends
+from leukoscope.experiments.cblc.patients import (
+    PatientRatio,
+    local_confusions,
+    patient_ratios,
+    smear_ratios,
+    smear_trends,
+)
 from leukoscope.experiments.cblc.study import DETECTOR, StudyResult
 from leukoscope.experiments.cblc.tables import POOLED
 from leukoscope.experiments.intervals import PATIENT, Estimate
 from leukoscope.experiments.tables import Column, Table, percents, texts
+from leukoscope.quantify.trend import Trend
 
 Value = Callable[[PatientRatio], float]
 
@@ -36,6 +43,7 @@ class Ratios:
     patients: list[PatientRatio]
     local: list[PatientRatio]
     smears: list[PatientRatio]
+    trends: dict[str, Trend]
 
     def systems(self) -> dict[str, tuple[list[PatientRatio], Value]]:
         """{system: (ratios, which value)}."""
@@ -67,6 +75,7 @@ def make_ratios(result: StudyResult) -> Ratios:
         patient_ratios(result.cohort, p.crops, p.ensemble, confusion, **shared),
         local,
         smear_ratios(result.cohort, p.crops, p.ensemble, confusion, **shared),
+        smear_trends(result.cohort, p.crops, p.ensemble, confusion, **shared),
     )
 
 
@@ -256,32 +265,22 @@ def ratios_table(ratios: Ratios) -> Table:
 
 
 def smears_table(ratios: Ratios) -> Table:
-    """Every smear, and how it moved from the patient's first."""
-    moved = {(c.patient.key, c.later): c for c in trends(ratios.smears)}
+    """Every smear, and how it moved from the one before; where there are three or more, whether they rise or fall."""
+    moved = {(key, step.after): step for key, t in ratios.trends.items() for step in t.steps}
     rows = []
     for s in ratios.smears:
-        change = moved.get((s.patient.key, s.smear))
-        values = (
-            (change.difference, change.low, change.high, change.words)
-            if change
-            else (None, None, None, "first or only")
-        )
-        rows.append(
-            (
-                s.patient.center,
-                s.patient.key.split("/", 1)[1],
-                s.smear,
-                s.n_cells,
-                s.expert,
-                s.corrected,
-                s.low,
-                s.high,
-                *values,
-            )
-        )
+        step, course = moved.get((s.patient.key, s.smear)), ratios.trends.get(s.patient.key)
+        values = (step.difference, step.low, step.high, step.p) if step else (None,) * 4
+        who = (s.patient.center, s.patient.key.split("/", 1)[1], s.smear, s.n_cells)
+        rows.append((*who, s.expert, s.corrected, s.low, s.high, *values, course.rising_p if course else None))
     shares = percents("Expert", "Corrected", "Low", "High", "Change", "Change low", "Change high")
-    columns = (*texts("Centre", "Patient", "Smear", "Called cells"), *shares, *texts("Trend"))
-    return Table("smears", "Every smear, and its change from the patient's first", columns, tuple(rows))
+    tests = (Column("p of the change", digits=3), Column("p of a rise or fall", digits=3))
+    columns = (*texts("Centre", "Patient", "Smear", "Called cells"), *shares, *tests)
+    note = (
+        "Smears in the order of their names. Change: from the smear before, with the classifier's errors, which both "
+        "smears share, drawn once for both. Rise or fall: Cochran-Armitage over three smears or more."
+    )
+    return Table("smears", "Every smear, and its change from the one before", columns, tuple(rows), note)
 
 
 def _estimate(limits: Limits, n: int) -> Estimate:
