@@ -56,7 +56,7 @@ def test_a_useless_classifier_says_so_and_claims_nothing():
 
 def test_no_blast_called_is_not_no_blast():
     none = correct_ratio([0, 200], [[180, 20], [0, 800]], subset=[0])
-    assert none.low == 0 and 0.005 < none.high < 0.03 and none.value < 0.01
+    assert none.low == none.value == 0 and 0.005 < none.high < 0.03
     assert none.high > correct_ratio([0, 2000], [[180, 20], [0, 800]], subset=[0]).high
 
 

@@ -23,11 +23,14 @@ class RateDraws:
 
     called      (2, K) share called the numerator among cells of NUMERATOR, of OTHER, that are called anything counted;
                 NaN where no cell of the group was validated
+    apart       (K,) determinant of the three rows: positive where each group is called by its own name more than the
+                others are
     normal_at   (2, 3, K) what `contradiction` multiplies the called shares by, at ratio 0 and at ratio 1
     artefacts   whether validation had true artefacts: if not, they are taken as always called artefact
     """
 
     called: np.ndarray
+    apart: np.ndarray
     normal_at: np.ndarray
     artefacts: bool
 
@@ -52,11 +55,11 @@ class RateDraws:
                 rows[group, OTHER] = 1 - lost - rows[group, NUMERATOR]
                 rows[group, UNCOUNTED] = lost
         normals = np.stack([_cross(rows[g], rows[UNCOUNTED]) for g in (OTHER, NUMERATOR)])
-        return cls(called[:2], normals, n_cells[UNCOUNTED] > 0)
+        return cls(called[:2], (rows[NUMERATOR] * normals[0]).sum(0), normals, n_cells[UNCOUNTED] > 0)
 
     def reversed_share(self) -> float:
-        """Share of draws in which the numerator's cells are no likelier to be called so than others."""
-        return float((self.called[NUMERATOR] <= self.called[OTHER]).mean())
+        """Share of draws in which the groups are not told apart: their cells are no likelier to be called so."""
+        return float((self.apart <= 0).mean())
 
     def contradiction(self, called: Sequence[float], *, smear: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """D at ratio 0 and at ratio 1, each (K,). D is linear in the ratio, positive where it would have to be higher.
@@ -78,22 +81,28 @@ class RateDraws:
         return at_0, at_1
 
     def limits(self, called: Sequence[float], *, level: float) -> tuple[float, float, float, bool]:
-        """(value, low, high, misfit) of the ratio; see `fieller`.
+        """(value, low, high, misfit) of the ratio.
 
+        value   from the called shares and the mean rates (Rogan and Gladen), cut to [0, 1]; low, high: see `fieller`
         misfit  the calls are fewer than the false alarms alone, or more than there can be, for all but a tail of the
                 draws: the interval then reaches as far as no false alarm at all, or no miss, would let it
         """
         at_0, at_1 = self.contradiction(called)
-        value, low, high = fieller(at_0, at_1, level=level)
-        tail = (1 - level) / 2
+        low, high = fieller(at_0, at_1, level=level)
+        tail, misfit = (1 - level) / 2, False
         if (at_0 > 0).mean() < tail:
             most = np.quantile(self._called_share(called) / self.called[NUMERATOR], 1 - tail)
-            return value, 0.0, float(min(1.0, most)), True
-        if (at_1 < 0).mean() < tail:
+            low, high, misfit = 0.0, float(min(1.0, most)), True
+        elif (at_1 < 0).mean() < tail:
             false_alarm = self.called[OTHER]
             least = np.quantile((self._called_share(called) - false_alarm) / (1 - false_alarm), tail)
-            return value, float(max(0.0, least)), 1.0, True
-        return value, low, high, False
+            low, high, misfit = float(max(0.0, least)), 1.0, True
+        low = 0.0 if called[NUMERATOR] == 0 else low  # no cell was called so: none may be there
+        high = 1.0 if called[OTHER] == 0 else high
+        value = ratios_between(*(self.normal_at.mean(2) @ np.asarray(called, np.float64))[:, None])[0]
+        if np.isnan(value):  # more artefacts than there can be: the counted cells' own share is all there is
+            value, misfit = called[NUMERATOR] / (called[NUMERATOR] + called[OTHER]), True
+        return float(np.clip(value, low, high)), low, high, misfit
 
     def _called_share(self, called: Sequence[float], smear: int = 0) -> np.ndarray:
         """(K,) draws of the share called the numerator among the called cells that are counted."""
@@ -101,25 +110,38 @@ class RateDraws:
         return beta_quantiles(even_shares(N_DRAWS), a, b)[_order(6 + 2 * smear)]
 
 
-def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float, float, float]:
-    """(value, low, high) in [0, 1] from draws of lines, given by their heights (K,) at ratio 0 and at ratio 1.
+def ratios_between(at_0: np.ndarray, at_1: np.ndarray) -> np.ndarray:
+    """(K,) the ratio from 0 to 1 at which falling lines cross 0, from their heights at both ends.
+
+    0 for lines that are below 0 throughout, 1 for those above. NaN for rising lines, which no ratio explains
+    (the groups are called by each other's names, or more artefacts than there can be), and for lines that are 0.
+    """
+    falling = (at_0 >= 0) & (at_1 <= 0) & (at_0 > at_1)
+    ratio = np.divide(at_0, at_0 - at_1, out=np.full(len(at_0), np.nan), where=falling)
+    ratio[(at_0 < 0) & (at_1 <= 0)] = 0
+    ratio[(at_0 >= 0) & (at_1 > 0)] = 1
+    return ratio
+
+
+def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float, float]:
+    """(low, high) in [0, 1] from draws of lines, given by their heights (K,) at ratio 0 and at ratio 1.
 
     A ratio r is allowed where neither "the line is above 0 at r" nor "below" is rarer than the tail
     (1 - level) / 2: rarer among the draws that allow a ratio above 0, or below 1, at all, so that an interval does
     not shrink to nothing where the calls lie beyond what the rates allow. The limits are the lowest and the highest
-    allowed ratio; the value is the median of the roots, cut to [0, 1]. Falling lines (a classifier that tells the
-    groups apart) are above 0 below their root, rising ones above it.
+    allowed ratio. Falling lines are above 0 below their root, rising ones above it.
     """
     tail, n_draws = (1 - level) / 2, len(at_0)
-    slope = at_1 - at_0
-    root = np.divide(-at_0, slope, out=np.full(n_draws, np.nan), where=slope != 0)
-    falling, rising = np.sort(root[slope < 0]), np.sort(root[slope > 0])
+    rising = np.sort(-at_0[(at_0 < 0) & (at_1 > 0)] / (at_1 - at_0)[(at_0 < 0) & (at_1 > 0)])
+    falling = ratios_between(at_0, at_1)
+    falling[(falling == 0) & (at_0 < 0)] = -1  # never above 0, not even at 0
+    falling[(falling == 1) & (at_1 > 0)] = 2
+    falling = np.sort(falling[~np.isnan(falling)])
     points = np.sort(np.clip(np.concatenate([falling, rising, [0.0, 1.0]]), 0, 1))
     below = np.searchsorted(falling, points, "right") + len(rising) - np.searchsorted(rising, points)
     below = below / n_draws
     allowed = points[(1 - below >= tail * (at_0 > 0).mean()) & (below >= tail * (at_1 < 0).mean())]
-    value = float(np.median(np.clip(falling, 0, 1))) if len(falling) else float("nan")
-    return value, float(allowed[0]), float(allowed[-1])
+    return float(allowed[0]), float(allowed[-1])
 
 
 def _draw(column: int, validation: Tally, local: Tally) -> np.ndarray:

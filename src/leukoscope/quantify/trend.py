@@ -17,6 +17,7 @@ import numpy as np
 
 from leukoscope.errors import InputError
 from leukoscope.quantify.corrected import CorrectedRatio, Evidence, ratio_of, weigh
+from leukoscope.quantify.draws import ratios_between
 from leukoscope.quantify.groups import NUMERATOR, OTHER
 
 
@@ -81,10 +82,10 @@ def trend(
     each = [weigh(s.counts, confusion, **tables) for s in smears]
     pooled = weigh(np.sum([e.counts for e in each], 0), confusion, **tables)
     ratios = tuple(ratio_of(e, level=level) for e in each)
-    roots = [_roots(pooled, e, number) for number, e in enumerate(each)]
+    lines = [_lines(pooled, e, number) for number, e in enumerate(each)]
 
     def change(a: int, b: int) -> Change:
-        return _change(smears[a].smear_id, smears[b].smear_id, roots[a], roots[b], level)
+        return _change(smears[a].smear_id, smears[b].smear_id, lines[a], lines[b], level)
 
     n = len(smears)
     times = [(s.day - smears[0].day).days if dated else k for k, s in enumerate(smears)]
@@ -115,23 +116,23 @@ def rising_p(numerators: Sequence[int], denominators: Sequence[int], times: Sequ
     return 2 * NormalDist().cdf(-abs(float(z)))
 
 
-def _roots(pooled: Evidence, smear: Evidence, number: int) -> np.ndarray | None:
-    """(K,) draws of a smear's ratio under the patient's shared draws of the error rates; None where none is known."""
+def _lines(pooled: Evidence, smear: Evidence, number: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """A smear's lines (`RateDraws.contradiction`) under the patient's shared error rates; None where one is unknown."""
     if not np.isfinite(pooled.draws.called).all() or smear.called[NUMERATOR] + smear.called[OTHER] == 0:
         return None
-    at_0, at_1 = pooled.draws.contradiction(smear.called, smear=number)
-    slope = at_1 - at_0
-    return np.divide(-at_0, slope, out=np.full(len(slope), np.nan), where=slope < 0)
+    return pooled.draws.contradiction(smear.called, smear=number)
 
 
-def _change(before: str, after: str, a: np.ndarray | None, b: np.ndarray | None, level: float) -> Change:
+def _change(before: str, after: str, a: tuple | None, b: tuple | None, level: float) -> Change:
     tail = (1 - level) / 2
-    if a is None or b is None or np.isnan(a).mean() > tail:
-        return Change(before, after, math.nan, -1.0, 1.0, math.nan)
-    usable = ~np.isnan(a)
-    difference = (b - a)[usable]
-    low, middle, high = np.quantile(np.clip(b[usable], 0, 1) - np.clip(a[usable], 0, 1), [tail, 0.5, 1 - tail])
-    rarer = min((difference > 0).mean(), (difference < 0).mean())
-    return Change(
-        before, after, float(middle), float(low), float(high), min(1.0, 2 * max(float(rarer), 1 / len(difference)))
-    )
+    unknown = Change(before, after, math.nan, -1.0, 1.0, math.nan)
+    if a is None or b is None:
+        return unknown
+    difference = ratios_between(*b) - ratios_between(*a)
+    if np.isnan(difference).mean() > tail:
+        return unknown
+    low, middle, high = np.nanquantile(difference, [tail, 0.5, 1 - tail])
+    # The angle of a line orders smears also where their ratios are cut to 0 or 1.
+    turn = np.arctan2(b[0], -b[1]) - np.arctan2(a[0], -a[1])
+    rarer = max(float(min((turn > 0).mean(), (turn < 0).mean())), 1 / len(turn))
+    return Change(before, after, float(middle), float(low), float(high), min(1.0, 2 * rarer))
