@@ -14,7 +14,7 @@ from leukoscope.dataset.splits import split_by_patient
 from leukoscope.errors import ConfigError
 from leukoscope.train.config import build_config, read_toml
 
-TASKS = ("classify", "locate", "finetune", "detect", "outline")
+TASKS = ("classify", "locate", "finetune", "detect", "outline", "segment")
 VALIDATION_SHARE = 0.15  # kept from training where no data set has a validation split
 
 
@@ -46,7 +46,14 @@ def train(
     names = " ".join(Path(d).name for d in data_dirs)
     command = f"leukoscope train {Path(config_path).name} --data {names} --out {out.name}"
     card = {"command": command, "commit": source_commit()}
-    loops = {"classify": _classify, "locate": _locate, "finetune": _finetune, "detect": _detect, "outline": _outline}
+    loops = {
+        "classify": _classify,
+        "locate": _locate,
+        "finetune": _finetune,
+        "detect": _detect,
+        "outline": _outline,
+        "segment": _segment,
+    }
     return loops[task](_Job(values, config_path, datasets, out, {"resume": resume, "progress": progress}, card))
 
 
@@ -120,6 +127,14 @@ def _outline(job: _Job) -> Path:
     train_outliner(config, datasets, job.out, **job.options)
     export_outliner(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
     return job.out
+
+
+def _segment(job: _Job) -> Path:
+    """YOLO11-seg: a segmenter that needs ultralytics to run, so no bundle is written."""
+    from leukoscope.train.yolo_seg import YoloSegConfig, train_yolo_seg
+
+    config = build_config(YoloSegConfig, job.values, job.config_path)
+    return train_yolo_seg(config, with_validation(job.datasets, config.splits, config.seed), job.out, **job.options)
 
 
 def with_validation(datasets: list[Dataset], splits: tuple[str, ...], seed: int) -> list[Dataset]:
