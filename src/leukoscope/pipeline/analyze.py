@@ -115,7 +115,7 @@ def _models(model: str | Path | None, options: AnalyzeOptions) -> dict[str, Bund
         if options.locator is not None:
             name = models["detect"].card.name
             raise InputError(f"model {name!r} finds and names cells in one stage: it takes no other locator")
-        return {"locate": models["detect"], "classify": models["detect"]}
+        return models | {"locate": models["detect"], "classify": models["detect"]}
     if options.locator is not None:
         models["locate"] = part_of_model(find_model(options.locator), "locate")
     return models
