@@ -49,7 +49,7 @@ RTDETR_SIZES = {
         {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "layer_type": "basic"},
         {"encoder_in_channels": [16, 24, 32], **_narrow(32, layers=2, queries=20, points=2)},
     ),
-    "rtdetrv2-lite0": (_LITE0, {"encoder_in_channels": [40, 112, 320], **_narrow(96, layers=3, queries=60)}),
+    "rtdetrv2-lite0": (_LITE0, {"encoder_in_channels": [40, 112, 320], **_narrow(64, layers=3, queries=60)}),
     "rtdetrv2-r18": (_R18, {**_SLIM, "decoder_layers": 3}),
     "rtdetrv2-r34": (_R34, {**_SLIM, "decoder_layers": 4}),
     "rtdetrv2-r50m": ({}, {"hidden_expansion": 0.5}),

@@ -6,9 +6,11 @@ task "detect", which locates and names cells in one stage.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +105,7 @@ def write_onnx(detector: TrainedDetector, path: str | Path, *, columns: list[int
     """The network with normalisation and decoding as one ONNX file; with `columns` a locator of those classes."""
     graph: nn.Module = type(detector.graph)(detector.graph.net, columns=columns).eval().cpu()
     pixels = torch.zeros(1, detector.side, detector.side, 3, dtype=torch.uint8)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), _without_checks():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         graph(pixels)  # anchors are made once, for this size
         torch.onnx.export(
@@ -117,6 +119,20 @@ def write_onnx(detector: TrainedDetector, path: str | Path, *, columns: list[int
             external_data=False,
             verbose=False,
         )
+
+
+@contextlib.contextmanager
+def _without_checks() -> Iterator[None]:
+    """transformers' checks of shapes would become parts of the graph, which ONNX has no words for."""
+    before = os.environ.get("TRANSFORMERS_DISABLE_TORCH_CHECK")
+    os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"]
+        else:
+            os.environ["TRANSFORMERS_DISABLE_TORCH_CHECK"] = before
 
 
 def match_sets(

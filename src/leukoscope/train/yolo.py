@@ -119,7 +119,9 @@ def _fit(library, config: YoloConfig, data: Path, own: Path, *, progress: Callab
     last = own / "train" / "weights" / "last.pt"
     model = library.YOLO(str(last) if last.exists() else config.weights or f"{config.arch}.yaml", task="detect")
     if progress:
-        model.add_callback("on_fit_epoch_end", lambda trainer: progress(trainer.epoch + 1, config.epochs))
+        model.add_callback(
+            "on_fit_epoch_end", lambda trainer: progress(min(trainer.epoch + 1, config.epochs), config.epochs)
+        )
     if last.exists():
         model.train(resume=True)
         return
