@@ -3,9 +3,9 @@
     python benchmarks/cblc_small.py --work runs/cblc-small [--resume]
 
 Draws 60 patients of six centres with different stain, blur and camera, three photographs each (leukoscope simulate),
-and runs leukoscope study cblc with configs/cblc-small: three centres to develop on, three to validate. A run that is there
-is not made again with --resume; the time is the sum of the study's steps over all resumed runs, drawing left out.
-Rendered cells are drawings: the numbers say that the study runs, that it is hard enough to be informative, and
+and runs leukoscope study cblc with configs/cblc-small: three centres to develop on, three to validate. A run that is
+there is not made again with --resume; the time is the sum of the study's steps over all resumed runs, drawing left
+out. Rendered cells are drawings: the numbers say that the study runs, that it is hard enough to be informative, and
 what the correction changes; nothing about patients. Writes benchmarks/results/cblc_small.csv.
 """
 

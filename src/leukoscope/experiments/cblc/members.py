@@ -16,7 +16,7 @@ from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune import finetune, load_finetuned, predict_features
 from leukoscope.train.finetune_config import FinetuneConfig
 from leukoscope.train.imbalance import correct_imbalance
-from leukoscope.train.morphology import MorphologyLoss, fit_head, morphology_targets, scale_targets
+from leukoscope.train.morphology import NAMES, MorphologyLoss, fit_head, morphology_targets, scale_targets
 
 FIRST, SECOND = "stage-1", "stage-2"
 MORPHOLOGY_CELLS = 1500  # the head is fitted to so many cells at most
@@ -61,10 +61,15 @@ def train_member(
     return Member(first, _run(config, second, folder / SECOND, predicted, validation, start=first, progress=progress))
 
 
-def measure_morphology(crops: CropSet) -> CropSet:
-    """The set with extras["morphology"] (N, M): shape and texture measured on its masks, scaled over the set."""
-    scaled, _, _ = scale_targets(morphology_targets(crops.extras["masks"], crops.crops))
-    return replace(crops, extras=crops.extras | {"morphology": scaled})
+def measure_morphology(crops: CropSet, rows: np.ndarray | None = None) -> CropSet:
+    """The set with extras["morphology"] (N, M): shape and texture measured on its masks, scaled over the rows measured.
+
+    rows (N,) bool: which cells to measure, None: all; the others stay NaN
+    """
+    rows = np.ones(len(crops), bool) if rows is None else rows
+    targets = np.full((len(crops), len(NAMES)), np.nan, np.float32)
+    targets[rows] = scale_targets(morphology_targets(crops.extras["masks"][rows], crops.crops[rows]))[0]
+    return replace(crops, extras=crops.extras | {"morphology": targets})
 
 
 def cap_classes(crops: CropSet, most: int, *, seed: int) -> CropSet:

@@ -173,7 +173,8 @@ def _crops(
         save_crops(paths[0], measure_morphology(expert) if morphology else expert)
     if not paths[1].is_file():
         predicted = predicted_crops(cohort.dataset, cells, rule, cohort.taxonomy, progress=show)
-        save_crops(paths[1], measure_morphology(predicted) if morphology else predicted)
+        learnt = np.array([cohort.patients[g].role == DEVELOP for g in predicted.groups])
+        save_crops(paths[1], measure_morphology(predicted, learnt) if morphology else predicted)
     return load_crops(paths[0], cohort.taxonomy), load_crops(paths[1], cohort.taxonomy)
 
 
