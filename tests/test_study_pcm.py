@@ -18,6 +18,7 @@ pytest.importorskip("transformers", reason="a study needs the extra: pip install
 from leukoscope.cli import main  # noqa: E402
 from leukoscope.errors import ConfigError, InputError  # noqa: E402
 from leukoscope.experiments import rows as row_module  # noqa: E402
+from leukoscope.experiments.pcm import report  # noqa: E402
 from leukoscope.experiments.pcm import study as study_module  # noqa: E402
 from leukoscope.experiments.pcm.study import run_study  # noqa: E402
 
@@ -58,6 +59,12 @@ def done(sets, tmp_path_factory):
             config, sets["data"], folder / "out", external=[sets["external"]], target=sets["target"], say=lines.append
         )
     return run, lines
+
+
+@pytest.fixture
+def no_page(monkeypatch):
+    """Rows without figures and tables, which take most of a tiny study's time."""
+    monkeypatch.setattr(report, "write_study", lambda run: None)
 
 
 def table(run, name: str) -> list[dict[str, str]]:
@@ -156,7 +163,7 @@ def test_every_classifier_leaves_a_bundle(done):
     assert card.task == "classify" and "other" not in card.taxonomy.names
 
 
-def test_finished_rows_are_not_run_again_and_other_data_are_refused(done, sets, monkeypatch):
+def test_finished_rows_are_not_run_again_and_other_settings_are_refused(done, sets, tmp_path, monkeypatch, no_page):
     run, _ = done
     monkeypatch.setitem(study_module.EXTRAS, "yolo", ("no_such_module",))
     monkeypatch.setattr(study_module, "_work", lambda *a, **k: pytest.fail("a finished row was run again"))
@@ -164,11 +171,12 @@ def test_finished_rows_are_not_run_again_and_other_data_are_refused(done, sets, 
         run.config.folder, sets["data"], run.out, external=[sets["external"]], target=sets["target"], only=["two-stage"]
     )
     assert again.rows["two-stage"].seconds == run.rows["two-stage"].seconds
+    config = study_folder(tmp_path / "config", head="seed = 5")
     with pytest.raises(ConfigError, match="other settings or other data"):
-        run_study(run.config.folder, sets["external"], run.out, target=sets["target"], only=["net-a"])
+        run_study(config, sets["data"], run.out, external=[sets["external"]], only=["net-a"])
 
 
-def test_only_runs_a_row_and_what_it_builds_on(sets, tmp_path):
+def test_only_runs_a_row_and_what_it_builds_on(sets, tmp_path, no_page):
     config = study_folder(tmp_path / "config")
     run = run_study(config, sets["data"], tmp_path / "out", only=["adaptation"])
     states = {n: r.status for n, r in run.rows.items()}
@@ -218,7 +226,7 @@ def test_a_study_over_a_leaking_split_says_so_and_can_drop_the_leaks(sets, tmp_p
     assert len(dropped.study.data.source.fields) == 17 and "left training" in dropped.page.read_text("utf-8")
 
 
-def test_a_set_without_splits_is_split_by_patient(sets, tmp_path):
+def test_a_set_without_splits_is_split_by_patient(tmp_path, no_page):
     config = study_folder(tmp_path / "config", head="test_share = 0.4\nval_share = 0.4")
     data = paint_study_set(tmp_path / "data", name="plain", patients=6)
     run = run_study(config, data, tmp_path / "out", only=["net-a"])
@@ -229,7 +237,7 @@ def test_a_set_without_splits_is_split_by_patient(sets, tmp_path):
     assert all(len(s) == 1 for s in sides.values()) and {"train", "val", "test"} == set.union(*sides.values())
 
 
-def test_wrong_configurations_are_told_at_once(sets, tmp_path):
+def test_wrong_configurations_are_told_at_once(sets, tmp_path, no_page):
     for number, (head, rows, words) in enumerate((
         ("colour = 1", ROWS, "unknown key colour"),
         ("", ROWS.replace('kind = "two-stage"', 'kind = "three-stage"'), "kind must be one of"),

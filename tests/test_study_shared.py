@@ -123,7 +123,7 @@ def test_a_table_is_written_with_limits_and_shown_with_the_same_numbers(tmp_path
     assert rows[1] == ["YOLO11m", "7733", "80.8000", "78.1000", "83.0000", "12", "patient", "1.5000"]
     assert rows[2] == ["DEIM", "7733", "", "", "", "", "", ""]
     shown = table_html(table)
-    assert "80.8 (78.1–83.0)" in shown and "7,733" in shown and "A &lt; note" in shown
+    assert "80.8<small>78.1–83.0</small>" in shown and "7,733" in shown and "A &lt; note" in shown
     with pytest.raises(ValueError, match="2 values, got 1"):
         Table("t", "t", texts("a", "b"), (("x",),))
 

@@ -48,7 +48,9 @@ def training_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Seq
         axes.set_title(quantity)
         axes.set_xlabel("Epoch")
         if len(series) > 1:
-            axes.legend(frameon=False)
+            axes.legend(frameon=True, framealpha=0.7, edgecolor="none", fontsize=6.5)
+        axes.margins(x=0.08)
+    figure.subplots_adjust(wspace=0.32)
     return _svg(figure)
 
 
@@ -59,15 +61,14 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], title: str = "", column
     """
     matrix, columns = np.asarray(matrix), columns or labels
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = 1.6 + 0.36 * max(len(labels), len(columns))
-    figure, axes = _new(title, width=max(3.6, side), height=max(3.0, side - 0.3))
+    figure, axes = _new(title, width=max(3.4, 1.3 + 0.4 * len(columns)), height=max(1.7, 1.1 + 0.33 * len(labels)))
     axes.grid(False)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for r, c in np.argwhere(matrix > 0):
         ink = "white" if share[r, c] > 0.55 else "#18212b"
-        axes.text(c, r, f"{matrix[r, c]:,}", ha="center", va="center", color=ink, fontsize=7.5)
-    axes.set_xticks(range(len(columns)), [class_words(c) for c in columns], rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(labels)), [class_words(n) for n in labels], fontsize=8)
+        axes.text(c, r, f"{matrix[r, c]:,}", ha="center", va="center", color=ink, fontsize=9)
+    axes.set_xticks(range(len(columns)), [class_words(c) for c in columns], rotation=45, ha="right", fontsize=9.5)
+    axes.set_yticks(range(len(labels)), [class_words(n) for n in labels], fontsize=9.5)
     axes.set(xlabel="Called", ylabel="Truth")
     return _svg(figure)
 
@@ -90,7 +91,7 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]], title: str = "")
     axes.set(xlabel="Cells", xlim=(0, most * 1.14))
     axes.invert_yaxis()
     if len(parts) > 1:
-        axes.legend(frameon=False, loc="best")
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts))
     return _svg(figure)
 
 

@@ -21,7 +21,7 @@ _STYLE = """
 .contents { columns: 2 16rem; padding-left: 1.2rem; margin: .75rem 0 0; font-size: .95rem; }
 .contents li { margin: .15rem 0; break-inside: avoid; }
 .study h3 { margin: 1.6rem 0 .5rem; }
-.plots { display: grid; gap: 1.1rem; margin: 1rem 0; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); align-items: start; }
+.plots { display: grid; gap: 1.1rem; margin: 1rem 0; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); align-items: start; }
 .plots figure { margin: 0; min-width: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .6rem; }
 .plots figure.wide { grid-column: 1 / -1; }
 .plots img { display: block; width: 100%; max-width: 560px; height: auto; margin: 0 auto; background: #fff; border-radius: 4px; }
@@ -31,9 +31,15 @@ _STYLE = """
 .gallery-grid img { display: block; width: 100%; height: auto; aspect-ratio: 1; border-radius: 4px; background: var(--rail); margin-bottom: .3rem; }
 .gallery-grid b, .gallery-grid span { display: block; }
 .gallery-grid span { color: var(--quiet); overflow-wrap: anywhere; }
-.study table.counts td, .study table.counts thead th + th { text-align: right; }
-.study table.counts td { white-space: normal; min-width: 4.2rem; }
-.study table.counts tbody th { min-width: 7.5rem; }
+.results { font-size: .88rem; }
+.results th, .results td { padding: .32rem .55rem; vertical-align: top; }
+.results thead th { white-space: normal; vertical-align: bottom; min-width: 4.2rem; }
+.results tbody th { font-weight: 600; min-width: 8rem; }
+.results .number { text-align: right; white-space: nowrap; }
+.results thead .number { white-space: normal; }
+.results .number small { display: block; font-size: .8em; }
+.results td.text { min-width: 5.5rem; }
+.results td.remark { min-width: 13rem; max-width: 26rem; }
 """  # noqa: E501
 
 

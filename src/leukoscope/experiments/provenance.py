@@ -39,6 +39,8 @@ def versions() -> str:
 
 def command() -> str:
     """The command as typed; folders named by an absolute path keep their last part only."""
+    if Path(sys.argv[0]).stem not in ("leukoscope", "__main__"):
+        return "called from Python"
     words = [f"…/{shlex.quote(Path(w).name)}" if os.path.isabs(w) else shlex.quote(w) for w in sys.argv[1:]]
     return " ".join(["leukoscope", *words])
 

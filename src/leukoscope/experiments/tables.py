@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leukoscope.checks.page import table as html_table
 from leukoscope.experiments.intervals import Estimate
 from leukoscope.report.words import escape
 
@@ -74,25 +73,56 @@ def write_table(table: Table, folder: str | Path) -> Path:
 
 
 def table_html(table: Table) -> str:
-    """The table as HTML, its note below; wide ones scroll in their own box."""
-    shown = [c for c, column in enumerate(table.columns) if column.in_page]
-    rows: list[list[object]] = [[words(row[c], table.columns[c]) for c in shown] for row in table.rows]
-    heads = [table.columns[c].heading + (" (%)" if table.columns[c].as_percent else "") for c in shown]
+    """The table as HTML, its note below; wide ones scroll in their own box. Limits stand below their number."""
     note = f'<p class="hint">{escape(table.note)}</p>' if table.note else ""
-    if not rows:
-        return f'<p class="empty">{escape(table.title)}: no row has a result yet.</p>{note}'
-    return f"<h3>{escape(table.title)}</h3>" + html_table(heads, rows, caption=table.title) + note
+    if not table.rows:
+        return f'<h3>{escape(table.title)}</h3><p class="empty">No row has a result yet.</p>{note}'
+    shown = [c for c, column in enumerate(table.columns) if column.in_page]
+    kinds = {c: _kind([row[c] for row in table.rows]) for c in shown}
+    heads = "".join(f'<th scope="col" class="{kinds[c]}">{escape(_head(table.columns[c]))}</th>' for c in shown)
+    rows = ("".join(_cell(row[c], table.columns[c], kinds[c], c) for c in shown) for row in table.rows)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return (
+        f'<h3>{escape(table.title)}</h3><div class="scroll" tabindex="0"><table class="results">'
+        f'<caption class="hidden">{escape(table.title)}</caption><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>{note}"
+    )
 
 
-def words(value: Value, column: Column) -> str | int | None:
-    """One cell as the page shows it: "80.8 (78.1–83.0)"."""
+def words(value: Value, column: Column) -> str:
+    """One cell as plain text: "80.8 (78.1–83.0)"."""
+    text, limits = _parts(value, column)
+    return f"{text} ({limits})" if limits else text
+
+
+def _kind(values: Sequence[Value]) -> str:
+    """The class of a column: numbers, short words, or remarks that want room."""
+    if not any(isinstance(v, str) and v for v in values):
+        return "number"
+    return "remark" if max(len(v) for v in values if isinstance(v, str)) > 34 else "text"
+
+
+def _cell(value: Value, column: Column, kind: str, place: int) -> str:
+    text, limits = _parts(value, column)
+    below = f"<small>{escape(limits)}</small>" if limits else ""
+    tag = 'th scope="row"' if place == 0 else "td"
+    return f'<{tag} class="{kind}">{escape(text)}{below}</{tag[:2]}>'
+
+
+def _parts(value: Value, column: Column) -> tuple[str, str]:
+    """A cell's text and its limits."""
     if isinstance(value, Estimate):
-        text = _number(value.value, column)
-        limits = math.isfinite(value.low) and math.isfinite(value.high)
-        return f"{text} ({_number(value.low, column)}–{_number(value.high, column)})" if limits else text
+        if not (math.isfinite(value.low) and math.isfinite(value.high)):
+            return _number(value.value, column), ""
+        between = " to " if value.low < 0 else "–"
+        return _number(value.value, column), between.join(_number(v, column) for v in (value.low, value.high))
     if isinstance(value, float):
-        return _number(value, column)
-    return value
+        return _number(value, column), ""
+    return ("–" if value is None else f"{value:,}" if isinstance(value, int) else value), ""
+
+
+def _head(column: Column) -> str:
+    return column.heading + (" (%)" if column.as_percent else "")
 
 
 def _number(value: float, column: Column) -> str:
@@ -102,7 +132,7 @@ def _number(value: float, column: Column) -> str:
 
 
 def _headings(column: Column, is_wide: bool) -> Sequence[str]:
-    head = column.heading + (" (%)" if column.as_percent else "")
+    head = _head(column)
     return (head, f"{head} low", f"{head} high", f"{head} groups", f"{head} unit") if is_wide else (head,)
 
 

@@ -24,7 +24,7 @@ from leukoscope.report.words import plural
 RENDERED = "simulate"  # the source format of rendered sets
 
 
-def write_study_tables(run: StudyRun) -> dict[str, Table]:
+def _write_tables(run: StudyRun) -> dict[str, Table]:
     """Write OUT/tables/*.csv; returns the tables by name."""
     made = [
         table_2(run), table_3(run), table_sets(run), table_labels(run), table_detectors(run, "all", "table4"),
@@ -37,9 +37,9 @@ def write_study_tables(run: StudyRun) -> dict[str, Table]:
     return {t.name: t for t in made}
 
 
-def write_study_page(run: StudyRun) -> None:
-    """Write OUT/study.html, and its figures under OUT/figures."""
-    tables = write_study_tables(run)
+def write_study(run: StudyRun) -> None:
+    """Write OUT/study.html, its tables under OUT/tables and its figures under OUT/figures."""
+    tables = _write_tables(run)
     text = study_page(
         run.config.title,
         _notices(run),

@@ -58,7 +58,7 @@ def run_study(
     Writes OUT/study.html, OUT/tables/*.csv, OUT/figures/*, OUT/rows/NAME/. A row that fails or can't run says so in
     its table and the others go on.
     """
-    from leukoscope.experiments.pcm.report import write_study_page, write_study_tables
+    from leukoscope.experiments.pcm.report import write_study
 
     settings = read_study(config)
     plans = _asked(settings, only)
@@ -69,12 +69,9 @@ def run_study(
         row = _run(settings, plan, study, out, resume=resume, show=show)
         say(f"{plan.name}: {row.status}" + (f" ({row.reason})" if row.reason else f" in {row.seconds:.0f} s"))
         if row.seconds > _LONG and plan is not plans[-1]:
-            so_far = _as_it_stands(settings, study, out)
-            write_study_tables(so_far)
-            write_study_page(so_far)
+            write_study(_as_it_stands(settings, study, out))
     run = _as_it_stands(settings, study, out)
-    write_study_tables(run)
-    write_study_page(run)
+    write_study(run)
     return run
 
 

@@ -99,7 +99,7 @@ def table_7(run: StudyRun) -> Table:
             rows.append((
                 f"{plan.label}: {METHOD_WORDS.get(method, method)}", f"{r['set']} (the rest)",
                 estimate_in(m["macro_f1"]), estimate_in(m["accuracy"]), Estimate.from_dict(m["accuracy"]).n, labelled,
-                f"{draws} draws; accuracy {_signed(gain)} points over zero-shot on the same cells",
+                f"{draws} draws; accuracy {_signed(gain)} points over zero-shot on the same cells and classes",
             ))  # fmt: skip
     columns = (
         *texts("Training Strategy", "Test Dataset"), *percents("F1-Score (Macro)", "Accuracy"),
