@@ -22,7 +22,7 @@ from leukoscope.evaluate.two_stage import (
 )
 from leukoscope.types import FieldKey
 
-A, B, C, D = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]
+A, B, C, D, E = ([20 * i, 0, 20 * i + 10, 10] for i in range(5))
 TYPES = ("neutrophil", "lymphocyte")
 
 
@@ -31,14 +31,15 @@ def field(boxes, ids, scores=None):
 
 
 def test_a_missed_a_wrong_and_an_extra_cell_each_cost():
-    truth = [field([A, B, C], [0, 0, 1])]
-    counted = [field([A, B, D], [0, 1, 1], [0.9, 0.8, 0.7])]  # right; wrong type; nothing there; C missed
+    truth = [field([A, B, C, E], [0, 0, 1, 1])]
+    # A right; B of the wrong type; C missed; E right; something of type 1 where nothing is.
+    counted = [field([A, B, E, D], [0, 1, 1, 1], [0.9, 0.8, 0.7, 0.6])]
     (matrix,) = end_to_end_matrices(truth, counted, n_classes=2)
-    assert matrix.tolist() == [[1, 1, 0], [0, 0, 1], [0, 1, 0]]
-    assert class_f1(matrix).tolist() == [pytest.approx(2 * 1 / (2 + 1)), 0.0]
-    assert end_to_end_f1(matrix) == pytest.approx(1 / 3)
+    assert matrix.tolist() == [[1, 1, 0], [0, 1, 1], [0, 1, 0]]
+    assert class_f1(matrix).tolist() == [pytest.approx(2 / (2 + 1)), pytest.approx(2 / (2 + 3))]
+    assert end_to_end_f1(matrix) == pytest.approx((2 / 3 + 2 / 5) / 2)
     result = score_typed(truth, counted, counted, TYPES, ["f"])
-    assert result["found"]["value"] == pytest.approx(2 / 3) and result["right"]["value"] == pytest.approx(1 / 3)
+    assert result["found"]["value"] == pytest.approx(3 / 4) and result["right"]["value"] == pytest.approx(2 / 4)
 
 
 def test_without_location_errors_it_is_the_classifiers_macro_f1():
@@ -61,11 +62,13 @@ def test_a_cell_called_none_of_the_types_is_as_good_as_missed():
 
 def test_average_precision_is_that_of_typed_boxes():
     truth = [field([A, B], [0, 1]), field([A], [1])]
-    pred = [field([A, B, C], [0, 0, 1], [0.9, 0.6, 0.3]), field([A], [1], [0.8])]
+    near_a = [1, 0, 11, 10]  # IoU 9 / 11
+    pred = [field([A, B, C], [0, 0, 1], [0.9, 0.6, 0.3]), field([near_a], [1], [0.8])]
     result = score_typed(truth, pred, keep(pred, [p.scores > 0.5 for p in pred]), TYPES, ["f", "g"])
     expected = score_boxes(truth, pred, TYPES)
     assert result["map50"]["value"] == pytest.approx(expected["ap50"])
     assert result["map50_95"]["value"] == pytest.approx(expected["ap50_95"])
+    assert result["map50_95"]["value"] < result["map50"]["value"]
     assert np.array(result["confusion"]).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
     assert result["n_truth"] == 3 and result["classes"]["lymphocyte"]["n_truth"] == 2
     # One box of three cells is of the wrong type: those limits can't be 1 throughout.

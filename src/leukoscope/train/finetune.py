@@ -59,7 +59,8 @@ def finetune(
     own = join_processes()
     if sampler_weights is not None:
         if np.shape(sampler_weights) != (len(train),):
-            raise DataError(f"sampler_weights must be {len(train)} weights, one a crop, got {np.shape(sampler_weights)}")
+            got = np.shape(sampler_weights)
+            raise DataError(f"sampler_weights must be {len(train)} weights, one a crop, got {got}")
         sampler_weights = np.asarray(sampler_weights)[train.labels >= 0]
     train, val = train.typed(), val.typed() if val is not None and len(val.typed()) else None
     _check_sets(config, train, val)
