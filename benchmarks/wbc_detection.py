@@ -4,7 +4,7 @@
 
 All are trained on pbc and bccd, splits train, and measured on bccd's test split and on draaslan, which none has seen.
 The locator is the bundle that ships. The other two are small runs for two cores (configs/pcm-small/*-wbc.toml): all of
-bccd's training fields and 300 of pbc's, minutes each; they show that the systems work, not what they can reach.
+bccd's training fields and 150 of pbc's, minutes each; they show that the systems work, not what they can reach.
 RT-DETRv2's backbone starts from ImageNet (EfficientNet-Lite0), all else from random weights. "four views" shows the
 locator each field and its three mirror images and averages the boxes (chosen on bccd's split val).
 A system's run folder below --work is gone on with, and not trained again when it is finished. `--only` runs one system
@@ -41,7 +41,7 @@ SYSTEMS = {
     "YOLO11n, small run (AGPL-3.0)": "yolo11m-wbc.toml",
 }
 ASKED = {("bccd", "test"): 0.80, ("draaslan", None): 0.66}
-PBC_FIELDS = 300
+PBC_FIELDS = 150
 WHITE = WBC_OTHER.index("white_cell")
 
 
