@@ -25,6 +25,8 @@ from provenance import write_results
 from leukoscope.intervals import excludes
 from leukoscope.models.bundle import find_model
 from leukoscope.quantify import correct_ratio
+from leukoscope.quantify.draws import RateDraws
+from leukoscope.quantify.groups import GroupRates, Tally
 
 RATIOS = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40, 0.60)
 CELLS = (100, 200, 500, 1000, 2000)
@@ -90,91 +92,110 @@ def from_card(subset: tuple[str, ...]) -> Classifier:
     )
 
 
-TWO_CLASSES = {
+CLASSIFIERS = {
     "sens .95 spec .99, 100 + 1000 cells": lambda: two(0.95, 0.99, 100, 1000),
     "sens .90 spec .95, 200 + 800 cells": lambda: two(0.90, 0.95, 200, 800),
     "sens .80 spec .98, 60 + 600 cells": lambda: two(0.80, 0.98, 60, 600),
     "sens .70 spec .90, 200 + 1000 cells": lambda: two(0.70, 0.90, 200, 1000),
     "sens .85 spec .97, 500 + 5000 cells": lambda: two(0.85, 0.97, 500, 5000),
-}
-CLASSIFIERS = TWO_CLASSES | {
     "sens .90 spec .96, 10 % artefacts": with_artefacts,
     "card, immature granulocytes": lambda: from_card(("promyelocyte", "myelocyte", "metamyelocyte")),
     "card, promyelocytes": lambda: from_card(("promyelocyte",)),
 }
 
 
+def corrected(classifier: Classifier, counts: np.ndarray, confusion: np.ndarray, *, local=None, method="adjusted"):
+    """(value, low, high): what `correct_ratio` gives.
+
+    With two classes every group is one class, so the patient's mix changes nothing and its estimation is skipped; the
+    first repeat of each cell of the table checks that (`same_as_shipped`).
+    """
+    if len(counts) > 2 or method != "adjusted":
+        columns = {"subset": classifier.subset, "counted": classifier.counted}
+        ratio = correct_ratio(counts, confusion, **columns, local=local, method=method)
+        return ratio.value, ratio.low, ratio.high
+    draws = RateDraws.of(_two_rates(confusion), None if local is None else _two_rates(local), losses=False)
+    value, low, high, _ = draws.limits([int(counts[0]), int(counts[1]), 0], level=0.95)
+    return (value if draws.reversed_share() <= 0.025 else float("nan")), low, high
+
+
+def _two_rates(confusion: np.ndarray) -> list[GroupRates]:
+    tallies = [Tally(float(row[0]), float(row.sum())) for row in confusion]
+    rates = [GroupRates(Tally(0.0, t.cells), t, int(t.cells), int(t.hits), 0) for t in tallies]
+    return [*rates, GroupRates.none()]
+
+
+def same_as_shipped(classifier: Classifier, counts: np.ndarray, confusion: np.ndarray, found: tuple) -> None:
+    ratio = correct_ratio(counts, confusion, subset=classifier.subset, counted=classifier.counted)
+    np.testing.assert_allclose(found, (ratio.value, ratio.low, ratio.high), atol=1e-9)
+
+
+def draw_validation(rng: np.random.Generator, rates: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """(C, C) a validation sample of `cells` (C,) cells a class."""
+    return np.stack([rng.multinomial(n, p) for n, p in zip(cells, rates, strict=True)])
+
+
 def coverage_row(name: str, ratio: float, n_cells: int, repeats: int, method: str) -> dict:
     """One cell of the table."""
     classifier = CLASSIFIERS[name]()
     rng = np.random.default_rng([list(CLASSIFIERS).index(name), int(1000 * ratio), n_cells])
-    columns = {"subset": classifier.subset, "counted": classifier.counted}
     called_mix = classifier.mix(ratio) @ classifier.rates
-    found = {k: [] for k in ("raw", "raw_inside", "value", "low", "high")}
-    for _ in range(repeats):
-        confusion = np.stack(
-            [rng.multinomial(n, p) for n, p in zip(classifier.validated, classifier.rates, strict=True)]
-        )
+    inside, raw, found = np.zeros(repeats, bool), np.zeros(repeats), np.zeros((repeats, 3))
+    subset, counted = list(classifier.subset), list(classifier.counted)
+    for k in range(repeats):
+        confusion = draw_validation(rng, classifier.rates, classifier.validated)
         counts = rng.multinomial(n_cells, called_mix)
-        corrected = correct_ratio(counts, confusion, **columns, method=method)
-        outside = excludes(corrected.numerator, corrected.denominator, ratio)
-        values = {"raw": corrected.raw, "raw_inside": not outside}
-        values |= {k: getattr(corrected, k) for k in ("value", "low", "high")}
-        for key, value in values.items():
-            found[key].append(value)
-    f = {k: np.array(v) for k, v in found.items()}
+        numerator, denominator = int(counts[subset].sum()), int(counts[counted].sum())
+        raw[k], inside[k] = numerator / denominator, not excludes(numerator, denominator, ratio)
+        found[k] = corrected(classifier, counts, confusion, method=method)
+        if k == 0 and method == "adjusted":
+            same_as_shipped(classifier, counts, confusion, found[k])
+    value, low, high = found.T
     row = {"set": name, "true_ratio": ratio, "cells": n_cells, "method": method, "repeats": repeats,
-           "coverage": _inside(ratio, f["low"], f["high"]), "coverage_binomial": float(f["raw_inside"].mean()),
-           "too_high": float((f["low"] > ratio).mean()), "too_low": float((f["high"] < ratio).mean()),
-           "error": _error(f["value"], ratio), "error_raw": _error(f["raw"], ratio),
-           "bias": float(np.nanmean(f["value"]) - ratio), "bias_raw": float(f["raw"].mean() - ratio),
-           "width": float((f["high"] - f["low"]).mean()), "no_value": float(np.isnan(f["value"]).mean())}  # fmt: skip
+           "coverage": _inside(ratio, low, high), "coverage_binomial": float(inside.mean()),
+           "too_high": float((low > ratio).mean()), "too_low": float((high < ratio).mean()),
+           "error": _error(value, ratio), "error_raw": _error(raw, ratio),
+           "bias": float(np.nanmean(value) - ratio), "bias_raw": float(raw.mean() - ratio),
+           "width": float((high - low).mean()), "no_value": float(np.isnan(value).mean())}  # fmt: skip
     return {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
 
 
-CENTRE_RATIOS = (0.01, 0.05, 0.20, 0.60)
+CENTRE_CLASSIFIERS = (1, 2)
+CENTRE_RATIOS = (0.02, 0.20, 0.60)
 CENTRE_CELLS = 500
-LABELLED = (50, 100, 200, 500)
+LABELLED = (50, 200)
 SPREADS = (0.0, 0.3, 0.6, 1.0)  # standard deviation between centres of the logit of each rate
 
 
-def centre_rows(name: str, classifier: Classifier, spread: float, ratio: float, repeats: int) -> list[dict]:
+def centre_rows(name: str, spread: float, ratio: float, repeats: int) -> list[dict]:
     """Coverage and error where each repeat is another centre, by what is known of that centre."""
+    classifier = CLASSIFIERS[name]()
     rng = np.random.default_rng([list(CLASSIFIERS).index(name), int(10 * spread), int(1000 * ratio)])
-    columns = {"subset": classifier.subset, "counted": classifier.counted}
-    known = ["validation alone"] + [f"{kind} {m}" for m in LABELLED for kind in ("weighed with", "added to", "only")]
-    found: dict[str, list] = {k: [] for k in known}
-    raw = []
-    for _ in range(repeats):
-        rates = classifier.rates.copy()
-        for row in range(2):
-            logit = np.log(rates[row, row] / (1 - rates[row, row])) + spread * rng.standard_normal()
-            rates[row, row] = 1 / (1 + np.exp(-logit))
-            rates[row, 1 - row] = 1 - rates[row, row]
-        confusion = np.stack(
-            [rng.multinomial(n, p) for n, p in zip(classifier.validated, classifier.rates, strict=True)]
-        )
+    found: dict[str, list] = {}
+    raw = np.zeros(repeats)
+    for k in range(repeats):
+        right = np.diag(classifier.rates)
+        right = 1 / (1 + np.exp(-np.log(right / (1 - right)) - spread * rng.standard_normal(2)))
+        rates = np.array([[right[0], 1 - right[0]], [1 - right[1], right[1]]])
+        confusion = draw_validation(rng, classifier.rates, classifier.validated)
         counts = rng.multinomial(CENTRE_CELLS, classifier.mix(ratio) @ rates)
-        raw.append(counts[0] / counts.sum())
-        found["validation alone"].append(_three(correct_ratio(counts, confusion, **columns)))
+        raw[k] = counts[0] / counts.sum()
+        found.setdefault("validation alone", []).append(corrected(classifier, counts, confusion))
         for m in LABELLED:  # a fifth of the labelled cells are blasts: chosen among several patients of the centre
-            local = np.stack([rng.multinomial(k, p) for k, p in zip((m // 5, m - m // 5), rates, strict=True)])
-            found[f"weighed with {m}"].append(_three(correct_ratio(counts, confusion, **columns, local=local)))
-            found[f"added to {m}"].append(_three(correct_ratio(counts, confusion + local, **columns)))
-            found[f"only {m}"].append(_three(correct_ratio(counts, local, **columns)))
+            local = draw_validation(rng, rates, np.array([m // 5, m - m // 5]))
+            weighed = corrected(classifier, counts, confusion, local=local)
+            found.setdefault(f"weighed with {m} of the centre", []).append(weighed)
+            found.setdefault(f"added to {m} of the centre", []).append(corrected(classifier, counts, confusion + local))
+            found.setdefault(f"{m} of the centre alone", []).append(corrected(classifier, counts, local))
     rows = []
     for what, values in found.items():
         value, low, high = np.array(values).T
         row = {"set": name, "spread": spread, "true_ratio": ratio, "cells": CENTRE_CELLS, "labelled": what,
                "repeats": repeats, "coverage": _inside(ratio, low, high), "error": _error(value, ratio),
-               "error_raw": _error(np.array(raw), ratio), "width": float((high - low).mean()),
+               "error_raw": _error(raw, ratio), "width": float((high - low).mean()),
                "no_value": float(np.isnan(value).mean())}  # fmt: skip
         rows.append({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
     return rows
-
-
-def _three(corrected) -> tuple[float, float, float]:
-    return corrected.value, corrected.low, corrected.high
 
 
 def _inside(ratio: float, low: np.ndarray, high: np.ndarray) -> float:
@@ -190,7 +211,7 @@ def run(kind: str, parts: Path, only: list[int], repeats: int) -> None:
     """Every row of a kind that is not in `parts` yet."""
     parts.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(CLASSIFIERS):
-        if (only and number not in only) or (kind == "centres" and number >= len(TWO_CLASSES)):
+        if (only and number not in only) or (kind == "centres" and number not in CENTRE_CLASSIFIERS):
             continue
         path = parts / f"{kind}-{number}.jsonl"
         done = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
@@ -204,7 +225,7 @@ def run(kind: str, parts: Path, only: list[int], repeats: int) -> None:
             if (spread, ratio, n_cells) in have:
                 continue
             if kind == "centres":
-                rows = centre_rows(name, CLASSIFIERS[name](), spread, ratio, repeats)
+                rows = centre_rows(name, spread, ratio, repeats)
             else:
                 method = "bayesian" if kind == "bayesian" else "adjusted"
                 rows = [coverage_row(name, ratio, n_cells, repeats, method)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,9 +128,10 @@ def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float,
     """(low, high) in [0, 1] from draws of lines, given by their heights (K,) at ratio 0 and at ratio 1.
 
     A ratio r is allowed where neither "the line is above 0 at r" nor "below" is rarer than the tail
-    (1 - level) / 2: rarer among the draws that allow a ratio above 0, or below 1, at all, so that an interval does
-    not shrink to nothing where the calls lie beyond what the rates allow. The limits are the lowest and the highest
-    allowed ratio. Falling lines are above 0 below their root, rising ones above it.
+    (1 - level) / 2: rarer among the draws that allow a ratio above 0, or below 1, at all (but never less than half
+    the tail), so that an interval does not shrink to nothing where the calls lie near the end of what the rates allow.
+    The limits are the lowest and the highest allowed ratio, both the same end where none is. Falling lines are above 0
+    below their root, rising ones above it.
     """
     tail, n_draws = (1 - level) / 2, len(at_0)
     rising = np.sort(-at_0[(at_0 < 0) & (at_1 > 0)] / (at_1 - at_0)[(at_0 < 0) & (at_1 > 0)])
@@ -140,13 +142,20 @@ def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float,
     points = np.sort(np.clip(np.concatenate([falling, rising, [0.0, 1.0]]), 0, 1))
     below = np.searchsorted(falling, points, "right") + len(rising) - np.searchsorted(rising, points)
     below = below / n_draws
-    allowed = points[(1 - below >= tail * (at_0 > 0).mean()) & (below >= tail * (at_1 < 0).mean())]
+    tail_above, tail_below = (tail * max(0.5, share) for share in ((at_0 > 0).mean(), (at_1 < 0).mean()))
+    allowed = points[(1 - below >= tail_above) & (below >= tail_below)]
+    if not len(allowed):
+        end = float((at_0 > 0).mean() > 0.5)
+        return end, end
     return float(allowed[0]), float(allowed[-1])
 
 
+@functools.lru_cache(maxsize=512)
 def _draw(column: int, validation: Tally, local: Tally) -> np.ndarray:
-    """(K,) draws of one error rate."""
-    return rate_quantiles(even_shares(N_DRAWS), validation, local)[_order(column)]
+    """(K,) draws of one error rate; the last 512 are kept, for patients share them."""
+    draws = rate_quantiles(even_shares(N_DRAWS), validation, local)[_order(column)]
+    draws.flags.writeable = False
+    return draws
 
 
 def _order(column: int) -> np.ndarray:

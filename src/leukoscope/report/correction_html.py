@@ -105,7 +105,7 @@ def _line_words(entry: dict, value: float, corrected: bool) -> str:
     line, cells = entry["threshold"], entry["cells"]
     where = percent(line, 0 if line in BAND_EDGES else 1)
     if cells == 0:
-        return f"{where}: none, it is {'above' if value >= line else 'below'}"
+        return f"{where}: none ({'above' if value >= line else 'below'})"
     if cells is None:
         return f"{where}: no number of cells, " + (
             "the classifier's errors leave it open" if corrected else "the share is too close"
