@@ -63,7 +63,7 @@ def run_classifier(
 ) -> dict:
     """Fine-tune one classifier, export it, and score it on test and on every external set."""
     from leukoscope.train.finetune import finetune
-    from leukoscope.train.finetune_export import export_finetuned
+    from leukoscope.train.finetune_export import export_finetuned, fits_one_file
     from leukoscope.train.finetune_run import load_finetuned, predict_logits
     from leukoscope.train.run import source_commit
 
@@ -84,7 +84,9 @@ def run_classifier(
     val_logits = predict_logits(network, val.subset(val_rows))
     temperature = calibrate(val_logits, val_truth)
     _save(folder / "val.npz", val.subset(val_rows), val_logits, temperature)
-    bundle = export_finetuned(run, folder / "bundle", validation=val, commit=source_commit()) if len(val_rows) else None
+    is_exported = len(val_rows) > 0 and fits_one_file(network)
+    if is_exported:
+        export_finetuned(run, folder / "bundle", validation=val, commit=source_commit())
     scored = {}
     parts = [("test", data, data.source.subset("test"))]
     parts += [(f"external-{n}", s, s.source) for n, s in enumerate(study.of_role("external"), 1)]
@@ -102,7 +104,7 @@ def run_classifier(
         "n_train": train.counts(),
         "n_val": val.counts(),
         "classes": list(study.cells.names),
-        "bundle": bundle is not None,
+        "bundle": is_exported,
         "sets": scored,
     }
 
