@@ -33,6 +33,7 @@ from leukoscope.train.outliner_data import Outlined, outlines_of_mask
 TYPES = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")
 FIVE = Taxonomy("five-types", TYPES, TYPES)
 SIZE, PAD = 88, 0.4  # room around the cell for a neighbour
+RULE = CropRule(size=SIZE, pad_fraction=PAD, center="contour")  # no scale is known of these pictures
 SEEDS = range(5)
 NETWORK = FinetuneConfig(
     name="bccd-cells", arch="efficientnet-lite0", weights="imagenet", taxonomy="five-types", size=SIZE, epochs=6,
@@ -68,7 +69,6 @@ class Cells:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What both benchmarks on these cells take."""
     parser.add_argument("--data", default=SHARED, help="folder of the public sets")
-    parser.add_argument("--outliners", required=True, help="folder of the folds' runs, made by outlines.py --fold")
     parser.add_argument("--work", required=True, help="folder for crops and runs; what is there is not made again")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
 
@@ -76,13 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def load_cells(args: argparse.Namespace, fold: int) -> Cells:
     """The fold's crop sets, made once."""
     work = Path(args.work)
-    paths = {name: work / f"{name}-{fold}.npz" for name in ("expert", "predicted")}
-    if not all(p.is_file() for p in paths.values()):
+    path = work / f"predicted-{fold}.npz"
+    if not path.is_file():
         work.mkdir(parents=True, exist_ok=True)
-        dataset, nuclei = expert_set(import_public("bccd", args.data, work / "sets"))
-        rule = CropRule(size=SIZE, pad_fraction=PAD, center="contour")  # no scale is known of these pictures
-        expert = expert_crops(dataset, rule, FIVE, nuclei=nuclei)
-        save_crops(paths["expert"], measure_morphology(_with_folds(expert, dataset)))
+        dataset, _ = expert_set(import_public("bccd", args.data, work / "sets"))
         outliner = Session(read_bundle(Path(args.outliners) / f"fold{fold}" / "bundle"))
 
         def outline_cells(field, cells):
@@ -91,10 +88,25 @@ def load_cells(args: argparse.Namespace, fold: int) -> Cells:
 
         locator = Session(find_model("blood")["locate"])
         found = segment(dataset, locator, outline_cells, work / f"segmented-{fold}", match_iou=0.5)
-        predicted = predicted_crops(dataset, found, rule, FIVE)
-        save_crops(paths["predicted"], measure_morphology(_with_folds(predicted, dataset)))
-    expert, predicted = (load_crops(p, FIVE).typed() for p in paths.values())
-    return Cells(*(s.subset((s.extras["fold"] == fold) == held) for s in (expert, predicted) for held in (False, True)))
+        predicted = predicted_crops(dataset, found, RULE, FIVE)
+        save_crops(path, measure_morphology(_with_folds(predicted, dataset)))
+    return Cells(*load_expert(args, fold), *_parts(load_crops(path, FIVE), fold))
+
+
+def load_expert(args: argparse.Namespace, fold: int) -> tuple[CropSet, CropSet]:
+    """The typed cells by people's contours, trained on and left out; made once."""
+    path = Path(args.work) / "expert.npz"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset, nuclei = expert_set(import_public("bccd", args.data, path.parent / "sets"))
+        expert = expert_crops(dataset, RULE, FIVE, nuclei=nuclei)
+        save_crops(path, measure_morphology(_with_folds(expert, dataset)))
+    return _parts(load_crops(path, FIVE), fold)
+
+
+def _parts(crops: CropSet, fold: int) -> tuple[CropSet, CropSet]:
+    crops = crops.typed()
+    return crops.subset(crops.extras["fold"] != fold), crops.subset(crops.extras["fold"] == fold)
 
 
 def expert_set(bccd: Dataset) -> tuple[Dataset, list[list[list[np.ndarray]]]]:
@@ -122,16 +134,17 @@ def _with_folds(crops: CropSet, dataset: Dataset) -> CropSet:
     return replace(crops, extras=crops.extras | {"fold": np.array([fold[str(f)] for f in crops.files])})
 
 
-def train_variant(
-    args: argparse.Namespace, cells: Cells, name: str, seed: int, *, config: StudyConfig | None = None
-) -> Member:
-    """Both stages of one variant and seed; what is there is not trained again."""
+def train_variant(args: argparse.Namespace, cells: Cells, name: str, config: StudyConfig, *, seed: int) -> Member:
+    """Both stages (or the first, with second_epochs 0) of one variant and seed; nothing where that is done."""
     folder = Path(args.work) / "runs" / f"seed{seed}" / name.replace(" ", "-").replace(":", "")
-    network = replace(NETWORK, seed=seed)
     return train_member(
-        config or VARIANTS[name], network, folder,
-        expert=cells.expert_train, predicted=cells.predicted_train, validation=None,
-    )  # fmt: skip
+        config,
+        replace(NETWORK, seed=seed),
+        folder,
+        expert=cells.expert_train,
+        predicted=cells.predicted_train,
+        validation=None,
+    )
 
 
 def _rows(values: np.ndarray, boxes: np.ndarray) -> list[tuple[int, Outlined]]:

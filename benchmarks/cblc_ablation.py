@@ -34,6 +34,7 @@ MEMBERS = (0, 100, 200)  # added to the seed: the ensemble's
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
+    parser.add_argument("--outliners", required=True, help="folder of the folds' runs, made by outlines.py --fold")
     parser.add_argument("--only", type=int, choices=SEEDS, help="train this seed and stop")
     args = parser.parse_args()
     scores: dict[str, dict[int, dict[str, float]]] = {}
@@ -54,8 +55,8 @@ def seed_scores(args: argparse.Namespace, seed: int) -> dict[str, dict[str, floa
     cells = load_cells(args, seed % N_FOLDS)
     test = cells.predicted_test
     found, plain = {}, []
-    for name in VARIANTS:
-        member = train_variant(args, cells, name, seed)
+    for name, config in VARIANTS.items():
+        member = train_variant(args, cells, name, config, seed=seed)
         probs = softmax(predict_logits(member.last, test.crops))
         found[name] = score(test, probs)
         print(f"seed {seed}, {name}: {found[name]}", flush=True)
@@ -64,7 +65,7 @@ def seed_scores(args: argparse.Namespace, seed: int) -> dict[str, dict[str, floa
             plain.append(probs)
     found["YOLO to YOLO from ImageNet"] = score(test, _without_first(args, cells, seed, test))
     for more in MEMBERS[1:]:
-        member = train_variant(args, cells, "plain", seed + more)
+        member = train_variant(args, cells, "plain", PLAIN, seed=seed + more)
         plain.append(softmax(predict_logits(member.last, test.crops)))
     found["ensemble of three"] = score(test, average_probs(plain))
     return found
@@ -73,7 +74,7 @@ def seed_scores(args: argparse.Namespace, seed: int) -> dict[str, dict[str, floa
 def _without_first(args: argparse.Namespace, cells: Cells, seed: int, test: CropSet) -> np.ndarray:
     """Probabilities of a network that saw predicted contours only, for as many epochs as both stages have."""
     swapped = replace(cells, expert_train=cells.predicted_train)
-    member: Member = train_variant(args, swapped, "predicted contours only", seed, config=PLAIN)
+    member: Member = train_variant(args, swapped, "predicted contours only", PLAIN, seed=seed)
     return softmax(predict_logits(member.last, test.crops))
 
 

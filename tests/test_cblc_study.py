@@ -52,7 +52,8 @@ name = "tiny"
 arch = "tiny"
 taxonomy = "marrow-16"
 size = 32
-epochs = 5
+epochs = 6
+batch_size = 8
 learning_rate = 1e-2
 head_rate = 2e-2
 augment = "none"
@@ -170,6 +171,18 @@ def test_a_finished_study_is_not_run_again_and_another_is_refused(finished):
     assert weights.stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match="other data, centres or settings"):
         study.run_study(replace(options, validate=("b",), develop=("a",), resume=True), say=lambda _: None)
+
+
+def test_the_tiny_networks_tell_patients_apart(finished):
+    options, _, _ = finished
+    rows = {(r["Patients of"], r["Ratio"]): r for r in read_csv(options.out / "tables" / "diagnosis.csv")}
+    for ratio in ("raw count", "corrected"):
+        row = rows["all validation centres", ratio]
+        assert float(row["AUROC"]) > 0.85
+        assert float(row["Threshold (%)"]) == float(rows["development, left out", ratio]["Threshold (%)"])
+    baselines_of = {r["System"]: r for r in read_csv(options.out / "tables" / "baselines.csv")}
+    assert float(baselines_of["expert count itself"]["Mean absolute error (%)"]) == 0
+    assert baselines_of["one-stage detector"]["Note"] == "no detector.toml in the configuration"
 
 
 def test_a_trend_is_shown_for_patients_with_several_smears(finished):

@@ -124,15 +124,15 @@ def cells_table(result: StudyResult) -> Table:
         chosen = mask & (p.crops.labels >= 0)
         for name, attribute in SYSTEMS.items():
             calls = getattr(p, attribute)[chosen].argmax(1)
-            if not len(calls):
-                continue
+            if not len(calls) or (attribute == "ensemble" and p.develop[chosen].any()):
+                continue  # a development patient is called by one member only
             scores = cell_scores(p.crops.labels[chosen], calls, p.crops.groups[chosen], p.crops.taxonomy, composite)
             role = "development, left out" if p.develop[chosen].any() else "validation"
             rows.append((center, role, name, int(chosen.sum()), *(scores[m] for m in MEASURES)))
     heads = percents("Weighted F1", f"Weighted F1, {composite} or not", "Accuracy", "Macro F1")
     note = (
-        'Matched predicted cells. Development cells are called by the member that left their patient out: "ensemble" '
-        "is one member there. Limits: 95 %, patients resampled."
+        "Matched predicted cells. Development cells are called by the one member that left their patient out. Limits: "
+        "95 %, patients resampled."
     )
     columns = (*texts("Centre", "Role", "System", "Cells"), *heads)
     return Table("cells", "Cells: weighted F1 by centre", columns, tuple(rows), note)
@@ -144,7 +144,11 @@ def classes_table(result: StudyResult) -> Table:
     matrix = validation_confusion(result)
     scores = per_class(matrix)
     rows = [
-        (class_words(n), int(scores["support"][i]), *(float(scores[k][i]) for k in ("precision", "recall", "f1")))
+        (
+            class_words(n),
+            int(scores["support"][i]),
+            *(float(scores[k][i]) if scores["support"][i] else float("nan") for k in ("precision", "recall", "f1")),
+        )
         for i, n in enumerate(p.crops.taxonomy.names)
     ]
     columns = (*texts("Class", "Cells"), *percents("Precision", "Recall", "F1"))
