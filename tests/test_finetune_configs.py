@@ -16,13 +16,15 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 pytest.importorskip("transformers", reason="training needs the extra: pip install '.[study]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
-from leukoscope.errors import ConfigError  # noqa: E402
+from leukoscope.errors import ConfigError, ModelError  # noqa: E402
 from leukoscope.evaluate import evaluate_model  # noqa: E402
 from leukoscope.models.bundle import find_model  # noqa: E402
 from leukoscope.models.torch_backbones import ARCHS  # noqa: E402
+from leukoscope.train import finetune_export  # noqa: E402
 from leukoscope.train.config import build_config, read_toml  # noqa: E402
 from leukoscope.train.finetune_config import FinetuneConfig  # noqa: E402
 from leukoscope.train.finetune_job import finetune_datasets, training_crops  # noqa: E402
+from leukoscope.train.finetune_run import load_finetuned  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -111,6 +113,16 @@ def test_train_takes_the_task_and_cards_say_what_was_done(tmp_path):
     assert card.training["data"]["sources"][0]["name"] == "painted"
     with pytest.raises(ConfigError, match="already holds a run"):
         train(config, [tmp_path / "set"], run)
+
+
+def test_a_network_that_one_file_cannot_hold_is_trained_and_not_exported(tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune_export, "MOST_PARAMETERS", 100)
+    config = FinetuneConfig(name="x", arch="tiny", taxonomy="pcm-9", epochs=1, size=32, batch_size=4, pad_px=6.0)
+    run = finetune_datasets(config, [read_dataset(paint(tmp_path))], tmp_path / "run")
+    assert (run / "best.pt").is_file() and not (run / "bundle").exists()
+    assert "no bundle" in (run / "not-exported.txt").read_text("utf-8")
+    with pytest.raises(ModelError, match="more than one ONNX file holds"):
+        finetune_export.write_onnx(load_finetuned(run)[0], tmp_path / "x.onnx")
 
 
 def test_validation_is_held_out_by_group_where_none_is_stated(tmp_path):

@@ -56,6 +56,7 @@ def export_finetuned(
         raise DataError("the temperature needs validation cells with classes of the run's taxonomy")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    logits = predict_logits(network, validation)  # before the network leaves the accelerator
     write_onnx(network, out / "model.onnx")
     config = record["config"]
     card = Card(
@@ -83,8 +84,8 @@ def export_finetuned(
         licence=config["licence"],
         description=config["description"],
     )
-    logits = predict_logits(network, validation)
-    check_graph(Bundle(card, out), validation.crops[:_N_CHECKED], logits[:_N_CHECKED])
+    checked = validation.crops[:_N_CHECKED]
+    check_graph(Bundle(card, out), checked, predict_logits(network, checked))
     matrix = confusion_matrix(validation.labels, logits.argmax(1), n_classes=len(own_taxonomy.names))
     confusion = {"rows": "truth", "columns": "pred", "names": list(own_taxonomy.names), "counts": matrix.tolist()}
     temperature = round(fit_temperature(logits, validation.labels), 4)
@@ -92,12 +93,16 @@ def export_finetuned(
     return out
 
 
+def fits_one_file(network: CropNetwork) -> bool:
+    """Whether a bundle can hold the network: its ONNX file must stay below 2 GB."""
+    return sum(p.numel() for p in network.parameters()) <= MOST_PARAMETERS
+
+
 def write_onnx(network: CropNetwork, path: str | Path) -> None:
     """Write ONNX: input "pixels" uint8 (N, S, S, 3), output "logits" (N, C); normalisation is inside."""
-    n_parameters = sum(p.numel() for p in network.parameters())
-    if n_parameters > MOST_PARAMETERS:
+    if not fits_one_file(network):
         raise ModelError(
-            f"{network.arch} has {n_parameters / 1e9:.1f} billion weights, more than one ONNX file holds: "
+            f"{network.arch} has more than {MOST_PARAMETERS / 1e6:.0f} million weights, more than one ONNX file holds: "
             f"evaluate it from its run folder, or train a smaller one for a bundle"
         )
     network = network.eval().to("cpu", memory_format=torch.contiguous_format)

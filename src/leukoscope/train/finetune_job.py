@@ -11,8 +11,8 @@ from leukoscope.dataset.splits import drop_copies
 from leukoscope.errors import ConfigError
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.crop_set import CropSet, read_crop_set, split_by_group, taxonomy_without
-from leukoscope.train.finetune import FinetuneConfig, finetune
-from leukoscope.train.finetune_export import export_finetuned
+from leukoscope.train.finetune import FinetuneConfig, finetune, load_finetuned
+from leukoscope.train.finetune_export import export_finetuned, fits_one_file
 from leukoscope.train.processes import join_processes
 
 
@@ -26,12 +26,17 @@ def finetune_datasets(
     command: str = "",
     commit: str = "",
 ) -> Path:
-    """Fine-tune on data sets into run folder `out` and write its bundle; returns `out`."""
+    """Fine-tune on data sets into run folder `out` and write its bundle; returns `out`.
+
+    A network that one ONNX file can't hold (DinoBloom-G) gets no bundle; `not-exported.txt` says so.
+    """
     train, val = training_crops(config, datasets)
     out = finetune(config, train, val, out, resume=resume, progress=progress)
     own = join_processes()
-    if own.is_first:
+    if own.is_first and fits_one_file(load_finetuned(out)[0]):
         export_finetuned(out, out / "bundle", validation=val, command=command, commit=commit)
+    elif own.is_first:
+        (out / "not-exported.txt").write_text(f"{config.arch} is more than one ONNX file holds: no bundle.\n", "utf-8")
     own.wait()
     return out
 

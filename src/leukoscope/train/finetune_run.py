@@ -70,7 +70,10 @@ def read_run(run: str | Path) -> dict:
 
 
 def load_finetuned(run: str | Path, which: str = "best") -> tuple[CropNetwork, dict]:
-    """The network of a run folder in evaluation mode, and its record. which: "best" or "last" weights."""
+    """The network of a run folder in evaluation mode, on the accelerator where there is one, and its record.
+
+    which  "best" or "last" weights
+    """
     record = read_run(run)
     config = record["config"]
     network = build_network(
@@ -82,7 +85,7 @@ def load_finetuned(run: str | Path, which: str = "best") -> tuple[CropNetwork, d
         dropout=config["dropout"],
     )
     load_state(network, Path(run) / f"{which}.pt")
-    return network.eval(), record
+    return network.eval().to("cuda" if torch.cuda.is_available() else "cpu"), record
 
 
 def load_state(network: CropNetwork, start_from: dict | str | Path) -> None:
