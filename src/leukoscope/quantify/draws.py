@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from leukoscope.quantify.beta import beta_quantiles, even_shares, lattice_orders
+from leukoscope.quantify.beta import even_shares, lattice_orders
 from leukoscope.quantify.centre import rate_quantiles
 from leukoscope.quantify.groups import NUMERATOR, OTHER, UNCOUNTED, GroupRates, Tally
 
@@ -74,8 +75,7 @@ class RateDraws:
         if not self.artefacts:
             at_0, at_1 = share * normals[:, NUMERATOR] + (1 - share) * normals[:, OTHER]
             return at_0, at_1
-        a, b = called[UNCOUNTED] + 0.5, called[NUMERATOR] + called[OTHER] + 0.5
-        lost = beta_quantiles(even_shares(N_DRAWS), a, b)[_order(7 + 2 * smear)]
+        lost = _draw(7 + 2 * smear, Tally(called[UNCOUNTED], sum(called)), Tally(0.0, 0.0))
         at_0, at_1 = (1 - lost) * (share * normals[:, NUMERATOR] + (1 - share) * normals[:, OTHER]) + (
             lost * normals[:, UNCOUNTED]
         )
@@ -91,10 +91,11 @@ class RateDraws:
         at_0, at_1 = self.contradiction(called)
         low, high = fieller(at_0, at_1, level=level)
         tail, misfit = (1 - level) / 2, False
-        if (at_0 > 0).mean() < tail:
+        few = tail * len(at_0)
+        if np.count_nonzero(at_0 > 0) < few:
             most = np.quantile(self._called_share(called) / self.called[NUMERATOR], 1 - tail)
             low, high, misfit = 0.0, float(min(1.0, most)), True
-        elif (at_1 < 0).mean() < tail:
+        elif np.count_nonzero(at_1 < 0) < few:
             false_alarm = self.called[OTHER]
             least = np.quantile((self._called_share(called) - false_alarm) / (1 - false_alarm), tail)
             low, high, misfit = float(max(0.0, least)), 1.0, True
@@ -107,8 +108,8 @@ class RateDraws:
 
     def _called_share(self, called: Sequence[float], smear: int = 0) -> np.ndarray:
         """(K,) draws of the share called the numerator among the called cells that are counted."""
-        a, b = called[NUMERATOR] + 0.5, called[OTHER] + 0.5
-        return beta_quantiles(even_shares(N_DRAWS), a, b)[_order(6 + 2 * smear)]
+        cells = called[NUMERATOR] + called[OTHER]
+        return _draw(6 + 2 * smear, Tally(called[NUMERATOR], cells), Tally(0.0, 0.0))
 
 
 def ratios_between(at_0: np.ndarray, at_1: np.ndarray) -> np.ndarray:
@@ -134,16 +135,29 @@ def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float,
     below their root, rising ones above it.
     """
     tail, n_draws = (1 - level) / 2, len(at_0)
-    rising = np.sort(-at_0[(at_0 < 0) & (at_1 > 0)] / (at_1 - at_0)[(at_0 < 0) & (at_1 > 0)])
+    low_end, high_end = np.count_nonzero(at_0 < 0) / n_draws, np.count_nonzero(at_1 > 0) / n_draws
+    tail_above, tail_below = tail * max(0.5, 1 - low_end), tail * max(0.5, 1 - high_end)
     falling = ratios_between(at_0, at_1)
-    falling[(falling == 0) & (at_0 < 0)] = -1  # never above 0, not even at 0
-    falling[(falling == 1) & (at_1 > 0)] = 2
-    falling = np.sort(falling[~np.isnan(falling)])
+    falling[(at_0 < 0) & (at_1 <= 0)] = -1  # never above 0, not even at ratio 0
+    falling[(at_0 >= 0) & (at_1 > 0)] = 2
+    falling.sort()  # NaN, the rising ones, last
+    n_rising = np.count_nonzero(np.isnan(falling))
+    if n_rising:
+        return _allowed(falling[: n_draws - n_rising], at_0, at_1, (tail_above, tail_below))
+    first, last = math.ceil(n_draws * tail_below) - 1, math.floor(n_draws * (1 - tail_above)) - 1
+    return min(max(float(falling[first]), 0.0), 1.0), min(max(float(falling[last]), 0.0), 1.0)
+
+
+def _allowed(
+    falling: np.ndarray, at_0: np.ndarray, at_1: np.ndarray, tails: tuple[float, float]
+) -> tuple[float, float]:
+    """`fieller` where some lines rise: every root is tried as a limit."""
+    turned = (at_0 < 0) & (at_1 > 0)
+    rising = np.sort(at_0[turned] / (at_0 - at_1)[turned])
     points = np.sort(np.clip(np.concatenate([falling, rising, [0.0, 1.0]]), 0, 1))
     below = np.searchsorted(falling, points, "right") + len(rising) - np.searchsorted(rising, points)
-    below = below / n_draws
-    tail_above, tail_below = (tail * max(0.5, share) for share in ((at_0 > 0).mean(), (at_1 < 0).mean()))
-    allowed = points[(1 - below >= tail_above) & (below >= tail_below)]
+    below = below / len(at_0)
+    allowed = points[(1 - below >= tails[0]) & (below >= tails[1])]
     if not len(allowed):
         end = float((at_0 > 0).mean() > 0.5)
         return end, end
@@ -152,7 +166,7 @@ def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float,
 
 @functools.lru_cache(maxsize=512)
 def _draw(column: int, validation: Tally, local: Tally) -> np.ndarray:
-    """(K,) draws of one error rate; the last 512 are kept, for patients share them."""
+    """(K,) draws of a share that was seen as a tally; the last 512 are kept, for patients share error rates."""
     draws = rate_quantiles(even_shares(N_DRAWS), validation, local)[_order(column)]
     draws.flags.writeable = False
     return draws
