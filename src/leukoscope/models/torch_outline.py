@@ -30,9 +30,10 @@ class OutlineNet(nn.Module):
         channels = (FINEST, *CHANNELS[:3])  # at strides 2, 4, 8, 16
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.place = nn.ModuleList(nn.Conv2d(PLACES, width, 1) for _ in channels)
-        self.fuse = nn.ModuleList(_conv(width, width) for _ in channels)
+        # The finest map has a quarter of all points: few channels there halve the time of a step.
+        self.fuse = nn.ModuleList(_conv(width, width if level else FINEST) for level in range(len(channels)))
         self.deep = _conv(width, width)
-        self.head = nn.Conv2d(width, len(CLASSES), 3, padding=1)
+        self.head = nn.Conv2d(FINEST, len(CLASSES), 3, padding=1)
 
     def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
         size = x.shape[2]

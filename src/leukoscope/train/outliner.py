@@ -236,14 +236,14 @@ def _inverse(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _normalised(pixels: torch.Tensor) -> torch.Tensor:
-    return (pixels * 255 - 127.0) / 128.0
+    return ((pixels * 255 - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
 
 
 def _network(config: OutlinerConfig) -> OutlineNet:
     torch.manual_seed(config.seed)
     net = OutlineNet(width=config.width, pretrained=config.pretrained)
     fold_norms(net.backbone)
-    return net
+    return net.to(memory_format=torch.channels_last)
 
 
 def _choose(dataset: Dataset, splits: tuple) -> Dataset:
