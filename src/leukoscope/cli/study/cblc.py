@@ -14,7 +14,7 @@ example:
   leukoscope simulate --out cohort --specimen marrow --patients 60 --centers 6 --seed 1
   leukoscope study cblc --data cohort --develop center-1 center-2 center-3 --validate center-4 center-5 center-6 \\
       --config configs/cblc-small --out study
-  leukoscope analyze photographs --model study/bundle --specimen marrow --out report
+  leukoscope analyze photographs --model study/bundle --specimen marrow --um-per-px 0.1 --out report
 
 Writes study.html, tables/*.csv, figures/, tripod-ai.md and bundle/. Every cell needs its contour, every photograph
 its patient and centre. Stopped? The same command with --resume goes on. docs/studies/cblc.md explains the tables.
