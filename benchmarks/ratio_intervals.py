@@ -3,6 +3,7 @@
     python benchmarks/ratio_intervals.py coverage --parts DIR [--only NUMBER ...] [--repeats 2000]
     python benchmarks/ratio_intervals.py centres --parts DIR [--only NUMBER ...] [--repeats 2000]
     python benchmarks/ratio_intervals.py bayesian --parts DIR [--only NUMBER ...] [--repeats 400]
+    python benchmarks/ratio_intervals.py quapy
     python benchmarks/ratio_intervals.py write --parts DIR
 
 Frequentist: a classifier's true error rates are fixed, and in every repeat both the validation sample and the patient's
@@ -10,6 +11,7 @@ cells are drawn anew. `coverage` crosses true ratios of 1 to 60 % with 100 to 2,
 `bayesian` does some of these cells with the other method; `centres` gives every repeat a centre whose rates differ from
 those of the validation, with and without labelled cells of that centre. Each classifier's rows go into DIR as they are
 done (a row that is there is not run again); `write` makes benchmarks/results/ratio_intervals.csv and ratio_centres.csv.
+`quapy` compares the value with QuaPy's where the error rates are known exactly (ratio_quapy.csv).
 """
 
 from __future__ import annotations
@@ -130,6 +132,15 @@ def same_as_shipped(classifier: Classifier, counts: np.ndarray, confusion: np.nd
     np.testing.assert_allclose(found, (ratio.value, ratio.low, ratio.high), atol=1e-9)
 
 
+def by_inversion(classifier: Classifier, counts: np.ndarray, confusion: np.ndarray) -> float:
+    """Adjusted classify-and-count over the whole matrix (QuaPy's ACC by inversion), cut to [0, 1]; NaN if singular."""
+    rates = (confusion / confusion.sum(1, keepdims=True)).T
+    if np.linalg.matrix_rank(rates) < len(rates):
+        return float("nan")
+    mix = np.linalg.solve(rates, counts / counts.sum())
+    return float(np.clip(mix[list(classifier.subset)].sum() / mix[list(classifier.counted)].sum(), 0, 1))
+
+
 def draw_validation(rng: np.random.Generator, rates: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """(C, C) a validation sample of `cells` (C,) cells a class."""
     return np.stack([rng.multinomial(n, p) for n, p in zip(cells, rates, strict=True)])
@@ -140,7 +151,8 @@ def coverage_row(name: str, ratio: float, n_cells: int, repeats: int, method: st
     classifier = CLASSIFIERS[name]()
     rng = np.random.default_rng([list(CLASSIFIERS).index(name), int(1000 * ratio), n_cells])
     called_mix = classifier.mix(ratio) @ classifier.rates
-    inside, raw, found = np.zeros(repeats, bool), np.zeros(repeats), np.zeros((repeats, 3))
+    inside, raw, inverted = np.zeros(repeats, bool), *np.zeros((2, repeats))
+    found = np.zeros((repeats, 3))
     subset, counted = list(classifier.subset), list(classifier.counted)
     for k in range(repeats):
         confusion = draw_validation(rng, classifier.rates, classifier.validated)
@@ -148,6 +160,7 @@ def coverage_row(name: str, ratio: float, n_cells: int, repeats: int, method: st
         numerator, denominator = int(counts[subset].sum()), int(counts[counted].sum())
         raw[k], inside[k] = numerator / denominator, not excludes(numerator, denominator, ratio)
         found[k] = corrected(classifier, counts, confusion, method=method)
+        inverted[k] = by_inversion(classifier, counts, confusion)
         if k == 0 and method == "adjusted":
             same_as_shipped(classifier, counts, confusion, found[k])
     value, low, high = found.T
@@ -155,6 +168,7 @@ def coverage_row(name: str, ratio: float, n_cells: int, repeats: int, method: st
            "coverage": _inside(ratio, low, high), "coverage_binomial": float(inside.mean()),
            "too_high": float((low > ratio).mean()), "too_low": float((high < ratio).mean()),
            "error": _error(value, ratio), "error_raw": _error(raw, ratio),
+           "error_inversion": _error(inverted, ratio),
            "bias": float(np.nanmean(value) - ratio), "bias_raw": float(raw.mean() - ratio),
            "width": float((high - low).mean()), "no_value": float(np.isnan(value).mean())}  # fmt: skip
     return {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
@@ -195,6 +209,26 @@ def centre_rows(name: str, spread: float, ratio: float, repeats: int) -> list[di
                "error_raw": _error(raw, ratio), "width": float((high - low).mean()),
                "no_value": float(np.isnan(value).mean())}  # fmt: skip
         rows.append({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+    return rows
+
+
+def quapy_rows(n_patients: int = 200) -> list[dict]:
+    """Ours against QuaPy's ACC by inversion, where both know the error rates exactly: a million validation cells."""
+    from quapy.method.aggregative import ACC  # the extra `study`; it takes seconds to import
+
+    rng, rows = np.random.default_rng(0), []
+    for name, make in CLASSIFIERS.items():
+        classifier, apart = make(), []
+        for ratio in rng.uniform(0, 0.9, n_patients):
+            counts = np.round(1e6 * (classifier.mix(ratio) @ classifier.rates)).astype(int)
+            confusion = np.round(1e6 * classifier.rates).astype(int)
+            mix = ACC.solve_adjustment(classifier.rates.T, counts / counts.sum(), "inversion", "exact-raise")
+            theirs = mix[list(classifier.subset)].sum() / mix[list(classifier.counted)].sum()
+            ours = correct_ratio(counts, confusion, subset=classifier.subset, counted=classifier.counted).value
+            apart.append(abs(ours - theirs))
+        rows.append({"set": name, "measure": "largest difference from QuaPy's ACC", "value": float(f"{max(apart):.2g}"),
+                     "threshold": 0.001, "met": max(apart) <= 0.001, "patients": n_patients})  # fmt: skip
+        print(rows[-1])
     return rows
 
 
@@ -254,13 +288,15 @@ def write(parts: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("coverage", "centres", "bayesian", "write"))
-    parser.add_argument("--parts", type=Path, required=True)
+    parser.add_argument("what", choices=("coverage", "centres", "bayesian", "quapy", "write"))
+    parser.add_argument("--parts", type=Path, default=Path("ratio-parts"))
     parser.add_argument("--only", nargs="*", type=int, default=[], help="classifiers by their place in CLASSIFIERS")
     parser.add_argument("--repeats", type=int, default=2000)
     arguments = parser.parse_args()
     if arguments.what == "write":
         write(arguments.parts)
+    elif arguments.what == "quapy":
+        print(write_results("ratio_quapy", quapy_rows()))
     else:
         run(arguments.what, arguments.parts, arguments.only, arguments.repeats)
 
