@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -98,12 +99,17 @@ def test_a_hotter_temperature_and_a_higher_threshold_silence_words():
         WORDS.probs(np.zeros((2, 5)))
 
 
-def test_words_reach_the_record_and_the_table(tmp_path):
+def analyze_three(folder):
+    """A run over one field with a band and a segmented neutrophil and a lymphocyte; the path of its record."""
     kinds = ("band_neutrophil", "segmented_neutrophil", "lymphocyte")
     drawn = [(60.0 + 90 * n, 120.0, kind) for n, kind in enumerate(kinds)]
-    (tmp_path / "p1").mkdir()
-    Image.fromarray(draw_field(256, 320, drawn)).save(tmp_path / "p1" / "field.png")
-    record = analyze([tmp_path / "p1"], tmp_path / "out", model=make_model(tmp_path / "model", words=True))
+    (folder / "p1").mkdir()
+    Image.fromarray(draw_field(256, 320, drawn)).save(folder / "p1" / "field.png")
+    return analyze([folder / "p1"], folder / "out", model=make_model(folder / "model", words=True))
+
+
+def test_words_reach_the_record_and_the_table(tmp_path):
+    record = analyze_three(tmp_path)
     read = read_record(record)
     (shown,) = read.provenance["attributes"]["shown"]
     assert shown == {"name": "lobes", "part": "nucleus", "words": {"one": "one lobe", "many": "many lobes"}}
@@ -137,3 +143,25 @@ def test_words_are_gathered_by_part_and_said_once():
     said = {"granularity": "no", "granule_type": "none", "cell_size": "huge", "unheard": "x"}
     assert cell_words(said, attributes) == [("Granules", "none"), ("Cell", "huge")]
     assert cell_words({}, attributes) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_words_in_the_viewer_and_by_the_switch(tmp_path, width):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no browser was found: playwright is not installed")
+    found = next((p for p in map(shutil.which, ("chromium", "google-chrome")) if p), None)
+    if found is None:
+        pytest.skip("no browser was found: install chromium to test the report in one")
+    report = analyze_three(tmp_path).parent / "report.html"
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto(report.as_uri())
+        words = page.locator(".said")
+        assert words.count() == 2 and not words.first.is_visible()
+        page.locator(".sw-words").check()
+        assert words.first.is_visible() and words.first.inner_text() == "Nucleus one lobe"
+        words.first.click()
+        facts = page.locator(".viewer-facts").inner_text().splitlines()
+        assert facts[facts.index("Nucleus") + 1] == "one lobe"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        browser.close()
