@@ -162,6 +162,6 @@ def test_a_browser_shows_words_in_the_viewer_and_by_the_switch(tmp_path, width):
         assert words.first.is_visible() and words.first.inner_text() == "Nucleus one lobe"
         words.first.click()
         facts = page.locator(".viewer-facts").inner_text().splitlines()
-        assert facts[facts.index("Nucleus") + 1] == "one lobe"
+        assert facts[facts.index("Words") + 1] == "nucleus one lobe"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         browser.close()

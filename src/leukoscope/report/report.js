@@ -64,10 +64,11 @@
       return classWords[Number(column)] + " " + value + "\u00a0%";
     });
     addFact(facts, "Probabilities", probs.join(", "));
-    for (const words of link.querySelectorAll(".said > span")) {
-      const name = words.querySelector("b").textContent;
-      addFact(facts, name, words.textContent.slice(name.length).trim());
-    }
+    const words = [...link.querySelectorAll(".said > span")].map((span) => {
+      const name = span.querySelector("b").textContent;
+      return name.toLowerCase() + " " + span.textContent.slice(name.length).trim();
+    });
+    if (words.length) addFact(facts, "Words", words.join("; "));
     addFact(facts, "Suspicion", (100 * Number(link.closest("li").dataset.s)).toFixed(0) + "\u00a0%");
     addFact(facts, "Patient", link.closest(".patient").querySelector("h2 bdi").textContent);
     const row = document.getElementById("f-" + fieldIndex);
