@@ -20,7 +20,7 @@ from leukoscope.simulate import CohortOptions, simulate_cohort
 
 # name: (patients, laboratories, fields a patient, seed, what its laboratories are called)
 SETS = {
-    "data": (24, 3, 3, 11, "home"),
+    "data": (24, 3, 2, 11, "home"),
     "external": (6, 2, 3, 12, "outside"),
     "target": (8, 1, 3, 13, "site"),
 }

@@ -87,6 +87,8 @@ def test_end_to_end_counts_misses_wrong_types_and_false_detections():
     assert scores["found"]["value"] == pytest.approx(2 / 3)
     assert scores["found_and_right"]["value"] == pytest.approx(1 / 3)
     assert (scores["n_cells"], scores["n_found"], scores["n_false"], scores["absent"]) == (3, 2, 1, ["c"])
+    low = boxes.score_end_to_end(toy(), 0.2, resamples=20)
+    assert low["n_false"] == 1  # the box under two classes is one call
     strict = boxes.score_end_to_end(toy(), 0.85, resamples=20)
     assert strict["n_found"] == 1 and strict["macro_f1"]["value"] == pytest.approx(1 / 2)
 
@@ -167,6 +169,10 @@ def test_what_an_external_set_shows_leaves_training(painted):
     assert audits.finding_of(own).problems() == []
     found = audits.finding_of(against)
     assert found.leaks == 1 and found.patients == 1 and found.sets == ("painted", "outside")
+    doubled = replace(painted, fields=(*painted.fields, painted.fields[0]))
+    inside = audits.finding_of(audit_dataset(doubled))
+    assert (inside.leaks, inside.inside) == (0, 1)  # twice in one split is no leak
+    assert audits.finding_of(audit_dataset(doubled, outside)).leaks == 1
     gone = audits.fields_to_drop([own, against])
     assert set(gone) == {f.file for f in painted.fields if f.key.patient_id == "painted-p0"}
     assert audits.Finding.from_dict(found.to_dict()) == found
@@ -181,9 +187,11 @@ def test_splits_follow_clusters_where_no_patient_is_stated(painted, tmp_path):
     of = [f.split for f in made.fields]
     assert of[0] == of[1] and of[4] == of[6] == of[7] and {"train", "val", "test"} == set(of)
     tested = replace(plain, fields=tuple(replace(f, split="test" if i > 5 else "train") for i, f in enumerate(nobody)))
-    made, words = data.with_splits(config, tested, [(0, 1)])
-    of = [f.split for f in made.fields]
-    assert of[6:] == ["test", "test"] and of[0] == of[1] and "val" in of and "validation made here" in words
+    _, words = data.with_splits(config, tested, [(0, 3)])
+    assert "validation made here" in words
+    for seed in range(6):
+        of = [f.split for f in data.with_splits(replace(config, seed=seed), tested, [(0, 3)])[0].fields]
+        assert of[6:] == ["test", "test"] and of[0] == of[3] and "val" in of
     with pytest.raises(DataError, match="without train or test"):
         data.with_splits(config, replace(plain, fields=tuple(replace(f, split="val") for f in nobody)), ())
 
