@@ -38,7 +38,10 @@ def main() -> None:
 
 
 def time_matching(n_cells: int) -> list[dict]:
-    """Best of three, first import not counted; the spacing makes each cell overlap a few neighbours."""
+    """Best of five, first import not counted; the spacing makes each cell overlap a few neighbours.
+
+    The value is processor time of one core, which other programs can't stretch; the clock's stands beside.
+    """
     rng = np.random.default_rng(0)
     truth, pred = make_field(rng, n_cells, spacing=34.0)
     match_contours(truth[:5], pred[:5])
@@ -48,18 +51,20 @@ def time_matching(n_cells: int) -> list[dict]:
         ("match_contours, IoU >= 0.05", lambda: match_contours(truth, pred, iou=0.05)),
         ("contour_iou_matrix", lambda: contour_iou_matrix(truth, pred)),
     ):
-        seconds = []
-        for _ in range(3):
-            started = time.perf_counter()
+        seconds, clock = [], []
+        for _ in range(5):
+            started, began = time.process_time(), time.perf_counter()
             work()
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
+            clock.append(time.perf_counter() - began)
         rows.append(
             {
                 "set": f"{len(truth)} x {len(pred)} contours of {CORNERS} corners",
-                "measure": f"seconds, {what}",
+                "measure": f"processor seconds, {what}",
                 "value": round(min(seconds), 3),
                 "threshold": f"<= {MOST_SECONDS}",
                 "met": "yes" if min(seconds) <= MOST_SECONDS else "no",
+                "clock_seconds": round(min(clock), 3),
             }
         )
     matched = match_contours(truth, pred, iou=0.5)
