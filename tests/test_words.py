@@ -21,7 +21,10 @@ from data.make_bundles import (
 from PIL import Image
 
 from leukoscope.classify import BATCH, classify
+from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.errors import DataError, ModelError
+from leukoscope.evaluate import evaluate_model
+from leukoscope.evaluate.run import describe
 from leukoscope.models.bundle import read_bundle, read_card, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.words import WordRule
@@ -165,3 +168,18 @@ def test_a_browser_shows_words_in_the_viewer_and_by_the_switch(tmp_path, width):
         assert facts[facts.index("Words") + 1] == "nucleus one lobe"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         browser.close()
+
+
+def test_evaluate_says_how_often_shown_words_are_right(tmp_path):
+    Image.fromarray(draw_field(256, 320, [(60, 120, "band_neutrophil"), (200, 120, "segmented_neutrophil")])).save(
+        tmp_path / "field.png"
+    )
+    stated = ((("lobes", "one"),), (("lobes", "one"),))  # the second is told wrongly
+    boxes = ((40.0, 100.0, 80.0, 140.0), (180.0, 100.0, 220.0, 140.0))
+    kinds = ("band_neutrophil", "segmented_neutrophil")
+    cells = tuple(TruthCell(b, k, k, None, a) for b, k, a in zip(boxes, kinds, stated, strict=True))
+    field = TruthField(KEY, "field.png", "0" * 64, 320, 256, cells)
+    dataset = Dataset("drawn", tmp_path, (field,), "CC0", "drawn here", "folders")
+    result = evaluate_model(make_classifier(tmp_path / "model", words=True), dataset, "all", tmp_path / "out")
+    assert result["words"]["lobes"]["n_said"] == 2 and result["words"]["lobes"]["right"]["value"] == 0.5
+    assert "words: lobes said of 2 of 2 cells that state it, right in 0.5000" in " ".join(describe(result))

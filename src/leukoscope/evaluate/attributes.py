@@ -13,6 +13,7 @@ import numpy as np
 from leukoscope.errors import DataError
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.evaluate.classes import confusion_matrix, macro_f1
+from leukoscope.evaluate.readings import with_limits
 from leukoscope.models.words import WordRule
 from leukoscope.taxonomy import AttributeSet
 
@@ -53,6 +54,29 @@ def attribute_f1(calls: np.ndarray, stated: np.ndarray, attributes: AttributeSet
 def most_probable(values: np.ndarray, attributes: AttributeSet) -> np.ndarray:
     """(N, A) place of the value with the highest number among each attribute's columns of (N, V)."""
     return np.stack([values[:, columns].argmax(1) for columns in attributes.slices()], 1)
+
+
+def score_words(
+    cells: Sequence[tuple[dict[str, str], dict[str, str]]], clusters: np.ndarray, rule: WordRule
+) -> dict[str, dict]:
+    """How often the words a report would show are right, for each attribute that the rule shows and the cells state.
+
+    cells     what is stated and what is said of each cell, {attribute: value}
+    clusters  (N,) what is resampled for the limits
+    """
+    scores = {}
+    for name in rule.shown:
+        stated = [i for i, (truth, _) in enumerate(cells) if name in truth]
+        said = [i for i in stated if name in cells[i][1]]
+        if not stated:
+            continue
+        right = np.array([cells[i][0][name] == cells[i][1][name] for i in said], bool)
+        scores[name] = {"n_stated": len(stated), "n_said": len(said)}
+        if said:
+            of_said = np.asarray(clusters)[said]
+            whole = np.arange(len(said))
+            scores[name]["right"] = with_limits(lambda rows, v=right: float(v[rows].mean()), whole, of_said)
+    return scores
 
 
 def choose_word_rule(

@@ -38,6 +38,8 @@ class FieldPrediction:
     found_probs               (D, C) of those found, NaN rows below the card's threshold; None unless there are both
                               (a one-stage detector is both, but says nothing of true boxes)
     found_classes             (D,) a one-stage detector's best class of each, else None
+    stated, words             of each true cell: the attributes that the set states, and those that the classifier
+                              says of the true box (None from one that says none)
     """
 
     truth: TruthField
@@ -48,6 +50,8 @@ class FieldPrediction:
     scores: np.ndarray | None
     found_probs: np.ndarray | None
     found_classes: np.ndarray | None = None
+    stated: tuple[dict[str, str], ...] = ()
+    words: tuple[dict[str, str], ...] | None = None
 
 
 def predict_fields(
@@ -92,7 +96,7 @@ def _predict_field(
     if locator and not classifier and locator.card.taxonomy is not None:
         white = [c for c in white if _is_counted(c.class_name, locator.card.taxonomy)]
     boxes = np.array([c.box for c in white], np.float64).reshape(-1, 4)
-    truth_probs = found_probs = found_classes = None
+    truth_probs = found_probs = found_classes = words = None
     if locator and locator.card.task == "detect":
         calls = detect(field, locator)
         found, found_classes = calls.cells, calls.class_ids()
@@ -100,7 +104,8 @@ def _predict_field(
     else:
         found = locate(field, locator) if locator else None
     if classifier:
-        truth_probs = classify(field, Cells(truth.key, boxes, np.ones(len(boxes))), classifier).probs
+        calls = classify(field, Cells(truth.key, boxes, np.ones(len(boxes))), classifier)
+        truth_probs, words = calls.probs, calls.words
     if classifier and locator:
         sure = np.flatnonzero(found.scores >= threshold)
         found_probs = np.full((len(found), len(classifier.card.taxonomy.names)), np.nan)
@@ -114,4 +119,6 @@ def _predict_field(
         scores=found.scores if found else None,
         found_probs=found_probs,
         found_classes=found_classes,
+        stated=tuple(dict(c.attributes) for c in white),
+        words=words,
     )

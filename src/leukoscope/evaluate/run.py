@@ -15,6 +15,7 @@ from leukoscope import __version__
 from leukoscope.dataset.detection import class_column
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.errors import DataError
+from leukoscope.evaluate.attributes import score_words
 from leukoscope.evaluate.boxes import (
     FieldBoxes,
     Matches,
@@ -88,6 +89,10 @@ def evaluate_model(
         taxonomy = bundles["classify"].card.taxonomy
         readings = _all_readings(predictions, taxonomy)
         result["classification"] = _score_classes(predictions, readings, clusters, taxonomy)
+        rule = bundles["classify"].card.attributes
+        if rule is not None:
+            cells = [pair for p in predictions for pair in zip(p.stated, p.words, strict=True)]
+            result["words"] = score_words(cells, _of_cells(predictions, clusters), rule)
     if "detect" in bundles:
         taxonomy = finder.card.taxonomy
         result["detection"] = _score_detection(predictions, clusters, taxonomy)
@@ -122,6 +127,9 @@ def describe(result: dict) -> list[str]:
     blast = result.get("classification", {}).get("called_blast")
     if blast and blast["n_normal_cells"]:
         lines.append(f"normal cells called blast: {_show(blast['any'])} of {blast['n_normal_cells']}")
+    for name, entry in result.get("words", {}).items():
+        said = f"words: {name} said of {entry['n_said']} of {entry['n_stated']} cells that state it"
+        lines.append(said + (f", right in {_show(entry['right'])}" if entry["n_said"] else ""))
     return lines
 
 
@@ -211,6 +219,11 @@ def _all_readings(predictions: list[FieldPrediction], taxonomy: Taxonomy) -> lis
     return read_probs(np.concatenate([p.truth_probs for p in predictions]), _class_names(predictions), taxonomy)
 
 
+def _of_cells(predictions: list[FieldPrediction], clusters: list[str]) -> np.ndarray:
+    """(N,) the cluster of each true cell."""
+    return np.repeat(np.asarray(clusters), [len(p.boxes) for p in predictions])
+
+
 def _class_names(predictions: list[FieldPrediction]) -> list[str | None]:
     return [name for p in predictions for name in p.class_names]
 
@@ -219,7 +232,7 @@ def _score_classes(
     predictions: list[FieldPrediction], readings: list[Reading], clusters: list[str], taxonomy: Taxonomy
 ) -> dict:
     names = _class_names(predictions)
-    of_cell = np.repeat(np.asarray(clusters), [len(p.boxes) for p in predictions])
+    of_cell = _of_cells(predictions, clusters)
     probs = np.concatenate([p.truth_probs for p in predictions])
     return {
         "readings": {r.name: score_reading(r, of_cell, names) for r in readings},
