@@ -12,7 +12,8 @@ from PIL import Image
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
 from leukoscope.types import FieldKey
 
-COLORS = {"myeloblast": (90, 40, 130), "neutrophil": (190, 150, 190), "erythroblast": (60, 60, 60)}
+COLORS = {"myeloblast": (110, 110, 220), "neutrophil": (225, 160, 190), "erythroblast": (150, 190, 160)}  # cytoplasm
+NUCLEUS = (80, 40, 130)  # of all: what the stain is normalised by
 SIDE = 160
 
 
@@ -42,8 +43,9 @@ def _field(root: Path, rng: np.random.Generator, center: str, patient: str, smea
         cx, cy = 27 + 52 * (place % 3) + rng.integers(-3, 4), 27 + 52 * (place // 3) + rng.integers(-3, 4)
         name = "myeloblast" if rng.random() < share else ("neutrophil", "erythroblast")[rng.integers(2)]
         radius = 15 + rng.integers(0, 4)
-        disc = (x + 0.5 - cx) ** 2 + (y + 0.5 - cy) ** 2 < radius**2
-        pixels[disc] = np.clip(np.array(COLORS[name]) + rng.normal(0, 6, (disc.sum(), 3)), 0, 255).astype(np.uint8)
+        apart = (x + 0.5 - cx) ** 2 + (y + 0.5 - cy) ** 2
+        for disc, color in ((apart < radius**2, COLORS[name]), (apart < (0.6 * radius) ** 2, NUCLEUS)):
+            pixels[disc] = np.clip(np.array(color) + rng.normal(0, 6, (disc.sum(), 3)), 0, 255).astype(np.uint8)
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         contour = np.column_stack([cx + radius * np.cos(angle), cy + radius * np.sin(angle)])
         box = (*contour.min(0), *contour.max(0))

@@ -127,7 +127,7 @@ def sections(
     )
     effects = shown(("ablation", "Effect on weighted F1"))
     moved = shown(("trend", "Corrected ratio of serial smears")) + (html["smears"] if "trend" in drawn else "")
-    trained = shown(("training", "Stage 1 and stage 2 of each member"))
+    trained = shown(("training", "Each member: the epochs of stage 1, then those of stage 2"))
     bodies = (
         ("patients", "Who is in it", paragraph(numerator + ".") + html["patients"] + html["folds"] + in_csv),
         ("segmentation", "Cells found and outlined", html["segmentation"] + shown(*pairs)),
@@ -243,7 +243,7 @@ def _curves(result: StudyResult) -> dict[str, bytes]:
                 scores += [float(r["val_macro_f1"]) for r in rows if r.get("val_macro_f1")]
         panels["training loss"][f"member {number + 1}"] = (list(range(1, len(losses) + 1)), losses)
         panels["validation macro-F1"][f"member {number + 1}"] = (list(range(1, len(scores) + 1)), scores)
-    return {"training": figures.training_curves(panels, "Epochs of stage 1, then of stage 2")}
+    return {"training": figures.training_curves(panels)}
 
 
 def _gallery(result: StudyResult) -> str:

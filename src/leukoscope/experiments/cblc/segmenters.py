@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,12 @@ def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Pat
 
 
 def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Path, show: Show) -> Outline:
-    """Train and export the outliner likewise; gives the function that outlines located cells and their nuclei."""
+    """Train and export the outliner likewise; gives the function that outlines located cells and their nuclei.
+
+    config.masks may name the study's data set as "cohort", whatever it is called.
+    """
+    masks = {dataset.name: path for name, path in config.masks.items() if name in ("cohort", dataset.name)}
+    config = replace(config, masks=masks)
     if not (bundle / "card.json").is_file() or not (run / "done").is_file():
         train_outliner(config, [dataset], run, resume=True, progress=show)
         held = validation_fields([dataset])

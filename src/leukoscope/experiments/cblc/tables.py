@@ -102,13 +102,14 @@ def folds_table(result: StudyResult) -> Table:
 
 def segmentation_table(result: StudyResult) -> Table:
     """Contours found, by centre."""
+    found = segmentation_rows(result.cohort.dataset, result.cells)
     rows = [
-        (c, r["expert"], r["predicted"], r["matched"], r["missed"], r["extra"],
+        (c, role, r["expert"], r["predicted"], r["matched"], r["missed"], r["extra"],
          r["matched"] / max(r["expert"], 1), r["matched"] / max(r["predicted"], 1), r["iou"])
-        for c, r in segmentation_rows(result.cohort.dataset, result.cells).items()
+        for role in (DEVELOP, VALIDATE) for c in result.cohort.centers(role) if (r := found.get(c))
     ]  # fmt: skip
     columns = (
-        *texts("Centre", "Expert", "Predicted", "Matched", "Missed", "Extra"),
+        *texts("Centre", "Role", "Expert", "Predicted", "Matched", "Missed", "Extra"),
         *percents("Found", "Right"),
         Column("Mean IoU of matched", digits=3),
     )
