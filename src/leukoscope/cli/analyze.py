@@ -43,6 +43,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         type=whole,
         help="cut longer photographs into tiles of this side (default: the locator's own)",
     )
+    parser.add_argument(
+        "--own-cells",
+        metavar="JSON",
+        help="metrics.json of `leukoscope evaluate` on labelled cells of your laboratory: corrects the ratios for it",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.set_defaults(run=run)
 
@@ -58,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         um_per_px=args.um_per_px,
         min_cells=args.min_cells,
         tile_px=args.tile_px,
+        own_cells=args.own_cells,
     )
     with progress_bar("photographs") as progress:
         path = analyze(
@@ -91,5 +97,9 @@ def patient_line(patient: dict) -> str:
         if ratio["value"] is not None:
             share, low, high = (f"{100 * ratio[key]:.1f}" for key in ("value", "low", "high"))
             words.append(f"{ratio['name']} {share} % ({low} to {high} %)")
+            corrected = ratio.get("corrected")
+            if corrected and corrected["value"] is not None:
+                share, low, high = (f"{100 * corrected[key]:.1f}" for key in ("value", "low", "high"))
+                words.append(f"corrected for the classifier's errors {share} % ({low} to {high} %)")
     words += [flag["code"] for flag in patient["flags"]]
     return f"{patient['patient_id']}: {'; '.join(words)}"

@@ -17,6 +17,7 @@ from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.fields import FieldAnalyzer
 from leukoscope.pipeline.journal import Journal
+from leukoscope.pipeline.own_cells import read_own_cells
 from leukoscope.pipeline.ratios import Correction
 from leukoscope.pipeline.sources import Source, find_sources, sources_sha256
 from leukoscope.pipeline.summary import write_record
@@ -37,6 +38,8 @@ class AnalyzeOptions:
     min_cells  patients with fewer counted cells are flagged
     tile_px    longer fields are cut into tiles of this side; None: what the locator's card says
     workers    photographs analysed at a time; None: one a processor core, at most 8
+    own_cells  metrics.json of `leukoscope evaluate` with this model on labelled cells of the laboratory that the
+               photographs come from: they correct the ratios together with the card's confusion matrix
     """
 
     locator: str | None = None
@@ -45,6 +48,7 @@ class AnalyzeOptions:
     min_cells: int = 100
     tile_px: int | None = None
     workers: int | None = None
+    own_cells: str | None = None
 
     def __post_init__(self) -> None:
         if self.specimen not in SPECIMENS:
@@ -81,13 +85,19 @@ def analyze(
     out = Path(out)
     models = _models(model, options)
     card = part_of_model(models, "classify").card
-    correction = Correction.of(card)
+    own = None if options.own_cells is None else read_own_cells(options.own_cells, card)
+    correction = Correction.of(card, None if own is None else own.confusion)
     sources = find_sources(paths, specimen=options.specimen, patients=patients)
+    if own is not None and len({s.key.center for s in sources}) > 1:
+        raise InputError("own cells are of one laboratory, and these photographs of several: analyse each on its own")
     provenance = _provenance(models, options)
+    if own is not None:
+        provenance["options"]["own_cells"] = own.facts()
     head = {
         "leukoscope": provenance["leukoscope"],
         "models": provenance["models"],
-        "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "workers")},
+        "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "workers", "own_cells")}
+        | ({} if own is None else {"own_cells": own.sha256}),
         "pictures": {"n": len(sources), "sha256": sources_sha256(sources)},
     }
     journal = _open_journal(out, head, resume=resume)

@@ -18,6 +18,10 @@ CORRECTED_COVERS = (
     "sampling error and the classifier's errors as often as it made them in validation; not that it may err otherwise "
     "on another laboratory's stain, nor cells that were not found"
 )
+OWN_COVERS = (
+    "sampling error and the classifier's errors as its validation and labelled cells of this laboratory show them; "
+    "not cells that were not found"
+)
 BAND_EDGES = tuple(sorted(edge for edge, _ in BANDS if edge > 0))
 
 
@@ -27,14 +31,18 @@ class Correction:
 
     confusion   (C, C) validation cells, truth x called; None: the card has none
     thresholds  ratio name -> the lines that a patient may be on either side of
+    own         (C, C) labelled cells of the laboratory whose pictures are analysed, or None
     """
 
     confusion: np.ndarray | None = None
     thresholds: dict[str, tuple[float, ...]] | None = None
+    own: np.ndarray | None = None
 
     @classmethod
-    def of(cls, card: Card) -> Correction:
+    def of(cls, card: Card, own: np.ndarray | None = None) -> Correction:
         """From a classifier's card: its confusion matrix, and thresholds called ratio_NAME (a study's own line).
+
+        Own cells correct also where the card has no matrix.
 
         ModelError where the matrix does not fit the card's taxonomy.
         """
@@ -42,7 +50,10 @@ class Correction:
         for name, value in card.thresholds.items():
             if name.startswith("ratio_"):
                 lines[name.removeprefix("ratio_")] = (value,)
-        return cls(confusion_of(card.confusion, card.taxonomy), lines)
+        confusion = confusion_of(card.confusion, card.taxonomy)
+        if confusion is None and own is not None:
+            confusion = np.zeros_like(own)
+        return cls(confusion, lines, own)
 
 
 def ratio_entries(differential: Differential, correction: Correction) -> list[dict]:
@@ -67,16 +78,17 @@ def _ratio_entry(differential: Differential, ratio: Ratio, correction: Correctio
             {"threshold": t, "cells": further_cells(ratio.numerator, ratio.denominator, t, level=ratio.level)}
             for t in lines
         ],
-        "corrected": _corrected_entry(differential, ratio, correction.confusion, lines),
+        "corrected": _corrected_entry(differential, ratio, correction, lines),
     }
 
 
 def _corrected_entry(
-    differential: Differential, ratio: Ratio, confusion: np.ndarray | None, lines: Iterable[float]
+    differential: Differential, ratio: Ratio, correction: Correction, lines: Iterable[float]
 ) -> dict | None:
-    if confusion is None:
+    if correction.confusion is None:
         return None
-    evidence = weigh_patient(differential, confusion, ratio.name)
+    own = correction.own
+    evidence = weigh_patient(differential, correction.confusion, ratio.name, local=own)
     corrected = ratio_of(evidence, level=ratio.level)
     known = math.isfinite(corrected.value)
     return {
@@ -86,7 +98,8 @@ def _corrected_entry(
         "level": corrected.level,
         "method": corrected.method,
         "reason": corrected.reason,
-        "covers": CORRECTED_COVERS,
+        "covers": CORRECTED_COVERS if own is None else OWN_COVERS,
+        "own_cells": 0 if own is None else int(own.sum()),
         "sensitivity": _rate_entry(corrected.sensitivity),
         "false_alarm": _rate_entry(corrected.false_alarm),
         "unseen": number(corrected.unseen),

@@ -52,8 +52,10 @@ def name_words(name: str) -> str:
 def rates_words(corrected: dict, name: str) -> str:
     """What validation showed of the classifier, and what that is for this patient's mix of cells."""
     hit, alarm = corrected["sensitivity"], corrected["false_alarm"]
+    own = corrected.get("own_cells", 0)
+    where = f"in validation and {own:,} labelled cells of this laboratory" if own else "in validation"
     text = (
-        f"in validation it called {hit['n_called']:,} of {hit['n_cells']:,} {name} by that name, and "
+        f"{where} it called {hit['n_called']:,} of {hit['n_cells']:,} {name} by that name, and "
         f"{alarm['n_called']:,} of {alarm['n_cells']:,} other cells. With this patient's mix of cells: "
         f"{_rate(hit)} found, {_rate(alarm)} of the others called {name}."
     )
