@@ -14,6 +14,7 @@ and prints its rows; all of them are written to benchmarks/results/wbc_detection
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import tempfile
 import time
@@ -54,10 +55,16 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as work:
-        sets = {name: import_public(name, args.data, work) for name in ("pbc", "bccd", "draaslan")}
+        trains = args.only is None or SYSTEMS[args.only] is not None
+        names = ("pbc", "bccd", "draaslan") if trains else ("bccd", "draaslan")
+        sets = {name: import_public(name, args.data, work) for name in names}
         for system, config in SYSTEMS.items():
-            if args.only in (None, system):
-                rows += measure(system, config, sets, Path(args.work), val=args.val)
+            if args.only not in (None, system):
+                continue
+            if "YOLO" in system and importlib.util.find_spec("ultralytics") is None:
+                print(f"{system}: left out, ultralytics is not installed (pip install 'leukoscope[yolo]', AGPL-3.0)")
+                continue
+            rows += measure(system, config, sets, Path(args.work), val=args.val)
     for line in rows:
         print({k: line[k] for k in ("system", "set", "measure", "value", "low", "high", "threshold", "met")})
     if not args.val and args.only is None:
