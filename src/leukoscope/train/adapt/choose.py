@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from leukoscope.errors import InputError
+from leukoscope.train.adapt.heads import squared_distances
 
 METHODS = ("random", "coverage", "centres", "typical", "uncertain", "typical_by_call")
 _ROUNDS = 30
@@ -63,7 +64,7 @@ def k_means(x: np.ndarray, k: int, rng: np.random.Generator, *, restarts: int = 
     for _ in range(restarts):
         centres = _spread_start(x, k, rng)
         for _ in range(_ROUNDS):
-            cluster = _squared(x, centres).argmin(1)
+            cluster = squared_distances(x, centres).argmin(1)
             counts = np.bincount(cluster, minlength=k)
             moved = centres.copy()
             sums = np.zeros_like(centres)
@@ -72,7 +73,7 @@ def k_means(x: np.ndarray, k: int, rng: np.random.Generator, *, restarts: int = 
             if np.allclose(moved, centres):
                 break
             centres = moved
-        distance = _squared(x, centres)
+        distance = squared_distances(x, centres)
         inertia = distance.min(1).sum()
         if best is None or inertia < best[0]:
             best = inertia, centres, distance.argmin(1)
@@ -82,23 +83,23 @@ def k_means(x: np.ndarray, k: int, rng: np.random.Generator, *, restarts: int = 
 def _spread_start(x: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     """k rows, each drawn in proportion to the squared distance from those before (k-means++)."""
     rows = [int(rng.integers(len(x)))]
-    distance = _squared(x, x[rows])[:, 0]
+    distance = squared_distances(x, x[rows])[:, 0]
     while len(rows) < k:
         total = distance.sum()
         row = int(rng.choice(len(x), p=distance / total)) if total > 0 else int(rng.integers(len(x)))
         rows.append(row)
-        distance = np.minimum(distance, _squared(x, x[row : row + 1])[:, 0])
+        distance = np.minimum(distance, squared_distances(x, x[row : row + 1])[:, 0])
     return x[rows].copy()
 
 
 def _coverage(x: np.ndarray, n: int) -> np.ndarray:
     """From the cell nearest to the middle, always the one furthest from all chosen."""
     rows = [int(((x - x.mean(0)) ** 2).sum(1).argmin())]
-    distance = _squared(x, x[rows])[:, 0]
+    distance = squared_distances(x, x[rows])[:, 0]
     while len(rows) < n:
         distance[rows] = -1
         rows.append(int(distance.argmax()))
-        distance = np.minimum(distance, _squared(x, x[rows[-1:]])[:, 0])
+        distance = np.minimum(distance, squared_distances(x, x[rows[-1:]])[:, 0])
     return np.array(rows)
 
 
@@ -110,7 +111,7 @@ def _by_cluster(x: np.ndarray, n: int, rng: np.random.Generator, *, typical: boo
     for c in order:
         own = np.flatnonzero(cluster == c)
         if len(own):
-            worth = typicality(x[own]) if typical else -_squared(x[own], centres[c : c + 1])[:, 0]
+            worth = typicality(x[own]) if typical else -squared_distances(x[own], centres[c : c + 1])[:, 0]
             rows.append(int(own[worth.argmax()]))
     left = np.setdiff1d(np.arange(len(x)), rows)
     return np.r_[rows, rng.permutation(left)[: n - len(rows)]].astype(np.int64)
@@ -120,7 +121,7 @@ def typicality(x: np.ndarray) -> np.ndarray:
     """(N,) inverse of the mean distance to the ten nearest other rows: how much of the same there is around a cell."""
     if len(x) < 3:
         return np.ones(len(x))
-    distance = np.sqrt(_squared(x, x))
+    distance = np.sqrt(squared_distances(x, x))
     np.fill_diagonal(distance, np.inf)
     k = min(_NEAREST, len(x) - 1)
     return 1 / np.maximum(np.sort(distance, axis=1)[:, :k].mean(1), 1e-12)
@@ -145,7 +146,3 @@ def _by_call(x: np.ndarray, probs: np.ndarray, n: int, rng: np.random.Generator)
             rows.append(own[_by_cluster(x[own], int(k), rng, typical=True)])
     return np.concatenate(rows)
 
-
-def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(A, B) squared distances."""
-    return np.maximum((a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1), 0)

@@ -20,6 +20,7 @@ from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.models.torch_lite import Lite0Features, fold_norms, normalise
 
 BATCH = 32
+LEAST_TO_ALIGN = 20
 _RIM = 1.03  # the disc is this much wider than the box
 
 
@@ -74,17 +75,25 @@ def embed(trunk: Trunk, crops: np.ndarray, *, box_share: float, turns: int = 8) 
 
 
 def reduce_together(
-    source: Sequence[np.ndarray], site: Sequence[np.ndarray], *, n_components: int = 64, whiten: float = 0.5
+    source: Sequence[np.ndarray],
+    site: Sequence[np.ndarray],
+    *,
+    n_components: int = 32,
+    whiten: float = 0.25,
+    align: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Source (S, K) and site (T, K) rows in common principal components.
 
-    source, site  blocks (S, D_b) and (T, D_b), in the same order. Each column is scaled by the source's mean and
-                  deviation, each block by the root of its width, so that a wide layer does not drown a narrow one.
+    source, site  blocks (S, D_b) and (T, D_b), in the same order. Each column is scaled by a mean and deviation, each
+                  block by the root of its width, so that a wide layer does not drown a narrow one.
+    align         columns of the site are scaled by the site's own mean and deviation (normalisation statistics
+                  re-estimated on features, no label used), which needs `LEAST_TO_ALIGN` cells; else by the source's
                   Components are those of the source's and of the site's variation, each around its own mean and with
                   equal weight: no label is used.
     whiten        0 leaves components their variance, 1 makes them alike, 0.5 lies between
     """
-    scaled = [_scale_block(a, b) for a, b in zip(source, site, strict=True)]
+    own = align and bool(site) and len(site[0]) >= LEAST_TO_ALIGN
+    scaled = [_scale_block(a, b, own=own) for a, b in zip(source, site, strict=True)]
     s, t = (np.concatenate(parts, 1).astype(np.float64) for parts in zip(*scaled, strict=True))
     stacked = np.concatenate([(s - s.mean(0)) / np.sqrt(len(s)), (t - t.mean(0)) / np.sqrt(len(t))])
     values, vectors = np.linalg.eigh(stacked @ stacked.T)
@@ -97,10 +106,13 @@ def reduce_together(
     return (s - middle) @ axes * gain, (t - middle) @ axes * gain
 
 
-def _scale_block(source: np.ndarray, site: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scale_block(source: np.ndarray, site: np.ndarray, *, own: bool) -> tuple[np.ndarray, np.ndarray]:
     middle, spread = source.mean(0), source.std(0) + 1e-6
+    statistics = [(source, middle, spread)]
+    # A column that hardly varies at the site would become noise: it keeps a thousandth of the source's deviation.
+    statistics.append((site, site.mean(0), site.std(0) + 1e-3 * spread) if own else (site, middle, spread))
     width = np.sqrt(source.shape[1])
-    return tuple(np.clip((x - middle) / spread, -8, 8) / width for x in (source, site))
+    return tuple(np.clip((x - m) / d, -8, 8) / width for x, m, d in statistics)
 
 
 def _turned(crops: np.ndarray, k: int) -> np.ndarray:

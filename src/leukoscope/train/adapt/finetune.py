@@ -16,7 +16,7 @@ from torch import nn
 
 from leukoscope.crop import match_nuclei
 from leukoscope.errors import DataError
-from leukoscope.models.torch_classifier import SIZE_UNIT_UM, CellClassifier
+from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.models.torch_lite import STAGE_ENDS, normalise
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.classifier import set_cross_entropy
@@ -167,11 +167,7 @@ def late_logits(model: CellClassifier, early: torch.Tensor, diameter_um: torch.T
     x = early
     for block in model.features.blocks[CUT:]:
         x = block(x)
-    known = (diameter_um > 0).float()
-    size = torch.log(torch.where(diameter_um > 0, diameter_um, SIZE_UNIT_UM) / SIZE_UNIT_UM)
-    last = model.features.head(x).mean((2, 3))
-    pooled = [last, early.mean((2, 3)), model.diameter(torch.stack([known, size], 1))]
-    return model.fc(torch.cat(pooled, 1))
+    return model.fc(model.pooled([None, None, early, None, model.features.head(x)], diameter_um))
 
 
 def _zoom(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

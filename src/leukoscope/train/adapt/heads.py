@@ -62,7 +62,7 @@ def nearest_mean_probs(problem: SiteProblem, *, source_cells: float = 3.0, scale
     means = (own * counts[:, None] + prior * weight[:, None]) / np.maximum(counts + weight, _TINY)[:, None]
     known = counts + weight > 0
     spread = ((problem.source - source[problem.source_labels]) ** 2).sum(1).mean()
-    distance = ((problem.unlabelled[:, None] - means) ** 2).sum(2)
+    distance = squared_distances(problem.unlabelled, means)
     return softmax(np.where(known, -distance / (2 * scale * max(spread, _TINY)) * problem.source.shape[1], -np.inf))
 
 
@@ -86,7 +86,7 @@ def logistic_weights(
     pull = np.full((x.shape[1], 1), penalty)
     pull[-1] *= 0.01
     start = np.zeros((x.shape[1], targets.shape[1])) if start is None else start
-    step = 1 / (0.5 * np.linalg.norm((x * weights[:, None]).T @ x, 2) + penalty)
+    step = 1 / (0.5 * np.linalg.norm(x * np.sqrt(weights)[:, None], 2) ** 2 + penalty)
     fitted, ahead, pace = start.copy(), start.copy(), 1.0
     for _ in range(_STEPS):
         slope = x.T @ ((softmax(x @ ahead) - targets) * weights[:, None]) + pull * (ahead - start)
@@ -98,7 +98,7 @@ def logistic_weights(
 
 
 def logistic_probs(
-    problem: SiteProblem, *, penalty: float = 0.01, replay: float = 1.0, shifted: bool = True, rounds: int = 0
+    problem: SiteProblem, *, penalty: float = 0.003, replay: float = 1.0, shifted: bool = True, rounds: int = 0
 ) -> np.ndarray:
     """(U, C) of a logistic head on the site's labelled cells and, with weight `replay` altogether, the source's.
 
@@ -137,9 +137,9 @@ def mixture_probs(
     problem: SiteProblem,
     *,
     source_cells: float = 3.0,
-    unlabelled: float = 0.5,
-    temper: float = 0.3,
-    shrink: float = 0.3,
+    unlabelled: float = 0.3,
+    temper: float = 0.5,
+    shrink: float = 0.5,
     rounds: int = 15,
 ) -> np.ndarray:
     """(U, C) of a mixture of Gaussians with one covariance, fitted by EM to the site's cells, labelled or not.
@@ -165,14 +165,13 @@ def mixture_probs(
         means = (used.T @ x + (source + shift) * weight[:, None]) / np.maximum(counts + weight, _TINY)[:, None]
         known = counts + weight > 0
         if done:
-            apart = x[:, None] - means  # (N, C, D)
-            covariance = np.einsum("nc,ncd,nce->de", used, apart, apart) + scatter_source * len(problem.labels)
-            covariance /= used.sum() + len(problem.labels)
+            cross = means.T @ (used.T @ x)  # the sum of u (x - m)(x - m)' over cells and classes, multiplied out
+            scatter = (x * used.sum(1)[:, None]).T @ x - cross - cross.T + (means * counts[:, None]).T @ means
+            covariance = (scatter + scatter_source * len(problem.labels)) / (used.sum() + len(problem.labels))
             shift = (counts[:, None] * (means - source) * in_source[:, None]).sum(0) / (counts @ in_source + 3.0)
         level = np.trace(covariance) / d
-        inverse = np.linalg.inv((1 - shrink) * covariance + shrink * level * np.eye(d))
-        apart = problem.unlabelled[:, None] - means
-        log_density = -0.5 * temper * np.einsum("ncd,de,nce->nc", apart, inverse, apart)
+        root = np.linalg.cholesky(np.linalg.inv((1 - shrink) * covariance + shrink * level * np.eye(d)))
+        log_density = -0.5 * temper * squared_distances(problem.unlabelled @ root, means @ root)
         prior = np.log((counts + 1) / (counts + 1).sum())
         probs = softmax(np.where(known, log_density + prior, -np.inf))
         share[len(problem.labels) :] = probs
@@ -180,14 +179,23 @@ def mixture_probs(
 
 
 def spread_probs(
-    problem: SiteProblem, prior: np.ndarray, *, neighbours: int = 10, reach: float = 0.8, trust: float = 0.2
+    problem: SiteProblem,
+    prior: np.ndarray | None = None,
+    *,
+    neighbours: int = 8,
+    reach: float = 0.8,
+    trust: float = 0.2,
 ) -> np.ndarray:
     """(U, C): labels spread over a graph of the site's nearest cells (Zhou et al. 2003), from a prior (U, C).
 
-    neighbours  of each cell, by cosine similarity, made mutual; reach  share of a cell's label that comes from them
+    prior       what the unlabelled cells start from; None: `logistic_probs`
+    neighbours  of each cell, by cosine similarity around the site's mean, made mutual
+    reach       share of a cell's label that comes from its neighbours
     trust       weight of an unlabelled cell's prior beside a labelled cell's 1
     """
+    prior = logistic_probs(problem) if prior is None else prior
     x = np.concatenate([problem.labelled, problem.unlabelled])
+    x = x - x.mean(0)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), _TINY)
     near = x @ x.T
     np.fill_diagonal(near, -np.inf)
@@ -202,6 +210,29 @@ def spread_probs(
     seeds = np.concatenate([np.eye(problem.n_classes)[problem.labels], trust * prior])
     spread = np.linalg.solve(np.eye(len(x)) - reach * edge, (1 - reach) * seeds)[len(problem.labels) :]
     return spread / np.maximum(spread.sum(1, keepdims=True), _TINY)
+
+
+def ensemble_probs(problem: SiteProblem) -> np.ndarray:
+    """(U, C): the geometric mean of `logistic_probs`, of what `spread_probs` makes of it, and of `mixture_probs`."""
+    logistic = logistic_probs(problem)
+    members = (logistic, spread_probs(problem, logistic), mixture_probs(problem))
+    return softmax(sum(np.log(p + 1e-3) for p in members) / len(members))
+
+
+METHODS = {
+    "nearest-mean": nearest_mean_probs,
+    "logistic, no source": lambda problem: logistic_probs(problem, replay=0.0),
+    "logistic": logistic_probs,
+    "logistic, self-trained": lambda problem: logistic_probs(problem, rounds=2),
+    "mixture": mixture_probs,
+    "spread": spread_probs,
+    "ensemble": ensemble_probs,
+}
+
+
+def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(A, B) squared distances between rows of a (A, D) and b (B, D)."""
+    return np.maximum((a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1), 0)
 
 
 def softmax(z: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from leukoscope.errors import ModelError
 from leukoscope.models.bundle import Bundle, Card, write_card
 from leukoscope.models.torch_classifier import CellClassifier
 
+_WRAPPED = "model."  # before each name where the graph also gives attributes
+
 
 def read_network(bundle: Bundle) -> CellClassifier:
     """The bundle's classifier in torch, in evaluation mode.
@@ -30,12 +32,10 @@ def read_network(bundle: Bundle) -> CellClassifier:
     if bundle.card.task != "classify":
         raise ModelError(f"{bundle.path} is a model to {bundle.card.task}: only classifiers can be adapted")
     graph = onnx.load(str(bundle.onnx)).graph
-    stored = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    stored = {i.name.removeprefix(_WRAPPED): numpy_helper.to_array(i) for i in graph.initializer}
     network = CellClassifier(len(bundle.card.taxonomy.names), pretrained=False)
     expected = network.state_dict()
-    odd = [
-        name for name, value in expected.items() if name not in stored or stored[name].shape != tuple(value.shape)
-    ]
+    odd = [n for n, value in expected.items() if n not in stored or stored[n].shape != tuple(value.shape)]
     if odd:
         raise ModelError(
             f"{bundle.onnx} is not a classifier that can be adapted: expected the weights of a Lite0 cell classifier, "
@@ -45,9 +45,7 @@ def read_network(bundle: Bundle) -> CellClassifier:
     return network.eval()
 
 
-def write_adapted(
-    bundle: Bundle, network: CellClassifier, out: str | Path, *, card_changes: dict
-) -> Bundle:
+def write_adapted(bundle: Bundle, network: CellClassifier, out: str | Path, *, card_changes: dict) -> Bundle:
     """Write a bundle into folder `out`: the graph of `bundle` with the weights of `network`.
 
     card_changes  fields of the card that differ (name, training, temperature, results, confusion, limits, description)
@@ -58,8 +56,9 @@ def write_adapted(
     model = onnx.load(str(bundle.onnx))
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     for initializer in model.graph.initializer:
-        if initializer.name in weights:
-            value = np.ascontiguousarray(weights[initializer.name], np.float32)
+        own_name = initializer.name.removeprefix(_WRAPPED)
+        if own_name in weights:
+            value = np.ascontiguousarray(weights[own_name], np.float32)
             initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,116 @@
+"""A new last layer for a bundle's network: what a laboratory can run, and needs no source cells for.
+
+Logistic regression on the input of the last layer, pulled to the layer that is there (L2-SP, Li et al. 2018). How hard
+it is pulled is chosen by cross-validation within the labelled cells; where nothing beats the old layer, it stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from leukoscope.crop import match_nuclei
+from leukoscope.errors import DataError
+from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.models.torch_lite import normalise
+from leukoscope.train.adapt.heads import balanced, logistic_weights, softmax, with_one
+
+PULLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_FOLDS = 5
+_STALE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SiteHead:
+    """weights (F + 1, C), intercept last; pull: the one chosen, None where the old layer stays.
+
+    before, after  accuracy on labelled cells by cross-validation, of the old and the new layer (NaN with too few)
+    held_logits    (N, C) of each labelled cell from a layer that did not see it
+    """
+
+    weights: np.ndarray
+    pull: float | None
+    before: float
+    after: float
+    held_logits: np.ndarray
+
+
+@torch.no_grad()
+def last_features(
+    network: CellClassifier, crops: np.ndarray, diameters: np.ndarray, *, density: tuple[float, float, float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the last layer hears (N, F) and says (N, C); crops white-balanced, matched to `density` here."""
+    heard, said = [np.zeros((0, network.fc.in_features))], [np.zeros((0, network.fc.out_features))]
+    for start in range(0, len(crops), 32):
+        pixels = torch.from_numpy(match_nuclei(crops[start : start + 32], density))
+        maps = network.features(normalise(pixels))
+        pooled = network.pooled(maps, torch.from_numpy(np.asarray(diameters[start : start + 32], np.float32)))
+        heard.append(pooled.numpy())
+        said.append(network.fc(pooled).numpy())
+    return np.concatenate(heard), np.concatenate(said)
+
+
+def old_weights(network: CellClassifier) -> np.ndarray:
+    """(F + 1, C) of the network's last layer, intercept last."""
+    return np.concatenate([network.fc.weight.detach().numpy().T, network.fc.bias.detach().numpy()[None]])
+
+
+def fit_site_head(
+    heard: np.ndarray, allowed: np.ndarray, old: np.ndarray, *, groups: np.ndarray, seed: int = 0
+) -> SiteHead:
+    """The new layer from labelled cells.
+
+    heard (N, F); allowed (N, C) bool: the classes a cell may be (several where its label is coarser than the model's);
+    old (F + 1, C); groups (N,): what is not divided by cross-validation. DataError without a labelled cell.
+    Right means, among the classes that any label allows: the most probable one is allowed.
+    """
+    if not len(heard) or not allowed.any(1).all():
+        raise DataError("a site's last layer needs labelled cells, each with a class of the model")
+    heard = np.asarray(heard, np.float64)
+    folds = _folds(allowed.argmax(1), groups, seed)
+    before_logits = with_one(heard) @ old
+    held = {None: before_logits}
+    if folds.max() > 0:
+        for pull in PULLS:
+            held[pull] = np.empty_like(before_logits)
+            for fold in range(folds.max() + 1):
+                rows = folds != fold
+                fitted = _fit(heard[rows], allowed[rows], old, pull)
+                held[pull][~rows] = with_one(heard[~rows]) @ fitted
+    # Losses, not accuracies: few cells make few different accuracies.
+    losses = {pull: _loss(logits, allowed) for pull, logits in held.items()}
+    best = min(losses, key=lambda p: (losses[p] + _STALE * (p is not None), -(p or 0)))
+    weights = old if best is None else _fit(heard, allowed, old, best)
+    return SiteHead(weights, best, _right(before_logits, allowed), _right(held[best], allowed), held[best])
+
+
+def _fit(heard: np.ndarray, allowed: np.ndarray, old: np.ndarray, pull: float) -> np.ndarray:
+    """A label that allows several classes counts as the old layer's probabilities among them."""
+    among = np.where(allowed, softmax(with_one(heard) @ old) + 1e-9, 0.0)
+    targets = among / among.sum(1, keepdims=True)
+    weights = balanced(allowed.argmax(1), allowed.shape[1])
+    return logistic_weights(heard, targets, penalty=pull, weights=weights, start=old)
+
+
+def _loss(logits: np.ndarray, allowed: np.ndarray) -> float:
+    """Mean of -log of the probability of the allowed classes, among those that any label allows."""
+    probs = softmax(np.where(allowed.any(0), logits, -np.inf))
+    return float(-np.log(np.maximum((probs * allowed).sum(1), 1e-12)).mean())
+
+
+def _right(logits: np.ndarray, allowed: np.ndarray) -> float:
+    calls = np.where(allowed.any(0), logits, -np.inf).argmax(1)
+    return float(allowed[np.arange(len(calls)), calls].mean())
+
+
+def _folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """(N,) fold of each cell, whole groups together, each class spread over the folds."""
+    names = np.unique(groups)
+    order = np.random.default_rng(seed).permutation(len(names))
+    of_group = {names[g]: int(labels[groups == names[g]][0]) for g in order}
+    ranked = sorted(order, key=lambda g: of_group[names[g]])
+    n_folds = min(_FOLDS, len(names))
+    fold = {names[g]: place % n_folds for place, g in enumerate(ranked)}
+    return np.array([fold[g] for g in groups.tolist()])
