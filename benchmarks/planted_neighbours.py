@@ -3,7 +3,7 @@
     python benchmarks/planted_neighbours.py --work runs/planted [--only SEED]
 
 bccd's typed cells by people's contours (masks), folds by photograph; stage 1 of the marrow pipeline (bccd_cells.py has
-its settings), plain and with centre-border regularisation: ring, swap, and both. Five seeds, seed s on fold s modulo 3;
+its settings), plain and with centre-border regularisation: ring, or swap. Five seeds, seed s on fold s modulo 3;
 a trained network is not trained again. Each left-out cell gets four neighbours in turn: left-out cells of other
 classes, cut out by people's masks, their middles 0.42 to 0.5 of the side away, behind the cell itself. A call changes
 when the most probable class is another than without the neighbour. Asked for: at most half as many as without
@@ -31,7 +31,6 @@ SYSTEMS = {
     "plain": FIRST,
     "ring": replace(FIRST, center_border=("ring",)),
     "swap": replace(FIRST, center_border=("swap",)),
-    "ring and swap": replace(FIRST, center_border=("ring", "swap")),
 }
 JUDGED = "swap"  # what configs/cblc-small uses
 NEIGHBOURS = 4
