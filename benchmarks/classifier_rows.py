@@ -1,12 +1,12 @@
 """Every crop classifier of the PCM study, at its real size, from manifest to scores in a few steps on a few cells.
 
-    python benchmarks/classifier_rows.py [--only ROW]… [--large] [--weights FOLDER] [--data FOLDER]
+    python benchmarks/classifier_rows.py [--only ROW]… [--large] [--weights FOLDER] [--keep FOLDER] [--data FOLDER]
 
 Each row of configs/pcm is run as it stands but for its weights (none of these can be had offline but Lite0's, so random
 unless FOLDER holds DinoBloom-S.pth and the like), a handful of photographs of pbc, and one short epoch a stage. What it
 shows: the row is complete (crops, both stages, validation, the exported graph equal to torch's, evaluation); its
 accuracy means nothing. DinoBloom-G runs with --large only, trains its head alone (its 1.1 billion weights with their
-moments need 20 GB) and is not exported, for one ONNX file holds 2 GB.
+moments need 20 GB) and is not exported, for one ONNX file holds 2 GB. With --keep a row that is done is not run again.
 Writes benchmarks/results/classifier_rows.csv.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import tempfile
 import time
@@ -21,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from provenance import write_results
+from provenance import commit, write_results
 from public_sets import SHARED, import_public
 
 from leukoscope.dataset.manifest import Dataset
@@ -47,12 +48,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         dataset = few_fields(import_public("pbc", args.data, work))
         for name in rows:
-            with tempfile.TemporaryDirectory() as folder:  # a large network's checkpoints are gigabytes
-                results.append(run_row(name, dataset, args.weights, Path(folder)))
+            results.append(_kept(args.keep, name) or _run_and_keep(args, name, dataset))
             print(results[-1], flush=True)
-            gc.collect()
     if not args.dry_run:
         write_results("classifier_rows", results)
+
+
+def _kept(folder: Path | None, name: str) -> dict | None:
+    """A row that an earlier call has left in the folder."""
+    path = folder / f"{name}.json" if folder else None
+    return json.loads(path.read_text("utf-8")) if path and path.is_file() else None
+
+
+def _run_and_keep(args: argparse.Namespace, name: str, dataset: Dataset) -> dict:
+    with tempfile.TemporaryDirectory() as folder:  # a large network's checkpoints are gigabytes
+        result = run_row(name, dataset, args.weights, Path(folder)) | {"row_run_at": commit()}
+    gc.collect()
+    if args.keep:
+        args.keep.mkdir(parents=True, exist_ok=True)
+        (args.keep / f"{name}.json").write_text(json.dumps(result), "utf-8")
+    return result
 
 
 def few_fields(dataset: Dataset) -> Dataset:
@@ -116,6 +131,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="folder of published weights files")
     parser.add_argument("--only", action="append", metavar="ROW", help="run this row (again for several)")
     parser.add_argument("--large", action="store_true", help="DinoBloom-G too: 16 GB of memory and of disk")
+    parser.add_argument("--keep", type=Path, help="folder of finished rows, kept and taken from there")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
     return parser.parse_args()
 
