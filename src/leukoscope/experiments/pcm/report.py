@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from leukoscope.experiments.page import Section, facts, figure, gallery, paragraph, plots, study_page
 from leukoscope.experiments.pcm import report_figures as drawn
-from leukoscope.experiments.pcm.data import EXTERNAL, TARGET, StudySet
+from leukoscope.experiments.pcm.data import EXTERNAL, TARGET, StudyData, StudySet
 from leukoscope.experiments.pcm.study import StudyRun
 from leukoscope.experiments.pcm.tables_compare import table_calibration, table_differences
 from leukoscope.experiments.pcm.tables_results import (
@@ -76,7 +76,7 @@ def _notices(run: StudyRun) -> list[str]:
     study, notices = run.study, []
     if any(s.source.source_format == RENDERED for s in study.sets):
         names = ", ".join(s.name for s in study.sets if s.source.source_format == RENDERED)
-        notices.append(f"Rendered cells: {names} is drawn by leukoscope simulate. No number here is one of patients.")
+        notices.append(f"Rendered cells, drawn by leukoscope simulate: {names}. No number here is one of patients.")
     if not run.config.audit:
         notices.append("No audit was made (audit = false): duplicates or patients may stand on both sides of it.")
     if study.leaks:
@@ -105,8 +105,7 @@ def _first_page(run: StudyRun) -> str:
     pairs += [("External set", _set_facts(s)) for s in study.of_role(EXTERNAL)]
     pairs += [("Target", _set_facts(s)) for s in study.of_role(TARGET)]
     if run.config.audit:
-        clean = "nothing stands on two sides" if not study.leaks else "; ".join(study.leaks)
-        pairs.append(("Audit", clean))
+        pairs.append(("Audit", _audit_words(study)))
     units = "; ".join(f"{s.name}: by {s.groups.unit}" for s in study.sets)
     pairs += [
         ("Classes", f"{study.taxonomy.name}: {', '.join(study.taxonomy.names)}"),
@@ -119,6 +118,13 @@ def _first_page(run: StudyRun) -> str:
         ("Use", "Research use only. Not a diagnosis. A morphologist must review."),
     ]
     return facts(pairs)
+
+
+def _audit_words(study: StudyData) -> str:
+    found = "; ".join(study.leaks) or "nothing stands on two sides"
+    if not any(f.key.patient_id for f in study.data.source.fields):
+        found += "; no patient is stated, so nobody can say that none is on two sides"
+    return found
 
 
 def _states(run: StudyRun) -> dict[str, int]:
