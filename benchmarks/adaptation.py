@@ -1,6 +1,6 @@
 """Accuracy on the rest of a new site when a tenth of its cells is labelled: every method on the same draws.
 
-    python benchmarks/adaptation.py --cache FOLDER [--data FOLDER] [--draws 10] [--tuned FOLDER] [--dry-run]
+    python benchmarks/adaptation.py --cache FOLDER [--data FOLDER] [--draws 10] [--tuned FOLDER] [--site SITE]
 
 Source: pbc's train split and the bundled classifier that learnt from it (and ImageNet's network beside it); sites:
 jtsc, cellavision, bccd. Two ways to draw the tenth (adaptation_sets.draw_tenth): stratified, and plain. What a method
@@ -35,7 +35,8 @@ FEATURES = {
     "imagenet": ("imagenet",),
     "both": ("classifier", "imagenet"),
 }
-WIDTHS = (24, 32, 64)
+WIDTHS = (32, 64)
+KINDS = ("stratified", "plain")
 SHARE = 0.1
 
 
@@ -46,9 +47,13 @@ def main() -> None:
         sets = {name: embedded(name, args.data, cache, work) for name in (*SITES, "pbc")}
     if args.embed_only:
         return
+    if args.site:
+        for kind in KINDS:
+            part(sets, args.site, kind, args)
+        return
     rows, draws = [], []
-    for kind in ("stratified", "plain"):
-        right = {site: all_methods(sets, site, kind, args) for site in SITES}
+    for kind in KINDS:
+        right = {site: part(sets, site, kind, args) | tuned(sets, site, kind, args) for site in SITES}
         rows += report(right, kind)
         draws += [
             {"set": s, "draw": kind, "method": m, "seed": i, "accuracy": round(float(r.mean()), 4)}
@@ -65,10 +70,39 @@ def main() -> None:
         write_results("adaptation_draws", draws, **context)
 
 
-def all_methods(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str, list[np.ndarray]]:
+def part(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str, list[np.ndarray]]:
+    """`all_methods` of one site, kept in the cache once finished."""
+    path = Path(args.cache) / f"right-{site}-{kind}-{args.draws}.npz"
+    if not path.is_file():
+        right = all_methods(sets, site, masks_of(sets, site, kind, args))
+        np.savez(path.with_suffix(".part.npz"), **{name: np.stack(r) for name, r in right.items()})
+        path.with_suffix(".part.npz").rename(path)
+    with np.load(path) as kept:
+        return {name: list(kept[name]) for name in kept.files}
+
+
+def masks_of(sets: dict, site: str, kind: str, args: argparse.Namespace) -> list[np.ndarray]:
+    return [
+        draw_tenth(sets[site]["labels"], SHARE, seed=s, stratified=kind == "stratified") for s in range(args.draws)
+    ]
+
+
+def tuned(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str, list[np.ndarray]]:
+    """LP+FT of `adaptation_tuning.py`, as far as it has come: stratified draws only."""
+    if not args.tuned or kind != "stratified":
+        return {}
+    right = []
+    for seed, mask in enumerate(masks_of(sets, site, kind, args)):
+        path = Path(args.tuned) / f"{site}_{seed}.npz"
+        if not path.is_file():
+            break
+        right.append((np.load(path)["probs"].argmax(1) == sets[site]["labels"])[~mask])
+    return {"LP+FT": right} if right else {}
+
+
+def all_methods(sets: dict, site: str, masks: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
     """Of each method, one array a draw: whether each remaining cell is called right."""
     labels = sets[site]["labels"]
-    masks = [draw_tenth(labels, SHARE, seed=s, stratified=kind == "stratified") for s in range(args.draws)]
     right: dict[str, list[np.ndarray]] = {}
     for name, calls in source_only(sets, site).items():
         right[name] = [(calls == labels)[~m] for m in masks]
@@ -85,11 +119,7 @@ def all_methods(sets: dict, site: str, kind: str, args: argparse.Namespace) -> d
                         ).argmax(1) == labels[~m]
                         for m in masks
                     ]  # fmt: skip
-    tuned = [Path(args.tuned or "") / f"{site}_{s}.npz" for s in range(args.draws)]
-    if args.tuned and kind == "stratified":
-        found = [np.load(p)["probs"].argmax(1) for p in tuned if p.is_file()]
-        right["LP+FT"] = [(c == labels)[~m] for c, m in zip(found, masks, strict=False)]
-    return {name: r for name, r in right.items() if r}
+    return right
 
 
 def source_only(sets: dict, site: str) -> dict[str, np.ndarray]:
@@ -180,6 +210,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache", required=True, help="folder for features, made once")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--tuned", help="folder of adaptation_tuning.py")
+    parser.add_argument("--site", choices=SITES, help="only this site's part, kept in the cache")
     parser.add_argument("--embed-only", action="store_true", help="make the features and stop")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
     return parser.parse_args()

@@ -24,8 +24,8 @@ SITES = ("jtsc", "cellavision", "bccd")
 RULE = CropRule(size=160, pad_fraction=0.25)  # the bundled classifier's, before its stain matching
 BOX_SHARE = 1 / 1.5
 PER_CLASS = {  # of pbc's train split, drawn by seed: enough to know its types, few enough for a processor
-    "band_neutrophil": 60, "segmented_neutrophil": 60, "neutrophil": 10,
-    "lymphocyte": 110, "monocyte": 110, "eosinophil": 110, "basophil": 60,
+    "band_neutrophil": 80, "segmented_neutrophil": 80, "neutrophil": 10,
+    "lymphocyte": 160, "monocyte": 160, "eosinophil": 160, "basophil": 100,
 }  # fmt: skip
 BLOOD_12 = TAXONOMIES["blood-12"]
 # Its val split needs probabilities only; its test split is a new site to ImageNet's network only.
@@ -84,17 +84,16 @@ def _is_single(field: TruthField) -> bool:
 
 
 def _drawn(fields: list[TruthField]) -> set[str]:
-    rng, kept = np.random.default_rng(0), set()
+    order, kept = np.random.default_rng(0).permutation(len(fields)), set()
     for name, n in PER_CLASS.items():
-        ids = [f.key.field_id for f in fields if f.cells[0].class_name == name]
-        kept |= set(rng.permutation(ids)[:n].tolist())
+        kept |= set([fields[i].key.field_id for i in order if fields[i].cells[0].class_name == name][:n])
     return kept
 
 
 def embedded(name: str, data: str | Path, cache: Path, work: str | Path) -> dict[str, np.ndarray]:
     """Features of a set's cells, made once and kept in `cache`/`name`.npz.
 
-    classifier_0..5, imagenet_0..5  blocks of `features.embed`, two turns; last (N, 1424) what the bundled classifier's
+    classifier_0..5, imagenet_0..5  blocks of `features.embed`; last (N, 1424) what the bundled classifier's
     last layer hears; probs (N, 12) its probabilities; labels, files, diameters, crops
     """
     path = cache / f"{name}.npz"
@@ -124,6 +123,7 @@ def _features(name: str, cells: CropSet) -> dict[str, np.ndarray]:
     out = {"last": last, "probs": z / z.sum(1, keepdims=True)}
     trunks = [classifier_trunk(network, name="classifier", density=density), imagenet_trunk()]
     for trunk in trunks[TRUNKS.get(name, slice(None))]:
-        blocks = embed(trunk, cells.crops, box_share=BOX_SHARE, turns=2)
+        turns = 4 if name in SITES and trunk.name == "classifier" else 2
+        blocks = embed(trunk, cells.crops, box_share=BOX_SHARE, turns=turns)
         out |= {f"{trunk.name}_{i}": block for i, block in enumerate(blocks)}
     return out

@@ -1,4 +1,4 @@
-"""Calibration by the very cells that a site's head is fitted to: each is called by a head that did not see its label."""
+"""Calibration by the very cells that a site's head is fitted to: each is called by a head without its label."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from leukoscope.models.torch_lite import Lite0Features, fold_norms, normalise
 
 BATCH = 32
 LEAST_TO_ALIGN = 20
+TURN_ORDER = (0, 2, 5, 7, 1, 3, 4, 6)  # any first few of them favour no side
 _RIM = 1.03  # the disc is this much wider than the box
 
 
@@ -59,7 +60,7 @@ def embed(trunk: Trunk, crops: np.ndarray, *, box_share: float, turns: int = 8) 
 
     crops      (N, S, S, 3) uint8, white-balanced
     box_share  the box's longer side as a share of the crop's: 1 / (1 + 2 · pad)
-    turns      1 to 8: as it is, then the other quarter turns, then mirrored
+    turns      1 to 8: as it is, half a turn, two mirrored quarter turns, then the other quarter turns and mirror images
     """
     if not 1 <= turns <= 8:
         raise DataError(f"a crop has 1 to 8 turns, got {turns}")
@@ -68,7 +69,7 @@ def embed(trunk: Trunk, crops: np.ndarray, *, box_share: float, turns: int = 8) 
     for start in range(0, len(crops), BATCH):
         views = [
             _pooled(trunk.maps(torch.from_numpy(_turned(crops[start : start + BATCH], k))), box_share)
-            for k in range(turns)
+            for k in TURN_ORDER[:turns]
         ]
         rows.append([torch.stack(parts).mean(0) for parts in zip(*views, strict=True)])
     return [torch.cat(parts).numpy() for parts in zip(*rows, strict=True)]

@@ -1,0 +1,212 @@
+"""`leukoscope adapt`: a model's last layer fitted to a laboratory's own cells, and which cells to label for that."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leukoscope.dataset.manifest import Dataset, read_dataset
+from leukoscope.errors import DataError, InputError
+from leukoscope.evaluate.calibration import fit_temperature
+from leukoscope.models.bundle import Bundle, find_model, part_of_model
+from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.taxonomy import Taxonomy, nearest_class
+from leukoscope.taxonomy.vocabulary import PARENTS
+from leukoscope.train.adapt.cells import read_site_cells
+from leukoscope.train.adapt.choose import choose_cells
+from leukoscope.train.adapt.heads import softmax, with_one
+from leukoscope.train.adapt.network import read_network, write_adapted
+from leukoscope.train.adapt.site_head import SiteHead, fit_site_head, last_features, old_weights
+from leukoscope.train.crop_set import CropSet
+
+LEAST_FOR_TEMPERATURE = 30  # labelled cells: fewer say too little of how sure to be
+COLUMNS = ("order", "file", "x0", "y0", "x1", "y1", "called", "prob")
+Show = Callable[[int, int], None]
+
+
+def adapt_model(
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    fraction: float | None = None,
+    seed: int = 0,
+    progress: Show | None = None,
+) -> dict:
+    """Write an adapted model into folder `out`; returns what was measured.
+
+    model     a bundled model's name, or a model folder with a classifier of this project
+    data      a data set folder; its cells of a stated type are the labels
+    fraction  use this share of the labelled cells (whole photographs, drawn by `seed`) and measure on the others; None:
+              use all, and measure by cross-validation only
+    The returned "before" and "after" are accuracies among the classes that the labels name: "held_out" on the cells
+    not used (None without fraction), "cross_validated" within those used.
+    """
+    if fraction is not None and not 0 < fraction < 1:
+        raise InputError(f"the fraction of cells to label must lie between 0 and 1, got {fraction}")
+    models = find_model(model)
+    bundle, dataset = part_of_model(models, "classify"), read_dataset(data)
+    network = read_network(bundle)
+    cells, heard = _hear(bundle, network, dataset, progress)
+    allowed = allowed_classes(cells.class_names, bundle.card.taxonomy)
+    known = np.flatnonzero(allowed.any(1))
+    if len(known) < 2:
+        names = bundle.card.taxonomy.name
+        raise DataError(f"{dataset.name} has {len(known)} cells of a class of {names!r}: label some first")
+    used = known if fraction is None else _draw(cells.files[known], fraction, seed, known)
+    rest = np.setdiff1d(known, used)
+    old = old_weights(network)
+    head = fit_site_head(heard[used], allowed[used], old, groups=cells.files[used], seed=seed)
+    measured = {
+        "n_labelled": len(used),
+        "labelled": dict(sorted(Counter(cells.class_names[used].tolist()).items())),
+        "pull": head.pull,
+        "cross_validated": {"before": head.before, "after": head.after},
+        "held_out": _held_out(heard, allowed, rest, old, head) if len(rest) else None,
+    }
+    _write(bundle, models, network, head, dataset, allowed[used], measured, Path(out))
+    return measured
+
+
+def suggest_cells(
+    model: str | Path,
+    data: str | Path,
+    n: int,
+    *,
+    method: str = "typical",
+    seed: int = 0,
+    progress: Show | None = None,
+) -> list[dict]:
+    """The n cells of a data set to label first: rows of COLUMNS, in that order. Its labels are not looked at."""
+    bundle, dataset = part_of_model(find_model(model), "classify"), read_dataset(data)
+    network = read_network(bundle)
+    cells, heard = _hear(bundle, network, dataset, progress)
+    probs = softmax((with_one(heard) @ old_weights(network)) / bundle.card.temperature)
+    spread = heard.std(0)
+    rows = choose_cells((heard - heard.mean(0)) / (spread + spread.mean()), probs, n, method=method, seed=seed)
+    return [
+        {
+            "order": order,
+            "file": str(cells.files[row]),
+            **dict(zip(("x0", "y0", "x1", "y1"), cells.boxes[row].round(1).tolist(), strict=True)),
+            "called": bundle.card.taxonomy.names[int(probs[row].argmax())],
+            "prob": round(float(probs[row].max()), 3),
+        }
+        for order, row in enumerate(rows.tolist(), 1)
+    ]
+
+
+def write_suggestions(rows: list[dict], out: str | Path) -> None:
+    """The rows of `suggest_cells` as CSV, to work through beside the annotation tool."""
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with open(out, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def allowed_classes(class_names: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """(N, C) bool: the taxonomy's classes that a cell of each name may be.
+
+    A name of the taxonomy is itself; a finer one its nearest coarser class; a coarser one ("neutrophil") every class
+    below it; a name that has none of these, no class.
+    """
+    of_name = {}
+    for name in np.unique(class_names).tolist():
+        row = np.zeros(len(taxonomy.names), bool)
+        nearest = nearest_class(name, taxonomy.names) if name and name != "white_cell" else None
+        if nearest is not None:
+            row[taxonomy.index(nearest)] = True
+        elif name and name != "white_cell":
+            row[[i for i, n in enumerate(taxonomy.names) if name in _ancestors(n)]] = True
+        of_name[name] = row
+    if not len(class_names):
+        return np.zeros((0, len(taxonomy.names)), bool)
+    return np.stack([of_name[n] for n in class_names.tolist()])
+
+
+def _ancestors(name: str) -> set[str]:
+    found = set()
+    while name in PARENTS:
+        name = PARENTS[name]
+        found.add(name)
+    return found
+
+
+def _hear(
+    bundle: Bundle, network: CellClassifier, dataset: Dataset, progress: Show | None
+) -> tuple[CropSet, np.ndarray]:
+    """The data set's white cells, and what the last layer hears of each (N, F)."""
+    rule = replace(bundle.card.crop, nucleus_density=None)
+    cells = read_site_cells(dataset, rule, taxonomy=bundle.card.taxonomy, progress=progress)
+    density = bundle.card.crop.nucleus_density
+    heard, _ = last_features(network, cells.crops, cells.extras["diameter_um"], density=density)
+    return cells, heard
+
+
+def _draw(files: np.ndarray, fraction: float, seed: int, rows: np.ndarray) -> np.ndarray:
+    """Rows of whole photographs, drawn until the share is reached."""
+    wanted, taken = max(1, round(fraction * len(rows))), []
+    for name in np.random.default_rng(seed).permutation(np.unique(files)):
+        if len(taken) >= wanted:
+            break
+        taken += rows[files == name].tolist()
+    return np.sort(np.array(taken, np.int64))
+
+
+def _held_out(heard: np.ndarray, allowed: np.ndarray, rest: np.ndarray, old: np.ndarray, head: SiteHead) -> dict:
+    def right(weights: np.ndarray) -> float:
+        logits = np.where(allowed.any(0), with_one(heard[rest]) @ weights, -np.inf)
+        return float(allowed[rest, logits.argmax(1)].mean())
+
+    return {"n": len(rest), "before": right(old), "after": right(head.weights)}
+
+
+def _write(bundle, models, network, head: SiteHead, dataset: Dataset, allowed, measured: dict, out: Path) -> None:
+    """The bundle, with the other parts of the model beside it, so that `analyze --model OUT` works."""
+    with torch.no_grad():
+        network.fc.weight.copy_(torch.from_numpy(head.weights[:-1].T.astype(np.float32)))
+        network.fc.bias.copy_(torch.from_numpy(head.weights[-1].astype(np.float32)))
+    card, site = bundle.card, dataset.name
+    results = [
+        {"data": site, "split": kind, "measure": f"accuracy, {when}", "value": round(values[when], 4)}
+        for kind, values in (("cross-validated", measured["cross_validated"]), ("held out", measured["held_out"]))
+        if values
+        for when in ("before", "after")
+    ]
+    entry = {"name": site, "sha256": dataset.sha256(), "licence": dataset.licence}
+    entry |= {k: measured[k] for k in ("n_labelled", "labelled", "pull")}
+    changes = {
+        "name": f"{card.name}, adapted to {site}",
+        "training": card.training | {"adapted_to": entry},
+        "results": tuple(results),
+        "confusion": None,
+        "temperature": _temperature(card.temperature, head, allowed),
+        "limits": (
+            f"Adapted on {measured['n_labelled']} cells of {site}: its numbers hold for that laboratory's stain and "
+            "camera at best; the results before adaptation hold no more.",
+            *card.limits,
+        ),
+    }
+    write_adapted(bundle, network, out / "classifier", card_changes=changes)
+    for task, other in models.items():
+        if task != "classify":
+            shutil.copytree(other.path, out / other.path.name, dirs_exist_ok=True)
+
+
+def _temperature(old: float, head: SiteHead, allowed: np.ndarray) -> float:
+    """Set on the cells' held-out logits among the classes that the labels name; the old one with few cells."""
+    single = allowed.sum(1) == 1
+    if head.pull is None or single.sum() < LEAST_FOR_TEMPERATURE:
+        return old
+    named = np.flatnonzero(allowed[single].any(0))
+    truth = np.searchsorted(named, allowed[single].argmax(1))
+    return round(fit_temperature(head.held_logits[single][:, named], truth), 4)
