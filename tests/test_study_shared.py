@@ -13,10 +13,12 @@ import pytest
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluate.boxes import FieldBoxes, average_precision, match_fields
+from leukoscope.evaluate.classes import confusion_matrix, per_class
 from leukoscope.experiments import figures, page
 from leukoscope.experiments.intervals import (
     Estimate,
     accuracy_of,
+    class_estimates,
     estimate,
     group_fields,
     macro_f1_of,
@@ -108,6 +110,22 @@ def test_a_paired_difference_is_narrower_than_the_systems_apart():
     )
     assert 0 < pair.low < pair.value < pair.high
     assert pair.high - pair.low < apart.high - apart.low
+
+
+def test_class_estimates_equal_those_of_the_evaluation():
+    rng = np.random.default_rng(5)
+    truth, calls, groups = rng.integers(0, 3, 60), rng.integers(0, 3, 60), rng.integers(0, 8, 60).astype(str)
+    matrices = np.zeros((60, 4, 4))
+    matrices[np.arange(60), truth, calls] = 1
+    found = class_estimates(matrices, groups, unit="patient", n_resamples=400)
+    whole = per_class(confusion_matrix(truth, calls, n_classes=4))
+    for name, of_class in found.items():
+        assert [e.value for e in of_class] == pytest.approx(whole[name].tolist())
+    recall = found["recall"][1]
+    of_one = truth == 1
+    slow = estimate(accuracy_of(truth[of_one], calls[of_one]), groups[of_one], unit="patient", n_resamples=400)
+    assert (recall.low, recall.high) == pytest.approx((slow.low, slow.high), abs=0.06) and recall.n == of_one.sum()
+    assert found["f1"][3].value == 0 and math.isnan(class_estimates(matrices, np.full(60, "a"), unit="x")["f1"][0].low)
 
 
 def test_a_table_is_written_with_limits_and_shown_with_the_same_numbers(tmp_path):

@@ -125,6 +125,42 @@ def macro_f1_of(
     return lambda rows: macro_f1(confusion_matrix(truth[rows], calls[rows], n_classes=n_classes), classes)
 
 
+def class_estimates(
+    matrices: np.ndarray, groups: np.ndarray, *, unit: str, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> dict[str, list[Estimate]]:
+    """{"precision", "recall", "f1"}: an estimate a class, from one confusion matrix a row (cell or photograph).
+
+    matrices (N, C, C) counts, rows truth; groups (N,). A resample draws whole groups, as in `estimate`, all at once. A
+    ratio without a denominator is 0, as in `evaluate.classes.per_class`.
+    """
+    names, place = np.unique(groups, return_inverse=True)
+    by_group = np.zeros((len(names), *matrices.shape[1:]))
+    np.add.at(by_group, place, matrices)
+    total = by_group.sum(0)
+    values = _class_scores(total[None])
+    n = {"precision": total.sum(0), "recall": total.sum(1), "f1": total.sum(1)}
+    limits = {k: np.full((2, len(total)), math.nan) for k in values}
+    if len(names) > 1:
+        drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), n_resamples)
+        resampled = _class_scores(np.tensordot(drawn, by_group, axes=1))
+        limits = {k: np.quantile(v, [0.025, 0.975], axis=0) for k, v in resampled.items()}
+    return {
+        k: [
+            Estimate(float(v[0, c]), *map(float, limits[k][:, c]), n=int(n[k][c]), n_groups=len(names), unit=unit)
+            for c in range(len(total))
+        ]
+        for k, v in values.items()
+    }
+
+
+def _class_scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1, each (R, C), of matrices (R, C, C)."""
+    right = np.diagonal(matrices, axis1=1, axis2=2)
+    called, truth = matrices.sum(1), matrices.sum(2)
+    parts = {"precision": (right, called), "recall": (right, truth), "f1": (2 * right, called + truth)}
+    return {k: np.divide(a, b, out=np.zeros(a.shape), where=b > 0) for k, (a, b) in parts.items()}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RankedMatches:
     """One class over F fields, boxes of all fields best first: hit (T, D), field (D,), n_truth (F,)."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate.boxes import FieldBoxes, Matches, average_precision, match_fields, score_boxes
-from leukoscope.evaluate.two_stage import class_f1, end_to_end_f1, end_to_end_matrices, keep
-from leukoscope.experiments.intervals import RankedMatches, estimate, mean_ap_of, rank_matches
+from leukoscope.evaluate.two_stage import end_to_end_f1, end_to_end_matrices, keep
+from leukoscope.experiments.intervals import RankedMatches, class_estimates, estimate, mean_ap_of, rank_matches
 from leukoscope.geometry import box_iou, nms
 
 HALF = slice(0, 1)  # the first of the IoU thresholds, 0.5
@@ -65,7 +65,7 @@ def score_detections(boxes: BoxSet, *, resamples: int) -> dict:
     n_cells = sum(len(t.boxes) for t in boxes.truth)
     options = {"unit": boxes.unit, "n": n_cells, "n_resamples": resamples}
     classes = {
-        name: {**row, "estimate": _class_estimate(ranked[c], boxes, row["n_truth"], resamples)}
+        name: {"n_truth": row["n_truth"]} | _class_estimates(ranked[c], boxes, row["n_truth"], resamples)
         for c, name in enumerate(boxes.names)
         if (row := whole["classes"].get(name))
     }
@@ -80,8 +80,11 @@ def score_detections(boxes: BoxSet, *, resamples: int) -> dict:
     }
 
 
-def _class_estimate(ranked: RankedMatches, boxes: BoxSet, n_truth: int, resamples: int) -> dict:
-    return estimate(mean_ap_of([ranked]), boxes.groups, unit=boxes.unit, n=n_truth, n_resamples=resamples).to_dict()
+def _class_estimates(ranked: RankedMatches, boxes: BoxSet, n_truth: int, resamples: int) -> dict:
+    """One class's AP50-95 and AP50."""
+    options = {"unit": boxes.unit, "n": n_truth, "n_resamples": resamples}
+    statistics = {"ap50_95": mean_ap_of([ranked]), "ap50": mean_ap_of([ranked], iou_rows=HALF)}
+    return {name: estimate(s, boxes.groups, **options).to_dict() for name, s in statistics.items()}
 
 
 def pr_points(boxes: BoxSet) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
@@ -173,10 +176,16 @@ def score_end_to_end(boxes: BoxSet, threshold: float, *, resamples: int) -> dict
         "macro_f1": limits(lambda rows: end_to_end_f1(matrices[rows].sum(0))),
         "found": limits(share(found)),
         "found_and_right": limits(share(right)),
-        "f1": {n: float(f) for n, f, row in zip(boxes.names, class_f1(total), total, strict=False) if row.sum()},
+        "f1": _f1_by_class(boxes, matrices, resamples),
         "confusion": total.tolist(),
         "absent": [n for n, row in zip(boxes.names, total, strict=False) if not row.sum()],
     }
+
+
+def _f1_by_class(boxes: BoxSet, matrices: np.ndarray, resamples: int) -> dict:
+    scores = class_estimates(matrices, boxes.groups, unit=boxes.unit, n_resamples=resamples)["f1"]
+    present = matrices.sum((0, 2))
+    return {n: scores[c].to_dict() for c, n in enumerate(boxes.names) if present[c]}
 
 
 def save_boxes(boxes: Sequence[FieldBoxes]) -> dict[str, np.ndarray]:

@@ -9,9 +9,9 @@ import numpy as np
 
 from leukoscope.evaluate.abstention import accuracy_when_handing, area_under_risk, selective_curve
 from leukoscope.evaluate.calibration import expected_calibration_error, fit_temperature, reliability
-from leukoscope.evaluate.classes import confusion_matrix, per_class
+from leukoscope.evaluate.classes import confusion_matrix
 from leukoscope.evaluate.conformal import conformal_sets, coverage
-from leukoscope.experiments.intervals import Estimate, accuracy_of, estimate, macro_f1_of
+from leukoscope.experiments.intervals import Estimate, accuracy_of, class_estimates, estimate, macro_f1_of
 from leukoscope.experiments.pcm.labels import LabelMap
 
 OUTSIDE = "outside"  # a call of a class that the set lacks
@@ -70,15 +70,14 @@ def score_calls(calls: CallSet, *, level: float, handed: tuple[float, ...], resa
         return estimate(statistic, calls.groups, unit=calls.unit, n_resamples=resamples).to_dict()
 
     matrix = confusion_matrix(calls.truth, called, n_classes=n_labels + 1)
-    scores = per_class(matrix)
-    present = [c for c in range(n_labels) if scores["support"][c]]
+    present = [c for c in range(n_labels) if matrix[c].any()]
     return {
         "n_cells": len(right),
         "labels": list(calls.labels),
         "accuracy": limits(accuracy_of(calls.truth, called)),
         "macro_f1": limits(macro_f1_of(calls.truth, called, n_labels + 1)),
         "n_outside": int((called == n_labels).sum()),
-        "classes": {calls.labels[c]: _class_row(calls, scores, c, resamples) for c in present},
+        "classes": _class_rows(calls, present, resamples),
         "confusion": matrix.tolist(),
         "ece": limits(lambda rows: expected_calibration_error(confidence[rows], right[rows])),
         "reliability": reliability(confidence, right),
@@ -95,16 +94,13 @@ def score_calls(calls: CallSet, *, level: float, handed: tuple[float, ...], resa
     }
 
 
-def _class_row(calls: CallSet, scores: dict, column: int, resamples: int) -> dict:
-    """One class: precision, recall and F1; limits of its recall, which needs no other class."""
-    is_class = calls.truth == column
-    right = (calls.calls == column)[is_class]
-    recall = estimate(
-        lambda rows: float(right[rows].mean()) if len(rows) else math.nan,
-        calls.groups[is_class], unit=calls.unit, n_resamples=resamples,
-    )  # fmt: skip
-    numbers = {k: float(scores[k][column]) for k in ("precision", "f1")}
-    return numbers | {"recall": recall.to_dict(), "n": int(scores["support"][column])}
+def _class_rows(calls: CallSet, present: list[int], resamples: int) -> dict[str, dict]:
+    """Precision, recall and F1 of each class that the set has."""
+    size = len(calls.labels) + 1
+    matrices = np.zeros((len(calls.truth), size, size))
+    matrices[np.arange(len(calls.truth)), calls.truth, calls.calls] = 1
+    scores = class_estimates(matrices, calls.groups, unit=calls.unit, n_resamples=resamples)
+    return {calls.labels[c]: {k: of[c].to_dict() for k, of in scores.items()} for c in present}
 
 
 def _handed(calls: CallSet, share: float, resamples: int) -> dict:

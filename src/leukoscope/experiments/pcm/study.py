@@ -13,6 +13,7 @@ from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import NOT_RUN, Row, fingerprint_of, read_row, row_folder, run_row
 from leukoscope.train.config import read_toml
 
+RESULT_VERSION = 1  # of what rows keep: a row of another version is refused, not misread
 _LONG = 60.0  # seconds: after a row that took longer, the page is written before the next begins
 
 
@@ -126,7 +127,7 @@ def _fingerprint(config: StudyConfig, plan: RowPlan, study: StudyData, before: S
     digests = study.digests()
     if plan.kind != "adaptation":
         digests = {k: v for k, v in digests.items() if not k.startswith(TARGET)}
-    return fingerprint_of(config.settings(), asked, own, digests, [r.fingerprint for r in before])
+    return fingerprint_of(RESULT_VERSION, config.settings(), asked, own, digests, [r.fingerprint for r in before])
 
 
 def _work(

@@ -21,21 +21,21 @@ def table_detectors(run: StudyRun, classes: str, name: str) -> Table:
     for plan in (p for p in run.config.rows if p.kind == "detector" and p.classes == classes):
         row = run.rows[plan.name]
         if not row.is_done:
-            rows.append((plan.label, None, None, None, None, None, None, why(row)))
+            rows.append((plan.label, *[None] * 7, why(row)))
             continue
         for part in row.result["sets"].values():
             absent = ", ".join(class_words(n) for n in part["absent"])
             remark = f"not in the mean: {absent}" if absent else ""
             rows.append((
                 plan.label, part_words(part), estimate_in(part["ap50_95"]), estimate_in(part["ap50"]), part["n_cells"],
-                part["n_fields"], _found_words(part["end_to_end"]), remark,
+                part["n_fields"], estimate_in(part["end_to_end"]["found"]), _found_words(part["end_to_end"]), remark,
             ))  # fmt: skip
-        rows += [(plan.label, s, *[None] * 5, "single cells: nothing to locate") for s in row.result["skipped"]]
+        rows += [(plan.label, s, *[None] * 6, "single cells: nothing to locate") for s in row.result["skipped"]]
     what = "WBC and Other" if classes == "wbc" else f"{len(run.study.taxonomy.names)} classes"
     number = "5" if classes == "wbc" else "4"
     columns = (
         *texts("Model", "Test Dataset"), *percents("mAP50-95", "mAP50"),
-        *texts("Cells", "Photographs", "Cells found at the threshold", "Remark"),
+        *texts("Cells", "Photographs"), *percents("Found"), *texts("Cells found", "Remark"),
     )  # fmt: skip
     note = (
         "COCO's average precision, mean over the classes that the set has. Found: a detection of any class overlaps "
@@ -148,7 +148,7 @@ def table_detected_classes(run: StudyRun) -> Table:
         for part in row.result["sets"].values() if row.is_done else ():
             f1 = part["end_to_end"]["f1"]
             for name, c in part["classes"].items():
-                numbers = (estimate_in(c["estimate"]), c["ap50"], f1.get(name), c["n_truth"])
+                numbers = (estimate_in(c["ap50_95"]), estimate_in(c["ap50"]), estimate_in(f1[name]), c["n_truth"])
                 rows.append((plan.label, part_words(part), class_words(name), *numbers))
     columns = (
         *texts("Model", "Test Dataset", "Class"), *percents("AP50-95", "AP50", "F1 end to end"), *texts("Cells"),
@@ -163,8 +163,8 @@ def table_called_classes(run: StudyRun) -> Table:
         row = run.rows[plan.name]
         for part in row.result["sets"].values() if row.is_done else ():
             for name, c in part.get("classes", {}).items():
-                numbers = (c["precision"], estimate_in(c["recall"]), c["f1"], c["n"])
-                rows.append((plan.label, part_words(part), class_words(name), *numbers))
+                numbers = [estimate_in(c[k]) for k in ("precision", "recall", "f1")]
+                rows.append((plan.label, part_words(part), class_words(name), *numbers, c["recall"]["n"]))
     columns = (*texts("Model", "Test Dataset", "Class"), *percents("Precision", "Recall", "F1"), *texts("Cells"))
     return Table("classes_called", "Classifiers by class", columns, tuple(rows))
 
