@@ -127,6 +127,7 @@ def test_the_study_writes_every_table_and_the_page(finished):
     assert all(len(read_csv(options.out / "tables" / f"{n}.csv")) for n in names)
     html = page.read_text("utf-8")
     assert "Research use only" in html and "TRIPOD+AI" in html and "<script" not in html
+    assert "weighted F1, 16 classes" in html and "not measured" not in html
     assert any("ablation" in s for s in said)
     assert "to be written by the authors" in (options.out / "tripod-ai.md").read_text("utf-8")
     assert (options.out / "figures" / "roc.svg").read_bytes().startswith(b"<?xml")

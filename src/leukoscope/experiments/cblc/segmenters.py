@@ -39,8 +39,8 @@ def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Pa
 
     config.masks may name the study's data set as "cohort", whatever it is called.
     """
-    masks = {dataset.name: path for name, path in config.masks.items() if name in ("cohort", dataset.name)}
-    config = replace(config, masks=masks)
+    path = config.masks.get("cohort", config.masks.get(dataset.name))
+    config = replace(config, masks={dataset.name: path} if path else {})
     if not (bundle / "card.json").is_file() or not (run / "done").is_file():
         train_outliner(config, [dataset], run, resume=True, progress=show)
         held = validation_fields([dataset])
