@@ -16,7 +16,7 @@ from PIL import Image
 from leukoscope import __version__, cli
 from leukoscope.errors import InputError
 
-COMMANDS = {"analyze", "models", "dataset", "train", "evaluate", "simulate", "study"}
+COMMANDS = {"adapt", "analyze", "models", "dataset", "train", "evaluate", "simulate", "study"}
 
 
 def parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

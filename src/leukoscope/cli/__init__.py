@@ -12,10 +12,10 @@ import sys
 from typing import NoReturn
 
 from leukoscope import __version__
-from leukoscope.cli import analyze, dataset, evaluate, models, simulate, study, train
+from leukoscope.cli import adapt, analyze, dataset, evaluate, models, simulate, study, train
 from leukoscope.errors import LeukoscopeError
 
-COMMANDS = (analyze, models, dataset, train, evaluate, simulate, study)
+COMMANDS = (analyze, models, dataset, train, adapt, evaluate, simulate, study)
 
 EXAMPLE = """\
 example:
