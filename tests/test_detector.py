@@ -23,6 +23,7 @@ from leukoscope.train import detector as loop  # noqa: E402
 from leukoscope.train.detector_config import DetectorConfig, YoloConfig, read_detector_config  # noqa: E402
 from leukoscope.train.detector_data import Batch, Batches, Pictures, mix_up  # noqa: E402
 from leukoscope.train.detector_predict import best_pairs, detect, read_detector, truth_boxes  # noqa: E402
+from leukoscope.train.detector_run import split_off_validation  # noqa: E402
 from leukoscope.train.detector_state import Process, TrainState  # noqa: E402
 
 ONE = Process(0, 1, torch.device("cpu"))
@@ -226,3 +227,28 @@ def test_configurations_are_read_and_checked(tmp_path):
         TrainState(replace(TINY, arch="rtdetr"), 2, ONE)
     with pytest.raises(ConfigError, match="is not a training run"):
         read_detector(tmp_path)
+
+
+def test_validation_is_split_off_by_patient_and_no_field_is_lost(tmp_path):
+    data = paint_set(tmp_path / "a", splits=False)
+    single = paint_set(tmp_path / "b", n_fields=2, splits=False, name="single")
+    same = replace(single, fields=tuple(replace(f, key=replace(f.key, patient_id="p")) for f in single.fields))
+    train, val = split_off_validation([data, same], replace(TINY, val_share=0.34))
+    assert [len(d.fields) for d in train] == [4, 2] and [len(d.fields) for d in val] == [2]
+    assert not {f.key.patient_id for f in train[0].fields} & {f.key.patient_id for f in val[0].fields}
+    assert [len(d.fields) for d in split_off_validation([same], TINY)[0]] == [2]
+    with pytest.raises(ConfigError, match="splits has val"):
+        split_off_validation([data], replace(TINY, splits=("train", "val")))
+
+
+def test_the_configurations_that_are_shipped_are_read(root):
+    """Full and small twins agree on the classes; the full ones say what the paper says (PCM, section 2.3.1)."""
+    for name in ("yolo11m-nine", "yolo11m-wbc", "deim-rtdetrv2-nine", "deim-rtdetrv2-wbc"):
+        full = read_detector_config(root / "configs" / "pcm" / f"{name}.toml")
+        small = read_detector_config(root / "configs" / "pcm-small" / f"{name}.toml")
+        assert full.taxonomy == small.taxonomy == ("pcm-9" if name.endswith("nine") else "wbc-other")
+        assert (full.side, full.val_share) == (640, 0.2) and small.side < 640
+        if isinstance(full, YoloConfig):
+            assert (full.arch, full.epochs, full.learning_rate, full.final_share) == ("yolo11m", 100, 0.01, 0.01)
+        else:
+            assert (full.epochs, full.learning_rate, full.final_rate) == (60, 2e-5, 1e-5)

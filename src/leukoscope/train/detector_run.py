@@ -22,7 +22,7 @@ def split_off_validation(
     datasets: list[Dataset], config: DetectorConfig | YoloConfig
 ) -> tuple[list[Dataset], list[Dataset]]:
     """(train, val): fields of config.splits and of split "val"; config.val_share of the former, by patient or else by
-    field, where no set has any of the latter (PCM, section 2.3.1: 80:20)."""
+    field, where no set has any of the latter (PCM, section 2.3.1: 80:20). A set of one patient trains whole."""
     if "val" in config.splits:
         raise ConfigError("splits has val, which chooses the best weights: train on another split")
     train = [choose_splits(d, config.splits) for d in datasets]
@@ -31,10 +31,14 @@ def split_off_validation(
     val = [replace(d, fields=tuple(f for f in d.fields if f.split == "val")) for d in datasets]
     if not any(d.fields for d in val):
         shares = {"train": 1 - config.val_share, "val": config.val_share}
-        cut = [split_by_patient(d, shares, seed=config.seed, group=_who) for d in train if len(d.fields) > 1]
+        cut = [split_by_patient(d, shares, seed=config.seed, group=_who) if _several(d) else d for d in train]
         val = [replace(d, fields=tuple(f for f in d.fields if f.split == "val")) for d in cut]
-        train = [replace(d, fields=tuple(f for f in d.fields if f.split == "train")) for d in cut]
+        train = [replace(d, fields=tuple(f for f in d.fields if f.split != "val")) for d in cut]
     return [d for d in train if d.fields], [d for d in val if d.fields]
+
+
+def _several(dataset: Dataset) -> bool:
+    return len({_who(f) for f in dataset.fields}) > 1
 
 
 def _who(field: TruthField) -> str:
