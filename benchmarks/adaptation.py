@@ -74,7 +74,9 @@ def part(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str
     """`all_methods` of one site, kept in the cache once finished."""
     path = Path(args.cache) / f"right-{site}-{kind}-{args.draws}.npz"
     if not path.is_file():
-        right = all_methods(sets, site, masks_of(sets, site, kind, args))
+        trunks = FEATURES if kind == "stratified" else {"both": FEATURES["both"]}
+        widths = WIDTHS if kind == "stratified" else WIDTHS[:1]
+        right = all_methods(sets, site, masks_of(sets, site, kind, args), trunks=trunks, widths=widths)
         np.savez(path.with_suffix(".part.npz"), **{name: np.stack(r) for name, r in right.items()})
         path.with_suffix(".part.npz").rename(path)
     with np.load(path) as kept:
@@ -100,17 +102,19 @@ def tuned(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[st
     return {"LP+FT": right} if right else {}
 
 
-def all_methods(sets: dict, site: str, masks: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
+def all_methods(
+    sets: dict, site: str, masks: list[np.ndarray], *, trunks: dict, widths: tuple[int, ...]
+) -> dict[str, list[np.ndarray]]:
     """Of each method, one array a draw: whether each remaining cell is called right."""
     labels = sets[site]["labels"]
     right: dict[str, list[np.ndarray]] = {}
     for name, calls in source_only(sets, site).items():
         right[name] = [(calls == labels)[~m] for m in masks]
     right["last layer pulled to the old one (in a bundle)"] = [site_head(sets, site, m) for m in masks]
-    for name, trunks in FEATURES.items():
+    for name, own in trunks.items():
         for align in (False, True):
-            for width in WIDTHS if align else (32,):
-                source, cells = reduced(sets, site, trunks, width=width, align=align)
+            for width in widths if align else widths[:1]:
+                source, cells = reduced(sets, site, own, width=width, align=align)
                 label = f"{name} {width}{'' if align else ', source statistics'}"
                 for method, head in METHODS.items() if align else {"nearest-mean": nearest_mean_probs}.items():
                     right[f"{method} | {label}"] = [

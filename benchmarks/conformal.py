@@ -1,6 +1,6 @@
 """Conformal sets at 90 %, calls handed to a human, and calibration: at home, at a new site, after 30 labelled cells.
 
-    python benchmarks/conformal.py --cache FOLDER [--data FOLDER] [--draws 20] [--dry-run]
+    python benchmarks/conformal.py --cache FOLDER [--data FOLDER] [--draws 20] [--site SITE] [--dry-run]
 
 home        thresholds by class from pbc's val split, sets for its test split: ten subtypes, the bundled classifier
 new site    the same thresholds idea carried to jtsc, cellavision, bccd: five types, thresholds from pbc's val split
@@ -16,6 +16,7 @@ against the share handed over.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -42,11 +43,14 @@ HANDED = (0.0, 0.05, 0.1, 0.2, 0.3)
 def main() -> None:
     args = parse()
     with tempfile.TemporaryDirectory() as work:
-        names = (*SITES, "pbc", "pbc-val", "pbc-test")
+        names = ("pbc", args.site) if args.site else (*SITES, "pbc", "pbc-val", "pbc-test")
         sets = {n: embedded(n, args.data, Path(args.cache), work) for n in names}
+    if args.site:
+        after_kept(sets, args.site, args)
+        return
     rows, curves = at_home(sets)
     for site in SITES:
-        for part in (at_new_site(sets, site), after_labels(sets, site, args.draws)):
+        for part in (at_new_site(sets, site), after_kept(sets, site, args)):
             rows += part[0]
             curves += part[1]
     shown = ("set", "measure", "value", "low", "high", "threshold", "met")
@@ -79,6 +83,15 @@ def at_new_site(sets: dict, site: str) -> tuple[list[dict], list[dict]]:
     held = conformal_sets(val, truth, probs, level=LEVEL)
     rows = set_rows(site, "thresholds of home", held, sets[site]) + calling_rows(site, probs, sets[site])
     return rows, curve_rows(site, "zero-shot", probs, sets[site]["labels"])
+
+
+def after_kept(sets: dict, site: str, args: argparse.Namespace) -> tuple[list[dict], list[dict]]:
+    """`after_labels` of one site, kept in the cache once finished."""
+    path = Path(args.cache) / f"after-{site}-{args.draws}.json"
+    if not path.is_file():
+        path.with_suffix(".part").write_text(json.dumps(after_labels(sets, site, args.draws)))
+        path.with_suffix(".part").rename(path)
+    return tuple(json.loads(path.read_text()))
 
 
 def after_labels(sets: dict, site: str, n_draws: int) -> tuple[list[dict], list[dict]]:
@@ -185,6 +198,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
     parser.add_argument("--cache", required=True, help="folder for features, made once")
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--site", choices=SITES, help="only this site's part, kept in the cache")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
     return parser.parse_args()
 
