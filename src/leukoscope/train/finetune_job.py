@@ -13,7 +13,7 @@ from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.crop_set import CropSet, read_crop_set, split_by_group, taxonomy_without
 from leukoscope.train.finetune import FinetuneConfig, finetune, load_finetuned
 from leukoscope.train.finetune_export import export_finetuned, fits_one_file
-from leukoscope.train.processes import join_processes
+from leukoscope.train.processes import join_processes, leave_processes
 
 
 def finetune_datasets(
@@ -38,6 +38,7 @@ def finetune_datasets(
     elif own.is_first:
         (out / "not-exported.txt").write_text(f"{config.arch} is more than one ONNX file holds: no bundle.\n", "utf-8")
     own.wait()
+    leave_processes()
     return out
 
 

@@ -93,3 +93,9 @@ def join_processes() -> Processes:
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if on_gpu else "gloo")
     return Processes(rank, size, device)
+
+
+def leave_processes() -> None:
+    """Say goodbye to the others at the end of a command, so that none is left waiting."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
