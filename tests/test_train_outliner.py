@@ -100,9 +100,10 @@ def test_masks_are_matched_with_boxes_one_to_one():
     values[10:30, 10:30] = 140
     values[15:25, 15:25] = 250
     values[35:55, 50:70] = 130
-    boxes = np.array([[48, 33, 74, 58], [8, 8, 33, 33], [0, 40, 20, 60]])
-    found = {tuple(c.box.tolist()): c for c in data.outlines_of_mask(values, boxes)}
-    assert set(found) == {(10, 10, 30, 30), (50, 35, 70, 55)}
+    boxes = np.array([[48, 33, 74, 58], [8, 8, 33, 33], [0, 40, 20, 60], [12, 12, 33, 33]])  # the last: a second time
+    cells = data.outlines_of_mask(values, boxes)
+    found = {tuple(c.box.tolist()): c for c in cells}
+    assert len(cells) == 2 and set(found) == {(10, 10, 30, 30), (50, 35, 70, 55)}
     assert np.bincount(found[10, 10, 30, 30].labels.ravel()).tolist() == [0, 300, 100]
     assert not data.outlines_of_mask(values, np.zeros((0, 4))) and not data.outlines_of_mask(values * 0, boxes)
 
@@ -126,6 +127,19 @@ def test_views_show_the_cell_in_its_box(tmp_path):
         side = (inside[2:] - inside[:2]).max()
         assert ((box - inside).abs() < 0.23 * side + 2).all()
         assert abs(float((box[2:] - box[:2]).max()) - 64) < 1  # 96 px with a quarter of the box on either side
+
+
+def test_the_box_of_a_turned_cell_is_where_the_cell_is_shown():
+    """A long cell away from the patch's middle: a box turned the wrong way would miss it."""
+    labels = torch.zeros(12, 160, 160, dtype=torch.uint8)
+    labels[:, 50:66, 40:110] = 1
+    maps, boxes = data.draw_views(labels, np.random.default_rng(1), context=0.25, size=96)
+    _, told = data.show(torch.zeros(12, 160, 160, 3, dtype=torch.uint8), labels, maps, 96)
+    for label, box in zip(told, boxes, strict=True):
+        ys, xs = torch.nonzero(label, as_tuple=True)
+        inside = torch.tensor([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+        assert ((box - inside).abs() < 0.23 * 64 + 2).all()
+        assert (box[:2] < inside[:2] + 6).all() and (box[2:] > inside[2:] - 6).all()
 
 
 def test_a_guess_lies_on_the_patch_and_must_fill_its_box():
