@@ -8,6 +8,7 @@ trains one and stops; a run that is there is taken as it is), with pbc and the r
 jtsc and cellavision are measured with --outliner; nothing was trained or chosen on them. Boxes are those of the
 bundled locator, which saw bccd's train split: rows for its test split alone stand beside. On jtsc and cellavision the
 central cell is measured: the located box nearest to the picture's middle, and 0 where none was found.
+A set's rows are kept below --runs (rows-*.json; remove them to measure again), so that the sets can be measured apart.
 Limits: photographs resampled. Writes benchmarks/results/outlines.csv; --sheets: the worst cells as pictures.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from leukoscope.train.outliner_export import LOOSE, export_outliner, pixel_iou
 from leukoscope.types import Cells, Field
 
 ROOT = Path(__file__).resolve().parents[1]
+SETS = ("bccd", "jtsc", "cellavision")
 N_FOLDS = 3
 N_DRAWS = 1000
 BCCD_MASKS = "masks/BloodImage_Mask_{number}.png"
@@ -72,6 +75,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int, choices=range(N_FOLDS), help="train this fold and stop")
     parser.add_argument("--outliner", help="bundle that jtsc and cellavision are measured with")
     parser.add_argument("--data", default=SHARED, help="folder of the public sets")
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(N_FOLDS)), help="of bccd, to measure")
+    parser.add_argument("--only", nargs="+", choices=SETS, default=SETS, help="measure these, keep the rows, stop")
     parser.add_argument("--sheets", help="write the worst cells of each set into this folder")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
     args = parser.parse_args()
@@ -80,19 +85,25 @@ def main() -> None:
         fold_bundle(args, bccd, args.fold)
         return
     locator = Session(find_model("blood")["locate"])
-    rows, drawn = measure_bccd(args, bccd, locator)
-    sheets = {"bccd": drawn}
-    for name in ("jtsc", "cellavision") if args.outliner else ():
-        bundle = read_bundle(args.outliner)
-        dataset = import_public(name, args.data, Path(args.runs) / "sets")
-        more, sheets[name] = measure_crops(name, dataset, locator, Session(bundle))
-        rows += [r | {"onnx_sha256": bundle.card.onnx_sha256[:12]} for r in more]
-    for row in rows:
-        print({k: row[k] for k in ("set", "measure", "value", "low", "high", "threshold", "met")})
-    for name, cells in sheets.items():
+    for name in args.only:
+        part = Path(args.runs) / f"rows-{name}.json"
+        if part.is_file():
+            continue
+        if name == "bccd":
+            rows, drawn = measure_bccd(args, bccd, locator)
+        else:
+            bundle = read_bundle(args.outliner)
+            dataset = import_public(name, args.data, Path(args.runs) / "sets")
+            rows, drawn = measure_crops(name, dataset, locator, Session(bundle))
+            rows = [r | {"onnx_sha256": bundle.card.onnx_sha256[:12]} for r in rows]
+        for row_ in rows:
+            print({k: row_[k] for k in ("set", "measure", "value", "low", "high", "threshold", "met")}, flush=True)
+        part.write_text(json.dumps(rows, indent=1), "utf-8")
         if args.sheets:
-            write_sheet(Path(args.sheets) / f"{name}.png", cells)
-    if not args.dry_run:
+            write_sheet(Path(args.sheets) / f"{name}.png", drawn)
+    parts = [Path(args.runs) / f"rows-{name}.json" for name in SETS]
+    if tuple(args.only) == SETS and not args.dry_run:
+        rows = [r for p in parts for r in json.loads(p.read_text("utf-8"))]
         write_results("outlines", rows, limits="95 %, photographs", seed=0)
 
 
@@ -124,7 +135,7 @@ def say(done: int, total: int) -> None:
 def measure_bccd(args: argparse.Namespace, bccd: Dataset, locator: Session) -> tuple[list[dict], list[Drawn]]:
     """Rows of all folds together, each photograph drawn by the network that did not see it."""
     truth, pred, loose, drawn, of_test = [], [], [], [], []
-    for fold in range(N_FOLDS):
+    for fold in args.folds:
         outliner = fold_bundle(args, bccd, fold)
         for truth_field in bccd.fields:
             path = bccd.image_root / mask_name(truth_field, BCCD_MASKS)
@@ -145,7 +156,7 @@ def measure_bccd(args: argparse.Namespace, bccd: Dataset, locator: Session) -> t
     rows = contour_rows("bccd", compared)
     rows += contour_rows("bccd, test split", [c for c, t in zip(compared, of_test, strict=True) if t])
     rows += pixel_rows("bccd, given a loose box", loose)
-    return rows, drawn
+    return [r | {"folds": f"{', '.join(map(str, args.folds))} of {N_FOLDS}"} for r in rows], drawn
 
 
 def contour_rows(name: str, compared: list) -> list[dict]:
