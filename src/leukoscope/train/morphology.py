@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from leukoscope.errors import DataError
+from leukoscope.errors import ConfigError, DataError
 
 NAMES = ("area", "circularity", "solidity", "nucleus_share", "texture", "density")
 NUCLEUS = 192  # mask values: 0 outside, about 128 cytoplasm, 255 nucleus
@@ -43,9 +43,11 @@ def morphology_targets(masks: np.ndarray, crops: np.ndarray | None = None) -> np
 
 
 def _measure(mask: np.ndarray, cell: np.ndarray, crop: np.ndarray | None) -> tuple[float, ...]:
-    from skimage.feature import graycomatrix, graycoprops
-    from skimage.measure import perimeter_crofton, regionprops
-
+    try:
+        from skimage.feature import graycomatrix, graycoprops
+        from skimage.measure import perimeter_crofton, regionprops
+    except ImportError:
+        raise ConfigError("morphology needs scikit-image: pip install 'leukoscope[study]'") from None
     area = float(cell.sum())
     (region,) = regionprops(cell.astype(np.uint8))
     circularity = min(4 * np.pi * area / perimeter_crofton(cell, directions=4) ** 2, 1.0)
