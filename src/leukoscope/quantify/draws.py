@@ -129,35 +129,29 @@ def fieller(at_0: np.ndarray, at_1: np.ndarray, *, level: float) -> tuple[float,
     """(low, high) in [0, 1] from draws of lines, given by their heights (K,) at ratio 0 and at ratio 1.
 
     A ratio r is allowed where neither "the line is above 0 at r" nor "below" is rarer than the tail
-    (1 - level) / 2: rarer among the draws that allow a ratio above 0, or below 1, at all (but never less than half
-    the tail), so that an interval does not shrink to nothing where the calls lie near the end of what the rates allow.
-    The limits are the lowest and the highest allowed ratio, both the same end where none is. Falling lines are above 0
-    below their root, rising ones above it.
+    (1 - level) / 2. The limits are the lowest and the highest allowed ratio, both the same end where none is. Falling
+    lines are above 0 below their root, rising ones above it.
     """
     tail, n_draws = (1 - level) / 2, len(at_0)
-    low_end, high_end = np.count_nonzero(at_0 < 0) / n_draws, np.count_nonzero(at_1 > 0) / n_draws
-    tail_above, tail_below = tail * max(0.5, 1 - low_end), tail * max(0.5, 1 - high_end)
     falling = ratios_between(at_0, at_1)
     falling[(at_0 < 0) & (at_1 <= 0)] = -1  # never above 0, not even at ratio 0
     falling[(at_0 >= 0) & (at_1 > 0)] = 2
     falling.sort()  # NaN, the rising ones, last
     n_rising = np.count_nonzero(np.isnan(falling))
     if n_rising:
-        return _allowed(falling[: n_draws - n_rising], at_0, at_1, (tail_above, tail_below))
-    first, last = math.ceil(n_draws * tail_below) - 1, math.floor(n_draws * (1 - tail_above)) - 1
+        return _allowed(falling[: n_draws - n_rising], at_0, at_1, tail)
+    first, last = math.ceil(n_draws * tail) - 1, math.floor(n_draws * (1 - tail)) - 1
     return min(max(float(falling[first]), 0.0), 1.0), min(max(float(falling[last]), 0.0), 1.0)
 
 
-def _allowed(
-    falling: np.ndarray, at_0: np.ndarray, at_1: np.ndarray, tails: tuple[float, float]
-) -> tuple[float, float]:
+def _allowed(falling: np.ndarray, at_0: np.ndarray, at_1: np.ndarray, tail: float) -> tuple[float, float]:
     """`fieller` where some lines rise: every root is tried as a limit."""
     turned = (at_0 < 0) & (at_1 > 0)
     rising = np.sort(at_0[turned] / (at_0 - at_1)[turned])
     points = np.sort(np.clip(np.concatenate([falling, rising, [0.0, 1.0]]), 0, 1))
     below = np.searchsorted(falling, points, "right") + len(rising) - np.searchsorted(rising, points)
     below = below / len(at_0)
-    allowed = points[(1 - below >= tails[0]) & (below >= tails[1])]
+    allowed = points[(1 - below >= tail) & (below >= tail)]
     if not len(allowed):
         end = float((at_0 > 0).mean() > 0.5)
         return end, end
