@@ -1,12 +1,14 @@
 """Found and typed: a locator and a crop classifier together, beside a one-stage detector, on bccd's test photographs.
 
-    python benchmarks/two_stage.py [--classifier NAME=BUNDLE]… [--one-stage NAME=RUN]… [--data FOLDER]
+    python benchmarks/two_stage.py [--classifier NAME=BUNDLE]… [--retrain NAME=RUN]… [--one-stage NAME=RUN]…
 
 Five types. A cell counts when it is found (IoU 0.5) and given its type; a missed cell, a wrong type and a box on no
 cell all cost (leukoscope.evaluate.two_stage). Photographs with a white cell of unstated type are left out. Score of a
 box: the locator's times the probability of the type. F1 counts the boxes above the locator's own threshold; a
 one-stage detector's threshold is the one with the best macro-F1 on bccd's val split. "strict": a class outside the
 five types is an error; "restricted": the classifier is told that nothing else occurs.
+--retrain: a fine-tuning run whose head is trained anew on bccd's train split, backbone as it is, its epoch chosen on
+the val split: what a one-stage detector trained on that split is to be compared with.
 Stage by stage: found is the locator alone; accuracy on true boxes is the classifier alone.
 Writes benchmarks/results/two_stage.csv.
 """
@@ -41,9 +43,11 @@ from leukoscope.evaluate.two_stage import (
     typed_fields,
 )
 from leukoscope.geometry import nms
-from leukoscope.models.bundle import Bundle, find_model, part_of_model
+from leukoscope.models.bundle import Bundle, CropRule, find_model, part_of_model
 from leukoscope.models.runtime import Session
+from leukoscope.taxonomy import Taxonomy
 
+HEAD_EPOCHS = 30
 LOWEST_SCORE = 0.01  # average precision is about the whole ranking
 READINGS = {"strict": strict_types, "restricted": restricted_types}
 
@@ -60,6 +64,8 @@ def main() -> None:
         found = locate_fields(Session(_down_to(locator, LOWEST_SCORE)), dataset, fields)
         classifiers = {"bundled": part_of_model(find_model(args.model), "classify")}
         classifiers |= {name: part_of_model(find_model(Path(path)), "classify") for name, path in args.classifier}
+        for name, run in args.retrain:
+            classifiers[name] = retrain_head(Path(run), dataset, Path(work) / "retrained" / name)
         rows = []
         for name, bundle in classifiers.items():
             system = f"two-stage, bundled locator + {name}"
@@ -71,6 +77,26 @@ def main() -> None:
         print({k: r[k] for k in ("system", "measure", "value", "low", "high")})
     if not args.dry_run:
         write_results("two_stage", rows, limits="95 %, photographs")
+
+
+def retrain_head(run: Path, dataset: Dataset, work: Path) -> Bundle:
+    """A run's network with its head trained on the typed cells of bccd's train split."""
+    from leukoscope.train.crop_set import read_crop_set
+    from leukoscope.train.finetune import FinetuneConfig, finetune
+    from leukoscope.train.finetune_export import export_finetuned
+    from leukoscope.train.finetune_run import read_run
+
+    record = read_run(run)
+    options = {
+        "taxonomy": Taxonomy.from_dict(record["taxonomy"]),
+        "rule": CropRule(**record["crop"]),
+        "white_balance": record["white_balance"],
+    }
+    train, val = (read_crop_set(dataset, split=split, **options).typed() for split in ("train", "val"))
+    config = FinetuneConfig(**record["config"])
+    config = replace(config, head_epochs=HEAD_EPOCHS, epochs=0, augment="none", ema=0.0, max_steps=None)
+    finetune(config, train, val, work / "run", start_from=run)
+    return part_of_model(find_model(export_finetuned(work / "run", work / "bundle", validation=val)), "classify")
 
 
 def score_pair(
@@ -174,6 +200,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="blood", help="whose locator, and the first classifier")
     named: Callable = _named
     parser.add_argument("--classifier", type=named, action="append", default=[], metavar="NAME=BUNDLE")
+    parser.add_argument("--retrain", type=named, action="append", default=[], metavar="NAME=RUN")
     parser.add_argument("--one-stage", type=named, action="append", default=[], metavar="NAME=RUN")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
     return parser.parse_args()
