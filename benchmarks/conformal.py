@@ -144,7 +144,7 @@ def set_rows(name: str, kind: str, held: np.ndarray, cells: dict, *, asked: tupl
     inside = held[np.arange(len(labels)), labels]
     low, high = clustered_bootstrap(lambda rows: float(inside[rows].mean()), cells["files"])
     value = result["coverage"]
-    met = "" if asked is None else "yes" if asked[0] <= round(value, 2) <= asked[1] else "no"
+    met = "" if asked is None else "yes" if asked[0] <= value <= asked[1] else "no"
     least = min(result["by_class"].values())
     row = {
         "set": name, "measure": f"coverage, {kind}", "value": round(value, 4), "low": round(low, 4),
