@@ -64,6 +64,7 @@ def result_rows(run: StudyRun, name: str) -> list[dict]:
     """One line a set and measure of a row; one line with the reason where it is not done."""
     row, plan = run.rows[name], run.config.row(name)
     head = {"row": name, "kind": plan.kind, "status": row.status, "seconds": round(row.seconds, 1)}
+    head["row_commit"] = row.commit
     if not row.is_done:
         return [head | {"set": "", "measure": "", "reason": row.reason}]
     result = row.result
@@ -84,7 +85,8 @@ def result_rows(run: StudyRun, name: str) -> list[dict]:
 
 def line(head: dict, set_name: str, measure: str, values: dict) -> dict:
     """A row of the results: value, limits, denominators."""
-    return head | {"set": set_name, "measure": measure, **values}
+    rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()}
+    return head | {"set": set_name, "measure": measure, **rounded}
 
 
 if __name__ == "__main__":
