@@ -32,16 +32,16 @@ from leukoscope.train.outliner_data import Outlined, outlines_of_mask
 
 TYPES = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")
 FIVE = Taxonomy("five-types", TYPES, TYPES)
-SIZE, PAD = 88, 0.4  # room around the cell for a neighbour
+SIZE, PAD = 72, 0.4  # room around the cell for a neighbour
 RULE = CropRule(size=SIZE, pad_fraction=PAD, center="contour")  # no scale is known of these pictures
 SEEDS = range(5)
 NETWORK = FinetuneConfig(
-    name="bccd-cells", arch="efficientnet-lite0", weights="imagenet", taxonomy="five-types", size=SIZE, epochs=6,
+    name="bccd-cells", arch="efficientnet-lite0", weights="imagenet", taxonomy="five-types", size=SIZE, epochs=12,
     batch_size=24, learning_rate=4e-4, head_rate=3e-3, weight_decay=0.02, frozen_blocks=4, augment="stain",
     colour_strength=0.6, white_balance=True,
 )  # fmt: skip
 PLAIN = StudyConfig(
-    "bccd", second_epochs=3, second_rate=1.5e-4, imbalance=(), center_border=(), morphology_weight=0.0, stain=False,
+    "bccd", second_epochs=4, second_rate=1.5e-4, imbalance=(), center_border=(), morphology_weight=0.0, stain=False,
     beta=0.99, swap_weight=0.5, ring=0.2,
 )  # fmt: skip
 VARIANTS = {
