@@ -46,7 +46,7 @@ def main() -> None:
     rows += [row for site in curves for row in half_rows(site, curves)]
     for row in rows:
         if row["measure"].startswith("half"):
-            print({k: row[k] for k in ("set", "measure", "value", "low", "high", "method", "met")})
+            print({k: row.get(k, "") for k in ("set", "measure", "value", "low", "high", "method", "met")})
     if not args.dry_run:
         write_results("cell_choice", rows, seeds=args.seeds, test_share=TEST_SHARE)
 
