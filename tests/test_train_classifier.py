@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
 from leukoscope.train import classifier as loop  # noqa: E402
+from leukoscope.train.attribute_layer import fit_logistic  # noqa: E402
 from leukoscope.train.attributes import attribute_loss, value_weights  # noqa: E402
 from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
 from leukoscope.train.checkpoint import LATER, WORDS, read_average, run_fingerprint  # noqa: E402
@@ -32,7 +33,7 @@ from leukoscope.train.classifier_data import (  # noqa: E402
     on_black,
     on_smear,
 )
-from leukoscope.train.classifier_export import read_classifier, restain, typed_crops  # noqa: E402
+from leukoscope.train.classifier_export import ATTRIBUTE_LAYER, read_classifier, restain, typed_crops  # noqa: E402
 from leukoscope.train.run import train, with_validation  # noqa: E402
 
 CONFIG = """
@@ -190,13 +191,13 @@ def test_a_resumed_run_refuses_another_configuration(sets, tmp_path):
 
 def test_held_out_patients_and_other_splits_are_never_seen(sets, tmp_path):
     config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4, holdout_patients=("p0",))
-    smears, cutouts = (loop._choose(read_dataset(s), config) for s in sets)
+    smears, cutouts = (loop.chosen_fields(read_dataset(s), config) for s in sets)
     assert {f.key.patient_id for f in smears.fields} == {"p1"}  # p2 is in the validation split
     assert {f.key.patient_id for f in cutouts.fields} == {"p1", "p2"}
     twin = replace(read_dataset(sets[0]), fields=tuple(replace(f, sha256="a" * 64) for f in smears.fields[:1]) + tuple(
         replace(f, sha256="a" * 64, split="val") for f in smears.fields[1:2]
     ))
-    assert not loop._choose(twin, config).fields  # a copy of a validation picture
+    assert not loop.chosen_fields(twin, config).fields  # a copy of a validation picture
 
 
 def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
@@ -205,7 +206,7 @@ def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
     bundle = read_bundle(run / "bundle")
     model, _ = read_classifier(run)
     crops, diameters, truth = typed_crops(validation, bundle.card)
-    assert len(crops) == len(diameters) == 2 and crops.shape[1:] == (32, 32, 3)  # unspecified neutrophils have no column
+    assert len(crops) == len(diameters) == 2 and crops.shape[1:] == (32, 32, 3)  # an unspecified neutrophil has none
     sizes = np.array([9.0, 0.0], np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(crops), torch.from_numpy(sizes)).numpy()
@@ -266,6 +267,28 @@ def test_attributes_teach_only_where_they_are_stated(sets):
     assert attribute_loss(torch.ones(2, WBC_11.n_values), nobody, weights) == 0
     with pytest.raises(DataError, match="no training cell states cell_size"):
         value_weights(np.full((3, 11), -1), WBC_11)
+
+
+def test_the_layer_fitted_last_is_the_one_that_is_exported(sets, tmp_path):
+    with_attributes(sets[0])
+    run = train(write_config(tmp_path, steps=1, more='attributes = "wbc-11"'), sets, tmp_path / "run")
+    fitted = torch.load(run / ATTRIBUTE_LAYER, weights_only=True)
+    model, _ = read_classifier(run)
+    assert torch.equal(model.attributes.weight, fitted["weight"])
+    assert not torch.equal(read_average(run)["attributes.weight"], fitted["weight"])
+    with pytest.raises(DataError, match="no cell of the validation fields states attributes"):
+        train(write_config(tmp_path, more='attributes = "wbc-11"'), sets[1:], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_layer_is_a_logistic_regression():
+    linear = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    features, truth = rng.normal(size=(120, 4)).astype(np.float32), rng.choice(3, 120)
+    weight, bias = fit_logistic(torch.from_numpy(features), torch.from_numpy(truth), torch.ones(3), strength=0.1)
+    reference = linear.LogisticRegression(C=1 / (0.1 * 120), tol=1e-9, max_iter=1000).fit(features, truth)
+    ours = torch.softmax(torch.from_numpy(features) @ weight.T + bias, 1).numpy()
+    assert np.abs(ours - reference.predict_proba(features)).max() < 1e-3
 
 
 def test_rare_values_weigh_more_and_the_mean_weight_is_one():

@@ -42,10 +42,13 @@ class CellClassifier(nn.Module):
         return self.fc(self.dropout(self.pooled(self.features(normalise(pixels)), diameter_um)))  # (N, C)
 
     def described(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        heard = self.heard(pixels, diameter_um)
+        return self.fc(self.dropout(heard[:, :POOLED])), self.attributes(self.dropout(heard))  # (N, C), (N, V)
+
+    def heard(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
+        """(N, POOLED + 152): what the attributes' layer hears; the first POOLED are what the types' layer does."""
         maps = self.features(normalise(pixels))
-        pooled = self.pooled(maps, diameter_um)
-        strongest = torch.cat([pooled, maps[2].amax((2, 3)), maps[1].amax((2, 3))], 1)
-        return self.fc(self.dropout(pooled)), self.attributes(self.dropout(strongest))  # (N, C), (N, V)
+        return torch.cat([self.pooled(maps, diameter_um), maps[2].amax((2, 3)), maps[1].amax((2, 3))], 1)
 
     def pooled(self, maps: list[torch.Tensor], diameter_um: torch.Tensor) -> torch.Tensor:
         """(N, POOLED): what both layers hear of `features` (its maps) and the diameters (N,)."""

@@ -98,7 +98,7 @@ def train_classifier(
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists() and not resume:
         raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
-    chosen = [_choose(d, config) for d in datasets]
+    chosen = [chosen_fields(d, config) for d in datasets]
     taxonomy = read_taxonomy(config.taxonomy)
     described = read_attribute_set(config.attributes) if config.attributes else None
     settings = {"class_sets": config.class_sets, "um_per_px": config.um_per_px, "seed": config.seed}
@@ -241,7 +241,7 @@ def turn_and_crop(batch: torch.Tensor, size: int, pad_fraction: float, rng: np.r
     return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _choose(dataset: Dataset, config: ClassifierConfig) -> Dataset:
+def chosen_fields(dataset: Dataset, config: ClassifierConfig) -> Dataset:
     """The fields of a data set that this run may see, without copies of pictures in the splits it may not see."""
     has_splits = any(f.split for f in dataset.fields)
     seen = [not has_splits or f.split in config.splits for f in dataset.fields]

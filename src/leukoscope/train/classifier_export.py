@@ -29,17 +29,20 @@ from leukoscope.train.checkpoint import read_average
 from leukoscope.train.classifier_data import read_balanced, stated_values
 from leukoscope.types import Cells, Field
 
+ATTRIBUTE_LAYER = "attributes.pt"  # in a run folder: the layer fitted anew when training had ended
 LEAST_DESCRIBED = 20  # validation cells with attributes that a class needs before its cells get words
 
 
 def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
-    """The averaged network of a run folder in evaluation mode, and its `run.json`."""
+    """The averaged network of a run folder in evaluation mode, its attributes' layer as fitted last; its `run.json`."""
     record = json.loads((Path(run) / "run.json").read_text("utf-8"))
     config = record["config"]
     described = read_attribute_set(config["attributes"]) if config.get("attributes") else None
     n_values = described.n_values if described else 0
     model = CellClassifier(len(read_taxonomy(config["taxonomy"]).names), n_values=n_values, pretrained=False)
     model.load_state_dict(read_average(run))
+    if described and (Path(run) / ATTRIBUTE_LAYER).is_file():
+        model.attributes.load_state_dict(torch.load(Path(run) / ATTRIBUTE_LAYER, map_location="cpu", weights_only=True))
     return model.eval(), record
 
 
@@ -104,20 +107,32 @@ def export_run(
     matrix = confusion_matrix(truth, logits.argmax(1), n_classes=len(taxonomy.names))
     words = None
     if config.get("attributes"):
-        words = _word_rule(session, validation, card, read_attribute_set(config["attributes"]))
+        words = _word_rule(session, validation, card, config)
     confusion = {"rows": "truth", "columns": "pred", "names": list(taxonomy.names), "counts": matrix.tolist()}
     card = replace(card, temperature=round(temperature, 4), confusion=confusion, attributes=words)
     write_card(card, out / "card.json")
     return out
 
 
-def _word_rule(session: Session, validation: Sequence[Dataset], card: Card, attributes: AttributeSet) -> WordRule:
-    """Thresholds from the validation cells that state attributes, as they are and restained."""
-    described = [_described_only(d, card.taxonomy) for d in validation]
-    crops, diameters, truth = typed_crops(described, card)
+def described_cells(
+    datasets: Sequence[Dataset], config: dict
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, AttributeSet]:
+    """Crops (N, S, S, 3) by the run's rule, diameters (N,), stated values (N, A) of the cells that state attributes and
+    whose class the taxonomy has, and the set. DataError where none does."""
+    attributes, taxonomy = read_attribute_set(config["attributes"]), read_taxonomy(config["taxonomy"])
+    described = [_described_only(d, taxonomy) for d in datasets]
+    rule = CropRule(size=config["size"], pad_fraction=config["pad_fraction"])
+    crops, diameters, _ = _crops(described, taxonomy, rule)
     cells = [c for d in described for f in d.fields for c in f.cells]
-    stated = np.stack([stated_values(c.attributes, attributes) for c in cells])
-    density, seed = card.crop.nucleus_density, card.training["config"]["seed"]
+    return crops, diameters, np.stack([stated_values(c.attributes, attributes) for c in cells]), attributes
+
+
+def _word_rule(session: Session, validation: Sequence[Dataset], card: Card, config: dict) -> WordRule:
+    """Thresholds from the validation cells that state attributes, as they are and restained."""
+    crops, diameters, stated, attributes = described_cells(validation, config)
+    of_classes = [c.class_name for d in validation for f in d.fields for c in f.cells if c.attributes]
+    truth = [card.taxonomy.index(name) for name in of_classes if name in card.taxonomy.names]
+    density, seed = card.crop.nucleus_density, config["seed"]
     shown = (match_nuclei(crops, density), match_nuclei(restain(crops, seed=seed), density))
     values = np.concatenate([run_values(session, pictures, diameters) for pictures in shown])
     numbers = np.bincount(truth, minlength=len(card.taxonomy.names))
@@ -138,19 +153,25 @@ def _described_only(dataset: Dataset, taxonomy: Taxonomy) -> Dataset:
 def typed_crops(datasets: Sequence[Dataset], card: Card) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every cell whose class the taxonomy has: crops (N, S, S, 3) by the card's rule, diameters (N,) in µm as in
     analysis (0 where unknown), and columns (N,)."""
+    return _crops(datasets, card.taxonomy, card.crop)
+
+
+def _crops(
+    datasets: Sequence[Dataset], taxonomy: Taxonomy, rule: CropRule
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     crops, diameters, truth = [], [], []
     for dataset in datasets:
         for field in dataset.fields:
-            own = [c for c in field.cells if c.class_name in card.taxonomy.names]
+            own = [c for c in field.cells if c.class_name in taxonomy.names]
             if own:
                 pixels, masked = read_balanced(dataset.path(field))
                 boxes = np.array([c.box for c in own])
-                crops.append(crop_cells(pixels, boxes, card.crop, background=0 if masked else 240))
+                crops.append(crop_cells(pixels, boxes, rule, background=0 if masked else 240))
                 view = with_scale(Field(field.key, pixels, field.um_per_px), Cells(field.key, boxes, np.ones(len(own))))
                 diameters.append(diameters_um(view, boxes))
-                truth += [card.taxonomy.index(c.class_name) for c in own]
+                truth += [taxonomy.index(c.class_name) for c in own]
     if not crops:
-        raise DataError("no validation cell has a class of the taxonomy: the temperature can't be set")
+        raise DataError("no validation cell has a class of the taxonomy: nothing can be chosen on them")
     return np.concatenate(crops), np.concatenate(diameters), np.array(truth)
 
 

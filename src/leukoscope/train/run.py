@@ -71,12 +71,18 @@ class _Job:
 
 def _classify(job: _Job) -> Path:
     """The bundled classifier's loop."""
-    from leukoscope.train.classifier import ClassifierConfig, train_classifier
+    from leukoscope.train.classifier import ClassifierConfig, chosen_fields, train_classifier
     from leukoscope.train.classifier_export import export_run
 
     config = build_config(ClassifierConfig, job.values, job.config_path)
     datasets = with_validation(job.datasets, config.splits, config.seed)
+    if config.attributes:
+        from leukoscope.train.attribute_layer import refit_attributes, require_described
+
+        require_described(validation_fields(datasets), config.attributes)
     train_classifier(config, datasets, job.out, **job.options)
+    if config.attributes:
+        refit_attributes(job.out, [chosen_fields(d, config) for d in datasets], validation_fields(datasets))
     export_run(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
     return job.out
 
@@ -103,16 +109,17 @@ def _finetune(job: _Job) -> Path:
 
 
 def _detect(job: _Job) -> Path:
-    """A detector: a detection transformer, or YOLO. Under torchrun the first process alone writes the bundle."""
+    """A detector: a detection transformer, or YOLO. Under torchrun the first process alone writes the bundle; DEIMv2
+    has none."""
     from leukoscope.train.detector import train_detector
     from leukoscope.train.detector_config import detector_config
-    from leukoscope.train.detector_export import export_detector
+    from leukoscope.train.detector_export import export_detector, exportable
     from leukoscope.train.detector_run import split_off_validation
 
     config = detector_config(job.values, job.config_path)
     _, validation = split_off_validation(job.datasets, config)
     train_detector(config, job.datasets, job.out, **job.options)
-    if int(os.environ.get("RANK", 0)) == 0:
+    if int(os.environ.get("RANK", 0)) == 0 and exportable(config.arch):
         export_detector(job.out, job.out / "bundle", validation=validation, **job.card)
     return job.out
 
