@@ -17,9 +17,10 @@ linear_sum_assignment = pytest.importorskip("scipy.optimize").linear_sum_assignm
 from data.tiny_detector import TINY  # noqa: E402
 
 from leukoscope.dataset.detection import WBC_OTHER  # noqa: E402
+from leukoscope.errors import ConfigError  # noqa: E402
 from leukoscope.evaluate import evaluate_model  # noqa: E402
 from leukoscope.models.bundle import read_bundle  # noqa: E402
-from leukoscope.train.detector_export import fit_temperature  # noqa: E402
+from leukoscope.train.detector_export import export_detector, fit_temperature  # noqa: E402
 from leukoscope.train.detector_predict import read_detector  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
@@ -79,3 +80,10 @@ def test_the_temperature_makes_certainty_honest():
     spread = probs[0] ** (1 / temperature)
     assert spread[0] / spread.sum() == pytest.approx(0.7, abs=0.02)
     assert fit_temperature(probs[:0], np.zeros(0, np.int64)) == 1.0
+
+
+def test_a_network_that_onnx_gets_wrong_has_no_bundle(tmp_path):
+    (tmp_path / "run.json").write_text('{"task": "detect", "arch": "deimv2-n"}')
+    with pytest.raises(ConfigError, match="has no bundle"):
+        export_detector(tmp_path, tmp_path / "bundle", validation=[], command="x", commit="x")
+    assert not (tmp_path / "bundle").exists()

@@ -20,11 +20,13 @@ from torch import nn
 
 from leukoscope.dataset.detection import counted_columns, label_fields, usable_fields
 from leukoscope.dataset.manifest import Dataset
+from leukoscope.errors import ConfigError
 from leukoscope.evaluate.boxes import Matches, match_boxes, pair_boxes
 from leukoscope.images import read_field
 from leukoscope.locate import detect, locate
 from leukoscope.models.bundle import Card, read_bundle, write_card
 from leukoscope.models.runtime import Session
+from leukoscope.models.torch_detr import DEIMV2_SIZES
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector_predict import TrainedDetector, read_detector
 from leukoscope.train.detector_run import read_run
@@ -49,7 +51,10 @@ def export_detector(
     validation  data sets, already cut down to the fields that threshold and temperature are chosen on; without any
                 field they stay at 0.3 and 1, and the card says so
     command, commit  what trained the run; results: rows of measured results: both for the card
+    ConfigError for a network whose ONNX graph is not what torch computes (`exportable`).
     """
+    if not exportable(arch := read_run(run)["arch"]):
+        raise ConfigError(f"{arch} has no bundle: its ONNX graph does not give torch's boxes; use its run folder")
     detector, record, out = read_detector(run), read_run(run), Path(out)
     config, taxonomy = record["config"], detector.taxonomy
     columns = counted_columns(taxonomy)
@@ -99,6 +104,11 @@ def export_detector(
         card = replace(card, temperature=fit_temperature(scored, truth))
     write_card(card, out / "card.json")
     return out
+
+
+def exportable(arch: str) -> bool:
+    """Whether the exported graph equals torch. transformers' DEIMv2 exports, but its scores differ by up to a half."""
+    return arch not in DEIMV2_SIZES
 
 
 def write_onnx(detector: TrainedDetector, path: str | Path, *, columns: list[int] | None) -> None:
