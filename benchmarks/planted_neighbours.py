@@ -89,7 +89,7 @@ def choose_weight(args: argparse.Namespace, train: CropSet, fold: int) -> float:
         config = replace(SYSTEMS["swap"], swap_weight=weight) if weight else FIRST
         run = train_variant(args, cells, f"choose fold {fold} swap {weight}", config, seed=fold).last
         found[weight] = count_changes(run, test, rows, planted)
-        print(f"fold {fold}, weight {weight}: {found[weight]} of {len(rows)} changed, accuracy", flush=True)
+        print(f"fold {fold}, weight {weight}: {found[weight]} of {len(rows)} changed, and accuracy", flush=True)
     plain = found.pop(0.0)
     good = [w for w, (n, right) in found.items() if n <= LEFT * plain[0] and right >= plain[1] - COST]
     return min(good) if good else min(found, key=lambda w: found[w][0])
@@ -138,7 +138,7 @@ def result_rows(changed: dict[str, list[int]], right: dict[str, list[float]], n_
     for name in SYSTEMS:
         own = np.array(changed[name])
         rows.append(
-            {"set": "bccd", "measure": f"calls that change: {name}", "value": round(own.sum() / total, 4),
+            {"set": "bccd", "measure": f"calls that change: {name}", "value": round(float(own.sum() / total), 4),
              "n_changed": int(own.sum()), "n_planted": total, "by_seed": " ".join(map(str, own))}
         )  # fmt: skip
         rows.append(
