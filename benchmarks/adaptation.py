@@ -48,11 +48,11 @@ def main() -> None:
     if args.embed_only:
         return
     if args.site:
-        for kind in KINDS:
+        for kind in args.kinds:
             part(sets, args.site, kind, args)
         return
     rows, draws = [], []
-    for kind in KINDS:
+    for kind in args.kinds:
         right = {site: part(sets, site, kind, args) | tuned(sets, site, kind, args) for site in SITES}
         rows += report(right, kind)
         draws += [
@@ -213,6 +213,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
     parser.add_argument("--cache", required=True, help="folder for features, made once")
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="ways to draw the tenth")
     parser.add_argument("--tuned", help="folder of adaptation_tuning.py")
     parser.add_argument("--site", choices=SITES, help="only this site's part, kept in the cache")
     parser.add_argument("--embed-only", action="store_true", help="make the features and stop")
