@@ -143,7 +143,8 @@ def test_the_box_of_a_turned_cell_is_where_the_cell_is_shown():
 
 
 def test_a_guess_lies_on_the_patch_and_must_fill_its_box():
-    """A network that says nucleus right of the crop's middle: the labels come back in the patch's own pixels."""
+    """A network that says nucleus right of the crop's middle: the labels come back in the patch's own pixels, and tell
+    cell but no nucleus, which the box can't test."""
     config = loop.OutlinerConfig(**SMALL | {"size": 64})
 
     def half(x, boxes):
@@ -155,8 +156,8 @@ def test_a_guess_lies_on_the_patch_and_must_fill_its_box():
 
     boxes = torch.tensor([[40.0, 60, 120, 140], [40.0, 60, 120, 140]])
     labels, weights = loop.guess_labels(half, torch.zeros(2, 160, 160, 3, dtype=torch.uint8), boxes, config)
-    assert labels.shape == (2, 160, 160) and set(labels.unique().tolist()) == {0, 2, UNKNOWN}
-    assert (labels[0, 80:150, 82:138] == 2).all() and (labels[0, 80:150, :78] == 0).all()
+    assert labels.shape == (2, 160, 160) and set(labels.unique().tolist()) == {0, UNKNOWN_PART, UNKNOWN}
+    assert (labels[0, 80:150, 82:138] == UNKNOWN_PART).all() and (labels[0, 80:150, :78] == 0).all()
     assert (labels[0, 42:52, 30:130] == UNKNOWN).all() and (labels[0, :38] == 0).all()
     assert weights.tolist() == [0, 0]
     easy = loop.OutlinerConfig(**SMALL | {"size": 64}, guess_iou=0.3)

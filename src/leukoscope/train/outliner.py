@@ -21,7 +21,7 @@ import torch
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_lite import fold_norms
-from leukoscope.models.torch_outline import UNKNOWN, OutlineNet, outline_loss
+from leukoscope.models.torch_outline import UNKNOWN, UNKNOWN_PART, OutlineNet, outline_loss
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import (
     append_log,
@@ -56,7 +56,7 @@ class OutlinerConfig:
     most_cells of a data set that are held in memory, spread over its fields
     guess_from share of the steps after which cells known by box only are learnt from
     guess_iou  IoU that a guessed outline's box must reach with the annotated box
-    guess_sure probability from which on a pixel of a guess counts
+    guess_sure probability of cell or of background from which on a pixel of a guess counts
     own_colour share of the pictures that keep their own stain, light and focus
     """
 
@@ -202,15 +202,18 @@ def guess_labels(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the network draws in patches (N, P, P, 3) for boxes (N, 4): labels (N, P, P) uint8, and weights (N,).
 
-    Pixels that it isn't sure of are UNKNOWN. The weight is 0 where the drawn cell's box misses the annotated one.
+    Pixels that it isn't sure of are UNKNOWN. The weight is 0 where the drawn cell's box misses the annotated one. A box
+    tests the cell, not its nucleus, so a guess tells no nucleus: learnt from, early guesses that dark cytoplasm is
+    nucleus confirmed themselves (docs/decisions/0015).
     """
     view = plain_view(boxes, context=config.context)
     inside = boxes_in_view(boxes, size=config.size, context=config.context)
     pixels, _ = show(patches, None, view, config.size)
-    probs = net(_normalised(pixels), inside).softmax(1)
-    best, label = probs.max(1)
-    label[best < config.guess_sure] = UNKNOWN
-    weights = torch.stack([_fits(p, box, config.guess_iou) for p, box in zip(1 - probs[:, 0], inside, strict=True)])
+    cell = 1 - net(_normalised(pixels), inside).softmax(1)[:, 0]
+    label = torch.full(cell.shape, UNKNOWN)
+    label[cell >= config.guess_sure] = UNKNOWN_PART
+    label[cell <= 1 - config.guess_sure] = 0
+    weights = torch.stack([_fits(c, box, config.guess_iou) for c, box in zip(cell, inside, strict=True)])
     back = _inverse(view)
     grid = torch.nn.functional.affine_grid(back, (len(back), 1, PATCH_PX, PATCH_PX), align_corners=False)
     shifted = (label[:, None] + 1).float()  # 0 is then what lies outside the view
