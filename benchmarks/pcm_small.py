@@ -15,6 +15,7 @@ from pathlib import Path
 from provenance import ROOT, write_results
 
 from leukoscope.dataset.manifest import read_dataset, write_dataset
+from leukoscope.experiments.pcm.data import Folders
 from leukoscope.experiments.pcm.study import StudyRun, run_study
 from leukoscope.simulate import CohortOptions, simulate_cohort
 
@@ -37,8 +38,8 @@ def main() -> None:
     if args.sets_only:
         return
     run = run_study(
-        ROOT / "configs" / "pcm-small", folders["data"], args.work / "study", external=[folders["external"]],
-        target=folders["target"], only=args.only, resume=True, say=lambda line: print(line, flush=True),
+        ROOT / "configs" / "pcm-small", Folders(folders["data"], (folders["external"],), folders["target"]),
+        args.work / "study", only=args.only, resume=True, say=lambda line: print(line, flush=True),
     )  # fmt: skip
     digests = {name: read_dataset(folder).sha256()[:12] for name, folder in folders.items()}
     write_results("pcm_small", [r for plan in run.config.rows for r in result_rows(run, plan.name)], **digests)

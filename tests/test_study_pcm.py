@@ -20,6 +20,7 @@ from leukoscope.errors import ConfigError, InputError  # noqa: E402
 from leukoscope.experiments import rows as row_module  # noqa: E402
 from leukoscope.experiments.pcm import report  # noqa: E402
 from leukoscope.experiments.pcm import study as study_module  # noqa: E402
+from leukoscope.experiments.pcm.data import Folders  # noqa: E402
 from leukoscope.experiments.pcm.study import run_study  # noqa: E402
 
 TARGET = ("band_neutrophil", "lymphocyte", "monocyte", "erythroblast")  # finer, the same, and one that PCM lacks
@@ -47,6 +48,11 @@ def sets(tmp_path_factory):
     }
 
 
+def all_of(sets: dict[str, Path]) -> Folders:
+    """The sets in their roles."""
+    return Folders(sets["data"], (sets["external"],), sets["target"])
+
+
 @pytest.fixture(scope="module")
 def done(sets, tmp_path_factory):
     """The whole study once, yolo not installed."""
@@ -56,7 +62,7 @@ def done(sets, tmp_path_factory):
         patch.setitem(study_module.EXTRAS, "yolo", ("no_such_module",))
         lines: list[str] = []
         run = run_study(
-            config, sets["data"], folder / "out", external=[sets["external"]], target=sets["target"], say=lines.append
+            config, all_of(sets), folder / "out", say=lines.append
         )
     return run, lines
 
@@ -167,23 +173,21 @@ def test_finished_rows_are_not_run_again_and_other_settings_are_refused(done, se
     run, _ = done
     monkeypatch.setitem(study_module.EXTRAS, "yolo", ("no_such_module",))
     monkeypatch.setattr(study_module, "_work", lambda *a, **k: pytest.fail("a finished row was run again"))
-    again = run_study(
-        run.config.folder, sets["data"], run.out, external=[sets["external"]], target=sets["target"], only=["two-stage"]
-    )
+    again = run_study(run.config.folder, all_of(sets), run.out, only=["two-stage"])
     assert again.rows["two-stage"].seconds == run.rows["two-stage"].seconds
     config = study_folder(tmp_path / "config", head="seed = 5")
     with pytest.raises(ConfigError, match="other settings or other data"):
-        run_study(config, sets["data"], run.out, external=[sets["external"]], only=["net-a"])
+        run_study(config, all_of(sets), run.out, only=["net-a"])
 
 
 def test_only_runs_a_row_and_what_it_builds_on(sets, tmp_path, no_page):
     config = study_folder(tmp_path / "config")
-    run = run_study(config, sets["data"], tmp_path / "out", only=["adaptation"])
+    run = run_study(config, Folders(sets["data"]), tmp_path / "out", only=["adaptation"])
     states = {n: r.status for n, r in run.rows.items()}
     assert states["net-a"] == "done" and states["deim-nine"] == states["net-b"] == "not run"
     assert "--target" in run.rows["adaptation"].reason
     with pytest.raises(ConfigError, match="no row 'nobody'"):
-        run_study(config, sets["data"], tmp_path / "out", only=["nobody"])
+        run_study(config, Folders(sets["data"]), tmp_path / "out", only=["nobody"])
 
 
 def test_a_failed_row_keeps_the_others_and_is_told(sets, tmp_path, capsys, monkeypatch):
@@ -214,13 +218,13 @@ def leaking(folder: Path, sets: dict) -> Path:
 
 def test_a_study_over_a_leaking_split_says_so_and_can_drop_the_leaks(sets, tmp_path):
     data = leaking(tmp_path / "data", sets)
-    run = run_study(study_folder(tmp_path / "a"), data, tmp_path / "out", only=["net-a"])
+    run = run_study(study_folder(tmp_path / "a"), Folders(data), tmp_path / "out", only=["net-a"])
     first = run.page.read_text("utf-8").split('<section id="data"')[0]
     assert "This study" in first and "1 pairs of photographs show the same" in first and 'class="alert"' in first
     (row,) = table(run, "audit")
     assert row["Verdict"] == "not clean" and row["Pairs on two sides"] == "1"
     config = study_folder(tmp_path / "b", head="drop_leaks = true")
-    dropped = run_study(config, data, tmp_path / "out2", only=["net-a"])
+    dropped = run_study(config, Folders(data), tmp_path / "out2", only=["net-a"])
     assert len(dropped.study.dropped) == 1 and not dropped.study.leaks
     assert dropped.study.data.source.fields[0].split == "train"
     assert len(dropped.study.data.source.fields) == 17 and "left training" in dropped.page.read_text("utf-8")
@@ -229,7 +233,7 @@ def test_a_study_over_a_leaking_split_says_so_and_can_drop_the_leaks(sets, tmp_p
 def test_a_set_without_splits_is_split_by_patient(tmp_path, no_page):
     config = study_folder(tmp_path / "config", head="test_share = 0.4\nval_share = 0.4")
     data = paint_study_set(tmp_path / "data", name="plain", patients=6)
-    run = run_study(config, data, tmp_path / "out", only=["net-a"])
+    run = run_study(config, Folders(data), tmp_path / "out", only=["net-a"])
     assert "made here by patient" in run.study.split_by
     sides: dict[str, set] = {}
     for field in run.study.data.source.fields:
@@ -248,8 +252,8 @@ def test_wrong_configurations_are_told_at_once(sets, tmp_path, no_page):
     )):  # fmt: skip
         config = study_folder(tmp_path / str(number), head=head, rows=rows)
         with pytest.raises(ConfigError, match=words):
-            run_study(config, sets["data"], tmp_path / "out")
+            run_study(config, Folders(sets["data"]), tmp_path / "out")
     with pytest.raises(InputError, match="one set twice"):
-        run_study(study_folder(tmp_path / "x"), sets["data"], tmp_path / "out", external=[sets["data"]])
+        run_study(study_folder(tmp_path / "x"), Folders(sets["data"], (sets["data"],)), tmp_path / "out")
     assert row_module.read_row(tmp_path / "out", "net-a").status == "not run"
     assert len(PCM_CLASSES) == 9

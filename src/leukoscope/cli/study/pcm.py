@@ -43,11 +43,12 @@ def run(args: argparse.Namespace) -> None:
     missing = [m for m in NEEDED if importlib.util.find_spec(m) is None]
     if missing:
         raise InputError(f"the study needs {', '.join(missing)}: pip install 'leukoscope[study]'")
+    from leukoscope.experiments.pcm.data import Folders
     from leukoscope.experiments.pcm.study import run_study
 
     with progress_bar("study") as progress:
         study = run_study(
-            args.config, args.data, args.out, external=args.external, target=args.target, only=args.only,
+            args.config, Folders(args.data, tuple(args.external), args.target), args.out, only=args.only,
             resume=args.resume, show=lambda what, done, total: progress(done, total), say=print,
         )  # fmt: skip
     print(f"study: {study.page}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def run_adaptation(
     draws = [draw_labelled(crops, config.target_share, seed=config.seed + d) for d in range(config.target_draws)]
     result["n_labelled"] = [len(d) for d in draws]
     result["conformal_after"] = _conformal_after(config, zero, draws)
-    answers = _Answers(config, plan, study, target, crops, settings, folder, source, network, show)
+    answers = _Answers(config, plan, study, target, crops, settings, network, folder, show)
     result["methods"] = {m: _score_method(config, zero, draws, answers.of(m, draws)) for m in plan.methods}
     return result
 
@@ -87,14 +87,23 @@ def draw_labelled(crops: CropSet, share: float, *, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(taken))
 
 
+@dataclass(slots=True, eq=False)
 class _Answers:
-    """Probabilities (R, L) of each draw's remaining cells, by method; networks and features are made once."""
+    """Probabilities (R, L) of each draw's remaining cells, by method; networks and features are made once.
 
-    def __init__(self, config, plan, study, target, crops, settings, folder, source, network, show) -> None:
-        self.config, self.plan, self.study, self.target = config, plan, study, target
-        self.crops, self.settings, self.folder, self.source = crops, settings, folder, source
-        self.network, self.show = network, show
-        self._source_crops: CropSet | None = None
+    crops  the target's cells in the common labels; settings, network: the source row's
+    """
+
+    config: StudyConfig
+    plan: RowPlan
+    study: StudyData
+    target: StudySet
+    crops: CropSet
+    settings: FinetuneConfig
+    network: object
+    folder: Path
+    show: Show
+    _source_crops: CropSet | None = None
 
     def of(self, method: str, draws: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One array a draw."""

@@ -90,20 +90,27 @@ class StudyData:
         return [line for f in self.findings for line in f.problems()]
 
 
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The data set folders of a study: what is trained and tested on, sets tested whole, another laboratory's set."""
+
+    data: str | Path
+    external: tuple[str | Path, ...] = ()
+    target: str | Path | None = None
+
+    def all(self) -> list[str | Path]:
+        """Data, external sets, target."""
+        return [self.data, *self.external, *([self.target] if self.target else [])]
+
+
 def open_study(
-    config: StudyConfig,
-    data: str | Path,
-    external: Sequence[str | Path],
-    target: str | Path | None,
-    out: str | Path,
-    *,
-    show: Show = lambda what, done, total: None,
+    config: StudyConfig, given: Folders, out: str | Path, *, show: Show = lambda what, done, total: None
 ) -> StudyData:
     """Read the sets, split the data where it states no split, audit, drop leaks if asked for, map the classes.
 
     The audit is kept in OUT/audit.json and taken from there as long as the sets stay the same.
     """
-    folders = [data, *external, *([target] if target else [])]
+    folders = given.all()
     resolved = [Path(f).resolve() for f in folders]
     if len(set(resolved)) < len(resolved):
         raise InputError("--data, --external and --target name one set twice: a set can't be its own outside")
@@ -114,7 +121,7 @@ def open_study(
         sets = [replace(s, name=f"{s.name} ({Path(f).name})") for s, f in zip(sets, folders, strict=True)]
     clusters, findings, dropped, split_by, sets[0] = _audited(config, sets, Path(out), show)
     cells = taxonomy_without(taxonomy, taxonomy.artefacts)
-    roles = [DATA, *[EXTERNAL] * len(external), *[TARGET] * bool(target)]
+    roles = [DATA, *[EXTERNAL] * len(given.external), *[TARGET] * bool(given.target)]
     made = tuple(
         _study_set(role, dataset, taxonomy, cells, clusters[number])
         for number, (role, dataset) in enumerate(zip(roles, sets, strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leukoscope.errors import ConfigError
 from leukoscope.experiments.pcm.config import EXTRAS, RowPlan, StudyConfig, read_study
-from leukoscope.experiments.pcm.data import TARGET, Show, StudyData, open_study
+from leukoscope.experiments.pcm.data import TARGET, Folders, Show, StudyData, open_study
 from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import NOT_RUN, Row, fingerprint_of, read_row, row_folder, run_row
 from leukoscope.train.config import read_toml
@@ -40,19 +40,16 @@ class StudyRun:
 
 def run_study(
     config: str | Path,
-    data: str | Path,
+    folders: Folders,
     out: str | Path,
     *,
-    external: Sequence[str | Path] = (),
-    target: str | Path | None = None,
     only: Sequence[str] = (),
     resume: bool = False,
     show: Show = lambda what, done, total: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> StudyRun:
-    """Run the study of `config` (a folder or a study.toml) on a data set folder; see docs/studies/pcm.md.
+    """Run the study of `config` (a folder or a study.toml) on data set folders; see docs/studies/pcm.md.
 
-    external  sets that are tested whole, by detectors and classifiers; target: the set of the adaptation rows
     only      names of rows to run, with those they build on; the page then shows what is there of the others
     resume    unfinished rows go on from their checkpoints; finished ones are never run again
     show      called with (what, done, total); say: with a line a row
@@ -64,7 +61,7 @@ def run_study(
     settings = read_study(config)
     plans = _asked(settings, only)
     out = Path(out)
-    study = open_study(settings, data, external, target, out, show=show)
+    study = open_study(settings, folders, out, show=show)
     say(_audit_line(study, settings))
     for plan in plans:
         row = _run(settings, plan, study, out, resume=resume, show=show)
