@@ -279,6 +279,7 @@ def write(parts: Path) -> None:
     for kinds, result in ((("coverage", "bayesian"), "ratio_intervals"), (("centres",), "ratio_centres")):
         paths = [path for kind in kinds for path in sorted(parts.glob(f"{kind}-*.jsonl"))]
         rows = [json.loads(line) for path in paths for line in path.read_text("utf-8").splitlines()]
+        rows = [{k: "" if v != v else v for k, v in row.items()} for row in rows]  # NaN: not measured
         if not rows:
             continue
         if "coverage" in kinds:
