@@ -56,8 +56,13 @@ def machine() -> str:
 
 def command() -> str:
     """The command as typed from the repository's root; folders of this machine are named without their path."""
-    words = [w if not os.path.isabs(w) else os.path.join("…", os.path.basename(w.rstrip("/"))) for w in sys.argv[1:]]
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_folder, sys.argv[1:])])
+
+
+def _without_folder(word: str) -> str:
+    """A word of the command, PATH or NAME=PATH, without the folders of this machine."""
+    name, equals, path = word.rpartition("=")
+    return name + equals + (os.path.join("…", os.path.basename(path.rstrip("/"))) if os.path.isabs(path) else path)
 
 
 def _processor() -> str:
