@@ -22,6 +22,7 @@ def test_the_shipped_settings_are_read(folder):
     files = read_settings(CONFIGS / folder)
     assert files.study.read_taxonomy().composites["cblc"][:2] == ("myeloblast", "promyelocyte")
     assert files.classifier.taxonomy == files.study.taxonomy
+    assert files.outliner.size % 32 == 0 and files.locator.side % 32 == 0  # what their networks can take
     assert set(component_variants(files.study)) == {
         "without imbalance correction",
         "without centre-border",
