@@ -164,7 +164,7 @@ def worst_errors(folder: Path, name: str, study_set: StudySet, n: int) -> list[t
     rows, truth = rows_in(mapping, pred.class_names)
     probs = mapping.summed(pred.probs[rows])
     called, sure = probs.argmax(1), probs.max(1)
-    labels = (*mapping.labels, "outside")
+    labels = (*mapping.labels, "a class that the set lacks")
     seen: dict[tuple[int, int], int] = {}
     order = [i for i in np.argsort(-sure, kind="stable") if called[i] != truth[i]]
     ranked: list[tuple[int, int]] = []

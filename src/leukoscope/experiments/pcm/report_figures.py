@@ -143,7 +143,11 @@ def calibration_figures(run: StudyRun) -> list[tuple[str, bytes]]:
         image = figures.reliability_diagram(reliability[name], name)
         made.append((f"Reliability on {name}: accuracy against confidence; a point's size is its number of cells.",
                      keep_figure(run, f"reliability-{number}", image)))  # fmt: skip
-        image = figures.lines(handed[name], name, x_label="Share handed to a human", y_label="Accuracy of the rest")
+        lowest = min(min(y) for _, y in handed[name].values())
+        image = figures.lines(
+            handed[name], name, x_label="Share handed to a human", y_label="Accuracy of the rest",
+            y_range=(max(0.0, lowest - 0.05), 1.02),
+        )  # fmt: skip
         made.append((f"Accuracy on {name} of the cells that stay, against the share handed over, the least sure first.",
                      keep_figure(run, f"handed-over-{number}", image)))  # fmt: skip
     return made

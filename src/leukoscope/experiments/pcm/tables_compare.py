@@ -34,11 +34,11 @@ def table_differences(run: StudyRun) -> Table:
     rows += _end_to_end_differences(run)
     rows += _classifier_differences(run)
     columns = (
-        *texts("System", "minus", "Test Dataset", "Measure"), *percents("Difference (points)"), *texts("Clear"),
+        *texts("System", "minus", "Test Dataset", "Measure"), *percents("Difference"), *texts("Clear"),
     )  # fmt: skip
     note = (
-        "Both systems on the same draws of groups. Clear: the 95 % limits leave out zero; no correction for the number "
-        f"of comparisons. Of more than {MOST_PAIRS // 2 + 1} systems, each against the first."
+        "In percentage points, both systems on the same draws of groups. Clear: the 95 % limits leave out zero; no "
+        f"correction for the number of comparisons. Of more than {MOST_PAIRS // 2 + 1} systems, each against the first."
     )
     return Table("differences", "Paired differences", columns, tuple(rows), note)
 
