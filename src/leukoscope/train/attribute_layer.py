@@ -29,7 +29,8 @@ STEPS = 60
 
 
 def refit_attributes(run: Path, training: Sequence[Dataset], validation: Sequence[Dataset]) -> list[dict]:
-    """Write the run's `attributes.pt`; returns a row for each attribute: strength, weights, F1 before and after.
+    """Write the run's `attributes.pt`; returns a row for each attribute: F1 before and after, strength, class weights
+    (None: the layer as training left it was best).
 
     training    data sets as the run saw them; validation: fields that it did not. Both as they are; the training cells
                 restained too. An attribute that no validation cell states keeps the layer's own weights.
@@ -52,7 +53,8 @@ def refit_attributes(run: Path, training: Sequence[Dataset], validation: Sequenc
         if not judged.any():
             continue
         truth = torch.from_numpy(stated[known, column])
-        best = None
+        was = _f1(val_stated[judged, column], before[judged][:, columns].argmax(1).numpy(), len(attribute.values))
+        best = (was, None, None, weight[columns].clone(), bias[columns].clone())  # the layer as training left it
         for balance in (False, True):
             weights = _weights(stated, column, attributes) if balance else torch.ones(len(attribute.values))
             for strength in STRENGTHS:
@@ -61,10 +63,9 @@ def refit_attributes(run: Path, training: Sequence[Dataset], validation: Sequenc
                 own_bias = layer[1] - own @ mean
                 calls = (held_out[judged] @ own.T + own_bias).argmax(1).numpy()
                 f1 = _f1(val_stated[judged, column], calls, len(attribute.values))
-                if best is None or f1 > best[0]:
+                if f1 > best[0]:
                     best = (f1, strength, balance, own, own_bias)
         weight[columns], bias[columns] = best[3], best[4]
-        was = _f1(val_stated[judged, column], before[judged][:, columns].argmax(1).numpy(), len(attribute.values))
         row = {"attribute": attribute.name, "before": was, "after": best[0]}
         rows.append(row | {"strength": best[1], "balanced": best[2]})
     save_checkpoint(run / ATTRIBUTE_LAYER, {"weight": weight, "bias": bias})
