@@ -66,7 +66,9 @@ def test_every_help_has_an_example_that_its_own_parser_accepts(name, run):
     code, out, err = run(*name.split()[1:], "--help")
     assert (code, err) == (0, "")
     examples = [
-        line.strip() for line in out.split("example", 1)[1].splitlines() if line.strip().startswith("leukoscope ")
+        line.strip()
+        for line in out.split("example", 1)[1].replace("\\\n", " ").splitlines()
+        if line.strip().startswith("leukoscope ")
     ]
     assert examples, out
     for example in examples:
