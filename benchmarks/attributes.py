@@ -72,7 +72,7 @@ def main() -> None:
     calls |= {"majority": majority(cells, args.split), "type": by_type(bundle, cells, args.split)}
     for name, compute in (("ImageNet", imagenet_features), ("trunk", lambda c: trunk_features(Path(args.runs), c))):
         features = {s: kept(work / f"{name}-{s}.npy", lambda s=s, c=compute: c(cells[s])) for s in SPLITS}
-        calls[name] = frozen_calls(features, cells, args.split)
+        calls[name] = frozen_calls(features, cells, work / f"{name}-calls")[args.split]
     rows = table(calls, cells[args.split], args.split) + shown_rows(bundle, cells[args.split], args.split)
     for line in rows:
         print({k: v for k, v in line.items() if v != ""}, flush=True)
@@ -189,17 +189,21 @@ def heads() -> list:
         for c in strengths
         for w in (None, "balanced")
     ]
-    hidden = [
-        make_pipeline(StandardScaler(), MLPClassifier((64,), alpha=a, max_iter=60, early_stopping=True, random_state=0))
-        for a in (0.1, 3.0)
-    ]
-    return logistic + hidden
+    hidden = MLPClassifier((64,), alpha=1.0, max_iter=60, early_stopping=True, random_state=0)
+    return [*logistic, make_pipeline(StandardScaler(), hidden)]
 
 
-def frozen_calls(features: dict[str, np.ndarray], cells: dict[str, dict], split: str) -> np.ndarray:
-    """(N, 11) calls of the head that does best on val, fitted to train."""
-    columns = []
+def frozen_calls(features: dict[str, np.ndarray], cells: dict[str, dict], work: Path) -> dict[str, np.ndarray]:
+    """Calls (N, 11) on val and test of the head that does best on val, fitted to train; one file an attribute."""
+    work.mkdir(parents=True, exist_ok=True)
+    columns: dict[str, list[np.ndarray]] = {"val": [], "test": []}
     for a, attribute in enumerate(WBC_11.attributes):
+        saved = work / f"{attribute.name}.npz"
+        if saved.exists():
+            with np.load(saved) as arrays:
+                for split, of_split in columns.items():
+                    of_split.append(arrays[split])
+            continue
         truth, n = cells["val"]["stated"][:, a], len(attribute.values)
         best, best_f1 = None, -1.0
         for head in heads():
@@ -209,9 +213,11 @@ def frozen_calls(features: dict[str, np.ndarray], cells: dict[str, dict], split:
             f1 = macro_f1(confusion_matrix(truth, head.predict(features["val"]), n_classes=n))
             if f1 > best_f1:
                 best, best_f1 = head, f1
-        columns.append(best.predict(features[split]))
+        for split, of_split in columns.items():
+            of_split.append(best.predict(features[split]))
+        np.savez(saved, **{split: of_split[-1] for split, of_split in columns.items()})
         print(f"{attribute.name}: {best[-1]}, val {best_f1:.3f}", flush=True)
-    return np.stack(columns, 1)
+    return {split: np.stack(of_split, 1) for split, of_split in columns.items()}
 
 
 def table(calls: dict[str, np.ndarray], cells: dict[str, np.ndarray], split: str) -> list[dict]:
