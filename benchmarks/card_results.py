@@ -2,7 +2,8 @@
 
     python benchmarks/card_results.py
 
-Reads benchmarks/results/{locate_accuracy,classify_accuracy,cnmc_folds,attributes}.csv; run it after them and commit the cards.
+Reads locate_accuracy, classify_accuracy, cnmc_folds and attributes of benchmarks/results; run it after them and commit
+the cards.
 """
 
 from __future__ import annotations
