@@ -16,6 +16,7 @@ from leukoscope.errors import ConfigError
 # Settings that came after runs were made: at these values they change no weight, and such runs can still be resumed.
 LATER = {"attributes": None, "attribute_weight": 0.5}
 WORDS = ("name", "licence", "description", "limits")  # for the card only: changing them changes no weight
+AFTER = ("start_share",)  # applied when the training has ended: a finished run can take another
 
 
 def save_checkpoint(path: str | Path, state: dict) -> None:
@@ -42,7 +43,8 @@ def load_checkpoint(path: str | Path, *, fingerprint: str) -> dict:
 
 def run_fingerprint(config: object, datasets: list[Dataset]) -> str:
     """Digest of what a run's weights depend on: its settings (a dataclass) and its data."""
-    settings = {k: v for k, v in asdict(config).items() if k not in WORDS and (k not in LATER or v != LATER[k])}
+    told = {k: v for k, v in asdict(config).items() if k not in WORDS + AFTER}
+    settings = {k: v for k, v in told.items() if k not in LATER or v != LATER[k]}
     text = json.dumps([settings, [d.sha256() for d in datasets]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -29,6 +29,7 @@ from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import (
     append_log,
     load_checkpoint,
+    read_average,
     run_fingerprint,
     save_checkpoint,
     start_from,
@@ -71,6 +72,7 @@ class ClassifierConfig:
     own_colour: float = 0.0  # share of the crops that keep their own stain, light and focus
     head_rate: float = 1.0  # times the learning rate, for the last layer and the diameter's: the backbone needs less
     frozen_blocks: int = 3
+    start_share: float = 0.0  # of the finished weights that is init_from's own
     attributes: str | None = None  # an attribute set that a second layer learns from the cells that state them
     attribute_weight: float = 0.5  # of that layer's loss
     label_smoothing: float = 0.03
@@ -94,6 +96,8 @@ def train_classifier(
 
     Resuming gives the weights that an uninterrupted run gives: every step draws from its own seed.
     """
+    if not 0 <= config.start_share < 1 or (config.start_share and not config.init_from):
+        raise ConfigError(f"start_share must be 0 to below 1 and needs init_from, got {config.start_share}")
     run.mkdir(parents=True, exist_ok=True)
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists() and not resume:
@@ -167,7 +171,20 @@ def train_classifier(
             saved = time.monotonic()
         if progress:
             progress(done, config.steps)
+    if config.start_share:
+        save_checkpoint(run / "last.pt", {"model": mix_with_start(average, read_average(config.init_from), config)})
     return run
+
+
+def mix_with_start(average: dict, start: dict, config: ClassifierConfig) -> dict:
+    """Weights between those that the run began from and those it reached: a short last stage gains at home and loses
+    elsewhere, and the mean of both does better than either (Wortsman et al., Robust fine-tuning, CVPR 2022)."""
+    return {
+        key: torch.lerp(value, start[key].to(value), config.start_share)
+        if key in start and value.is_floating_point()
+        else value
+        for key, value in average.items()
+    }
 
 
 def set_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing: float) -> torch.Tensor:
