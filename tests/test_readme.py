@@ -98,11 +98,11 @@ def test_the_table_takes_what_was_asked_from_each_file(tmp_path):
         "bccd,recall,0.9,,,,,abc\n"
         "analyze,images/s against a plain script,2.6,,,>= 2.5,yes,abc\n"
     )
-    (tmp_path / "damaged.csv").write_text(
+    (tmp_path / "damaged_images.csv").write_text(
         "damage,n,crash,hang,unlisted,missing_from_record\nbits,5,0,0,0,\nall,2000,0,1,0,0\n"
     )
     assert results_table(tmp_path).splitlines()[2:] == [
-        "| 2000 damaged images | crashes, hangs, missing from the report | 1 | 0 | no | damaged |",
+        "| 2000 damaged images | crashes, hangs, missing from the report | 1 | 0 | no | damaged_images |",
         "| bccd | AP50 | 0.988 (0.970 to 0.990) | >= 0.98 | yes | located |",
         "| analyze | images/s against a plain script | 2.600 | >= 2.5 | yes | located |",
     ]

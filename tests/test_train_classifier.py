@@ -24,7 +24,7 @@ from leukoscope.train import classifier as loop  # noqa: E402
 from leukoscope.train.attribute_layer import fit_logistic  # noqa: E402
 from leukoscope.train.attributes import attribute_loss, value_weights  # noqa: E402
 from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
-from leukoscope.train.checkpoint import LATER, WORDS, read_average, run_fingerprint  # noqa: E402
+from leukoscope.train.checkpoint import AFTER, LATER, WORDS, read_average, run_fingerprint  # noqa: E402
 from leukoscope.train.classifier_data import (  # noqa: E402
     cell_mask,
     cut_by_frame,
@@ -330,8 +330,19 @@ def odd_run(folder):
 
 def test_settings_that_came_later_leave_old_fingerprints_alone(sets):
     config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4)
-    old = {k: v for k, v in asdict(config).items() if k not in (*WORDS, *LATER)}
+    old = {k: v for k, v in asdict(config).items() if k not in (*WORDS, *AFTER, *LATER)}
     data = [read_dataset(sets[0])]
     text = json.dumps([old, [data[0].sha256()]], sort_keys=True)
     assert run_fingerprint(config, data) == hashlib.sha256(text.encode()).hexdigest()
     assert run_fingerprint(replace(config, attributes="wbc-11"), data) != run_fingerprint(config, data)
+    assert run_fingerprint(replace(config, start_share=0.5), data) == run_fingerprint(config, data)
+
+
+def test_finished_weights_keep_a_share_of_their_start(tmp_path):
+    config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4, init_from="run", start_share=0.25)
+    reached = {"a": torch.tensor([1.0, 3.0]), "new": torch.tensor([5.0]), "count": torch.tensor(7)}
+    mixed = loop.mix_with_start(reached, {"a": torch.tensor([0.0, 1.0]), "count": torch.tensor(2)}, config)
+    assert mixed["a"].tolist() == [0.75, 2.5] and mixed["new"].tolist() == [5.0] and mixed["count"].item() == 7
+    for wrong in (replace(config, init_from=None), replace(config, start_share=1.0)):
+        with pytest.raises(ConfigError, match="start_share"):
+            loop.train_classifier(wrong, [], tmp_path)
