@@ -19,6 +19,13 @@ WORDS = ("name", "licence", "description", "limits")  # for the card only: chang
 AFTER = ("start_share",)  # applied when the training has ended: a finished run can take another
 
 
+def run_mark(run: Path, name: str = "checkpoint.pt", *, resume: bool) -> Path:
+    """The file or folder that shows that `run` holds a run; ConfigError where it is there and nobody said to go on."""
+    if (run / name).exists() and not resume:
+        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    return run / name
+
+
 def save_checkpoint(path: str | Path, state: dict) -> None:
     """Write a checkpoint of tensors and plain types beside the old one, then put it in its place in one step."""
     path = Path(path)

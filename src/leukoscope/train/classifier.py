@@ -31,6 +31,7 @@ from leukoscope.train.checkpoint import (
     load_checkpoint,
     read_average,
     run_fingerprint,
+    run_mark,
     save_checkpoint,
     start_from,
     update_average,
@@ -99,9 +100,7 @@ def train_classifier(
     if not 0 <= config.start_share < 1 or (config.start_share and not config.init_from):
         raise ConfigError(f"start_share must be 0 to below 1 and needs init_from, got {config.start_share}")
     run.mkdir(parents=True, exist_ok=True)
-    checkpoint = run / "checkpoint.pt"
-    if checkpoint.exists() and not resume:
-        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    checkpoint = run_mark(run, resume=resume)
     chosen = [chosen_fields(d, config) for d in datasets]
     taxonomy = read_taxonomy(config.taxonomy)
     described = read_attribute_set(config.attributes) if config.attributes else None

@@ -18,11 +18,11 @@ import torch
 
 from leukoscope.dataset.detection import detection_taxonomy, label_fields, usable_fields
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.errors import ConfigError, DataError
+from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import score_boxes
 from leukoscope.models.torch_detr import ExportedDetr
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.checkpoint import append_log, load_checkpoint, run_fingerprint, save_checkpoint
+from leukoscope.train.checkpoint import append_log, load_checkpoint, run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.detector_config import DetectorConfig, YoloConfig
 from leukoscope.train.detector_data import Batches, Pictures, Recipe
 from leukoscope.train.detector_predict import TrainedDetector, detect, truth_boxes
@@ -53,8 +53,7 @@ def train_detector(
         from leukoscope.train.yolo import train_yolo
 
         return train_yolo(config, datasets, run, resume=resume, progress=progress)
-    if (run / "checkpoint.pt").exists() and not resume:
-        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    run_mark(run, resume=resume)
     taxonomy = detection_taxonomy(config.taxonomy)
     train, val = split_off_validation(datasets, config)
     pictures = read_pictures(train, taxonomy, config)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_backbones import build_network
-from leukoscope.train.checkpoint import WORDS, load_checkpoint
+from leukoscope.train.checkpoint import WORDS, load_checkpoint, run_mark
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_config import FinetuneConfig
 from leukoscope.train.finetune_loop import ClassLoss, ExtraLoss, Loop, Losses
@@ -64,9 +64,7 @@ def finetune(
         sampler_weights = np.asarray(sampler_weights)[train.labels >= 0]
     train, val = train.typed(), val.typed() if val is not None and len(val.typed()) else None
     _check_sets(config, train, val)
-    checkpoint = run / "checkpoint.pt"
-    if checkpoint.exists() and not resume:
-        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    checkpoint = run_mark(run, resume=resume)
     own.wait()  # so that no process sees the first one's new folder as an old run
     fingerprint = _fingerprint(config, train, val, sampler_weights)
     if own.is_first:

@@ -26,6 +26,7 @@ from leukoscope.train.checkpoint import (
     load_checkpoint,
     read_average,
     run_fingerprint,
+    run_mark,
     save_checkpoint,
     update_average,
 )
@@ -94,9 +95,7 @@ def train_locator(
     """
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
-    checkpoint = run / "checkpoint.pt"
-    if checkpoint.exists() and not resume:
-        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    checkpoint = run_mark(run, resume=resume)
     chosen = [_choose(d, config.splits) for d in datasets]
     weights = _weights(chosen, config.shares)
     fingerprint = run_fingerprint(config, chosen)

@@ -28,6 +28,7 @@ from leukoscope.train.checkpoint import (
     load_checkpoint,
     read_average,
     run_fingerprint,
+    run_mark,
     save_checkpoint,
     update_average,
 )
@@ -102,9 +103,7 @@ def train_outliner(
     """
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
-    checkpoint = run / "checkpoint.pt"
-    if checkpoint.exists() and not resume:
-        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    checkpoint = run_mark(run, resume=resume)
     chosen = [_choose(d, config.splits) for d in datasets]
     unknown = sorted((set(config.masks) | set(config.shares)) - {d.name for d in chosen} - {"*"})
     if unknown:

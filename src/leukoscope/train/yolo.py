@@ -24,7 +24,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_yolo import NOTICE, SIZES, import_ultralytics
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.checkpoint import run_fingerprint, save_checkpoint
+from leukoscope.train.checkpoint import run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.detector_config import YoloConfig
 from leukoscope.train.detector_run import split_off_validation, write_run
 
@@ -59,10 +59,8 @@ def train_yolo(
     train, val = ([usable_fields(d, taxonomy, leave_out=config.leave_out) for d in part] for part in (train, val))
     if not any(d.fields for d in val):
         raise DataError("ultralytics needs validation fields: give a set with a split val, or more than one field")
-    done, own = run / "last.pt", run / "yolo"
+    done, own = run / "last.pt", run_mark(run, "yolo", resume=resume)
     fingerprint = run_fingerprint(config, [*train, *val])
-    if own.exists() and not resume:
-        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
     if own.exists() and (own / "fingerprint.txt").read_text("utf-8") != fingerprint:
         raise ConfigError(f"{run} belongs to another configuration or other data: choose another --out")
     print(NOTICE, file=sys.stderr)

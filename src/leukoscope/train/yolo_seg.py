@@ -22,7 +22,7 @@ from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.geometry import contour_area
 from leukoscope.models.torch_yolo import NOTICE, import_ultralytics
-from leukoscope.train.checkpoint import load_checkpoint, run_fingerprint, save_checkpoint
+from leukoscope.train.checkpoint import load_checkpoint, run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.locator_data import is_white
 from leukoscope.types import Cells, Field
 
@@ -90,9 +90,7 @@ def train_yolo_seg(
             "import polygons (CVAT, COCO, YOLO) or masks"
         )
     fingerprint = run_fingerprint(config, [*train, *val])
-    done, own = run / "last.pt", run / "yolo"
-    if own.exists() and not resume:
-        raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
+    done, own = run / "last.pt", run_mark(run, "yolo", resume=resume)
     print(NOTICE, file=sys.stderr)
     library = import_ultralytics()
     if done.exists():
