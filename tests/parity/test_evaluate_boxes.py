@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-
 import numpy as np
 import pytest
 
+from benchmarks.coco_reference import coco_evaluation
 from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import FieldBoxes, match_boxes, score_boxes
 
@@ -17,31 +14,7 @@ NAMES = ("lymphocyte", "monocyte", "basophil")
 
 def coco_scores(truth, pred, n_classes):
     """(precision (T, R, K), stats) of pycocotools for the same boxes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pycocotools imports matplotlib in an old way
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    annotations, results = [], []
-    for i, (t, p) in enumerate(zip(truth, pred, strict=True), 1):
-        for (x0, y0, x1, y1), c in zip(t.boxes.tolist(), t.class_ids.tolist(), strict=True):
-            box = [x0, y0, x1 - x0, y1 - y0]
-            row = {"id": len(annotations) + 1, "image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3]}
-            annotations.append({**row, "iscrowd": 0})
-        for (x0, y0, x1, y1), c, s in zip(p.boxes.tolist(), p.class_ids.tolist(), p.scores.tolist(), strict=True):
-            results.append({"image_id": i, "category_id": c, "bbox": [x0, y0, x1 - x0, y1 - y0], "score": s})
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = {
-            "info": {},
-            "images": [{"id": i} for i in range(1, len(truth) + 1)],
-            "categories": [{"id": c} for c in range(n_classes)],
-            "annotations": annotations,
-        }
-        coco.createIndex()
-        evaluator = COCOeval(coco, coco.loadRes(results), "bbox")
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
+    evaluator = coco_evaluation(truth, pred, n_classes)
     return evaluator.eval["precision"][:, :, :, 0, -1], evaluator.stats
 
 
