@@ -101,16 +101,26 @@ def test_ring_evidence_finds_what_stands_in_the_border():
 
 def test_swapped_borders_keep_the_middle_and_change_the_rest():
     pixels = torch.zeros(3, 32, 32, 3) + torch.tensor([0.0, 100.0, 200.0])[:, None, None, None]
-    rng = torch.Generator().manual_seed(0)
-    swapped = center_border.swap_borders(pixels, None, ring=0.15, rng=rng)
+    rng, donors = torch.Generator().manual_seed(0), torch.tensor([1, 2, 0])
+    swapped = center_border.swap_borders(pixels, None, donors, ring=0.15, rng=rng)
     assert torch.equal(swapped[:, 12:20, 12:20], pixels[:, 12:20, 12:20])
     assert (swapped[:, 0, 0] != pixels[:, 0, 0]).all()
     masks = torch.zeros(3, 32, 32, dtype=torch.uint8)
     masks[0, 2:8, 2:8] = 255
-    swapped = center_border.swap_borders(pixels, masks, ring=0.15, rng=rng)
+    swapped = center_border.swap_borders(pixels, masks, donors, ring=0.15, rng=rng)
     assert torch.equal(swapped[0, 4:6, 4:6], pixels[0, 4:6, 4:6])
     assert (swapped[0, 16, 16] != pixels[0, 16, 16]).all()
     assert torch.equal(swapped[1, 16, 16], pixels[1, 16, 16])  # no mask: the disc
+
+
+def test_a_neighbour_is_of_another_class_where_there_is_one():
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 0, 0, 1, -1])
+    for _ in range(20):
+        donors = center_border.choose_donors(labels, rng)
+        assert all(donors[i] in (3, 4) for i in range(3)) and donors[3] != 3 and donors[4] != 4
+        alike = center_border.choose_donors(torch.zeros(3, dtype=torch.long), rng)
+        assert (alike != torch.arange(3)).all()
 
 
 def test_border_swap_draws_the_same_for_the_same_rows_and_is_0_where_the_border_is_ignored():

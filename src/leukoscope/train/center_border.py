@@ -69,7 +69,7 @@ def ring_evidence(ring: float, *, weight: float) -> ExtraLoss:
 def border_swap(ring: float, *, weight: float, seed: int = 0) -> ExtraLoss:
     """The distance between the answers for a crop and for the same cell inside another crop's border.
 
-    The other border is that of another crop of the batch, moved by about half a side in a random direction, so that
+    The other border is that of a crop of another class in the batch, moved by about half a side in a random direction, so that
     most of the time it brings a whole neighbour. What is kept is the cell's own mask where the batch brings
     masks (extras["masks"]), else the disc inside the ring. The distance is the symmetric Kullback-Leibler divergence;
     where the label is known, its cross-entropy under the other border is added. Draws follow the batch's rows and
@@ -84,7 +84,9 @@ def border_swap(ring: float, *, weight: float, seed: int = 0) -> ExtraLoss:
         rows = torch.as_tensor(batch["rows"]).long()
         rng = torch.Generator().manual_seed((int(rows.sum()) * 7919 + int(rows[0]) + seed) % 2**31)
         masks = batch.get("extras", {}).get("masks")
-        swapped = swap_borders(pixels, None if masks is None else torch.as_tensor(masks), ring=ring, rng=rng)
+        masks = None if masks is None else torch.as_tensor(masks)
+        donors = choose_donors(torch.as_tensor(batch["labels"]).cpu(), rng)
+        swapped = swap_borders(pixels, masks, donors, ring=ring, rng=rng)
         other = network(swapped)
         log_p, log_q = F.log_softmax(logits, 1), F.log_softmax(other, 1)
         apart = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(1).mean()
@@ -96,12 +98,23 @@ def border_swap(ring: float, *, weight: float, seed: int = 0) -> ExtraLoss:
     return loss
 
 
+def choose_donors(labels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """(N,) the row whose picture each crop's border is taken from: one of another class where the batch has any, for a
+    neighbour of the same class asks nothing; never the crop itself. labels (N,), -1 where unknown; N at least 2."""
+    n = len(labels)
+    itself = torch.eye(n, dtype=torch.bool)
+    other = (labels[:, None] != labels[None, :]) | ((labels < 0)[:, None] & ~itself)
+    allowed = torch.where(other.any(1, keepdim=True), other, ~itself)
+    return torch.multinomial(allowed.float(), 1, generator=rng)[:, 0]
+
+
 def swap_borders(
-    pixels: torch.Tensor, masks: torch.Tensor | None, *, ring: float, rng: torch.Generator
+    pixels: torch.Tensor, masks: torch.Tensor | None, donors: torch.Tensor, *, ring: float, rng: torch.Generator
 ) -> torch.Tensor:
     """Each crop's middle inside the moved picture of another: pixels (N, S, S, 3) float, returned alike.
 
-    masks  (N, S, S), above 0 on the cell; rows without any such pixel, and None, keep the disc inside the ring
+    masks   (N, S, S), above 0 on the cell; rows without any such pixel, and None, keep the disc inside the ring
+    donors  (N,) row of the other picture
     """
     n, side = len(pixels), pixels.shape[1]
     kept = _disc(side, ring).to(pixels)[None].expand(n, -1, -1)
@@ -111,8 +124,6 @@ def swap_borders(
         near = F.max_pool2d(own[:, None], wide, stride=1, padding=wide // 2)
         near = F.avg_pool2d(near, wide, stride=1, padding=wide // 2, count_include_pad=False)[:, 0]
         kept = torch.where(own.flatten(1).any(1)[:, None, None], near, kept)
-    step = int(torch.randint(1, n, (1,), generator=rng)) if n > 1 else 0
-    donors = (torch.arange(n) + step) % n  # never the crop itself
     moved = torch.empty_like(pixels)
     angles = torch.rand(n, generator=rng) * 2 * torch.pi
     reach = 0.35 + 0.25 * torch.rand(n, generator=rng)
