@@ -29,18 +29,18 @@ LINES = ("#33558b", "#cc2255", "#117733", "#ee8833", "#882255", "#44aaaa", "#999
 
 def pr_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], title: str = "") -> bytes:
     """Precision against recall at IoU 0.5 by class: {class: (recall, precision, AP)} (the paper's Figures 2 and 8)."""
-    figure, axes = _new(title)
+    figure, axes = new_figure(title)
     for number, (name, (recall, precision, ap)) in enumerate(curves.items()):
         color = class_colors(tuple(curves))[number]
         axes.plot(recall, precision, color=color, ls=_DASHES[number % 4], lw=1.6, label=f"{class_words(name)} {ap:.3f}")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="Recall", ylabel="Precision")
     _legend(axes, "AP50")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def training_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], title="") -> bytes:
     """One small panel a quantity: {"loss": {"train": (epochs, values), "val": …}, …} (the paper's Figures 7 and 9)."""
-    figure, grid = _new(title, columns=max(len(panels), 1), width=max(WIDTH, 2.6 * len(panels)), height=2.5)
+    figure, grid = new_figure(title, columns=max(len(panels), 1), width=max(WIDTH, 2.6 * len(panels)), height=2.5)
     for axes, (quantity, series) in zip(np.atleast_1d(grid).ravel(), panels.items(), strict=False):
         for number, (name, (x, y)) in enumerate(series.items()):
             style = {"marker": "o", "ms": 2.5} if len(x) < 25 else {}
@@ -51,7 +51,7 @@ def training_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Seq
             axes.legend(frameon=True, framealpha=0.7, edgecolor="none", fontsize=6.5)
         axes.margins(x=0.08)
     figure.subplots_adjust(wspace=0.32)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], title: str = "", columns: Sequence[str] = ()) -> bytes:
@@ -61,7 +61,8 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], title: str = "", column
     """
     matrix, columns = np.asarray(matrix), columns or labels
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure, axes = _new(title, width=max(3.4, 1.3 + 0.4 * len(columns)), height=max(1.7, 1.1 + 0.33 * len(labels)))
+    width, height = max(3.4, 1.3 + 0.4 * len(columns)), max(1.7, 1.1 + 0.33 * len(labels))
+    figure, axes = new_figure(title, width=width, height=height)
     axes.grid(False)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for r, c in np.argwhere(matrix > 0):
@@ -70,13 +71,13 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], title: str = "", column
     axes.set_xticks(range(len(columns)), [class_words(c) for c in columns], rotation=45, ha="right", fontsize=9.5)
     axes.set_yticks(range(len(labels)), [class_words(n) for n in labels], fontsize=9.5)
     axes.set(xlabel="Called", ylabel="Truth")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def class_distribution(counts: Mapping[str, Mapping[str, int]], title: str = "") -> bytes:
     """Cells by class, a bar for each part: {class: {"Train/Val": n, "Test": n}} (the paper's Figure 6)."""
     names, parts = list(counts), list(dict.fromkeys(p for of in counts.values() for p in of))
-    figure, axes = _new(title, height=max(2.2, 0.34 * len(names) * max(len(parts), 1) / 1.6 + 0.9))
+    figure, axes = new_figure(title, height=max(2.2, 0.34 * len(names) * max(len(parts), 1) / 1.6 + 0.9))
     axes.grid(axis="y", visible=False)
     thick = 0.8 / max(len(parts), 1)
     place = np.arange(len(names))
@@ -92,23 +93,23 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]], title: str = "")
     axes.invert_yaxis()
     if len(parts) > 1:
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(parts))
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], title: str = "") -> bytes:
     """ROC curves: {name: (false positive rate, true positive rate, area)}."""
-    figure, axes = _new(title)
+    figure, axes = new_figure(title)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", lw=1)
     for number, (name, (x, y, area)) in enumerate(curves.items()):
         axes.plot(x, y, color=LINES[number % 8], ls=_DASHES[number % 4], lw=1.6, label=f"{name} {area:.3f}")
     axes.set(xlim=(-0.01, 1.01), ylim=(0, 1.02), xlabel="1 - specificity", ylabel="Sensitivity")
     _legend(axes, "Area")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def reliability_diagram(systems: Mapping[str, Sequence[Mapping]], title: str = "") -> bytes:
     """Accuracy against confidence by bin: {name: rows of `calibration.reliability`}; a point's area is its cells."""
-    figure, axes = _new(title)
+    figure, axes = new_figure(title)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", lw=1)
     for number, (name, rows) in enumerate(systems.items()):
         n = np.array([r["n"] for r in rows], float)
@@ -118,14 +119,14 @@ def reliability_diagram(systems: Mapping[str, Sequence[Mapping]], title: str = "
         axes.scatter(x, y, s=8 + 70 * n / max(n.max(initial=1), 1), color=color, alpha=0.75)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.03), xlabel="Confidence", ylabel="Accuracy")
     _legend(axes)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def lines(
     series: Mapping[str, tuple], title: str = "", *, x_label: str, y_label: str, y_range: tuple | None = None
 ) -> bytes:
     """Curves with bands: {name: (x, y) or (x, y, low, high)}; used for selective accuracy and for learning curves."""
-    figure, axes = _new(title)
+    figure, axes = new_figure(title)
     for number, (name, (x, y, *limits)) in enumerate(series.items()):
         color = LINES[number % 8]
         style = {"marker": "o", "ms": 3} if len(x) < 25 else {}
@@ -136,13 +137,13 @@ def lines(
     if y_range:
         axes.set_ylim(*y_range)
     _legend(axes)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def scatter_agreement(x: np.ndarray, y: np.ndarray, title: str = "", *, x_label: str, y_label: str, line=None) -> bytes:
     """Two measurements of the same patients, both shares in [0, 1], with the line of identity and, where given,
     line = (slope, intercept)."""
-    figure, axes = _new(title)
+    figure, axes = new_figure(title)
     most = float(max(np.max(x, initial=0.01), np.max(y, initial=0.01))) * 1.05
     axes.plot([0, most], [0, most], color="#bbbbbb", lw=1, label="identity")
     if line is not None:
@@ -150,18 +151,18 @@ def scatter_agreement(x: np.ndarray, y: np.ndarray, title: str = "", *, x_label:
     axes.scatter(x, y, s=14, color=LINES[0], alpha=0.8)
     axes.set(xlim=(0, most), ylim=(0, most), xlabel=x_label, ylabel=y_label)
     _legend(axes)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def bland_altman(mean: np.ndarray, difference: np.ndarray, bias: float, limits: tuple, title: str = "") -> bytes:
     """Difference against mean of two measurements, with the bias and the limits of agreement (low, high)."""
-    figure, axes = _new(title)
+    figure, axes = new_figure(title)
     axes.scatter(mean, difference, s=14, color=LINES[0], alpha=0.8)
     for value, style, name in ((bias, "-", "bias"), (limits[0], "--", "limits"), (limits[1], "--", None)):
         axes.axhline(value, color=LINES[1], ls=style, lw=1.2, label=name and f"{name} {value:+.3f}")
     axes.set(xlabel="Mean of the two", ylabel="Difference")
     _legend(axes)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def contact_sheet(
@@ -210,7 +211,7 @@ def _wrapped(text: str) -> str:
     return text if len(text) < 14 else text.replace(" ", "\n", 1)
 
 
-def _new(title: str, *, columns: int = 1, width: float = WIDTH, height: float = HEIGHT):
+def new_figure(title: str, *, columns: int = 1, width: float = WIDTH, height: float = HEIGHT):
     """A figure and its axes, without pyplot: nothing global is kept open."""
     try:
         import matplotlib
@@ -230,7 +231,8 @@ def _legend(axes, title: str = "") -> None:
         axes.legend(frameon=True, framealpha=0.85, edgecolor="none", title=title or None, title_fontsize=7.5)
 
 
-def _svg(figure) -> bytes:
+def as_svg(figure) -> bytes:
+    """The figure as SVG, the same bytes whenever it is drawn."""
     import matplotlib
 
     out = io.BytesIO()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from leukoscope.experiments.figures import LINES, _new, _svg
+from leukoscope.experiments.figures import LINES, as_svg, new_figure
 from leukoscope.experiments.intervals import Estimate
 
 EXPERT, PREDICTED = (17, 119, 51), (204, 34, 85)
@@ -16,7 +16,7 @@ EXPERT, PREDICTED = (17, 119, 51), (204, 34, 85)
 
 def effects(rows: Mapping[str, Estimate], title: str = "", *, x_label: str) -> bytes:
     """A row an effect, with its limits, against the line of no effect."""
-    figure, axes = _new(title, height=1.0 + 0.42 * max(len(rows), 1))
+    figure, axes = new_figure(title, height=1.0 + 0.42 * max(len(rows), 1))
     axes.axvline(0, color="#999999", lw=1)
     axes.grid(axis="y", visible=False)
     for place, effect in enumerate(rows.values()):
@@ -25,12 +25,12 @@ def effects(rows: Mapping[str, Estimate], title: str = "", *, x_label: str) -> b
         axes.plot([effect.value], [place], "o", color=LINES[0], ms=6)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(xlabel=x_label, ylim=(len(rows) - 0.5, -0.5))
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def trend(series: Mapping[str, Sequence[tuple[str, float, float, float]]], title: str = "") -> bytes:
     """Serial smears: {patient: [(smear, ratio, low, high), …]} in their order, all in [0, 1]."""
-    figure, axes = _new(title)
+    figure, axes = new_figure(title)
     for number, (patient, smears) in enumerate(series.items()):
         x, ratio = np.arange(len(smears)), np.array([s[1] for s in smears])
         low, high = np.array([s[2] for s in smears]), np.array([s[3] for s in smears])
@@ -40,7 +40,7 @@ def trend(series: Mapping[str, Sequence[tuple[str, float, float, float]]], title
         )
     axes.set(xlabel="Smear, in order", ylabel="Corrected ratio", ylim=(0, 1))
     axes.legend(frameon=True, framealpha=0.85, edgecolor="none")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def field_contours(
