@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
 from leukoscope.train import classifier as loop  # noqa: E402
-from leukoscope.train.attribute_layer import fit_logistic  # noqa: E402
+from leukoscope.train.attribute_layer import fit_logistic, turned  # noqa: E402
 from leukoscope.train.attributes import attribute_loss, value_weights  # noqa: E402
 from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
 from leukoscope.train.checkpoint import AFTER, LATER, WORDS, read_average, run_fingerprint  # noqa: E402
@@ -346,3 +346,11 @@ def test_finished_weights_keep_a_share_of_their_start(tmp_path):
     for wrong in (replace(config, init_from=None), replace(config, start_share=1.0)):
         with pytest.raises(ConfigError, match="start_share"):
             loop.train_classifier(wrong, [], tmp_path)
+
+
+def test_turned_crops_are_the_same_pixels_elsewhere():
+    crops = np.random.default_rng(0).integers(0, 255, (2, 6, 6, 3), np.uint8)
+    seen = {turned(crops, k).tobytes() for k in range(4)}
+    assert len(seen) == 4 and turned(crops, 4).tobytes() == crops.tobytes()
+    for k in range(4):
+        assert (np.sort(turned(crops, k), (1, 2)).sum((1, 2)) == crops.sum((1, 2))).all()

@@ -24,7 +24,7 @@ from leukoscope.train.attributes import value_weights
 from leukoscope.train.checkpoint import save_checkpoint
 from leukoscope.train.classifier_export import ATTRIBUTE_LAYER, described_cells, read_classifier, restain
 
-STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # of the quadratic penalty on standardised features, per cell
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the quadratic penalty on standardised features, per cell
 STEPS = 60
 
 
@@ -32,16 +32,16 @@ def refit_attributes(run: Path, training: Sequence[Dataset], validation: Sequenc
     """Write the run's `attributes.pt`; returns a row for each attribute: F1 before and after, strength, class weights
     (None: the layer as training left it was best).
 
-    training    data sets as the run saw them; validation: fields that it did not. Both as they are; the training cells
-                restained too. An attribute that no validation cell states keeps the layer's own weights.
+    training    data sets as the run saw them; validation: fields that it did not, as they are. The training cells are
+                shown five times: as they are, turned, and restained. An attribute that no validation cell states keeps the layer's own weights.
     """
     model, record = read_classifier(run)
     config = record["config"]
     density, seed = config["nucleus_density"], config["seed"]
     crops, sizes, stated, _ = described_cells(training, config)
-    shown = np.concatenate([match_nuclei(crops, density), match_nuclei(restain(crops, seed=seed + 1), density)])
-    features = _features(model, shown, np.concatenate([sizes, sizes]))
-    stated = np.concatenate([stated, stated])
+    views = (crops, turned(crops, 1), turned(crops, 2), *(restain(turned(crops, 2 + k), seed=seed + k) for k in (1, 2)))
+    features = torch.cat([_features(model, match_nuclei(view, density), sizes) for view in views])
+    stated = np.tile(stated, (len(views), 1))
     val_crops, val_sizes, val_stated, attributes = described_cells(validation, config)
     held_out = _features(model, match_nuclei(val_crops, density), val_sizes)
     mean, std = features.mean(0), features.std(0).clamp_min(1e-4)
@@ -70,6 +70,12 @@ def refit_attributes(run: Path, training: Sequence[Dataset], validation: Sequenc
         rows.append(row | {"strength": best[1], "balanced": best[2]})
     save_checkpoint(run / ATTRIBUTE_LAYER, {"weight": weight, "bias": bias})
     return rows
+
+
+def turned(crops: np.ndarray, turn: int) -> np.ndarray:
+    """Crops (N, S, S, 3) turned by `turn` quarters, and mirrored where that is odd: none of it changes a cell."""
+    out = np.rot90(crops, turn, axes=(1, 2))
+    return np.ascontiguousarray(out[:, :, ::-1] if turn % 2 else out)
 
 
 def require_described(validation: Sequence[Dataset], attributes: str) -> None:

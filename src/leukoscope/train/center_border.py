@@ -69,8 +69,8 @@ def ring_evidence(ring: float, *, weight: float) -> ExtraLoss:
 def border_swap(ring: float, *, weight: float, seed: int = 0) -> ExtraLoss:
     """The distance between the answers for a crop and for the same cell inside another crop's border.
 
-    The other border is that of a crop of another class in the batch, moved by about half a side in a random direction, so that
-    most of the time it brings a whole neighbour. What is kept is the cell's own mask where the batch brings
+    The other border is that of a crop of another class in the batch, moved by about half a side in a random direction,
+    so that most of the time it brings a whole neighbour. What is kept is the cell's own mask where the batch brings
     masks (extras["masks"]), else the disc inside the ring. The distance is the symmetric Kullback-Leibler divergence;
     where the label is known, its cross-entropy under the other border is added. Draws follow the batch's rows and
     `seed`, so a resumed run sees the same ones.
