@@ -353,4 +353,4 @@ def test_turned_crops_are_the_same_pixels_elsewhere():
     seen = {turned(crops, k).tobytes() for k in range(4)}
     assert len(seen) == 4 and turned(crops, 4).tobytes() == crops.tobytes()
     for k in range(4):
-        assert (np.sort(turned(crops, k), (1, 2)).sum((1, 2)) == crops.sum((1, 2))).all()
+        assert (turned(crops, k).sum((1, 2)) == crops.sum((1, 2))).all()

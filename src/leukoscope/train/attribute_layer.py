@@ -33,7 +33,8 @@ def refit_attributes(run: Path, training: Sequence[Dataset], validation: Sequenc
     (None: the layer as training left it was best).
 
     training    data sets as the run saw them; validation: fields that it did not, as they are. The training cells are
-                shown five times: as they are, turned, and restained. An attribute that no validation cell states keeps the layer's own weights.
+                shown five times: as they are, turned, and restained. An attribute that no validation cell states
+                keeps the layer's own weights.
     """
     model, record = read_classifier(run)
     config = record["config"]
