@@ -118,7 +118,7 @@ SUMMARIES = {
     "ratio_quapy": _quapy,
     "resume": _resume,
     "wbc_detection_locator": _systems,
-    "wbc_detection_locator_views": _systems,
+    "wbc_detection_locator_closely": _systems,
 }
 
 

@@ -5,8 +5,8 @@
 All are trained on pbc and bccd, splits train, and measured on bccd's test split and on draaslan, which none has seen.
 The locator is the bundle that ships. The other two are small runs for two cores (configs/pcm-small/*-wbc.toml): all of
 bccd's training fields and 150 of pbc's, minutes each; they show that the systems work, not what they can reach.
-RT-DETRv2's backbone starts from ImageNet (EfficientNet-Lite0), all else from random weights. "four views" shows the
-locator each field and its three mirror images and averages the boxes (chosen on bccd's split val).
+RT-DETRv2's backbone starts from ImageNet (EfficientNet-Lite0), all else from random weights. "a second look" shows the
+locator each cell once more from near and averages the boxes (`locate_closely`, chosen on the val splits of pbc and bccd).
 A system's run folder below --work is gone on with, and not trained again when it is finished. Limits: photographs
 resampled. Writes benchmarks/results/wbc_detection_SYSTEM.csv, a file a system, so that each may run when there is time.
 """
@@ -31,13 +31,13 @@ from leukoscope.evaluate.boxes import FieldBoxes, average_precision, match_boxes
 from leukoscope.evaluate.predict import LOWEST_SCORE
 from leukoscope.evaluate.readings import with_limits
 from leukoscope.images import read_field
-from leukoscope.locate import locate, locate_views
+from leukoscope.locate import locate, locate_closely
 from leukoscope.models.bundle import find_model
 from leukoscope.models.runtime import Session
 
 SYSTEMS = {  # name of the file: what stands in its rows, and what trains it
     "locator": ("locator, bundled", None),
-    "locator_views": ("locator, bundled, four views", None),
+    "locator_closely": ("locator, bundled, a second look", None),
     "deim": ("DEIM-RT-DETRv2 (Lite0), small run", "deim-rtdetrv2-wbc.toml"),
     "yolo": ("YOLO11n, small run (AGPL-3.0)", "yolo11m-wbc.toml"),
 }
@@ -83,7 +83,7 @@ def measure(system: str, config: str | None, sets: dict[str, Dataset], work: Pat
     rows = []
     for (name, split), least in asked.items():
         dataset = sets[name].subset(split) if split else sets[name]
-        found = with_locator(dataset, views=system.endswith("views")) if finder is None else with_run(finder, dataset)
+        found = with_locator(dataset, closely=system.endswith("look")) if finder is None else with_run(finder, dataset)
         about = known | {"split": split or "all", "fields_sha256": dataset.sha256()[:12]}
         rows += score(name, dataset, found, least=least, known=about)
     return rows
@@ -115,7 +115,7 @@ def thinned(dataset: Dataset) -> Dataset:
     return replace(dataset, fields=tuple(fields[i] for i in sorted(chosen)))
 
 
-def with_locator(dataset: Dataset, *, views: bool) -> list[FieldBoxes]:
+def with_locator(dataset: Dataset, *, closely: bool) -> list[FieldBoxes]:
     """What the bundled locator finds, down to the lowest score."""
     bundle = find_model("blood")["locate"]
     thresholds = bundle.card.thresholds | {"score": LOWEST_SCORE}
@@ -123,7 +123,7 @@ def with_locator(dataset: Dataset, *, views: bool) -> list[FieldBoxes]:
     found = []
     for truth in dataset.fields:
         field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
-        cells = locate_views(field, session) if views else locate(field, session)
+        cells = locate_closely(field, session) if closely else locate(field, session)
         found.append(FieldBoxes(cells.boxes, np.full(len(cells), WHITE), cells.scores))
     return found
 

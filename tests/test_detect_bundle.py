@@ -13,7 +13,7 @@ from data.make_painted_set import paint_set
 
 from leukoscope.errors import InputError, ModelError
 from leukoscope.evaluate import describe, evaluate_model
-from leukoscope.locate import detect, locate, locate_views
+from leukoscope.locate import detect, locate, locate_closely
 from leukoscope.models.bundle import find_model, read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline import AnalyzeOptions, analyze
@@ -102,16 +102,17 @@ def test_a_locator_that_knows_others_is_judged_by_white_cells_alone(tmp_path):
     assert result["location"]["n_truth"] == 1 and result["location"]["recall_at_threshold"]["value"] == 1
 
 
-def test_four_views_average_the_boxes_and_map_them_back(tmp_path):
-    """The same box in every view stands in four mirrored places: each counts a quarter; a centred one counts whole."""
-    boxes = np.array([[8, 8, 30, 30], [38, 38, 58, 58]], np.float32)
-    model = make_detector(tmp_path / "m", task="locate", boxes=boxes, scores=np.array([0.8, 0.4], np.float32))
-    session = Session(read_bundle(model))
-    cells = locate_views(blank(), session)
-    assert len(cells) == 5 and len(locate(blank(), session)) == 2
-    assert cells.scores == pytest.approx([0.4, 0.2, 0.2, 0.2, 0.2])
-    assert cells.boxes[0] == pytest.approx([38, 38, 58, 58])
-    corners = {tuple(int(v) for v in box) for box in cells.boxes[1:]}
-    assert corners == {(8, 8, 30, 30), (66, 8, 88, 30), (8, 66, 30, 88), (66, 66, 88, 88)}
-    blank_model = make_detector(tmp_path / "n", task="locate", boxes=boxes, scores=np.array([0.1, 0.1], np.float32))
-    assert len(locate_views(blank(), Session(read_bundle(blank_model)))) == 0
+def test_a_second_look_moves_a_box_half_the_way_to_what_it_finds(tmp_path):
+    """This network says the same of every picture, so a window that lies 2 px lower has its cell 2 px lower."""
+    boxes = np.array([[28, 30, 68, 70], [2, 2, 14, 14]], np.float32)
+    model = make_detector(tmp_path / "m", task="locate", boxes=boxes, scores=np.array([0.8, 0.25], np.float32))
+    bundle = read_bundle(model)
+    every_box = replace(bundle.card, thresholds=bundle.card.thresholds | {"score": 0.01})
+    session = Session(replace(bundle, card=every_box))
+    cells = locate_closely(blank(), session)
+    assert cells.scores == pytest.approx(locate(blank(), session).scores)
+    assert cells.boxes[0] == pytest.approx([28, 31, 68, 71])
+    assert cells.boxes[1] == pytest.approx([2, 2, 14, 14])  # too unsure for a look
+    apart = make_detector(tmp_path / "n", task="locate", boxes=boxes[::-1] + 4, scores=np.array([0.9, 0.1], np.float32))
+    cells = locate_closely(blank(), Session(read_bundle(apart)))
+    assert cells.boxes == pytest.approx(np.array([[6, 6, 18, 18]]))  # from near nothing lies in its place
