@@ -6,7 +6,7 @@ All are trained on pbc and bccd, splits train, and measured on bccd's test split
 The locator is the bundle that ships. The other two are small runs for two cores (configs/pcm-small/*-wbc.toml): all of
 bccd's training fields and 150 of pbc's, minutes each; they show that the systems work, not what they can reach.
 RT-DETRv2's backbone starts from ImageNet (EfficientNet-Lite0), all else from random weights. "a second look" shows the
-locator each cell once more from near and averages the boxes (`locate_closely`, chosen on the val splits of pbc and bccd).
+locator each cell once more from near and averages the boxes (`locate_closely`, chosen on the two sets' splits val).
 A system's run folder below --work is gone on with, and not trained again when it is finished. Limits: photographs
 resampled. Writes benchmarks/results/wbc_detection_SYSTEM.csv, a file a system, so that each may run when there is time.
 """
