@@ -7,8 +7,9 @@ Seed s trains on two thirds of the photographs and is measured on fold s modulo 
 are basophils and twenty monocytes. Every variant is the plain two-stage training and one component; "all" has weights
 by effective number, swapped borders and morphology. Measured on the left-out cells by their predicted contours, as
 analysis sees them. Effect: variant minus plain, paired by seed; limits: Student's t over the seeds, so they hold the
-chance of training and of the fold, not that of other laboratories. Nothing was chosen on these numbers: the settings
-are those of configs/cblc-small. A trained variant is not trained again. Writes benchmarks/results/cblc_ablation.csv.
+chance of training and of the fold, not that of other laboratories. Nothing was chosen on these numbers; the settings
+are bccd_cells.py's, swap at the weight that it had before planted_neighbours.py (0.5). A trained variant is not trained
+again. Writes benchmarks/results/cblc_ablation.csv.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class StudyConfig:
     center_border: tuple = ("swap",)
     ring: float = 0.15
     ring_weight: float = 0.5
-    swap_weight: float = 0.5
+    swap_weight: float = 2.0
     morphology_weight: float = 0.2
     cells_per_class: int = 0
     ablation: bool = True
