@@ -117,8 +117,10 @@ SUMMARIES = {
     "ratio_intervals": _coverage,
     "ratio_quapy": _quapy,
     "resume": _resume,
+    "wbc_detection_deim": _systems,
     "wbc_detection_locator": _systems,
     "wbc_detection_locator_closely": _systems,
+    "wbc_detection_yolo": _systems,
 }
 
 
