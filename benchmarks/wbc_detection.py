@@ -18,6 +18,7 @@ import importlib.util
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from leukoscope.images import read_field
 from leukoscope.locate import locate, locate_closely
 from leukoscope.models.bundle import find_model
 from leukoscope.models.runtime import Session
+from leukoscope.types import Cells, Field
 
 SYSTEMS = {  # name of the file: what stands in its rows, and what trains it
     "locator": ("locator, bundled", None),
@@ -41,6 +43,7 @@ SYSTEMS = {  # name of the file: what stands in its rows, and what trains it
     "deim": ("DEIM-RT-DETRv2 (Lite0), small run", "deim-rtdetrv2-wbc.toml"),
     "yolo": ("YOLO11n, small run (AGPL-3.0)", "yolo11m-wbc.toml"),
 }
+LOCATORS = {"locator": locate, "locator_closely": locate_closely}
 ASKED = {("bccd", "test"): 0.80, ("draaslan", None): 0.66}
 PBC_FIELDS = 150
 WHITE = WBC_OTHER.index("white_cell")
@@ -58,19 +61,20 @@ def main() -> None:
         trains = any(config for _, config in chosen.values())
         names = ("pbc", "bccd", "draaslan") if trains else ("bccd", "draaslan")
         sets = {name: import_public(name, args.data, work) for name in names}
-        for key, (system, config) in chosen.items():
+        for key, (system, _) in chosen.items():
             if key == "yolo" and importlib.util.find_spec("ultralytics") is None:
                 print(f"{system}: left out, ultralytics is not installed (pip install 'leukoscope[yolo]', AGPL-3.0)")
                 continue
-            rows = measure(system, config, sets, Path(args.work), val=args.val)
+            rows = measure(key, sets, Path(args.work), val=args.val)
             for line in rows:
                 print({k: line[k] for k in ("system", "set", "measure", "value", "low", "high", "threshold", "met")})
             if not args.val:
                 write_results(f"wbc_detection_{key}", rows, limits="95 %, photographs")
 
 
-def measure(system: str, config: str | None, sets: dict[str, Dataset], work: Path, *, val: bool) -> list[dict]:
+def measure(key: str, sets: dict[str, Dataset], work: Path, *, val: bool) -> list[dict]:
     """The rows of one system, trained first where it has to be."""
+    system, config = SYSTEMS[key]
     known = {"system": system, "trained_on": "pbc and bccd, splits train"}
     if config is None:
         card = find_model("blood")["locate"].card
@@ -83,7 +87,7 @@ def measure(system: str, config: str | None, sets: dict[str, Dataset], work: Pat
     rows = []
     for (name, split), least in asked.items():
         dataset = sets[name].subset(split) if split else sets[name]
-        found = with_locator(dataset, closely=system.endswith("look")) if finder is None else with_run(finder, dataset)
+        found = with_locator(dataset, LOCATORS[key]) if finder is None else with_run(finder, dataset)
         about = known | {"split": split or "all", "fields_sha256": dataset.sha256()[:12]}
         rows += score(name, dataset, found, least=least, known=about)
     return rows
@@ -115,15 +119,15 @@ def thinned(dataset: Dataset) -> Dataset:
     return replace(dataset, fields=tuple(fields[i] for i in sorted(chosen)))
 
 
-def with_locator(dataset: Dataset, *, closely: bool) -> list[FieldBoxes]:
-    """What the bundled locator finds, down to the lowest score."""
+def with_locator(dataset: Dataset, find: Callable[[Field, Session], Cells]) -> list[FieldBoxes]:
+    """What the bundled locator finds by `locate` or its like, down to the lowest score."""
     bundle = find_model("blood")["locate"]
     thresholds = bundle.card.thresholds | {"score": LOWEST_SCORE}
     session = Session(replace(bundle, card=replace(bundle.card, thresholds=thresholds)))
     found = []
     for truth in dataset.fields:
         field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
-        cells = locate_closely(field, session) if closely else locate(field, session)
+        cells = find(field, session)
         found.append(FieldBoxes(cells.boxes, np.full(len(cells), WHITE), cells.scores))
     return found
 
