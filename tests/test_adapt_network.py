@@ -22,6 +22,7 @@ from leukoscope.train.adapt.finetune import (
     early_map,
     late_logits,
     mixed_cross_entropy,
+    second_means,
     tune_to_site,
 )
 from leukoscope.train.adapt.network import read_network, write_adapted
@@ -62,7 +63,7 @@ def test_early_and_late_are_the_whole_network(network):
     crops, diameters, _ = draw_cells(4)
     pixels, diameters = torch.from_numpy(crops), torch.from_numpy(diameters)
     with torch.no_grad():
-        parts = late_logits(network, early_map(network, pixels), diameters)
+        parts = late_logits(network, early_map(network, pixels), second_means(network, pixels), diameters)
         assert torch.allclose(parts, network(pixels, diameters), atol=1e-5)
 
 

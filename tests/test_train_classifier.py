@@ -8,14 +8,13 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from data.make_painted_cells import paint, write_config
 
-from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dataset, write_dataset
+from leukoscope.dataset.manifest import read_dataset, write_dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.taxonomy import BLOOD_12, WBC_11
-from leukoscope.types import FieldKey
 
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
@@ -36,24 +35,6 @@ from leukoscope.train.classifier_data import (  # noqa: E402
 from leukoscope.train.classifier_export import ATTRIBUTE_LAYER, read_classifier, restain, typed_crops  # noqa: E402
 from leukoscope.train.run import train, with_validation  # noqa: E402
 
-CONFIG = """
-task = "classify"
-name = "small"
-taxonomy = "blood-12"
-size = 32
-pad_fraction = 0.25
-steps = {steps}
-batch_size = 3
-learning_rate = 1e-4
-{more}
-[class_sets]
-neutrophil = ["band_neutrophil", "segmented_neutrophil"]
-lymphoid_precursor = ["lymphocyte"]
-[um_per_px]
-smears = 0.1
-cutouts = 0.1
-"""
-
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -61,30 +42,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def paint(folder, name, classes, *, black=False, n=3):
-    """One cell a picture: on a smear of 200 x 160 px, or cut out tightly on black. Returns the manifest's folder."""
-    images = folder / name
-    images.mkdir(parents=True)
-    fields = []
-    for k, class_name in enumerate(classes):
-        for i in range(n):
-            size, box = ((50, 46), (0, 0, 50, 46)) if black else ((200, 160), (80, 60, 130, 106))
-            picture = Image.new("RGB", size, (0, 0, 0) if black else (230, 220, 200))
-            draw = ImageDraw.Draw(picture)
-            fill = (40, 20, 50) if black else (100, 60 + 9 * k, 160)
-            draw.ellipse((box[0], box[1], box[2] - 1, box[3] - 1), fill=fill)
-            if not black:
-                draw.ellipse((10, 20 + 20 * i, 50, 60 + 20 * i), fill=(220, 150, 150))
-            file = f"{class_name}-{i}.png"
-            picture.save(images / file)
-            cell = TruthCell(tuple(map(float, box)), class_name, "x")
-            key = FieldKey(file, "s", f"p{i}", "c", "blood")
-            split = None if black else ("train", "train", "val")[i % 3]
-            fields.append(TruthField(key, file, f"{k}{i}{int(black)}".ljust(64, "0"), *size, (cell,), split=split))
-    write_dataset(Dataset(name, images, tuple(fields), "CC0", "painted here", "folders"), folder / f"{name}-set")
-    return folder / f"{name}-set"
 
 
 @pytest.fixture
@@ -103,12 +60,6 @@ def store(sets):
         um_per_px={"smears": 0.1, "cutouts": 0.1},
         seed=0,
     )
-
-
-def write_config(folder, *, steps=2, more=""):
-    path = folder / "config.toml"
-    path.write_text(CONFIG.format(steps=steps, more=more))
-    return path
 
 
 def test_a_store_knows_what_was_cut_out_and_what_a_cell_may_be(store):
@@ -194,9 +145,11 @@ def test_held_out_patients_and_other_splits_are_never_seen(sets, tmp_path):
     smears, cutouts = (loop.chosen_fields(read_dataset(s), config) for s in sets)
     assert {f.key.patient_id for f in smears.fields} == {"p1"}  # p2 is in the validation split
     assert {f.key.patient_id for f in cutouts.fields} == {"p1", "p2"}
-    twin = replace(read_dataset(sets[0]), fields=tuple(replace(f, sha256="a" * 64) for f in smears.fields[:1]) + tuple(
-        replace(f, sha256="a" * 64, split="val") for f in smears.fields[1:2]
-    ))
+    twin = replace(
+        read_dataset(sets[0]),
+        fields=tuple(replace(f, sha256="a" * 64) for f in smears.fields[:1])
+        + tuple(replace(f, sha256="a" * 64, split="val") for f in smears.fields[1:2]),
+    )
     assert not loop.chosen_fields(twin, config).fields  # a copy of a validation picture
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from leukoscope.models.torch_lite import Lite0Features, fold_norms, normalise
@@ -15,46 +17,94 @@ POOLED = 1280 + 112 + 32  # two maps' means, and the diameter
 SIZE_UNIT_UM = 10.0  # a lymphocyte's diameter: keeps the logarithm near zero
 
 
-class CellClassifier(nn.Module):
+class CellTrunk(nn.Module):
     """Lite0 features at two strides, and the cell's diameter where the scale is known.
 
     forward(pixels, diameter_um)
         pixels       (N, S, S, 3) uint8 or float in [0, 255], RGB, white-balanced, cropped by the card's rule
         diameter_um  (N,) float: longer side of the cell's box; 0 where micrometres a pixel are unknown
-        → logits (N, C)
-    described(pixels, diameter_um)
-        → logits (N, C), and one number for each attribute's value (N, V): softmax within each attribute
-    The attributes' layer also hears the strongest answer of two maps, so that one small vacuole is not averaged away.
+        → (N, POOLED) what a last layer hears
     A lymphoblast is larger than a lymphocyte, and a crop that follows the box hides that; the diameter tells it
     without giving away the frame that a source happened to cut.
+    grey  the trunk sees the mean of the three channels only: what it hears, no stain's hue has changed
     """
 
-    def __init__(self, n_classes: int, *, n_values: int = 0, pretrained: bool = True) -> None:
+    def __init__(self, *, pretrained: bool = True, grey: bool = False) -> None:
         super().__init__()
+        self.grey = grey
         self.features = Lite0Features(pretrained=pretrained, head=True)
         fold_norms(self.features)
         self.diameter = nn.Sequential(nn.Linear(2, 32), nn.ReLU())
+
+    def forward(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
+        return self.pooled(self.maps(pixels), diameter_um)
+
+    def maps(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """Features of pixels (N, S, S, 3) at strides 4 to 32, and the widest one."""
+        x = normalise(pixels)
+        return self.features(x.mean(1, keepdim=True).expand(-1, 3, -1, -1) if self.grey else x)
+
+    def pooled(self, maps: list[torch.Tensor], diameter_um: torch.Tensor) -> torch.Tensor:
+        """(N, POOLED): what a last layer hears of `maps` and the diameters (N,)."""
+        return self.with_size(self.means(maps), diameter_um)
+
+    def means(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """(N, M) means of two of the maps."""
+        return torch.cat([maps[4].mean((2, 3)), maps[2].mean((2, 3))], 1)
+
+    def with_size(self, means: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
+        """(N, POOLED) of the maps' means and the diameters (N,)."""
+        known = (diameter_um > 0).float()
+        size = torch.log(torch.where(diameter_um > 0, diameter_um, SIZE_UNIT_UM) / SIZE_UNIT_UM)
+        return torch.cat([means, self.diameter(torch.stack([known, size], 1))], 1)
+
+
+class CellClassifier(CellTrunk):
+    """A trunk and its last layer; in two models joined, a second, grey trunk that the same layer hears.
+
+    forward(pixels, diameter_um), as a trunk's, → logits (N, C)
+    described(pixels, diameter_um)
+        → logits (N, C), and one number for each attribute's value (N, V): softmax within each attribute
+    The attributes' layer also hears the strongest answer of two maps, so that one small vacuole is not averaged away;
+    it hears the first trunk alone.
+    """
+
+    def __init__(
+        self, n_classes: int, *, n_values: int = 0, pretrained: bool = True, grey: bool = False, joined: bool = False
+    ) -> None:
+        super().__init__(pretrained=pretrained, grey=grey)
+        self.second = CellTrunk(pretrained=False, grey=True) if joined else None
         self.dropout = nn.Dropout(0.2)
-        self.fc = nn.Linear(POOLED, n_classes)
+        self.fc = nn.Linear(POOLED * (2 if joined else 1), n_classes)
         self.attributes = nn.Linear(POOLED + 112 + 40, n_values) if n_values else None
 
     def forward(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.dropout(self.pooled(self.features(normalise(pixels)), diameter_um)))  # (N, C)
+        return self.fc(self.dropout(self.hear(pixels, diameter_um)))  # (N, C)
 
     def described(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        heard = self.heard(pixels, diameter_um)
-        return self.fc(self.dropout(heard[:, :POOLED])), self.attributes(self.dropout(heard))  # (N, C), (N, V)
+        maps = self.maps(pixels)
+        logits = self.fc(self.dropout(self.hear(pixels, diameter_um, maps=maps)))
+        return logits, self.attributes(self.dropout(self._details(maps, diameter_um)))  # (N, C), (N, V)
 
-    def heard(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
-        """(N, POOLED + 152): what the attributes' layer hears; the first POOLED are what the types' layer does."""
-        maps = self.features(normalise(pixels))
+    def hear(
+        self, pixels: torch.Tensor, diameter_um: torch.Tensor, *, maps: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """(N, F) what the types' layer hears; `maps`: the first trunk's, where they are there already."""
+        own = self.pooled(self.maps(pixels) if maps is None else maps, diameter_um)
+        return own if self.second is None else torch.cat([own, self.second(fewer_pixels(pixels), diameter_um)], 1)
+
+    def details(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
+        """(N, POOLED + 152) what the attributes' layer hears."""
+        return self._details(self.maps(pixels), diameter_um)
+
+    def _details(self, maps: list[torch.Tensor], diameter_um: torch.Tensor) -> torch.Tensor:
         return torch.cat([self.pooled(maps, diameter_um), maps[2].amax((2, 3)), maps[1].amax((2, 3))], 1)
 
-    def pooled(self, maps: list[torch.Tensor], diameter_um: torch.Tensor) -> torch.Tensor:
-        """(N, POOLED): what both layers hear of `features` (its maps) and the diameters (N,)."""
-        known = (diameter_um > 0).float()
-        size = torch.log(torch.where(diameter_um > 0, diameter_um, SIZE_UNIT_UM) / SIZE_UNIT_UM)
-        return torch.cat([maps[4].mean((2, 3)), maps[2].mean((2, 3)), self.diameter(torch.stack([known, size], 1))], 1)
+
+def fewer_pixels(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels (N, S, S, 3) at four fifths of their number a side: what the second trunk sees."""
+    side = max(32, 32 * round(0.8 * int(pixels.shape[1]) / 32))
+    return F.interpolate(pixels.permute(0, 3, 1, 2).float(), size=(side, side), mode="bilinear").permute(0, 2, 3, 1)
 
 
 class _Described(nn.Module):
@@ -86,3 +136,36 @@ def export_classifier(model: CellClassifier, path: str | Path, *, size: int) -> 
             opset_version=OPSET,
             dynamo=False,  # a plain graph of convolutions: traced in two seconds, where the newer exporter takes thirty
         )
+    if model.second is not None:
+        store_halved(path)
+
+
+def round_to_half(model: nn.Module) -> None:
+    """Round the weights of convolutions to what sixteen bits can hold, so that `store_halved` loses nothing."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.half().float()
+
+
+def store_halved(path: str | Path) -> None:
+    """Store the convolutions' weights of an ONNX file in sixteen bits, each with a node that widens it: half the size.
+
+    ONNX Runtime widens them once, when the model is loaded, and computes as before.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    proto = onnx.load(str(path))
+    nodes = []
+    for stored in proto.graph.initializer:
+        value = numpy_helper.to_array(stored)
+        if value.dtype != np.float32 or value.ndim != 4:
+            continue
+        stored.CopyFrom(numpy_helper.from_array(value.astype(np.float16), stored.name))
+        widened = f"{stored.name}.widened"
+        nodes.append(helper.make_node("Cast", [stored.name], [widened], to=TensorProto.FLOAT))
+        for node in proto.graph.node:
+            node.input[:] = [widened if name == stored.name else name for name in node.input]
+    for place, node in enumerate(nodes):
+        proto.graph.node.insert(place, node)
+    onnx.save(proto, str(path))

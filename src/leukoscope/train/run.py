@@ -14,7 +14,7 @@ from leukoscope.dataset.splits import split_by_patient
 from leukoscope.errors import ConfigError
 from leukoscope.train.config import build_config, read_toml
 
-TASKS = ("classify", "locate", "finetune", "detect", "outline", "segment")
+TASKS = ("classify", "join", "locate", "finetune", "detect", "outline", "segment")
 VALIDATION_SHARE = 0.15  # kept from training where no data set has a validation split
 
 
@@ -48,6 +48,7 @@ def train(
     card = {"command": command, "commit": source_commit()}
     loops = {
         "classify": _classify,
+        "join": _join,
         "locate": _locate,
         "finetune": _finetune,
         "detect": _detect,
@@ -84,6 +85,20 @@ def _classify(job: _Job) -> Path:
     if config.attributes:
         refit_attributes(job.out, [chosen_fields(d, config) for d in datasets], validation_fields(datasets))
     export_run(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
+    return job.out
+
+
+def _join(job: _Job) -> Path:
+    """Two finished classifiers as one; seconds, so there is nothing to resume."""
+    from leukoscope.train.classifier_export import export_run
+    from leukoscope.train.join import JoinConfig, join_classifiers
+
+    config = build_config(JoinConfig, job.values, job.config_path)
+    validation = validation_fields(job.datasets)
+    if not validation:
+        raise ConfigError("a join is chosen on validation fields: none of the data sets has a split val")
+    join_classifiers(config, job.out, validation)
+    export_run(job.out, job.out / "bundle", validation=validation, **job.card)
     return job.out
 
 

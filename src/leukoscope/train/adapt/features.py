@@ -38,10 +38,11 @@ class Trunk:
 
 
 def classifier_trunk(network: nn.Module, *, name: str, density: tuple[float, float, float] | None = None) -> Trunk:
-    """The trunk of a `CellClassifier` (strides 16 to 32, three maps) or of any network with `feature_map(pixels)`."""
+    """The trunk of a `CellClassifier` (strides 16 to 32, three maps; of two joined, the first), or of any network with
+    `feature_map(pixels)`."""
     network = network.eval()
     if isinstance(network, CellClassifier):
-        return Trunk(name, lambda pixels: network.features(normalise(pixels))[2:], density)
+        return Trunk(name, lambda pixels: network.maps(pixels)[2:], density)
     if not hasattr(network, "feature_map"):
         raise DataError(f"{type(network).__name__} has no feature_map: features need a classifier of this project")
     return Trunk(name, lambda pixels: [network.feature_map(pixels)], density)

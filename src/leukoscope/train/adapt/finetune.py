@@ -2,7 +2,8 @@
 
 Kumar et al. 2022 (linear probing, then fine-tuning); PCM, section 2.3.2, does the same with ten per cent of a target.
 The early blocks stay frozen, so their output is computed once for each view of a cell, and a step on a processor
-takes a fraction of a full one. Normalisation layers are folded into the convolutions and can't drift.
+takes a fraction of a full one; a second trunk stays frozen too. Normalisation layers are folded into the convolutions
+and can't drift.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import nn
 
 from leukoscope.crop import match_nuclei
 from leukoscope.errors import DataError
-from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels
 from leukoscope.models.torch_lite import STAGE_ENDS, normalise
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.classifier import set_cross_entropy
@@ -79,7 +80,7 @@ def tune_to_site(
     groups += [(source, settings.source_share)] if source else []
     groups += [(unlabelled, settings.unlabelled_share)] if unlabelled else []
     maps = [
-        frozen_maps(tuned, cells, settings, density=density, views=settings.views if i == 0 else settings.views // 3)
+        frozen_views(tuned, cells, settings, density=density, views=settings.views if i == 0 else settings.views // 3)
         for i, (cells, _) in enumerate(groups)
     ]
     head = [*tuned.fc.parameters(), *tuned.diameter.parameters()]
@@ -103,8 +104,8 @@ def tune_to_site(
             optimizer, [settings.learning_rate * r for r in rates], total_steps=max(2, steps), cycle_momentum=False
         )
         for _ in range(steps):
-            pixels, diameters, targets = _batch(groups, maps, settings.batch_size, rng)
-            logits = late_logits(tuned, pixels, diameters)
+            early, second, diameters, targets = _batch(groups, maps, settings.batch_size, rng)
+            logits = late_logits(tuned, early, second, diameters)
             loss = mixed_cross_entropy(logits, targets, smoothing=settings.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -126,32 +127,45 @@ def mixed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothin
     return sum(losses) / len(logits)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FrozenViews:
+    """What the frozen parts make of V views of cells: the first trunk's maps (V, N, 112, s, s), and the means of the
+    second trunk's (V, N, M), None where there is none."""
+
+    early: torch.Tensor
+    second: torch.Tensor | None
+
+
 @torch.no_grad()
-def frozen_maps(
+def frozen_views(
     model: CellClassifier,
     cells: TuningCells,
     settings: SiteTuning,
     *,
     density: tuple[float, float, float] | None,
     views: int,
-) -> torch.Tensor:
-    """(views, N, 112, s, s) output of the frozen blocks for turned, mirrored, zoomed and restained views."""
+) -> FrozenViews:
+    """The frozen parts' output for turned, mirrored, zoomed and restained views."""
     rng = np.random.default_rng((settings.seed, 5))
     torch_rng = torch.Generator().manual_seed(settings.seed)
-    out = []
+    early, second = [], []
     for view in range(max(1, views)):
         crops = np.rot90(cells.crops, view % 4, (1, 2))
         crops = np.ascontiguousarray(crops[:, :, ::-1] if view % 8 >= 4 else crops)
-        rows = []
         for start in range(0, len(crops), 32):
             batch = torch.from_numpy(crops[start : start + 32]).permute(0, 3, 1, 2).float() / 255
             if view:
                 batch = _zoom(batch, rng)
                 batch = jitter_colour(batch, torch_rng, strength=settings.colour_strength)
             pixels = (batch * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-            rows.append(early_map(model, torch.from_numpy(match_nuclei(pixels, density))))
-        out.append(torch.cat(rows))
-    return torch.stack(out)
+            matched = torch.from_numpy(match_nuclei(pixels, density))
+            early.append(early_map(model, matched))
+            second.append(second_means(model, matched))
+
+    def stacked(parts: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat(parts).unflatten(0, (-1, len(cells.crops)))
+
+    return FrozenViews(stacked(early), None if model.second is None else stacked(second))
 
 
 def early_map(model: CellClassifier, pixels: torch.Tensor) -> torch.Tensor:
@@ -162,12 +176,23 @@ def early_map(model: CellClassifier, pixels: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def late_logits(model: CellClassifier, early: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
-    """(N, C) logits from the map of `early_map` and diameters (N,): the rest of `CellClassifier.forward`."""
+def second_means(model: CellClassifier, pixels: torch.Tensor) -> torch.Tensor | None:
+    """(N, M) means of the second trunk's maps, None without one."""
+    return None if model.second is None else model.second.means(model.second.maps(fewer_pixels(pixels)))
+
+
+def late_logits(
+    model: CellClassifier, early: torch.Tensor, second: torch.Tensor | None, diameter_um: torch.Tensor
+) -> torch.Tensor:
+    """(N, C) logits from the maps of `early_map`, the means of `second_means` and diameters (N,): the rest of
+    `CellClassifier.forward`."""
     x = early
     for block in model.features.blocks[CUT:]:
         x = block(x)
-    return model.fc(model.pooled([None, None, early, None, model.features.head(x)], diameter_um))
+    heard = model.pooled([None, None, early, None, model.features.head(x)], diameter_um)
+    if second is not None:
+        heard = torch.cat([heard, model.second.with_size(second, diameter_um)], 1)
+    return model.fc(heard)
 
 
 def _zoom(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -181,17 +206,24 @@ def _zoom(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return nn.functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _batch(groups, maps, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Maps, diameters and targets of one batch: each group's share, cells drawn by the root of their class's size."""
-    pixels, diameters, targets = [], [], []
-    for (cells, share), views in zip(groups, maps, strict=True):
+def _batch(
+    groups: list[tuple[TuningCells, float]], views: list[FrozenViews], size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+    """Frozen parts' output, diameters and targets of one batch: each group's share, cells drawn by the root of their
+    class's size."""
+    early, second, diameters, targets = [], [], [], []
+    for (cells, share), of_group in zip(groups, views, strict=True):
         n = round(size * share)
         rows = rng.choice(len(cells.crops), n, p=_sampling(cells.targets))
-        pixels.append(views[torch.from_numpy(rng.integers(len(views), size=n)), torch.from_numpy(rows)])
+        place = torch.from_numpy(rng.integers(len(of_group.early), size=n)), torch.from_numpy(rows)
+        early.append(of_group.early[place])
+        if of_group.second is not None:
+            second.append(of_group.second[place])
         diameters.append(cells.diameters[rows] * (rng.random(n) < 0.5))
         targets.append(cells.targets[rows])
     return (
-        torch.cat(pixels),
+        torch.cat(early),
+        torch.cat(second) if second else None,
         torch.from_numpy(np.concatenate(diameters).astype(np.float32)),
         torch.from_numpy(np.concatenate(targets).astype(np.float32)),
     )

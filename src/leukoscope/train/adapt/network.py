@@ -18,6 +18,7 @@ from leukoscope.models.bundle import Bundle, Card, write_card
 from leukoscope.models.torch_classifier import CellClassifier
 
 _WRAPPED = "model."  # before each name where the graph also gives attributes
+SECOND = "second."  # before each name of a second trunk
 
 
 def read_network(bundle: Bundle) -> CellClassifier:
@@ -33,15 +34,18 @@ def read_network(bundle: Bundle) -> CellClassifier:
         raise ModelError(f"{bundle.path} is a model to {bundle.card.task}: only classifiers can be adapted")
     graph = onnx.load(str(bundle.onnx)).graph
     stored = {i.name.removeprefix(_WRAPPED): numpy_helper.to_array(i) for i in graph.initializer}
-    network = CellClassifier(len(bundle.card.taxonomy.names), pretrained=False)
+    joined = any(name.startswith(SECOND) for name in stored)
+    network = CellClassifier(len(bundle.card.taxonomy.names), pretrained=False, joined=joined)
     expected = network.state_dict()
+    # Where both trunks have the same weights (blocks that never trained), the exporter keeps the first's alone.
+    stored = {n: stored[n.removeprefix(SECOND)] for n in expected if n.removeprefix(SECOND) in stored} | stored
     odd = [n for n, value in expected.items() if n not in stored or stored[n].shape != tuple(value.shape)]
     if odd:
         raise ModelError(
             f"{bundle.onnx} is not a classifier that can be adapted: expected the weights of a Lite0 cell classifier, "
             f"and {odd[0]} ({len(odd)} in all) is missing or of another shape; train one with `leukoscope train`"
         )
-    network.load_state_dict({name: torch.from_numpy(stored[name].copy()) for name in expected})
+    network.load_state_dict({name: torch.from_numpy(stored[name].astype(np.float32)) for name in expected})
     return network.eval()
 
 
@@ -58,7 +62,7 @@ def write_adapted(bundle: Bundle, network: CellClassifier, out: str | Path, *, c
     for initializer in model.graph.initializer:
         own_name = initializer.name.removeprefix(_WRAPPED)
         if own_name in weights:
-            value = np.ascontiguousarray(weights[own_name], np.float32)
+            value = np.ascontiguousarray(weights[own_name], numpy_helper.to_array(initializer).dtype)
             initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,6 @@ import torch
 from leukoscope.crop import match_nuclei
 from leukoscope.errors import DataError
 from leukoscope.models.torch_classifier import CellClassifier
-from leukoscope.models.torch_lite import normalise
 from leukoscope.train.adapt.heads import balanced, logistic_weights, softmax, with_one
 
 PULLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -45,8 +44,7 @@ def last_features(
     heard, said = [np.zeros((0, network.fc.in_features))], [np.zeros((0, network.fc.out_features))]
     for start in range(0, len(crops), 32):
         pixels = torch.from_numpy(match_nuclei(crops[start : start + 32], density))
-        maps = network.features(normalise(pixels))
-        pooled = network.pooled(maps, torch.from_numpy(np.asarray(diameters[start : start + 32], np.float32)))
+        pooled = network.hear(pixels, torch.from_numpy(np.asarray(diameters[start : start + 32], np.float32)))
         heard.append(pooled.numpy())
         said.append(network.fc(pooled).numpy())
     return np.concatenate(heard), np.concatenate(said)

@@ -1,0 +1,143 @@
+"""Join two finished classifiers into one: the trunk that sees colour, and a second one that does not.
+
+What misleads one on a new stain seldom misleads the other. Their logits are averaged, with a share that is chosen on
+validation cells, by one last layer over what both trunks hear; a laboratory can adapt that layer as any other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leukoscope.crop import match_nuclei
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.errors import ConfigError
+from leukoscope.evaluate.calibration import fit_temperature
+from leukoscope.models.bundle import CropRule
+from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, round_to_half
+from leukoscope.taxonomy import read_taxonomy
+from leukoscope.train.checkpoint import run_mark, save_checkpoint
+from leukoscope.train.classifier_export import ATTRIBUTE_LAYER, crops_by_rule, read_classifier, restain
+
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the second classifier's logits
+N_RESTAINED = 3  # times that the validation cells are shown in other stains
+
+
+@dataclass(frozen=True, slots=True)
+class JoinConfig:
+    """Settings of a join (a TOML file with these keys and task = "join"): folders of two finished runs."""
+
+    name: str
+    first: str  # sees colour; its crops, words and card are the joined classifier's
+    second: str  # a run with grey = true of the same taxonomy, padding and nucleus density
+    share: float | None = None  # of the second's logits; None: chosen on validation
+    seed: int = 0
+    description: str = ""
+    limits: tuple = ()
+
+
+def join_classifiers(config: JoinConfig, run: Path, validation: Sequence[Dataset]) -> list[dict]:
+    """Write the joined run's `last.pt` and `run.json` into folder `run`; returns a row for each share tried.
+
+    validation  fields that neither run trained on. Each classifier's logits are first divided by its own temperature,
+                then the share with the least mean negative log likelihood is taken, half by the cells as they are and
+                half by the same restained.
+    """
+    run_mark(run, "last.pt", resume=False)
+    first, record = read_classifier(config.first)
+    second, other = read_classifier(config.second)
+    _require_alike(config, record["config"], other["config"])
+    cells = _validation_views(record["config"], validation, seed=config.seed)
+    logits = [_logits(network, cells, fewer=network is second) for network in (first, second)]
+    temperatures = [fit_temperature(np.concatenate(z), np.tile(cells.truth, len(z))) for z in logits]
+    rows = []
+    for share in SHARES if config.share is None else (config.share,):
+        mixed = [(1 - share) * a / temperatures[0] + share * b / temperatures[1] for a, b in zip(*logits, strict=True)]
+        losses = [_loss(z, cells.truth) for z in mixed]
+        rows.append({"share": share, "as_it_is": losses[0], "restained": float(np.mean(losses[1:]))})
+    best = min(rows, key=lambda r: r["as_it_is"] + r["restained"])
+    joined = joined_network(first, second, share=best["share"], temperatures=temperatures)
+    run.mkdir(parents=True, exist_ok=True)
+    if (Path(config.first) / ATTRIBUTE_LAYER).is_file():
+        layer = torch.load(Path(config.first) / ATTRIBUTE_LAYER, map_location="cpu", weights_only=True)
+        save_checkpoint(run / ATTRIBUTE_LAYER, layer)
+    words = {key: getattr(config, key) for key in ("name", "description", "limits")}
+    record |= {
+        "config": record["config"] | words,
+        "joined": {"share": best["share"], "temperatures": temperatures, "tried": rows, "second": other},
+    }
+    (run / "run.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    save_checkpoint(run / "last.pt", {"model": joined.state_dict()})
+    return rows
+
+
+def joined_network(
+    first: CellClassifier, second: CellClassifier, *, share: float, temperatures: Sequence[float]
+) -> CellClassifier:
+    """One network whose logits are (1 - share) · first / its temperature + share · second / its temperature.
+
+    Weights of convolutions are rounded to sixteen bits, which is how the bundle stores them.
+    """
+    n_values = first.attributes.out_features if first.attributes is not None else 0
+    network = CellClassifier(first.fc.out_features, n_values=n_values, pretrained=False, joined=True)
+    state = {k: v for k, v in first.state_dict().items() if not k.startswith("fc.")}
+    state |= {f"second.{k}": v for k, v in second.state_dict().items() if k.startswith(("features.", "diameter."))}
+    parts = [(first.fc, (1 - share) / temperatures[0]), (second.fc, share / temperatures[1])]
+    state["fc.weight"] = torch.cat([layer.weight * scale for layer, scale in parts], 1)
+    state["fc.bias"] = sum(layer.bias * scale for layer, scale in parts)
+    network.load_state_dict(state)
+    round_to_half(network)
+    return network.eval()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Views:
+    """Crops (N, S, S, 3) in several stains, diameters (N,) and columns (N,) of the same cells."""
+
+    crops: list[np.ndarray]
+    diameters: np.ndarray
+    truth: np.ndarray
+
+
+def _validation_views(config: dict, validation: Sequence[Dataset], *, seed: int) -> _Views:
+    rule = CropRule(size=config["size"], pad_fraction=config["pad_fraction"])
+    crops, diameters, truth = crops_by_rule(validation, read_taxonomy(config["taxonomy"]), rule)
+    views = [crops, *(restain(crops, seed=seed + k) for k in range(N_RESTAINED))]
+    return _Views([match_nuclei(v, config["nucleus_density"]) for v in views], diameters, truth)
+
+
+def _require_alike(config: JoinConfig, first: dict, second: dict) -> None:
+    for key in ("taxonomy", "pad_fraction", "nucleus_density"):
+        if first[key] != second[key]:
+            raise ConfigError(
+                f"{config.first} and {config.second} can't be joined: {key} is {first[key]!r} and {second[key]!r}"
+            )
+    if first.get("grey") or not second.get("grey"):
+        raise ConfigError(f"a join needs a first run that sees colour and a second with grey = true: {config.second}")
+    if config.share is not None and not 0 <= config.share <= 1:
+        raise ConfigError(f"share must lie between 0 and 1, got {config.share}")
+
+
+@torch.no_grad()
+def _logits(network: CellClassifier, cells: _Views, *, fewer: bool) -> list[np.ndarray]:
+    """(N, C) of each view."""
+    out = []
+    for crops in cells.crops:
+        parts = []
+        for i in range(0, len(crops), 64):
+            pixels = torch.from_numpy(crops[i : i + 64])
+            of_cells = torch.from_numpy(cells.diameters[i : i + 64])
+            parts.append(network(fewer_pixels(pixels) if fewer else pixels, of_cells).numpy())
+        out.append(np.concatenate(parts))
+    return out
+
+
+def _loss(logits: np.ndarray, truth: np.ndarray) -> float:
+    """Mean negative log likelihood."""
+    z = logits - logits.max(1, keepdims=True)
+    return float((np.log(np.exp(z).sum(1)) - z[np.arange(len(z)), truth]).mean())
