@@ -7,7 +7,6 @@ import errno
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from data.make_bundles import draw_field, make_model
@@ -299,10 +298,17 @@ def test_a_closed_pipe_is_no_error():
     assert done.stderr == ""
 
 
-def test_help_starts_at_once():
-    def once():
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "leukoscope", "--help"], check=True, capture_output=True)
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(3)) <= 0.4  # seconds; the fastest, because the machine may be busy
+def test_help_loads_nothing_heavy():
+    """Why it starts at once (benchmarks/speed.py has the seconds)."""
+    code = """
+import sys
+from leukoscope.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "argparse" in loaded
+    assert not loaded & {"numpy", "PIL", "scipy", "onnxruntime", "torch", "leukoscope.pipeline", "leukoscope.report"}
