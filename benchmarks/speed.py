@@ -139,7 +139,9 @@ def torch_networks(models: dict[str, Bundle]) -> tuple[torch.nn.Module, torch.nn
     """The networks of the bundles in torch, untrained."""
     shape = network_shape(models["locate"].card)
     locator = ExportedLocator(LocatorNet(**shape, pretrained=False)).eval()
-    classifier = CellClassifier(len(models["classify"].card.taxonomy.names), pretrained=False).eval()
+    card = models["classify"].card
+    joined = "joined" in card.training
+    classifier = CellClassifier(len(card.taxonomy.names), pretrained=False, joined=joined).eval()
     return locator, classifier
 
 
