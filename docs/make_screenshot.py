@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-WIDTH_PX, HEIGHT_PX = 1200, 1500
+WIDTH_PX, HEIGHT_PX = 1200, 1860
 
 
 def screenshot(report: Path, out: Path) -> None:
