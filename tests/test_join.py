@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data.make_painted_cells import paint, write_config
 
-from leukoscope.errors import ConfigError, DataError
+from leukoscope.errors import ConfigError
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
 
@@ -119,32 +119,3 @@ def test_runs_that_do_not_belong_together_are_refused(joined, tmp_path):
             join_classifiers(config, tmp_path / "run", [])
     with pytest.raises(ConfigError, match="already holds a run"):
         join_classifiers(JoinConfig(name="x", first="a", second="b"), joined / "joined", [])
-
-
-def test_drawn_smudges_teach_what_an_artefact_is(joined, tmp_path):
-    from leukoscope.dataset.manifest import read_dataset
-    from leukoscope.simulate import CohortOptions, simulate_cohort
-
-    drawn = tmp_path / "drawn"
-    simulate_cohort(drawn, CohortOptions("blood", patients=2, centers=1, seed=5, fields_per_patient=2))
-    path = tmp_path / "join.toml"
-    first, second = joined / "first", joined / "second"
-    path.write_text(f'task = "join"\nname = "both"\nfirst = "{first}"\nsecond = "{second}"\nshare = 0.5\n')
-    train(path, [joined / "smears-set", drawn], tmp_path / "taught")
-    about = json.loads((tmp_path / "taught" / "run.json").read_text())["joined"]["artefacts"]
-    assert about["drawn"][0]["sha256"] == read_dataset(drawn).sha256()
-    assert about["called_so_after"] > about["called_so_before"]
-    plain, taught = (read_classifier(joined / "joined")[0], read_classifier(tmp_path / "taught")[0])
-    same = [k for k, v in plain.state_dict().items() if torch.equal(v, taught.state_dict()[k])]
-    assert set(plain.state_dict()) - set(same) == {"fc.weight", "fc.bias"}
-
-
-def test_a_drawn_set_without_artefacts_is_refused(joined, tmp_path):
-    from leukoscope.dataset.manifest import read_dataset
-    from leukoscope.train.join import config_of_run
-    from leukoscope.train.smudges import teach_artefacts
-
-    network, record = read_classifier(joined / "first")
-    smears = read_dataset(joined / "smears-set")
-    with pytest.raises(DataError, match="no smudge or artefact"):
-        teach_artefacts(network, config_of_run(record), [smears], [smears])

@@ -132,7 +132,7 @@ def train_classifier(
         average = {k: v.to(device) for k, v in state["average"].items()}
         first = state["step"]
 
-    weights = sampling_weights(store)
+    weights = _sampling_weights(store)
     saved = time.monotonic()
     losses: list[float] = []
     for step in range(first, config.steps):
@@ -277,7 +277,7 @@ def chosen_fields(dataset: Dataset, config: ClassifierConfig) -> Dataset:
     return drop_copies(replace(dataset, fields=kept), replace(dataset, fields=tuple(hidden)))
 
 
-def sampling_weights(store: CellStore) -> np.ndarray:
+def _sampling_weights(store: CellStore) -> np.ndarray:
     """A group (data set and class) is drawn by the root of its size, and within it each patient likewise."""
     weights = np.zeros(len(store.groups))
     for group in np.unique(store.groups):

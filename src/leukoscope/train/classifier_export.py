@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def described_cells(
     attributes, taxonomy = read_attribute_set(config["attributes"]), read_taxonomy(config["taxonomy"])
     described = [_described_only(d, taxonomy) for d in datasets]
     rule = CropRule(size=config["size"], pad_fraction=config["pad_fraction"])
-    crops, diameters, _ = crops_by_rule(described, _columns(taxonomy), rule)
+    crops, diameters, _ = crops_by_rule(described, taxonomy, rule)
     cells = [c for d in described for f in d.fields for c in f.cells]
     return crops, diameters, np.stack([stated_values(c.attributes, attributes) for c in cells]), attributes
 
@@ -160,31 +160,27 @@ def _described_only(dataset: Dataset, taxonomy: Taxonomy) -> Dataset:
 def typed_crops(datasets: Sequence[Dataset], card: Card) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every cell whose class the taxonomy has: crops (N, S, S, 3) by the card's rule, diameters (N,) in µm as in
     analysis (0 where unknown), and columns (N,)."""
-    return crops_by_rule(datasets, _columns(card.taxonomy), card.crop)
+    return crops_by_rule(datasets, card.taxonomy, card.crop)
 
 
 def crops_by_rule(
-    datasets: Sequence[Dataset], columns: Mapping[str, int], rule: CropRule
+    datasets: Sequence[Dataset], taxonomy: Taxonomy, rule: CropRule
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `typed_crops`, of the cells whose class is a key of `columns`, by a rule without a card."""
+    """As `typed_crops`, for a taxonomy and a rule without a card."""
     crops, diameters, truth = [], [], []
     for dataset in datasets:
         for field in dataset.fields:
-            own = [c for c in field.cells if c.class_name in columns]
+            own = [c for c in field.cells if c.class_name in taxonomy.names]
             if own:
                 pixels, masked = read_balanced(dataset.path(field))
                 boxes = np.array([c.box for c in own])
                 crops.append(crop_cells(pixels, boxes, rule, background=0 if masked else 240))
                 view = with_scale(Field(field.key, pixels, field.um_per_px), Cells(field.key, boxes, np.ones(len(own))))
                 diameters.append(diameters_um(view, boxes))
-                truth += [columns[c.class_name] for c in own]
+                truth += [taxonomy.index(c.class_name) for c in own]
     if not crops:
         raise DataError("no validation cell has a class of the taxonomy: nothing can be chosen on them")
     return np.concatenate(crops), np.concatenate(diameters), np.array(truth)
-
-
-def _columns(taxonomy: Taxonomy) -> dict[str, int]:
-    return {name: place for place, name in enumerate(taxonomy.names)}
 
 
 def restain(crops: np.ndarray, *, seed: int) -> np.ndarray:

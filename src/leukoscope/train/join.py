@@ -22,9 +22,7 @@ from leukoscope.models.bundle import CropRule
 from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, round_to_half
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.checkpoint import run_mark, save_checkpoint
-from leukoscope.train.classifier import ClassifierConfig
 from leukoscope.train.classifier_export import ATTRIBUTE_LAYER, crops_by_rule, read_classifier, restain
-from leukoscope.train.smudges import teach_artefacts
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the second classifier's logits
 N_RESTAINED = 3  # times that the validation cells are shown in other stains
@@ -43,18 +41,9 @@ class JoinConfig:
     limits: tuple = ()
 
 
-def join_classifiers(
-    config: JoinConfig,
-    run: Path,
-    validation: Sequence[Dataset],
-    *,
-    training: Sequence[Dataset] = (),
-    drawn: Sequence[Dataset] = (),
-) -> list[dict]:
+def join_classifiers(config: JoinConfig, run: Path, validation: Sequence[Dataset]) -> list[dict]:
     """Write the joined run's `last.pt` and `run.json` into folder `run`; returns a row for each share tried.
 
-    training, drawn  where there are drawn data sets, the joined classifier learns artefacts from them
-                     (`smudges.teach_artefacts`), and keeps what it calls the cells of the training sets
     validation  fields that neither run trained on. Each classifier's logits are first divided by its own temperature,
                 then the share with the least mean negative log likelihood is taken, half by the cells as they are and
                 half by the same restained.
@@ -73,7 +62,6 @@ def join_classifiers(
         rows.append({"share": share, "as_it_is": losses[0], "restained": float(np.mean(losses[1:]))})
     best = min(rows, key=lambda r: r["as_it_is"] + r["restained"])
     joined = joined_network(first, second, share=best["share"], temperatures=temperatures)
-    taught = teach_artefacts(joined, config_of_run(record), training, drawn) if drawn else None
     run.mkdir(parents=True, exist_ok=True)
     if (Path(config.first) / ATTRIBUTE_LAYER).is_file():
         layer = torch.load(Path(config.first) / ATTRIBUTE_LAYER, map_location="cpu", weights_only=True)
@@ -81,24 +69,11 @@ def join_classifiers(
     words = {key: getattr(config, key) for key in ("name", "description", "limits")}
     record |= {
         "config": record["config"] | words,
-        "joined": {
-            "share": best["share"],
-            "temperatures": temperatures,
-            "tried": rows,
-            "second": other,
-            "artefacts": taught,
-        },
+        "joined": {"share": best["share"], "temperatures": temperatures, "tried": rows, "second": other},
     }
     (run / "run.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     save_checkpoint(run / "last.pt", {"model": joined.state_dict()})
     return rows
-
-
-def config_of_run(record: dict) -> ClassifierConfig:
-    """A run's configuration from its `run.json`, where tuples are lists."""
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in record["config"].items()}
-    sets = {k: tuple(v) for k, v in values["class_sets"].items()}
-    return ClassifierConfig(**(values | {"class_sets": sets}))
 
 
 def joined_network(
@@ -131,8 +106,7 @@ class _Views:
 
 def _validation_views(config: dict, validation: Sequence[Dataset], *, seed: int) -> _Views:
     rule = CropRule(size=config["size"], pad_fraction=config["pad_fraction"])
-    columns = {name: place for place, name in enumerate(read_taxonomy(config["taxonomy"]).names)}
-    crops, diameters, truth = crops_by_rule(validation, columns, rule)
+    crops, diameters, truth = crops_by_rule(validation, read_taxonomy(config["taxonomy"]), rule)
     views = [crops, *(restain(crops, seed=seed + k) for k in range(N_RESTAINED))]
     return _Views([match_nuclei(v, config["nucleus_density"]) for v in views], diameters, truth)
 

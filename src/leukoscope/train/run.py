@@ -89,18 +89,15 @@ def _classify(job: _Job) -> Path:
 
 
 def _join(job: _Job) -> Path:
-    """Two finished classifiers as one; minutes, so there is nothing to resume. Drawn sets teach it artefacts."""
+    """Two finished classifiers as one; seconds, so there is nothing to resume."""
     from leukoscope.train.classifier_export import export_run
     from leukoscope.train.join import JoinConfig, join_classifiers
-    from leukoscope.train.smudges import DRAWN
 
     config = build_config(JoinConfig, job.values, job.config_path)
     validation = validation_fields(job.datasets)
     if not validation:
         raise ConfigError("a join is chosen on validation fields: none of the data sets has a split val")
-    drawn = [d for d in job.datasets if d.source_format == DRAWN]
-    training = [d for d in job.datasets if d.source_format != DRAWN]
-    join_classifiers(config, job.out, validation, training=training, drawn=drawn)
+    join_classifiers(config, job.out, validation)
     export_run(job.out, job.out / "bundle", validation=validation, **job.card)
     return job.out
 
