@@ -14,7 +14,7 @@ import torch
 from leukoscope.classify import diameters_um
 from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.errors import DataError
+from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluate.attributes import choose_word_rule
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.evaluate.classes import confusion_matrix
@@ -34,7 +34,12 @@ LEAST_DESCRIBED = 20  # validation cells with attributes that a class needs befo
 
 
 def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
-    """The averaged network of a run folder in evaluation mode, its attributes' layer as fitted last; its `run.json`."""
+    """The averaged network of a run folder in evaluation mode, its attributes' layer as fitted last; its `run.json`.
+
+    ConfigError where the folder holds no run.
+    """
+    if not (Path(run) / "run.json").is_file():
+        raise ConfigError(f"{run} holds no run of a classifier: expected run.json and last.pt (train that one first)")
     record = json.loads((Path(run) / "run.json").read_text("utf-8"))
     config = record["config"]
     described = read_attribute_set(config["attributes"]) if config.get("attributes") else None

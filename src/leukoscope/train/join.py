@@ -7,7 +7,7 @@ validation cells, by one last layer over what both trunks hear; a laboratory can
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,19 +41,33 @@ class JoinConfig:
     limits: tuple = ()
 
 
-def join_classifiers(config: JoinConfig, run: Path, validation: Sequence[Dataset]) -> list[dict]:
+def join_classifiers(
+    config: JoinConfig,
+    run: Path,
+    validation: Sequence[Dataset],
+    *,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict]:
     """Write the joined run's `last.pt` and `run.json` into folder `run`; returns a row for each share tried.
 
     validation  fields that neither run trained on. Each classifier's logits are first divided by its own temperature,
                 then the share with the least mean negative log likelihood is taken, half by the cells as they are and
                 half by the same restained.
+    resume      a run that is there is joined anew: it takes minutes, and nothing of it is kept on the way
     """
-    run_mark(run, "last.pt", resume=False)
+    run_mark(run, "last.pt", resume=resume)
     first, record = read_classifier(config.first)
     second, other = read_classifier(config.second)
     _require_alike(config, record["config"], other["config"])
     cells = _validation_views(record["config"], validation, seed=config.seed)
-    logits = [_logits(network, cells, fewer=network is second) for network in (first, second)]
+    total = 2 * len(cells.crops)
+    logits = [[], []]
+    for network, of_network in zip((first, second), logits, strict=True):
+        for crops in cells.crops:
+            of_network.append(_logits(network, crops, cells.diameters, fewer=network is second))
+            if progress:
+                progress(sum(map(len, logits)), total)
     temperatures = [fit_temperature(np.concatenate(z), np.tile(cells.truth, len(z))) for z in logits]
     rows = []
     for share in SHARES if config.share is None else (config.share,):
@@ -124,17 +138,13 @@ def _require_alike(config: JoinConfig, first: dict, second: dict) -> None:
 
 
 @torch.no_grad()
-def _logits(network: CellClassifier, cells: _Views, *, fewer: bool) -> list[np.ndarray]:
-    """(N, C) of each view."""
-    out = []
-    for crops in cells.crops:
-        parts = []
-        for i in range(0, len(crops), 64):
-            pixels = torch.from_numpy(crops[i : i + 64])
-            of_cells = torch.from_numpy(cells.diameters[i : i + 64])
-            parts.append(network(fewer_pixels(pixels) if fewer else pixels, of_cells).numpy())
-        out.append(np.concatenate(parts))
-    return out
+def _logits(network: CellClassifier, crops: np.ndarray, diameters: np.ndarray, *, fewer: bool) -> np.ndarray:
+    """(N, C) of crops (N, S, S, 3), at fewer pixels where the second trunk will see them so."""
+    parts = []
+    for i in range(0, len(crops), 64):
+        pixels, of_cells = torch.from_numpy(crops[i : i + 64]), torch.from_numpy(diameters[i : i + 64])
+        parts.append(network(fewer_pixels(pixels) if fewer else pixels, of_cells).numpy())
+    return np.concatenate(parts)
 
 
 def _loss(logits: np.ndarray, truth: np.ndarray) -> float:

@@ -89,7 +89,7 @@ def _classify(job: _Job) -> Path:
 
 
 def _join(job: _Job) -> Path:
-    """Two finished classifiers as one; seconds, so there is nothing to resume."""
+    """Two finished classifiers as one."""
     from leukoscope.train.classifier_export import export_run
     from leukoscope.train.join import JoinConfig, join_classifiers
 
@@ -97,7 +97,7 @@ def _join(job: _Job) -> Path:
     validation = validation_fields(job.datasets)
     if not validation:
         raise ConfigError("a join is chosen on validation fields: none of the data sets has a split val")
-    join_classifiers(config, job.out, validation)
+    join_classifiers(config, job.out, validation, **job.options)
     export_run(job.out, job.out / "bundle", validation=validation, **job.card)
     return job.out
 
