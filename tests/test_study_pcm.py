@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,8 @@ def test_a_study_over_a_leaking_split_says_so_and_can_drop_the_leaks(sets, tmp_p
     assert "This study" in first and "1 pairs of photographs show the same" in first and 'class="alert"' in first
     (row,) = table(run, "audit")
     assert row["Verdict"] == "not clean" and row["Pairs on two sides"] == "1"
+    elsewhere = replace(run.study, findings=tuple(replace(f, sets=("outside",)) for f in run.study.findings))
+    assert run.study.leaks and not elsewhere.leaks  # a set that is used whole has no two sides
     config = study_folder(tmp_path / "b", head="drop_leaks = true")
     dropped = run_study(config, Folders(data), tmp_path / "out2", only=["net-a"])
     assert len(dropped.study.dropped) == 1 and not dropped.study.leaks

@@ -86,8 +86,8 @@ class StudyData:
 
     @property
     def leaks(self) -> list[str]:
-        """What still leaks into training, a line each."""
-        return [line for f in self.findings for line in f.problems()]
+        """What still leaks into training, a line each; splits of a set that is used whole have no two sides."""
+        return [line for f in self.findings if self.data.name in f.sets for line in f.problems()]
 
 
 @dataclass(frozen=True, slots=True)
