@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from coco_reference import coco_evaluation
 from provenance import write_results
-from public_sets import SHARED, import_public
+from public_sets import LEFT_OUT, SHARED, import_public
 
 from leukoscope.classify import classify
 from leukoscope.dataset.detection import usable_fields
@@ -31,8 +31,6 @@ from leukoscope.models.bundle import find_model
 from leukoscope.models.runtime import Session
 from leukoscope.taxonomy import PCM_9, Taxonomy, nearest_class
 
-# Types of pbc that PCM's nine classes have no place for.
-LEFT_OUT = ("promyelocyte", "myelocyte", "metamyelocyte", "immature_granulocyte", "erythroblast", "unstated")
 MOST = 1e-6
 
 

@@ -17,10 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from detector_parity import LEFT_OUT
 from pcm_small import result_rows
 from provenance import ROOT, write_results
-from public_sets import SHARED, import_public
+from public_sets import LEFT_OUT, SHARED, import_public
 
 from leukoscope.dataset.manifest import Dataset, read_dataset, write_dataset
 from leukoscope.experiments.pcm.data import Folders

@@ -11,6 +11,8 @@ from leukoscope.dataset.manifest import Dataset, read_dataset
 
 FORMATS = {"pbc": "yolo", "bccd": "voc", "draaslan": "csv", "jtsc": "csv", "cellavision": "csv", "cnmc": "folders"}
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+# Types of pbc that PCM's nine classes have no place for.
+LEFT_OUT = ("promyelocyte", "myelocyte", "metamyelocyte", "immature_granulocyte", "erythroblast", "unstated")
 
 
 def import_public(name: str, data: str | Path, work: str | Path) -> Dataset:

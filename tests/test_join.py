@@ -19,9 +19,9 @@ from leukoscope.models.torch_classifier import fewer_pixels  # noqa: E402
 from leukoscope.train.adapt.finetune import early_map, late_logits, second_means  # noqa: E402
 from leukoscope.train.adapt.network import read_network, write_adapted  # noqa: E402
 from leukoscope.train.adapt.site_head import last_features, old_weights  # noqa: E402
-from leukoscope.train.classifier import mix_channels  # noqa: E402
+from leukoscope.train.augment import mix_channels  # noqa: E402
 from leukoscope.train.classifier_export import read_classifier  # noqa: E402
-from leukoscope.train.join import JoinConfig, join_classifiers  # noqa: E402
+from leukoscope.train.join import JoinConfig, _require_alike, join_classifiers  # noqa: E402
 from leukoscope.train.run import train, validation_fields, with_validation  # noqa: E402
 
 NUCLEUS = "nucleus_density = [1.29, 2.16, 0.43]"
@@ -110,6 +110,12 @@ def test_a_share_is_chosen_by_the_likelihood(joined, tmp_path):
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["joined"]["share"] == min(rows, key=lambda r: r["as_it_is"] + r["restained"])["share"]
     assert {r["share"] for r in rows} >= {0.0, 0.5, 1.0}
+
+
+def test_a_second_run_of_other_crops_is_refused():
+    first = {"taxonomy": "blood-12", "pad_fraction": 0.25, "nucleus_density": None, "size": 224}
+    with pytest.raises(ConfigError, match="shown 192 px"):
+        _require_alike(JoinConfig(name="x", first="a", second="b"), first, first | {"size": 128, "grey": True})
 
 
 def test_runs_that_do_not_belong_together_are_refused(joined, tmp_path):

@@ -101,9 +101,14 @@ class CellClassifier(CellTrunk):
         return torch.cat([self.pooled(maps, diameter_um), maps[2].amax((2, 3)), maps[1].amax((2, 3))], 1)
 
 
+def fewer_side(side: int) -> int:
+    """Four fifths of a crop's side, to a multiple of 32 px."""
+    return max(32, 32 * round(0.8 * side / 32))
+
+
 def fewer_pixels(pixels: torch.Tensor) -> torch.Tensor:
     """Pixels (N, S, S, 3) at four fifths of their number a side: what the second trunk sees."""
-    side = max(32, 32 * round(0.8 * int(pixels.shape[1]) / 32))
+    side = fewer_side(int(pixels.shape[1]))
     return F.interpolate(pixels.permute(0, 3, 1, 2).float(), size=(side, side), mode="bilinear").permute(0, 2, 3, 1)
 
 

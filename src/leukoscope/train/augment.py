@@ -7,6 +7,7 @@ jitter of RGB values does not.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -59,3 +60,9 @@ def jitter_focus(batch: torch.Tensor, rng: torch.Generator, *, probability: floa
     out = batch.clone()
     out[chosen] = F.interpolate(soft, size=size, mode="bilinear", align_corners=False)
     return out
+
+
+def mix_channels(crops: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Crops (N, S, S, 3) uint8 with three channels alike: each crop's own mixed by its row of shares (N, 3), sum 1."""
+    mixed = np.rint(np.einsum("nhwc,nc->nhw", crops.astype(np.float32), shares.astype(np.float32))).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(mixed[..., None], crops.shape))

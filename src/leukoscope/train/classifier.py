@@ -25,7 +25,7 @@ from leukoscope.errors import ConfigError
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.taxonomy import read_attribute_set, read_taxonomy
 from leukoscope.train.attributes import attribute_loss, value_weights
-from leukoscope.train.augment import jitter_colour
+from leukoscope.train.augment import jitter_colour, mix_channels
 from leukoscope.train.checkpoint import (
     append_log,
     load_checkpoint,
@@ -220,12 +220,6 @@ def make_batch(
     diameters = store.diameters[rows] * known * np.exp(rng.normal(0, 0.08, len(rows)))  # rulers err
     targets, stated = torch.from_numpy(store.targets[rows]), torch.from_numpy(store.attributes[rows])
     return torch.from_numpy(crops), torch.from_numpy(diameters.astype(np.float32)), targets, stated
-
-
-def mix_channels(crops: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Crops (N, S, S, 3) uint8 with three channels alike: each crop's own mixed by its row of shares (N, 3), sum 1."""
-    mixed = np.rint(np.einsum("nhwc,nc->nhw", crops.astype(np.float32), shares.astype(np.float32))).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(mixed[..., None], crops.shape))
 
 
 def dress(store: CellStore, i: int, match: ColourMatch | None, rng: np.random.Generator) -> np.ndarray:

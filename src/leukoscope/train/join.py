@@ -17,12 +17,12 @@ import torch
 from leukoscope.crop import match_nuclei
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
-from leukoscope.evaluate.calibration import fit_temperature
+from leukoscope.evaluate.calibration import fit_temperature, negative_log_likelihood
 from leukoscope.models.bundle import CropRule
-from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, round_to_half
+from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, fewer_side, round_to_half
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.checkpoint import run_mark, save_checkpoint
-from leukoscope.train.classifier_export import ATTRIBUTE_LAYER, crops_by_rule, read_classifier, restain
+from leukoscope.train.classifier_export import crops_by_rule, read_classifier, restain
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the second classifier's logits
 N_RESTAINED = 3  # times that the validation cells are shown in other stains
@@ -72,14 +72,11 @@ def join_classifiers(
     rows = []
     for share in SHARES if config.share is None else (config.share,):
         mixed = [(1 - share) * a / temperatures[0] + share * b / temperatures[1] for a, b in zip(*logits, strict=True)]
-        losses = [_loss(z, cells.truth) for z in mixed]
+        losses = [negative_log_likelihood(z, cells.truth) for z in mixed]
         rows.append({"share": share, "as_it_is": losses[0], "restained": float(np.mean(losses[1:]))})
     best = min(rows, key=lambda r: r["as_it_is"] + r["restained"])
     joined = joined_network(first, second, share=best["share"], temperatures=temperatures)
     run.mkdir(parents=True, exist_ok=True)
-    if (Path(config.first) / ATTRIBUTE_LAYER).is_file():
-        layer = torch.load(Path(config.first) / ATTRIBUTE_LAYER, map_location="cpu", weights_only=True)
-        save_checkpoint(run / ATTRIBUTE_LAYER, layer)
     words = {key: getattr(config, key) for key in ("name", "description", "limits")}
     record |= {
         "config": record["config"] | words,
@@ -133,6 +130,12 @@ def _require_alike(config: JoinConfig, first: dict, second: dict) -> None:
             )
     if first.get("grey") or not second.get("grey"):
         raise ConfigError(f"a join needs a first run that sees colour and a second with grey = true: {config.second}")
+    shown = fewer_side(first["size"])
+    if second["size"] != shown:
+        raise ConfigError(
+            f"{config.second} was trained on crops of {second['size']} px; beside a first of {first['size']} px it is "
+            f"shown {shown} px"
+        )
     if config.share is not None and not 0 <= config.share <= 1:
         raise ConfigError(f"share must lie between 0 and 1, got {config.share}")
 
@@ -145,9 +148,3 @@ def _logits(network: CellClassifier, crops: np.ndarray, diameters: np.ndarray, *
         pixels, of_cells = torch.from_numpy(crops[i : i + 64]), torch.from_numpy(diameters[i : i + 64])
         parts.append(network(fewer_pixels(pixels) if fewer else pixels, of_cells).numpy())
     return np.concatenate(parts)
-
-
-def _loss(logits: np.ndarray, truth: np.ndarray) -> float:
-    """Mean negative log likelihood."""
-    z = logits - logits.max(1, keepdims=True)
-    return float((np.log(np.exp(z).sum(1)) - z[np.arange(len(z)), truth]).mean())

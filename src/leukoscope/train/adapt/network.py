@@ -52,6 +52,8 @@ def read_network(bundle: Bundle) -> CellClassifier:
 def write_adapted(bundle: Bundle, network: CellClassifier, out: str | Path, *, card_changes: dict) -> Bundle:
     """Write a bundle into folder `out`: the graph of `bundle` with the weights of `network`.
 
+    Each is stored in as many bits as there: a joined classifier's convolutions are rounded to sixteen.
+
     card_changes  fields of the card that differ (name, training, temperature, results, confusion, limits, description)
     """
     import onnx
