@@ -43,7 +43,7 @@ demo: $(DEMO)/.installed
 	@echo "The report: $(CURDIR)/demo/report/report.html (open it in a browser)"
 
 test: $(TEST)/.installed
-	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q -n auto
 
 lint: $(TEST)/.installed
 	$(TEST)/bin/python $(PIP) ruff
