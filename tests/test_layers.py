@@ -12,6 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "leukoscope"
 # Left to right only; a package may import itself.
 ORDER = (
     "errors",
+    "cores",
     "taxonomy",
     "types",
     "geometry",
@@ -34,6 +35,7 @@ ORDER = (
     "checks",
     "train",
     "simulate",
+    "demo",
     "experiments",
     "web",
     "cli",

@@ -16,14 +16,14 @@ from leukoscope.geometry import contour_area, contour_box
 from leukoscope.images import read_image
 from leukoscope.simulate import simulate
 from leukoscope.simulate.field import render_field
+from leukoscope.simulate.kinds import BLASTS, KINDS, NOT_COUNTED
 from leukoscope.simulate.label import LABEL_BOX, burn_label
 from leukoscope.simulate.look import choose_look
 from leukoscope.simulate.red_cells import red_cell
-from leukoscope.simulate.smear import BLASTS, NOT_COUNTED
 from leukoscope.simulate.white_cells import DRAW, PX_PER_UM
 
 WIDTH, HEIGHT = 1024, 768
-SMALL = {"patients": 3, "seed": 11, "fields_per_patient": 2}
+SMALL = {"patients": 4, "seed": 11, "fields_per_patient": 2}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_another_seed_draws_other_pictures(tmp_path):
 
 def test_boxes_lie_inside_and_are_those_of_the_contours(smears):
     dataset = read_dataset(smears)
-    assert len(dataset.fields) == 6
+    assert len(dataset.fields) == 8
     for field in dataset.fields:
         assert (field.width, field.height) == (WIDTH, HEIGHT) == read_image(dataset.path(field)).shape[1::-1]
         for cell in field.cells:
@@ -58,7 +58,7 @@ def test_boxes_lie_inside_and_are_those_of_the_contours(smears):
             assert contour_area(np.array(cell.contour)) > 0.5 * (x1 - x0) * (y1 - y0)
 
 
-def test_ratios_are_as_declared_and_spread(smears):
+def test_ratios_are_as_declared_and_fit_the_kind_of_patient(smears):
     truth = json.loads((smears / "truth.json").read_text("utf-8"))
     drawn = {p["patient_id"]: Counter() for p in truth["patients"]}
     for field in read_dataset(smears).fields:
@@ -70,13 +70,27 @@ def test_ratios_are_as_declared_and_spread(smears):
         n_blasts = sum(counts[name] for name in BLASTS)
         assert patient["blast_ratio"] == n_blasts / n_counted
         assert (patient["n_blasts"], patient["n_counted"]) == (n_blasts, n_counted)
-    ratios = sorted(p["blast_ratio"] for p in truth["patients"])
-    assert ratios[0] == 0 and 0.35 < ratios[1] < 0.55 and 0.8 < ratios[2] <= 0.95
+    by_kind = {p["kind"]: p for p in truth["patients"]}
+    assert set(by_kind) == {"ordinary", "AML-like", "ALL-like", "many smudges"}
+    for kind in KINDS[:4]:
+        low, high = kind.ratios
+        patient = by_kind[kind.name]
+        assert low - 0.05 <= patient["blast_ratio"] <= high + 0.05
+        assert kind.blast_class is None or patient["counts"][kind.blast_class] == patient["n_blasts"]
+    smudges = {name: p["counts"].get("smudge_cell", 0) for name, p in by_kind.items()}
+    assert smudges.pop("many smudges") > 3 * max(smudges.values())
+
+
+def test_two_sets_share_no_patient_and_no_picture_name(tmp_path, smears):
+    other = simulate(tmp_path, **SMALL | {"seed": 12, "fields_per_patient": 1})
+    one, two = ({(f.key.patient_id, f.key.field_id) for f in read_dataset(s).fields} for s in (smears, other))
+    assert not {p for p, _ in one} & {p for p, _ in two} and not {f for _, f in one} & {f for _, f in two}
+    assert all("11" in p for p, _ in one)
 
 
 def test_every_picture_says_that_it_is_rendered(smears):
     pictures = sorted(smears.rglob("*.jpg"))
-    assert len(pictures) == 6
+    assert len(pictures) == 8
     x0, y0, x1, y1 = LABEL_BOX
     expected = burn_label(np.full((HEIGHT, WIDTH, 3), 236, np.uint8))[y0:y1, x0:x1, 0] < 160
     for path in pictures:

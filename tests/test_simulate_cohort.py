@@ -131,7 +131,7 @@ def test_ratios_and_diagnoses_follow_from_the_cells(cohort):
 def test_a_cohort_spreads_over_ratios_classes_and_centres(specimen, taxonomy):
     options = CohortOptions(specimen, patients=40, centers=4, seed=1)
     plan = plan_patients(np.random.default_rng(1), options)
-    assert [p.patient_id for p in plan] == [f"rendered-{k + 1:03d}" for k in range(40)]
+    assert [p.patient_id for p in plan] == [f"rendered-{specimen}-1-{k + 1:03d}" for k in range(40)]
     cells = Counter(c for p in plan for field in p.fields for c, _ in field)
     assert set(cells) == set(taxonomy.names)
     ratios = np.array([ratio_of(p, taxonomy) for p in plan])

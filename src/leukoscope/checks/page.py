@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from leukoscope.report.words import USE, escape
+from leukoscope.report.shell import Shell, page_style
+from leukoscope.report.words import escape
 
 _STYLE = """
 .sheet { list-style: none; padding: 0; margin: 1rem 0; display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
@@ -29,27 +28,22 @@ main h3 { margin: 1.5rem 0 .5rem; }
 """  # noqa: E501
 
 
-def write_page(path: str | Path, *, title: str, meta: str, body: Iterable[str]) -> None:
-    """Write one page; `title` and `meta` are plain text, `body` is HTML. The file appears whole or not at all."""
+def write_page(
+    path: str | Path, *, title: str, meta: str, body: Iterable[str], classes: tuple[str, ...] = ()
+) -> None:
+    """Write one page; `title` and `meta` are plain text, `body` is HTML.
+
+    classes  get the colours k0, k1, … (`page_style`). The file appears whole or not at all.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    style = (files("leukoscope.report") / "report.css").read_text("utf-8") + _STYLE
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    before, after = Shell(title, meta, page_style("report.css", classes=classes, more=_STYLE)).halves()
     partial = path.with_name(path.name + ".part")
     with open(partial, "w", encoding="utf-8", newline="\n") as file:
-        file.write(
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            '<meta name="color-scheme" content="light dark">\n'
-            f"<title>{escape(title)}</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>{style}</style>\n</head>\n"
-            f'<body>\n<div class="banner" role="note">{USE}</div>\n<main id="main">\n'
-            f'<header class="top"><h1>{escape(title)}</h1><p class="meta">{escape(meta)}</p></header>\n'
-        )
+        file.write(before)
         for piece in body:
             file.write(piece + "\n")
-        file.write("</main>\n</body>\n</html>\n")
+        file.write(after)
     partial.replace(path)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from leukoscope.checks.datasheet import BLANK
 from leukoscope.checks.page import table, write_page
 from leukoscope.checks.stats import UNSTATED, UNTYPED, Spread, Stats, table_columns
-from leukoscope.report.colors import class_colors
 from leukoscope.report.words import class_words, escape, percent, plural, reason_words
 
 SHOWN_PATIENTS = 60
@@ -21,7 +20,8 @@ Sheet = Sequence[tuple[str, list[tuple[str, str]]]]
 def write_stats_page(stats: Stats, path: str | Path, *, sheet: Sheet = ()) -> None:
     """Write the page; `sheet`: the data sheet's sections, of `datasheet.sheet_sections`."""
     meta = f"{plural(stats.n_fields, 'photograph')} · {plural(stats.n_cells, 'annotated cell')} · Made by Leukoscope"
-    write_page(path, title=f"Data set: {stats.name}", meta=meta, body=_body(stats, sheet))
+    classes = tuple(stats.cells_by_class)
+    write_page(path, title=f"Data set: {stats.name}", meta=meta, body=_body(stats, sheet), classes=classes)
 
 
 def _body(stats: Stats, sheet: Sheet) -> Iterator[str]:
@@ -95,12 +95,12 @@ def _figure_6(stats: Stats) -> str:
     counts = {n: sum(stats.cells_by_class[n].values()) for n in names}
     largest, total = max(counts.values(), default=1), max(sum(counts.values()), 1)
     items = []
-    for name, color in zip(names, class_colors(names), strict=True):
+    for number, name in enumerate(names):
         width = 100 * counts[name] / largest
         items.append(
             f'<li><span class="name">{escape(_words(name))}</span><svg class="bar" width="100%" height="14"'
-            f' aria-hidden="true"><rect class="rail" width="100%" height="14" rx="3"/><rect class="fill"'
-            f' width="{width:.2f}%" height="14" rx="3" fill="{color}"/></svg><span class="value">'
+            f' aria-hidden="true"><rect class="rail" width="100%" height="14" rx="3"/><rect'
+            f' class="fill k{number}" width="{width:.2f}%" height="14" rx="3"/></svg><span class="value">'
             f"<b>{counts[name]:,}</b> <span>{percent(counts[name] / total)}</span></span></li>"
         )
     return (

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 import numpy as np
 
 from leukoscope.checks.page import picture_uri
+from leukoscope.report.shell import Shell, page_style
 from leukoscope.report.words import escape
 
 USE = "Research use only — not a diagnosis, and not for making one; a morphologist must review"
@@ -20,7 +19,7 @@ _STYLE = """
 .notices .alert { margin: 0; }
 .contents { columns: 2 16rem; padding-left: 1.2rem; margin: .75rem 0 0; font-size: .95rem; }
 .contents li { margin: .15rem 0; break-inside: avoid; }
-.study h3 { margin: 1.6rem 0 .5rem; }
+main h3 { margin: 1.6rem 0 .5rem; }
 .plots { display: grid; gap: 1.1rem; margin: 1rem 0; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); align-items: start; }
 .plots figure { margin: 0; min-width: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .6rem; }
 .plots figure.wide { grid-column: 1 / -1; }
@@ -65,9 +64,6 @@ def study_page(
     title, meta  plain text; notices: plain text that a reader must not miss (a leaking split), shown before all else
     first        HTML of the first page, before the contents: data, split, audit, machine, commit
     """
-    style = (files("leukoscope.report") / "report.css").read_text("utf-8") + _STYLE
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     warned = "".join(f'<li class="alert">{escape(n)}</li>' for n in notices)
     contents = "".join(f'<li><a href="#{s.anchor}">{escape(s.title)}</a></li>' for s in sections)
     body = "".join(
@@ -75,18 +71,10 @@ def study_page(
         f"{s.body}\n</section>\n"
         for s in sections
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n<style>{style}</style>\n</head>\n'
-        f'<body>\n<div class="banner" role="note">{escape(USE)}</div>\n<main id="main" class="study">\n'
-        f'<header class="top"><h1>{escape(title)}</h1><p class="meta">{escape(meta)}</p></header>\n'
-        + (f'<ul class="notices">{warned}</ul>\n' if warned else "")
-        + f'{first}\n<nav aria-label="Contents"><ol class="contents">{contents}</ol></nav>\n{body}'
-        "</main>\n</body>\n</html>\n"
-    )
+    before, after = Shell(title, meta, page_style("report.css", more=_STYLE), use=USE).halves()
+    listed = f'<ul class="notices">{warned}</ul>\n' if warned else ""
+    nav = f'<nav aria-label="Contents"><ol class="contents">{contents}</ol></nav>'
+    return f"{before}{listed}{first}\n{nav}\n{body}{after}"
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

@@ -9,6 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from leukoscope.cores import usable_cores
 from leukoscope.train.run import source_commit
 
 PACKAGES = ("numpy", "torch", "transformers", "ultralytics", "onnxruntime")
@@ -21,7 +22,7 @@ def provenance() -> dict[str, str]:
 
 def machine() -> str:
     """Cores, processor, system and accelerator."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     parts = [f"{cores} cores", _processor(), platform.system(), _accelerator()]
     return ", ".join(p for p in parts if p)
 

@@ -30,7 +30,7 @@ LITE = ((127.0,) * 3, (128.0,) * 3)
 VITS = {f"{family}-{size}": size for family in ("dinobloom", "dinov2") for size in ("s", "b", "l", "g")}
 VITS |= {"tiny-vit": "tiny", "tiny-vit-swiglu": "tiny-swiglu"}
 CONVS = ("resnet50", "efficientnet-b0", "tiny-resnet", "tiny-efficientnet")
-ARCHS = ("efficientnet-lite0", *CONVS, *VITS, "tiny")
+ARCHS = ("efficientnet-lite0", *CONVS, *VITS, "small", "tiny")
 NORMS = ("frozen", "trained")
 
 
@@ -109,10 +109,10 @@ def build_network(
         )
     if arch == "efficientnet-lite0":
         trunk: nn.Module = Lite0Trunk(weights, norms=norms)
-    elif arch == "tiny":
+    elif arch in ("small", "tiny"):
         if weights:
-            raise ModelError("the tiny network of the tests has no published weights")
-        trunk = TinyTrunk(norms=norms)
+            raise ModelError(f"the {arch} network has no published weights")
+        trunk = SmallTrunk(norms=norms) if arch == "small" else TinyTrunk(norms=norms)
     else:
         if importlib.util.find_spec("transformers") is None:
             raise ModelError(f"{arch} needs transformers, which is not installed: pip install 'leukoscope[study]'")
@@ -253,6 +253,30 @@ class TinyTrunk(_NormTrunk):
 
     def blocks(self) -> list[nn.Module]:
         return [self.net[:3], self.net[3:]]
+
+
+class SmallTrunk(_NormTrunk):
+    """Seven plain convolutions, 0.6 million weights: enough for drawings, and trained in minutes from nothing."""
+
+    width, pixel_scale = 192, IMAGENET
+
+    def __init__(self, *, norms: str) -> None:
+        super().__init__()
+        self.norms = norms
+        shapes = ((3, 24, 2), (24, 48, 2), (48, 48, 1), (48, 96, 2), (96, 96, 1), (96, 192, 2), (192, 192, 1))
+        self.net = nn.Sequential(*(_plain(*shape) for shape in shapes))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = self.net(x)
+        return maps, maps.mean((2, 3))
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.net)
+
+
+def _plain(before: int, after: int, stride: int) -> nn.Sequential:
+    conv = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
 
 def _conv_net(arch: str) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import leukoscope
+from leukoscope.cores import usable_cores
 from leukoscope.errors import InputError
 from leukoscope.locate import default_tile_px
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
@@ -195,7 +195,7 @@ def _analyze_fields(
     classifier = locator if models["classify"] == models["locate"] else Session(models["classify"])
     outliner = Session(models["outline"]) if "outline" in models else None
     analyzer = FieldAnalyzer(locator, classifier, options.um_per_px, options.tile_px, outliner)
-    workers = min(options.workers or min(_usable_cores(), 8), len(sources))
+    workers = min(options.workers or min(usable_cores(), 8), len(sources))
     pool = ThreadPoolExecutor(workers)
     try:
         under_way: deque = deque()
@@ -207,9 +207,3 @@ def _analyze_fields(
             yield under_way.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

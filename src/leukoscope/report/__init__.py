@@ -1,7 +1,8 @@
 """Views of one record: `record.json` is the truth; `cells.csv` and `report.html` are written from it."""
 
 from leukoscope.report.cells_csv import write_cells_csv
+from leukoscope.report.known import Known
 from leukoscope.report.page import write_report
 from leukoscope.report.record import RECORD_VERSION, Record, read_record
 
-__all__ = ["RECORD_VERSION", "Record", "read_record", "write_cells_csv", "write_report"]
+__all__ = ["RECORD_VERSION", "Known", "Record", "read_record", "write_cells_csv", "write_report"]

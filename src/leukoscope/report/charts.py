@@ -81,8 +81,11 @@ def _ticks(y: float) -> str:
     return "".join(parts)
 
 
-def differential_bars(rows: list[dict], colors: dict[str, str], blasts: tuple[str, ...]) -> str:
-    """Counted classes as bars of their share, each with its count and share in words; blasts are set in bold."""
+def differential_bars(rows: list[dict], names: tuple[str, ...], blasts: tuple[str, ...]) -> str:
+    """Counted classes as bars of their share, each with its count and share in words; blasts are set in bold.
+
+    names  the page's classes in order: a bar of the n-th has the colour k{n} (`page_style`)
+    """
     largest = max((row["share"] or 0 for row in rows), default=0)
     end = next(e for e in (0.25, 0.5, 0.75, 1.0) if largest <= e)
     items = []
@@ -92,7 +95,7 @@ def differential_bars(rows: list[dict], colors: dict[str, str], blasts: tuple[st
         items.append(
             f'<li class="{kind}"><span class="name">{escape(class_words(row["class"]))}</span><svg class="bar"'
             ' width="100%" height="14" aria-hidden="true"><rect class="rail" width="100%" height="14" rx="3"/><rect'
-            f' class="fill" width="{width:.2f}%" height="14" rx="3" fill="{colors[row["class"]]}"/></svg><span'
+            f' class="fill k{names.index(row["class"])}" width="{width:.2f}%" height="14" rx="3"/></svg><span'
             f' class="value"><b>{row["count"]:,}</b> <span>{percent(row["share"])}</span></span></li>'
         )
     return (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leukoscope.report.choose import CellIndex, Plan, choose, index_cells
 from leukoscope.report.colors import class_colors
+from leukoscope.report.known import Known
 from leukoscope.report.pictures import Thumbs
 from leukoscope.report.record import Record
 
@@ -17,6 +19,7 @@ class Content:
     picture_fields  field index -> field dict, for the annotated fields
     cells           (field, number) -> cell dict, for the gallery
     colors          class -> "#rrggbb"
+    known           patient id -> the truth of a rendered patient
     """
 
     record: Record
@@ -26,6 +29,7 @@ class Content:
     cells: dict[tuple[int, int], dict]
     thumbs: Thumbs
     colors: dict[str, str]
+    known: dict[str, Known]
 
     def total(self, status: str) -> int:
         """Fields of a status in the whole run."""
@@ -38,7 +42,9 @@ def plan_content(record: Record, **caps: int) -> tuple[CellIndex, Plan]:
     return index, choose(record, index, **caps)
 
 
-def gather(record: Record, index: CellIndex, plan: Plan, thumbs: Thumbs) -> Content:
+def gather(
+    record: Record, index: CellIndex, plan: Plan, thumbs: Thumbs, known: Sequence[Known] = ()
+) -> Content:
     """Second pass: keep the chosen fields and cells, nothing else."""
     wanted_fields, wanted_cells = plan.picture_fields(), plan.cells()
     cells_of: dict[int, list[int]] = {}
@@ -52,4 +58,4 @@ def gather(record: Record, index: CellIndex, plan: Plan, thumbs: Thumbs) -> Cont
             cells[at, number] = field["cells"][number]
     names = record.taxonomy.names
     colors = dict(zip(names, class_colors(names), strict=True))
-    return Content(record, index, plan, fields, cells, thumbs, colors)
+    return Content(record, index, plan, fields, cells, thumbs, colors, {k.patient_id: k for k in known})

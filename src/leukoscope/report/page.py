@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from leukoscope.report.choose import GALLERY_CAP, PICTURE_CAP
+from leukoscope.report.choose import GALLERY_CAP, PICTURE_CAP, blast_ratio
 from leukoscope.report.content import Content, gather, plan_content
+from leukoscope.report.known import Known, known_table
 from leukoscope.report.patient_html import patient_section
 from leukoscope.report.pictures import Thumbs
 from leukoscope.report.record import Record, read_record
 from leukoscope.report.run_html import patient_list, problem_fields, provenance, summary
+from leukoscope.report.shell import Shell, page_style
 from leukoscope.report.words import USE, class_words, escape
 
 
-def write_report(record_path: str | Path, thumbs_path: str | Path, out_html: str | Path) -> None:
+def write_report(
+    record_path: str | Path, thumbs_path: str | Path, out_html: str | Path, *, known: Sequence[Known] = ()
+) -> None:
     """Write the report of a record.
+
+    known: the truth of rendered patients, shown beside what was found.
 
     thumbs_path is a JSON-lines file of {"field": i, "cell": j, "jpeg": base64}, where i is the place in the record's
     fields; cells without a line are shown without a picture. Up to PICTURE_CAP fields are read again from the files
@@ -31,7 +36,7 @@ def write_report(record_path: str | Path, thumbs_path: str | Path, out_html: str
     partial = out.with_name(out.name + ".part")
     index, plan = plan_content(record, gallery_cap=GALLERY_CAP, picture_cap=PICTURE_CAP)
     with Thumbs(thumbs_path, plan.cells()) as thumbs, open(partial, "w", encoding="utf-8", newline="\n") as file:
-        content = gather(record, index, plan, thumbs)
+        content = gather(record, index, plan, thumbs, known)
         head, tail = _shell(record)
         file.write(head)
         for piece in _body(content):
@@ -42,6 +47,7 @@ def write_report(record_path: str | Path, thumbs_path: str | Path, out_html: str
 
 def _body(content: Content) -> Iterator[str]:
     yield from summary(content)
+    yield known_table(_known_rows(content))
     yield from patient_list(content)
     for row in content.plan.order:
         yield from patient_section(content, row)
@@ -49,14 +55,17 @@ def _body(content: Content) -> Iterator[str]:
     yield from provenance(content, _sha256(content.record.path))
 
 
+def _known_rows(content: Content) -> list[tuple[Known, dict | None]]:
+    patients = (content.record.patients[row] for row in content.plan.order)
+    return [(content.known[p["patient_id"]], blast_ratio(p)) for p in patients if p["patient_id"] in content.known]
+
+
 def _shell(record: Record) -> tuple[str, str]:
     """The page before and after its body; the policy allows this script, this style and data: pictures only."""
     folder = files("leukoscope.report")
-    style, script, template = ((folder / n).read_text("utf-8") for n in ("report.css", "report.js", "template.html"))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    script, template = ((folder / n).read_text("utf-8") for n in ("report.js", "template.html"))
+    style = page_style("report.css", classes=record.taxonomy.names)
+    policy = Shell("", "", style, script).policy()
     models = ", ".join(str(m.get("name")) for m in record.provenance["models"].values())
     page = Template(template).substitute(
         policy=policy,
@@ -81,10 +90,6 @@ def _words_note(record: Record) -> str:
         f"<li><b>Words</b> beside a cell (its size, nucleus, cytoplasm, granules): the classifier's second answer, for "
         f"cells called {classes} only. {rule}. A word that is missing was not sure; it says nothing else.</li>\n"
     )
-
-
-def _csp_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
 
 
 def _sha256(path: Path) -> str:

@@ -98,7 +98,7 @@ def _chart_card(content: Content, patient: dict) -> str:
     counted = [r for r in patient["differential"] if r["class"] in taxonomy.counted]
     return (
         '<div class="card'
-        f' chart"><h3>Differential</h3>{differential_bars(counted, content.colors, taxonomy.blasts)}</div>'
+        f' chart"><h3>Differential</h3>{differential_bars(counted, taxonomy.names, taxonomy.blasts)}</div>'
     )
 
 
@@ -154,8 +154,8 @@ def _gallery(content: Content, row: int) -> Iterator[str]:
         printed = f'<p class="print-only">{PRINTED_CELLS} of {total_here:,} are printed; all are in cells.csv.</p>'
         yield (
             f'<div class="group"><h4 data-words="{escape(class_words(names[c]))}"><svg class="chip" width="12"'
-            ' height="12" aria-hidden="true"><rect width="12" height="12" rx="3"'
-            f' fill="{content.colors[names[c]]}"/></svg> {escape(class_words(names[c]))}'
+            f' height="12" aria-hidden="true"><rect class="fill k{c}" width="12"'
+            f' height="12" rx="3"/></svg> {escape(class_words(names[c]))}'
             f' <small>{count}</small></h4>{printed if len(cells) > PRINTED_CELLS else ""}<ul class="cells">'
         )
         for cell in cells:

@@ -18,7 +18,7 @@ from leukoscope.simulate.cell import choose_clone
 from leukoscope.simulate.disease import TAXONOMY_OF, Patient, patient_truth, plan_patients
 from leukoscope.simulate.field import Placed, render_field
 from leukoscope.simulate.look import Look, choose_centers, field_look, patient_look
-from leukoscope.simulate.smear import check_place
+from leukoscope.simulate.smear import check_place, picture_of
 from leukoscope.simulate.writing import (
     NOTE,
     truth_field,
@@ -52,6 +52,10 @@ class CohortOptions:
     seed: int
     fields_per_patient: int | None = None
     cells_per_field: tuple[int, int] | None = None
+
+    def set_name(self) -> str:
+        """What the manifest calls the cohort, and its patients' ids begin with."""
+        return f"rendered-{self.specimen}-{self.seed}"
 
     def n_fields(self) -> int:
         """Fields of one patient."""
@@ -102,7 +106,7 @@ def simulate_cohort(
         truths.append(patient_truth(patient, own, options.specimen))
     _write_truth(out, options, centers, fields, truths)
     write_table(out / "cells.csv", CELL_COLUMNS, cell_rows)
-    write_manifest(out, f"rendered-{options.specimen}-{options.seed}", fields)
+    write_manifest(out, options.set_name(), fields)
     export_dataset("cvat", out, out / "cvat")
     return out
 
@@ -123,7 +127,7 @@ def _draw_patient(out: Path, options: CohortOptions, number: int, patient: Patie
         fat = options.specimen == "marrow"
         pixels, placed = render_field(rng, field_look(rng, look), drawings, clone=clone, fat=fat)
         listed = [c for c in placed if c.drawn_as not in UNLISTED[options.specimen]]
-        file = f"images/{patient.patient_id}/rendered_{patient.patient_id[-3:]}_{place + 1:03d}.jpg"
+        file = picture_of(patient.patient_id, place)
         sha256 = write_picture(out, file, pixels, quality=look.quality)
         write_mask(out, file, look, placed)
         key = FieldKey(

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from leukoscope.dataset.manifest import TruthField
-from leukoscope.simulate.smear import dealt
+from leukoscope.simulate.smear import dealt, patient_id_of
 from leukoscope.taxonomy import MARROW_16, PCM_9
 
 TAXONOMY_OF = {"blood": PCM_9, "marrow": MARROW_16}
@@ -81,6 +81,7 @@ class _Sizes(Protocol):
     patients: int
     centers: int
 
+    def set_name(self) -> str: ...
     def n_fields(self) -> int: ...
     def n_cells(self) -> tuple[int, int]: ...
 
@@ -107,7 +108,7 @@ def plan_patients(rng: np.random.Generator, sizes: _Sizes) -> list[Patient]:
         disease, blasts = turns[(place if place < n_low else place - n_low) % len(turns)]
         number = int(order[place])
         cells = _fields(rng, sizes, disease, blasts, float(ratio))
-        plan[number] = Patient(f"rendered-{number + 1:03d}", place % sizes.centers, disease, cells)
+        plan[number] = Patient(patient_id_of(sizes.set_name(), number), place % sizes.centers, disease, cells)
     return [p for p in plan if p is not None]
 
 

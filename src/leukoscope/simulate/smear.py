@@ -4,40 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from leukoscope.cores import usable_cores
+from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import InputError
 from leukoscope.simulate.cell import PX_PER_UM
 from leukoscope.simulate.field import Placed, render_field
+from leukoscope.simulate.kinds import KINDS, MARROW_MIX, NOT_COUNTED, Kind
 from leukoscope.simulate.look import choose_look
 from leukoscope.simulate.writing import NOTE, truth_field, write_json, write_manifest, write_picture, write_table
 from leukoscope.types import SPECIMENS, FieldKey
 
 CENTER = "rendered"
-HIGHEST_RATIO = 0.9
-BLASTS = ("lymphoblast", "myeloblast", "apl_promyelocyte")  # patients with blasts take turns
-NOT_COUNTED = ("smudge_cell", "artefact")
-NOT_COUNTED_SHARE = 0.07
-
-# Shares of the cells that are no blasts.
-MIXES = {
-    "blood": {
-        "segmented_neutrophil": 0.50, "lymphocyte": 0.26, "monocyte": 0.08, "band_neutrophil": 0.07, "eosinophil": 0.06,
-        "basophil": 0.03,
-    },
-    "blood with blasts": {
-        "segmented_neutrophil": 0.34, "lymphocyte": 0.22, "monocyte": 0.08, "band_neutrophil": 0.09, "eosinophil": 0.05,
-        "basophil": 0.03, "metamyelocyte": 0.05, "myelocyte": 0.05, "promyelocyte": 0.02, "erythroblast": 0.07,
-    },
-    "marrow": {
-        "segmented_neutrophil": 0.16, "band_neutrophil": 0.13, "metamyelocyte": 0.13, "myelocyte": 0.12,
-        "promyelocyte": 0.04, "eosinophil": 0.03, "basophil": 0.01, "lymphocyte": 0.11, "monocyte": 0.02,
-        "erythroblast": 0.25,
-    },
-}  # fmt: skip
+MOST_CELLS = 14  # white cells that a field of the demo has room for
+MOST_THREADS = 8  # each holds a picture of optical density, 30 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +30,9 @@ class _Patient:
     """What is to be drawn for one patient: the class names of each field."""
 
     patient_id: str
-    blast_class: str | None
+    specimen: str
+    kind: Kind
     fields: tuple[tuple[str, ...], ...]
-
-    def truth(self, drawn: list[str]) -> dict:
-        """The patient's entry in truth.json; the ratio is over all nucleated cells, whole or cut a little."""
-        counts = Counter(drawn)
-        n_counted = sum(n for name, n in counts.items() if name not in NOT_COUNTED)
-        n_blasts = counts[self.blast_class] if self.blast_class else 0
-        return {
-            "patient_id": self.patient_id,
-            "blast_class": self.blast_class,
-            "n_fields": len(self.fields),
-            "counts": dict(sorted(counts.items())),
-            "n_counted": n_counted,
-            "n_blasts": n_blasts,
-            "blast_ratio": n_blasts / n_counted if n_counted else None,
-        }
 
 
 def simulate(
@@ -69,8 +40,8 @@ def simulate(
     *,
     patients: int,
     seed: int,
-    fields_per_patient: int = 12,
-    cells_per_field: tuple[int, int] = (6, 10),
+    fields_per_patient: int = 14,
+    cells_per_field: tuple[int, int] = (10, 14),
     specimen: str = "blood",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
@@ -78,9 +49,9 @@ def simulate(
 
     images/PATIENT/rendered_*.jpg   1024 x 768 px at 0.1 µm/px, each with the word RENDERED in a corner
     dataset.json, fields.jsonl      the manifest: boxes, contours and classes of white cells, smudges and artefacts
-                                    (red cells and platelets are drawn and not listed); every field is split "test"
+                                    (red cells and platelets are drawn and not listed); no split
     patients.csv                    file, patient_id, smear_id, center: for `analyze --patients`
-    truth.json                      each patient's counts and blast ratio, spread over 0 to 90 %
+    truth.json                      each patient's kind (`simulate.kinds`), counts and blast ratio
 
     For patients of several centres see `simulate_cohort`. The same arguments give the same bytes (with the same
     numpy and Pillow). `progress` is called with (done, total) fields. InputError for numbers that make no sense, or
@@ -89,25 +60,52 @@ def simulate(
     out = Path(out)
     _check(out, patients, seed, fields_per_patient, cells_per_field, specimen)
     plan = _plan(patients, seed, fields_per_patient, cells_per_field, specimen)
-    fields, truths = [], []
-    for number, patient in enumerate(plan):
-        look = choose_look(np.random.default_rng([seed, number]))
-        for place, class_names in enumerate(patient.fields):
-            rng = np.random.default_rng([seed, number, place + 1])
-            pixels, placed = render_field(rng, look, [_drawing(rng, name) for name in class_names])
-            file = f"images/{patient.patient_id}/rendered_{number + 1:03d}_{place + 1:03d}.jpg"
-            sha256 = write_picture(out, file, pixels, quality=look.quality)
-            key = FieldKey(Path(file).stem, patient.patient_id, patient.patient_id, CENTER, specimen)
-            fields.append(truth_field(key, file, sha256, look, [(_class(c), c) for c in placed], split="test"))
-            progress(len(fields), patients * fields_per_patient)
-        own = fields[-len(patient.fields) :]
-        truths.append(patient.truth([cell.class_name for field in own for cell in field.cells]))
+    fields: list[TruthField] = []
+    jobs = [(number, place) for number, patient in enumerate(plan) for place in range(len(patient.fields))]
+    with ThreadPoolExecutor(min(usable_cores(), MOST_THREADS)) as pool:
+        try:
+            for field in pool.map(lambda job: _draw(out, plan[job[0]], seed, *job), jobs):
+                fields.append(field)
+                progress(len(fields), len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    truths = [_truth(patient, fields) for patient in plan]
     head = {"note": NOTE, "seed": seed, "specimen": specimen, "um_per_px": 1 / PX_PER_UM}
     write_json(out / "truth.json", head | {"patients": truths})
     rows = [(f.file, f.key.patient_id, f.key.smear_id, f.key.center) for f in fields]
     write_table(out / "patients.csv", ("file", "patient_id", "smear_id", "center"), rows)
-    write_manifest(out, f"rendered-{seed}", fields)
+    write_manifest(out, set_name(seed), fields)
     return out
+
+
+def _draw(out: Path, patient: _Patient, seed: int, number: int, place: int) -> TruthField:
+    """One picture on file, and its entry; a picture has a seed of its own, so it matters not who draws it when."""
+    look = choose_look(np.random.default_rng([seed, number]))
+    rng = np.random.default_rng([seed, number, place + 1])
+    pixels, placed = render_field(rng, look, [_drawing(rng, name) for name in patient.fields[place]])
+    file = picture_of(patient.patient_id, place)
+    sha256 = write_picture(out, file, pixels, quality=look.quality)
+    key = FieldKey(Path(file).stem, patient.patient_id, patient.patient_id, CENTER, patient.specimen)
+    return truth_field(key, file, sha256, look, [(_class(c), c) for c in placed])
+
+
+def _truth(patient: _Patient, fields: list[TruthField]) -> dict:
+    """The patient's entry in truth.json, from the cells that were drawn, not from those that were planned."""
+    own = [f for f in fields if f.key.patient_id == patient.patient_id]
+    counts = Counter(cell.class_name for field in own for cell in field.cells)
+    n_counted = sum(n for name, n in counts.items() if name not in NOT_COUNTED)
+    n_blasts = counts[patient.kind.blast_class] if patient.kind.blast_class else 0
+    return {
+        "patient_id": patient.patient_id,
+        "kind": patient.kind.name,
+        "blast_class": patient.kind.blast_class,
+        "n_fields": len(own),
+        "counts": dict(sorted(counts.items())),
+        "n_counted": n_counted,
+        "n_blasts": n_blasts,
+        "blast_ratio": n_blasts / n_counted if n_counted else None,
+    }
 
 
 def _drawing(rng: np.random.Generator, class_name: str) -> str:
@@ -123,10 +121,10 @@ def _check(
     out: Path, patients: int, seed: int, fields_per_patient: int, cells_per_field: tuple[int, int], specimen: str
 ) -> None:
     low, high = cells_per_field
-    if patients < 1 or fields_per_patient < 1 or seed < 0 or not 1 <= low <= high <= 14:
+    if patients < 1 or fields_per_patient < 1 or seed < 0 or not 1 <= low <= high <= MOST_CELLS:
         raise InputError(
-            "simulate needs at least 1 patient, 1 field a patient, a seed of 0 or more and 1 to 14 cells a field, "
-            f"got {patients}, {fields_per_patient}, {seed} and {low} to {high}"
+            "simulate needs at least 1 patient, 1 field a patient, a seed of 0 or more and 1 to "
+            f"{MOST_CELLS} cells a field, got {patients}, {fields_per_patient}, {seed} and {low} to {high}"
         )
     check_place(out, specimen)
 
@@ -140,27 +138,46 @@ def check_place(out: Path, specimen: str) -> None:
             raise InputError(f"{out} already holds pictures: choose another folder, or delete {out / name} first")
 
 
+def set_name(seed: int) -> str:
+    """What the manifest calls a set of `simulate`."""
+    return f"rendered-{seed}"
+
+
+def patient_id_of(name: str, number: int) -> str:
+    """NAME-NUMBER, numbers from 1; the set's name carries its seed, so patients of two seeds never share an id."""
+    return f"{name}-{number + 1:03d}"
+
+
+def picture_of(patient_id: str, place: int) -> str:
+    """images/PATIENT/rendered_SEED_NUMBER_FIELD.jpg, fields from 1."""
+    return f"images/{patient_id}/{patient_id.replace('-', '_')}_{place + 1:03d}.jpg"
+
+
 def _plan(
     patients: int, seed: int, fields_per_patient: int, cells_per_field: tuple[int, int], specimen: str
 ) -> list[_Patient]:
-    """Who has how many blasts of which class, and which cells lie on which field."""
+    """Who is of which kind and has how many blasts, and which cells lie on which field."""
     rng = np.random.default_rng(seed)
-    ratios = np.linspace(0, HIGHEST_RATIO, patients) if patients > 1 else rng.uniform(0.2, HIGHEST_RATIO, 1)
-    plan, n_with_blasts = [], 0
-    for number, ratio in enumerate(rng.permutation(ratios)):
-        blast_class = BLASTS[n_with_blasts % len(BLASTS)] if ratio > 0 else None
-        n_with_blasts += ratio > 0
-        mix = MIXES["blood with blasts" if specimen == "blood" and ratio > 0 else specimen]
+    kinds = [KINDS[turn % len(KINDS)] for turn in range(patients)]
+    plan = []
+    for number, turn in enumerate(rng.permutation(patients)):  # a patient's number says nothing of its kind
+        kind = kinds[turn]
         sizes = rng.integers(cells_per_field[0], cells_per_field[1] + 1, fields_per_patient)
-        n_cells = int(sizes.sum())
-        n_other = round(NOT_COUNTED_SHARE * n_cells)
-        n_blasts = round(float(ratio) * (n_cells - n_other))
-        names = [blast_class] * n_blasts
-        names += rng.choice(list(mix), n_cells - n_other - n_blasts, p=np.array(list(mix.values()))).tolist()
-        names += rng.choice(NOT_COUNTED, n_other).tolist()
+        names = _cells(rng, kind, int(sizes.sum()), specimen)
         fields = dealt(rng, names, sizes.tolist())
-        plan.append(_Patient(f"rendered-{number + 1:03d}", blast_class, fields))
+        plan.append(_Patient(patient_id_of(set_name(seed), number), specimen, kind, fields))
     return plan
+
+
+def _cells(rng: np.random.Generator, kind: Kind, n_cells: int, specimen: str) -> list[str]:
+    """The class names of one patient's cells."""
+    mix = MARROW_MIX if specimen == "marrow" else kind.mix
+    names = [name for name, share in kind.not_counted.items() for _ in range(round(share * n_cells))]
+    n_counted = n_cells - len(names)
+    n_blasts = round(rng.uniform(*kind.ratios) * n_counted)
+    names += [kind.blast_class] * n_blasts if kind.blast_class else []
+    weights = np.array(list(mix.values()))
+    return names + rng.choice(list(mix), n_counted - n_blasts, p=weights / weights.sum()).tolist()
 
 
 def dealt(rng: np.random.Generator, names: list[str], sizes: list[int]) -> tuple[tuple[str, ...], ...]:
