@@ -8,8 +8,8 @@ Each of eleven attributes (pbc/attributes.csv) by macro-F1. Baselines see the sa
                 types and no attribute
 What is asked for is compared with majority and ImageNet; the trunk, trained on these cells' types, is the harder peer.
 A baseline's kind, strength and class weights are chosen for each attribute on the val split and fitted to train. Copies
-of pictures in val or test are not trained on. Limits: photographs resampled (no patients are known), 95 %; a difference
-is resampled in pairs.
+of pictures in val or test are not trained on. Limits: photographs left out in turn (no patients are known), 95 %; for a
+difference the same ones of both.
 
     python benchmarks/attributes.py --runs runs [--model FOLDER] [--split val] [--dry-run]
 
@@ -41,6 +41,7 @@ from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.dataset.splits import drop_copies
 from leukoscope.evaluate.attributes import attribute_f1, most_probable
 from leukoscope.evaluate.classes import confusion_matrix, macro_f1
+from leukoscope.evaluate.patients import ANY
 from leukoscope.evaluate.readings import with_limits
 from leukoscope.models.bundle import Bundle, find_model
 from leukoscope.models.runtime import Session
@@ -229,13 +230,14 @@ def table(calls: dict[str, np.ndarray], cells: dict[str, np.ndarray], split: str
         n = len(attribute.values)
 
         def f1(name: str, rows: np.ndarray, a: int = a, n: int = n) -> float:
-            return macro_f1(confusion_matrix(stated[rows, a], calls[name][rows, a], n_classes=n))
+            present = np.unique(stated[stated[:, a] >= 0, a])
+            return macro_f1(confusion_matrix(stated[rows, a], calls[name][rows, a], n_classes=n), present)
 
         whole = np.arange(len(files))
         entry = with_limits(lambda r, f1=f1: f1("head", r), whole, files)
         others = {name: round(f1(name, whole), 4) for name in calls if name != "head"}
         strongest = max(judged, key=others.get)
-        apart = with_limits(lambda r, f1=f1, s=strongest: f1("head", r) - f1(s, r), whole, files)
+        apart = with_limits(lambda r, f1=f1, s=strongest: f1("head", r) - f1(s, r), whole, files, within=ANY)
         better = all(entry["value"] > others[name] for name in judged)
         rows.append(
             {

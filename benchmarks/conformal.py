@@ -29,7 +29,7 @@ from public_sets import SHARED
 from leukoscope.evaluate.abstention import accuracy_when_handing, area_under_risk, selective_curve
 from leukoscope.evaluate.calibration import expected_calibration_error, reliability
 from leukoscope.evaluate.conformal import conformal_sets, coverage
-from leukoscope.evaluate.patients import clustered_bootstrap
+from leukoscope.evaluate.patients import clustered_limits
 from leukoscope.models.bundle import find_model
 from leukoscope.train.adapt.conformal import held_out_probs
 from leukoscope.train.adapt.features import reduce_together
@@ -142,7 +142,7 @@ def set_rows(name: str, kind: str, held: np.ndarray, cells: dict, *, asked: tupl
     labels = cells["labels"]
     result = coverage(held, labels)
     inside = held[np.arange(len(labels)), labels]
-    low, high = clustered_bootstrap(lambda rows: float(inside[rows].mean()), cells["files"])
+    low, high = clustered_limits(lambda rows: float(inside[rows].mean()), cells["files"])
     value = result["coverage"]
     met = "" if asked is None else "yes" if asked[0] <= value <= asked[1] else "no"
     least = min(result["by_class"].values())

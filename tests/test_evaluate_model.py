@@ -61,7 +61,7 @@ def test_a_right_model_scores_one(tmp_path, model):
     assert result["end_to_end"]["found_and_right"]["value"] > 0.9
     blast = result["classification"]["called_blast"]  # of normal cells: true lymphoblasts don't count
     assert blast["any"]["n"] == 0 and 0 < blast["n_normal_cells"] < n_cells
-    assert result["interval"]["resampled"] == "patient" and result["interval"]["n"] == 2
+    assert result["interval"]["clusters"] == "patient" and result["interval"]["n"] == 2
 
 
 def test_tables_agree_with_the_metrics(tmp_path, model):
@@ -119,9 +119,9 @@ def test_a_field_that_cannot_be_read_is_listed(tmp_path, model):
     assert result["failed_fields"] == [{"file": "f0.png", "reason": "not_an_image"}]
 
 
-def test_without_patients_photographs_are_resampled(tmp_path, model):
+def test_without_patients_limits_are_by_photograph(tmp_path, model):
     result = evaluate_model(model, make_set(tmp_path, patients=("",)), "test", tmp_path / "out")
-    assert result["interval"]["resampled"] == "photograph" and result["interval"]["n"] == 5
+    assert result["interval"]["clusters"] == "photograph" and result["interval"]["n"] == 5
     low, value, high = (result["location"]["ap50_95"][k] for k in ("low", "value", "high"))
     assert low <= value <= high
 

@@ -81,20 +81,20 @@ def toy() -> boxes.BoxSet:
 
 
 def test_end_to_end_counts_misses_wrong_types_and_false_detections():
-    scores = boxes.score_end_to_end(toy(), 0.5, resamples=20)
+    scores = boxes.score_end_to_end(toy(), 0.5)
     # a: 1 right of 1 cell and 2 calls: F1 2/3. b: none right: 0. c: no cell, left out.
     assert scores["macro_f1"]["value"] == pytest.approx(1 / 3)
     assert scores["found"]["value"] == pytest.approx(2 / 3)
     assert scores["found_and_right"]["value"] == pytest.approx(1 / 3)
     assert (scores["n_cells"], scores["n_found"], scores["n_false"], scores["absent"]) == (3, 2, 1, ["c"])
-    low = boxes.score_end_to_end(toy(), 0.2, resamples=20)
+    low = boxes.score_end_to_end(toy(), 0.2)
     assert low["n_false"] == 1  # the box under two classes is one call
-    strict = boxes.score_end_to_end(toy(), 0.85, resamples=20)
+    strict = boxes.score_end_to_end(toy(), 0.85)
     assert strict["n_found"] == 1 and strict["macro_f1"]["value"] == pytest.approx(1 / 2)
 
 
 def test_detection_scores_equal_the_projects_own():
-    scores, whole = boxes.score_detections(toy(), resamples=20), score_boxes(toy().truth, toy().found, toy().names)
+    scores, whole = boxes.score_detections(toy()), score_boxes(toy().truth, toy().found, toy().names)
     assert scores["ap50_95"]["value"] == pytest.approx(whole["ap50_95"], abs=1e-12)
     assert scores["ap50"]["value"] == pytest.approx(whole["ap50"], abs=1e-12)
     assert scores["absent"] == ["c"] and scores["classes"]["a"]["n_truth"] == 1

@@ -1,4 +1,4 @@
-"""What must hold whatever the cells: order of fields and cells, the coarse map, resampling by patient."""
+"""What must hold whatever the cells: order of fields and cells, the coarse map, limits by patient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from leukoscope.evaluate.boxes import FieldBoxes, score_boxes
 from leukoscope.evaluate.classes import accuracy, confusion_matrix, macro_f1, roc_auc
 from leukoscope.evaluate.coarse import TYPES, restricted_types, strict_types, type_of
-from leukoscope.evaluate.patients import clustered_bootstrap
+from leukoscope.evaluate.patients import clustered_limits
 from leukoscope.taxonomy import BLOOD_12
 
 SEEDS = st.integers(0, 10_000)
@@ -97,17 +97,17 @@ def test_intervals_widen_when_cells_are_one_patients():
     rng = np.random.default_rng(0)
     of_patient = rng.random(20) < 0.5  # all cells of a patient are called alike
     right = np.repeat(of_patient, 30)
-    by_patient = clustered_bootstrap(lambda i: right[i].mean(), np.repeat(np.arange(20), 30), seed=1)
-    by_cell = clustered_bootstrap(lambda i: right[i].mean(), np.arange(600), seed=1)
+    by_patient = clustered_limits(lambda i: right[i].mean(), np.repeat(np.arange(20), 30))
+    by_cell = clustered_limits(lambda i: right[i].mean(), np.arange(600))
     assert by_patient[1] - by_patient[0] > 3 * (by_cell[1] - by_cell[0])
-    assert by_patient == clustered_bootstrap(lambda i: right[i].mean(), np.repeat(np.arange(20), 30), seed=1)
+    assert by_patient == clustered_limits(lambda i: right[i].mean(), np.repeat(np.arange(20), 30))
 
 
 def test_by_cell_limits_are_near_the_exact_ones():
     right = np.arange(400) < 300
-    low, high = clustered_bootstrap(lambda i: right[i].mean(), np.arange(400), seed=3)
+    low, high = clustered_limits(lambda i: right[i].mean(), np.arange(400))
     assert abs(low - 0.7045) < 0.012 and abs(high - 0.7917) < 0.012
 
 
 def test_one_patient_has_no_limits():
-    assert np.isnan(clustered_bootstrap(lambda i: 1.0, ["a"] * 9)).all()
+    assert np.isnan(clustered_limits(lambda i: 1.0, ["a"] * 9)).all()

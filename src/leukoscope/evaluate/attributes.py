@@ -62,7 +62,7 @@ def score_words(
     """How often the words a report would show are right, for each attribute that the rule shows and the cells state.
 
     cells     what is stated and what is said of each cell, {attribute: value}
-    clusters  (N,) what is resampled for the limits
+    clusters  (N,) what is left out in turn for the limits
     """
     scores = {}
     for name in rule.shown:

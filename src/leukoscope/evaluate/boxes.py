@@ -1,14 +1,15 @@
-"""How well boxes are found: average precision as COCO computes it (area "all", at most 100 boxes a field).
+"""How well boxes are found: average precision as COCO computes it (area "all", the best 100 boxes a field).
 
 Steps: `match_boxes` compares one class on one field; `average_precision` reduces the matches of many fields;
 `score_boxes` does both for every class. Equal to pycocotools to 1e-6 (tests/parity). Crowd regions are not known
-here: no set that is imported has them.
+here: no set that is imported has them. The limit of 100 boxes is average precision's alone: recall, false boxes and
+thresholds look at every box, for a photograph of marrow may show 300 cells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from leukoscope.geometry import box_iou
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
-MAX_BOXES = 100
+MAX_BOXES = 100  # a field and class, best first, in average precision (COCO's maxDets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +59,7 @@ def match_boxes(
     truth (G, 4) and boxes (D, 4): px xyxy; scores (D,). Equal scores keep their order; of equally overlapping
     truths the later one is taken, as pycocotools does.
     """
-    order = np.argsort(-np.asarray(scores), kind="stable")[:MAX_BOXES]
+    order = np.argsort(-np.asarray(scores), kind="stable")
     iou = box_iou(np.asarray(boxes).reshape(-1, 4)[order], np.asarray(truth).reshape(-1, 4))  # (D, G)
     return match_overlaps(iou, np.asarray(scores)[order], thresholds=thresholds)
 
@@ -91,8 +92,9 @@ def _take(iou: np.ndarray, threshold: float) -> np.ndarray:
 def average_precision(matches: Sequence[Matches]) -> np.ndarray:
     """(T,) average precision at each IoU over fields; NaN where no field has a truth (COCO leaves those out).
 
-    Precision, made falling from the right, is read at 101 recalls and averaged.
+    Precision, made falling from the right, is read at 101 recalls and averaged. Of each field the best MAX_BOXES count.
     """
+    matches = [best_boxes(m) for m in matches]
     n_truth = sum(m.n_truth for m in matches)
     n_thresholds = matches[0].hit.shape[0] if matches else len(IOU_THRESHOLDS)
     if n_truth == 0:
@@ -110,8 +112,31 @@ def average_precision(matches: Sequence[Matches]) -> np.ndarray:
     return result
 
 
+def best_boxes(matches: Matches, most: int = MAX_BOXES) -> Matches:
+    """The same field with its best boxes only. Greedy matching never looks down, so none is matched anew."""
+    return Matches(matches.scores[:most], matches.hit[:, :most], matches.n_truth)
+
+
+def boxes_above(matches: Matches, threshold: float) -> Matches:
+    """The same field with the boxes scored `threshold` or more."""
+    return best_boxes(matches, int((matches.scores >= threshold).sum()))
+
+
+def mean_ap(classes: Sequence[Sequence[Matches]], rows: np.ndarray, thresholds: slice = slice(None)) -> float:
+    """Mean over `classes` of AP on some fields: `classes` are matches by class and field, `thresholds` of the IoUs.
+
+    A class whose truths are all on other fields counts 0, so that the mean is always over the same classes: pass those
+    that have a truth at all. NaN without a class.
+    """
+    values = []
+    for of_class in classes:
+        chosen = [replace(of_class[r], hit=of_class[r].hit[thresholds]) for r in rows]
+        values.append(np.nan_to_num(average_precision(chosen)).mean())
+    return _mean(values)
+
+
 def found_share(matches: Sequence[Matches], *, threshold_index: int = 0) -> float:
-    """Share of truths found at one IoU by all boxes kept, NaN where there is no truth."""
+    """Share of truths found at one IoU by every box, NaN where there is no truth."""
     n_truth = sum(m.n_truth for m in matches)
     return sum(int(m.hit[threshold_index].sum()) for m in matches) / n_truth if n_truth else float("nan")
 
@@ -120,7 +145,8 @@ def score_boxes(truth: Sequence[FieldBoxes], pred: Sequence[FieldBoxes], class_n
     """COCO AP over fields in the order given, and for each class.
 
     Returns {"ap50_95", "ap50", "ap75", "classes": {name: {"ap50_95", "ap50", "ap75", "recall50", "n_truth"}},
-    "absent": names without a truth}. The mean is over the classes that have a truth; NaN where none has.
+    "absent": names without a truth}. recall50 is of every box. The mean is over the classes that have a truth;
+    NaN where none has.
     Fields without any truth count: a box on them is a false one.
     """
     matches = match_fields(truth, pred, n_classes=len(class_names))
@@ -132,7 +158,7 @@ def score_boxes(truth: Sequence[FieldBoxes], pred: Sequence[FieldBoxes], class_n
 
 
 def match_fields(truth: Sequence[FieldBoxes], pred: Sequence[FieldBoxes], *, n_classes: int) -> list[list[Matches]]:
-    """Matches[class][field]: what `average_precision` reduces, so that resampling fields matches only once."""
+    """Matches[class][field]: what `average_precision` reduces, so that limits match boxes only once."""
     if len(truth) != len(pred):
         raise DataError(f"truth and predictions must list the same fields, got {len(truth)} and {len(pred)}")
     for field in (*truth, *pred):

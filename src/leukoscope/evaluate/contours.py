@@ -51,7 +51,7 @@ def compare_contours(
         if found.scores is None:
             raise DataError("predicted contours need scores")
         matrix = contour_iou_matrix(found.contours, known.contours)  # (D, G)
-        order = np.argsort(-found.scores, kind="stable")[: box_scores.MAX_BOXES]
+        order = np.argsort(-found.scores, kind="stable")
         ranked = box_scores.match_overlaps(matrix[order], found.scores[order])
         columns, rows = np.nonzero(matrix >= iou)
         matches = match_overlaps(rows, columns, matrix[columns, rows], shape=(len(known.contours), len(found.contours)))

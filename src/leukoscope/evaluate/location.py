@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from leukoscope.dataset.detection import class_column
-from leukoscope.evaluate.boxes import (
-    FieldBoxes,
-    Matches,
-    average_precision,
-    found_share,
-    match_fields,
-    summarise,
-)
+from leukoscope.evaluate.boxes import FieldBoxes, boxes_above, found_share, match_fields, mean_ap, summarise
 from leukoscope.evaluate.predict import FieldPrediction
 from leukoscope.evaluate.readings import with_limits
 from leukoscope.models.bundle import Card
@@ -23,7 +15,10 @@ from leukoscope.taxonomy import Taxonomy
 
 
 def score_location(predictions: list[FieldPrediction], clusters: list[str], card: Card) -> dict:
-    """White cells against boxes; of a detector's boxes, those that it calls a counted class."""
+    """White cells against boxes; of a detector's boxes, those that it calls a counted class.
+
+    AP is COCO's, of the best 100 boxes a field; what happens at the threshold is of every box.
+    """
     truth = [FieldBoxes(p.boxes, np.zeros(len(p.boxes))) for p in predictions]
     kept = [np.ones(len(p.found), bool) for p in predictions]
     if card.task == "detect":
@@ -34,12 +29,8 @@ def score_location(predictions: list[FieldPrediction], clusters: list[str], card
     (matches,) = match_fields(truth, found, n_classes=1)
     fields, names = np.arange(len(matches)), np.asarray(clusters)
 
-    at_half = [replace(m, hit=m.hit[:1]) for m in matches]
-
-    def ap(rows: np.ndarray, of_fields: list[Matches]) -> float:
-        return float(average_precision([of_fields[r] for r in rows]).mean())
-
-    kept = [_above(m, threshold) for m in matches]
+    having = [matches] if sum(m.n_truth for m in matches) else []
+    kept = [boxes_above(m, threshold) for m in matches]
     n_false = [int((~m.hit[0]).sum()) for m in kept]
 
     def false_boxes(rows: np.ndarray) -> float:
@@ -47,12 +38,12 @@ def score_location(predictions: list[FieldPrediction], clusters: list[str], card
 
     return {
         "n_truth": sum(m.n_truth for m in matches),
-        "ap50_95": with_limits(lambda rows: ap(rows, matches), fields, names),
-        "ap50": with_limits(lambda rows: ap(rows, at_half), fields, names),
+        "ap50_95": with_limits(lambda rows: mean_ap(having, rows), fields, names),
+        "ap50": with_limits(lambda rows: mean_ap(having, rows, slice(1)), fields, names),
         "ap75": summarise(matches)["ap75"],
         "threshold": threshold,
         "recall_at_threshold": with_limits(lambda rows: found_share([kept[r] for r in rows]), fields, names),
-        "false_per_field_at_threshold": with_limits(false_boxes, fields, names),
+        "false_per_field_at_threshold": with_limits(false_boxes, fields, names, within=(0, math.inf)),
     }
 
 
@@ -68,22 +59,13 @@ def score_detection(predictions: list[FieldPrediction], clusters: list[str], tax
     matches = match_fields(truth, found, n_classes=len(taxonomy.names))
     present = {n: m for n, m in zip(taxonomy.names, matches, strict=True) if sum(f.n_truth for f in m)}
 
-    def mean_ap(rows: np.ndarray, thresholds: slice) -> float:
-        of_classes = [average_precision([m[r] for r in rows])[thresholds].mean() for m in present.values()]
-        return float(np.nanmean(of_classes)) if np.isfinite(of_classes).any() else math.nan
-
+    having = list(present.values())
     fields, names = np.arange(len(truth)), np.asarray(clusters)
     unplaced = sum(class_column(c.class_name, taxonomy) is None for p in predictions for c in p.truth.cells)
     return {
-        "map50_95": with_limits(lambda rows: mean_ap(rows, slice(None)), fields, names),
-        "map50": with_limits(lambda rows: mean_ap(rows, slice(1)), fields, names),
+        "map50_95": with_limits(lambda rows: mean_ap(having, rows), fields, names),
+        "map50": with_limits(lambda rows: mean_ap(having, rows, slice(1)), fields, names),
         "classes": {name: summarise(m) for name, m in present.items()},
         "absent": [n for n in taxonomy.names if n not in present],
         "n_cells_without_a_class": unplaced,
     }
-
-
-def _above(matches: Matches, threshold: float) -> Matches:
-    """The same field with the boxes below a score left out. Greedy matching never looks down, so none is redone."""
-    kept = matches.scores >= threshold
-    return replace(matches, scores=matches.scores[kept], hit=matches.hit[:, kept])

@@ -16,7 +16,7 @@ import numpy as np
 from leukoscope.evaluate.calibration import expected_calibration_error, reliability
 from leukoscope.evaluate.classes import confusion_matrix, macro_f1, per_class, weighted_f1
 from leukoscope.evaluate.coarse import FIVE_TYPES, OUTSIDE, TYPES, restricted_types, strict_types, type_of
-from leukoscope.evaluate.patients import clustered_bootstrap
+from leukoscope.evaluate.patients import SHARE, clustered_limits
 from leukoscope.taxonomy import Taxonomy, nearest_class
 
 # Classes whose cells may rightly be called blasts; every other typed cell is normal for `called_blast`.
@@ -63,20 +63,23 @@ def read_probs(probs: np.ndarray, class_names: Sequence[str | None], taxonomy: T
 
 
 def score_reading(reading: Reading, clusters: np.ndarray, class_names: Sequence[str | None]) -> dict:
-    """Numbers of one reading, each with limits from resampled clusters (N,); class_names: of all cells."""
+    """Numbers of one reading, each with limits by clusters (N,); class_names: of all cells.
+
+    F1 is averaged over the classes that the whole truth has, whichever clusters are left out.
+    """
     n_classes = len(reading.labels)
     right = reading.truth == reading.calls
     clusters = np.asarray(clusters)[reading.rows]
     matrix = confusion_matrix(reading.truth, reading.calls, n_classes=n_classes)
     present = np.flatnonzero(matrix.sum(1))
 
-    def resampled(rows: np.ndarray) -> np.ndarray:
+    def matrix_of(rows: np.ndarray) -> np.ndarray:
         return confusion_matrix(reading.truth[rows], reading.calls[rows], n_classes=n_classes)
 
     statistics = {
         "accuracy": lambda rows: float(right[rows].mean()),
-        "macro_f1": lambda rows: macro_f1(resampled(rows)),
-        "weighted_f1": lambda rows: weighted_f1(resampled(rows)),
+        "macro_f1": lambda rows: macro_f1(matrix_of(rows), present),
+        "weighted_f1": lambda rows: weighted_f1(matrix_of(rows)),
         "ece": lambda rows: expected_calibration_error(reading.confidence[rows], right[rows]),
     }
     whole = np.arange(len(right))
@@ -111,9 +114,11 @@ def called_blast(
     return result
 
 
-def with_limits(statistic, rows: np.ndarray, clusters: np.ndarray) -> dict:
-    """{"value", "low", "high"}: a statistic of all rows and its 95 % limits from resampled clusters."""
-    low, high = clustered_bootstrap(statistic, clusters)
+def with_limits(
+    statistic, rows: np.ndarray, clusters: np.ndarray, *, within: tuple[float, float] = SHARE
+) -> dict[str, float]:
+    """{"value", "low", "high"}: a statistic of all rows and its 95 % limits by clusters; `within` is its range."""
+    low, high = clustered_limits(statistic, clusters, within=within)
     return {"value": statistic(rows), "low": low, "high": high}
 
 

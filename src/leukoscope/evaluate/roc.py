@@ -3,6 +3,10 @@
 The area is that of `classes.roc_auc` (scikit-learn's); limits and paired comparison after DeLong, DeLong and
 Clarke-Pearson (Biometrics 1988), computed with mid-ranks (Sun and Xu, IEEE Signal Processing Letters 2014). A
 threshold is chosen on development patients and then frozen: nothing here chooses and measures on the same patients.
+
+DeLong's variance is estimated from each kind's own patients, so a single patient of a kind says nothing of its size and
+a handful too little. Below FEW patients of a kind the limits of an area are the wider of his and Newcombe's, those of a
+difference are Student's, and its p is a permutation's (Bandos, Rockette and Gur, Statistics in Medicine 2005).
 """
 
 from __future__ import annotations
@@ -10,12 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import NormalDist
 
 import numpy as np
 
 from leukoscope.errors import DataError
-from leukoscope.intervals import clopper_pearson
+from leukoscope.intervals import clopper_pearson, student_t
+
+FEW = 10  # patients of a kind, below which DeLong's normal limits are not relied upon
+MOST_SWAPS = 1 << 12  # permutations; as many as 12 patients have, all of which are then gone through
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Paired difference of two areas, a - b, with its limits and its two-sided p."""
+    """Paired difference of two areas, a - b, with its limits (NaN where nothing tells them) and its two-sided p."""
 
     difference: float
     low: float
@@ -59,9 +67,10 @@ def auroc_delong(
 ) -> Limits:
     """Area under the ROC curve with DeLong's limits, cut to [0, 1]. positive (N,) bool, scores (N,).
 
-    Where every placement is the same (a perfect or a reversed separation) DeLong's variance is 0 and its limits
-    would claim certainty; there the limits are Newcombe's (Statistics in Medicine 2006, method 5), which depend on
-    the area and the numbers of patients. NaN where all are of one kind. DataError for scores that are not finite.
+    Where a kind's placements are all the same (a perfect or a reversed separation, a single patient) its variance is
+    not known and DeLong's limits would claim certainty; there they are Newcombe's (Statistics in Medicine 2006, method
+    5), which depend on the area and the numbers of patients, and below FEW patients of a kind the wider of the two.
+    NaN where all are of one kind. DataError for scores that are not finite.
     """
     positive, scores = _checked(positive, scores)
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
@@ -69,11 +78,15 @@ def auroc_delong(
         return Limits(math.nan, math.nan, math.nan)
     of_positive, of_negative = _placements(positive, scores)
     area = float(of_positive.mean())
-    variance = _mean_variance(of_positive) + _mean_variance(of_negative)
-    if area in (0.0, 1.0) or not variance > 0:
-        return Limits(area, *_newcombe(area, n_positive, n_negative, level))
-    half = _z(level) * math.sqrt(variance)
-    return Limits(area, max(0.0, area - half), min(1.0, area + half))
+    of_each = [_mean_variance(of_positive), _mean_variance(of_negative)]
+    newcombe = _newcombe(area, n_positive, n_negative, level)
+    if not all(v > 0 for v in of_each):
+        return Limits(area, *newcombe)
+    half = _z(level) * math.sqrt(sum(of_each))
+    low, high = max(0.0, area - half), min(1.0, area + half)
+    if min(n_positive, n_negative) < FEW:
+        low, high = min(low, newcombe[0]), max(high, newcombe[1])
+    return Limits(area, low, high)
 
 
 def compare_delong(
@@ -85,7 +98,8 @@ def compare_delong(
 ) -> Comparison:
     """Difference of the areas of two scores of the same patients, with DeLong's limits and p.
 
-    p is 1 where both order the patients in the same way; NaN where all patients are of one kind.
+    p is 1 where both order the patients in the same way; NaN where all patients are of one kind. Below FEW patients of
+    a kind, or where the difference does not vary, see the module's head: the limits may then be NaN.
     """
     positive, scores_a = _checked(positive, scores_a)
     _, scores_b = _checked(positive, scores_b)
@@ -93,12 +107,16 @@ def compare_delong(
         return Comparison(math.nan, math.nan, math.nan, math.nan)
     differences = [a - b for a, b in zip(_placements(positive, scores_a), _placements(positive, scores_b), strict=True)]
     difference = float(differences[0].mean())
-    deviation = math.sqrt(sum(_mean_variance(d) for d in differences))
-    if deviation == 0:
-        return Comparison(difference, difference, difference, 1.0 if difference == 0 else 0.0)
-    half = _z(level) * deviation
-    p = 2 * NormalDist().cdf(-abs(difference) / deviation)
-    return Comparison(difference, difference - half, difference + half, p)
+    if all((d == 0).all() for d in differences):
+        return Comparison(0.0, 0.0, 0.0, 1.0)
+    of_each = [_mean_variance(d) for d in differences]  # NaN of a single patient
+    deviation, counts = math.sqrt(sum(of_each)), [len(d) for d in differences]
+    few = min(counts) < FEW or not deviation > 0
+    p = _swap_p(positive, scores_a, scores_b) if few else 2 * NormalDist().cdf(-abs(difference) / deviation)
+    if not deviation > 0:
+        return Comparison(difference, math.nan, math.nan, p)
+    half = deviation * (_student(of_each, counts, level) if few else _z(level))
+    return Comparison(difference, max(-1.0, difference - half), min(1.0, difference + half), p)
 
 
 def at_threshold(
@@ -170,8 +188,36 @@ def midranks(values: np.ndarray) -> np.ndarray:
 
 
 def _mean_variance(values: np.ndarray) -> float:
-    """Variance of a mean; 0 of a single value, which says nothing of others."""
-    return float(values.var(ddof=1) / len(values)) if len(values) > 1 else 0.0
+    """Variance of a mean; NaN of a single value, which says nothing of others."""
+    return float(values.var(ddof=1) / len(values)) if len(values) > 1 else math.nan
+
+
+def _student(variances: list[float], counts: list[int], level: float) -> float:
+    """Student's quantile with Welch and Satterthwaite's degrees of freedom of a sum of two means' variances."""
+    freedom = sum(variances) ** 2 / sum(v * v / (n - 1) for v, n in zip(variances, counts, strict=True))
+    return student_t((1 + level) / 2, freedom)
+
+
+def _swap_p(positive: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray) -> float:
+    """Share of swaps of the two scores' ranks within patients whose areas differ at least as much.
+
+    All swaps of up to 12 patients; of more, MOST_SWAPS at random with the one observed among them.
+    """
+    ranks = np.stack([midranks(scores_a), midranks(scores_b)])
+    n = ranks.shape[1]
+    if 1 << n <= MOST_SWAPS:
+        swaps = np.array(list(product((0, 1), repeat=n)), np.int64)
+    else:
+        swaps = np.random.default_rng(0).integers(2, size=(MOST_SWAPS, n))
+        swaps[0] = 0
+    columns = np.arange(n)
+    apart = np.array([abs(_area(positive, ranks[s, columns]) - _area(positive, ranks[1 - s, columns])) for s in swaps])
+    return float((apart >= apart[(swaps == 0).all(1).argmax()] - 1e-12).mean())
+
+
+def _area(positive: np.ndarray, scores: np.ndarray) -> float:
+    above = scores[positive][:, None] - scores[~positive]
+    return float(((above > 0) + (above == 0) / 2).mean())
 
 
 def _newcombe(area: float, n_positive: int, n_negative: int, level: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from leukoscope.classify import classify
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import DataError
-from leukoscope.evaluate.boxes import FieldBoxes, Matches, average_precision, match_fields, pair_boxes
+from leukoscope.evaluate.boxes import FieldBoxes, average_precision, match_fields, mean_ap, pair_boxes
 from leukoscope.evaluate.readings import with_limits
 from leukoscope.images import read_field
 from leukoscope.locate import locate
@@ -106,7 +106,7 @@ def score_typed(
     class_names: Sequence[str],
     clusters: Sequence[str],
 ) -> dict:
-    """The numbers of typed detections on fields, each with limits from resampled clusters (a name a field).
+    """The numbers of typed detections on fields, each with limits by clusters (a name a field).
 
     pred     every box with its score, for average precision
     counted  the boxes that would be counted (above a threshold), for the F1 of finding and typing
@@ -123,13 +123,15 @@ def score_typed(
     rows, names = np.arange(len(truth)), np.asarray(clusters)
 
     def share(part: np.ndarray) -> Callable[[np.ndarray], float]:
-        return lambda drawn: float(part[drawn].sum() / max(n_truth[drawn].sum(), 1))
+        return lambda kept: float(part[kept].sum() / max(n_truth[kept].sum(), 1))
 
     total = matrices.sum(0)
+    present = total[:-1].sum(1) > 0
+    having = [m for m in matches if sum(f.n_truth for f in m)]
     return {
-        "map50": with_limits(lambda drawn: _mean_ap(matches, drawn, slice(0, 1)), rows, names),
-        "map50_95": with_limits(lambda drawn: _mean_ap(matches, drawn, slice(None)), rows, names),
-        "macro_f1": with_limits(lambda drawn: end_to_end_f1(matrices[drawn].sum(0)), rows, names),
+        "map50": with_limits(lambda kept: mean_ap(having, kept, slice(0, 1)), rows, names),
+        "map50_95": with_limits(lambda kept: mean_ap(having, kept), rows, names),
+        "macro_f1": with_limits(lambda kept: end_to_end_f1(matrices[kept].sum(0), present), rows, names),
         "right": with_limits(share(right), rows, names),
         "found": with_limits(share(n_found), rows, names),
         "classes": {
@@ -168,24 +170,14 @@ def class_f1(matrix: np.ndarray) -> np.ndarray:
     return np.divide(2 * right, total, out=np.zeros(len(right)), where=total > 0)
 
 
-def end_to_end_f1(matrix: np.ndarray) -> float:
-    """Mean `class_f1` over the types that have a true cell; NaN where none has."""
-    present = matrix[:-1].sum(1) > 0
+def end_to_end_f1(matrix: np.ndarray, present: np.ndarray | None = None) -> float:
+    """Mean `class_f1` over the types `present` (C,) bool, None: those that have a true cell; NaN where none has."""
+    present = matrix[:-1].sum(1) > 0 if present is None else present
     return float(class_f1(matrix)[present].mean()) if present.any() else float("nan")
 
 
 def _n_paired(truth: FieldBoxes, counted: FieldBoxes) -> int:
     return int((pair_boxes(truth.boxes, counted.boxes, counted.scores) >= 0).sum())
-
-
-def _mean_ap(matches: list[list[Matches]], drawn: np.ndarray, thresholds: slice) -> float:
-    """Mean over the types that the drawn fields have a true cell of."""
-    values = []
-    for of_class in matches:
-        chosen = [of_class[i] for i in drawn]
-        if any(m.n_truth for m in chosen):
-            values.append(average_precision([Matches(m.scores, m.hit[thresholds], m.n_truth) for m in chosen]).mean())
-    return float(np.mean(values)) if values else float("nan")
 
 
 def _read(dataset: Dataset, truth: TruthField) -> Field:

@@ -1,7 +1,7 @@
-"""An interval on every number of a study: whole patients, or whole clusters of near duplicates, are resampled.
+"""An interval on every number of a study: whole patients, or whole clusters of near duplicates, are left out in turn.
 
-`group_fields` says which unit a set allows; `estimate` and `paired_difference` resample it; `rank_matches` and
-`weighted_ap` make average precision cheap enough to be resampled a thousand times.
+`group_fields` says which unit a set allows; `estimate` and `paired_difference` leave it out; `rank_matches` and
+`weighted_ap` make average precision cheap enough to be computed hundreds of times. Classes are fixed beforehand.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.evaluate.boxes import RECALLS, Matches
+from leukoscope.evaluate.boxes import RECALLS, Matches, best_boxes
 from leukoscope.evaluate.classes import confusion_matrix, macro_f1
-from leukoscope.evaluate.patients import clustered_bootstrap
+from leukoscope.evaluate.patients import ANY, SHARE, clustered_limits, limits_of_moves
 
 PATIENT, CLUSTER = "patient", "near-duplicate cluster"
-N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its limits; NaN limits where fewer than two groups can be resampled.
+    """A number with its limits; NaN limits where there are fewer than two groups.
 
     n         what it is a share or mean of (cells, boxes, fields, as the table says)
-    n_groups  groups that were resampled; `unit` says what a group is
+    n_groups  groups that were left out in turn; `unit` says what a group is
     """
 
     value: float
@@ -51,7 +50,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class FieldGroups:
-    """What is resampled in one set: `unit`, and the group of each field, told by its file."""
+    """What varies in one set: `unit`, and the group of each field, told by its file."""
 
     unit: str
     of_file: dict[str, str]
@@ -83,18 +82,18 @@ def estimate(
     *,
     unit: str,
     n: int | None = None,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
+    within: tuple[float, float] = SHARE,
 ) -> Estimate:
-    """A statistic of all rows with its 95 % percentile limits from resampled groups.
+    """A statistic of all rows with its 95 % limits by groups (`evaluate.patients.clustered_limits`).
 
-    statistic  takes row numbers (M,) with repeats; groups (N,) the group of each row
+    statistic  takes row numbers (M,); groups (N,) the group of each row
     n          the denominator to print; the number of rows unless given
+    within     the range of the statistic
     """
     groups = np.asarray(groups)
     rows = np.arange(len(groups))
     value = float(statistic(rows)) if len(rows) else math.nan
-    low, high = clustered_bootstrap(statistic, groups, seed=seed, n_resamples=n_resamples)
+    low, high = clustered_limits(statistic, groups, within=within)
     return Estimate(value, low, high, len(rows) if n is None else n, len(np.unique(groups)), unit)
 
 
@@ -104,11 +103,9 @@ def paired_difference(
     groups: np.ndarray,
     *,
     unit: str,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
 ) -> Estimate:
-    """first - second on the same rows, with limits from the same draws for both: how much two systems differ."""
-    return estimate(lambda r: first(r) - second(r), groups, unit=unit, n_resamples=n_resamples, seed=seed)
+    """first - second on the same rows, the same groups left out of both: how much two systems differ."""
+    return estimate(lambda r: first(r) - second(r), groups, unit=unit, within=ANY)
 
 
 def accuracy_of(truth: np.ndarray, calls: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -120,18 +117,17 @@ def accuracy_of(truth: np.ndarray, calls: np.ndarray) -> Callable[[np.ndarray], 
 def macro_f1_of(
     truth: np.ndarray, calls: np.ndarray, n_classes: int, *, classes: Sequence[int] | None = None
 ) -> Callable[[np.ndarray], float]:
-    """Macro-F1 as a statistic of rows, over `classes` (None: those that the drawn truth has). Columns (N,)."""
+    """Macro-F1 as a statistic of rows, over `classes` (None: those of the whole truth). Columns (N,)."""
     truth, calls = np.asarray(truth), np.asarray(calls)
+    classes = np.unique(truth) if classes is None else classes
     return lambda rows: macro_f1(confusion_matrix(truth[rows], calls[rows], n_classes=n_classes), classes)
 
 
-def class_estimates(
-    matrices: np.ndarray, groups: np.ndarray, *, unit: str, n_resamples: int = N_RESAMPLES, seed: int = 0
-) -> dict[str, list[Estimate]]:
+def class_estimates(matrices: np.ndarray, groups: np.ndarray, *, unit: str) -> dict[str, list[Estimate]]:
     """{"precision", "recall", "f1"}: an estimate a class, from one confusion matrix a row (cell or photograph).
 
-    matrices (N, C, C) counts, rows truth; groups (N,). A resample draws whole groups, as in `estimate`, all at once. A
-    ratio without a denominator is 0, as in `evaluate.classes.per_class`.
+    matrices (N, C, C) counts, rows truth; groups (N,), left out as in `estimate`, all classes at once. A ratio without
+    a denominator is 0, as in `evaluate.classes.per_class`.
     """
     names, place = np.unique(groups, return_inverse=True)
     by_group = np.zeros((len(names), *matrices.shape[1:]))
@@ -141,9 +137,9 @@ def class_estimates(
     n = {"precision": total.sum(0), "recall": total.sum(1), "f1": total.sum(1)}
     limits = {k: np.full((2, len(total)), math.nan) for k in values}
     if len(names) > 1:
-        drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), n_resamples)
-        resampled = _class_scores(np.tensordot(drawn, by_group, axes=1))
-        limits = {k: np.quantile(v, [0.025, 0.975], axis=0) for k, v in resampled.items()}
+        for k, left in _class_scores(total - by_group).items():
+            for c in range(len(total)):
+                limits[k][:, c] = limits_of_moves(float(values[k][0, c]), left[:, c])
     return {
         k: [
             Estimate(float(v[0, c]), *map(float, limits[k][:, c]), n=int(n[k][c]), n_groups=len(names), unit=unit)
@@ -171,7 +167,8 @@ class RankedMatches:
 
 
 def rank_matches(matches: Sequence[Matches]) -> RankedMatches:
-    """Sort once what `weighted_ap` reads often. matches: of each field, of `evaluate.boxes.match_fields`."""
+    """Sort once what `weighted_ap` reads often. matches: each field's; its best 100 boxes count."""
+    matches = [best_boxes(m) for m in matches]
     field = np.repeat(np.arange(len(matches)), [len(m.scores) for m in matches])
     order = np.argsort(-np.concatenate([m.scores for m in matches]), kind="stable") if matches else np.zeros(0, int)
     hit = np.concatenate([m.hit for m in matches], axis=1)[:, order] if matches else np.zeros((10, 0), bool)
@@ -202,18 +199,17 @@ def weighted_ap(ranked: RankedMatches, weights: np.ndarray) -> np.ndarray:
 
 
 def mean_ap_of(ranked: Sequence[RankedMatches], *, iou_rows: slice = slice(None)) -> Callable[[np.ndarray], float]:
-    """mAP over classes as a statistic of field rows: classes without a drawn truth are left out of the mean.
+    """mAP over classes as a statistic of field rows, over the classes that all fields together have a truth of.
 
     iou_rows  which IoU thresholds: all ten (AP50-95), or slice(0, 1) for AP50
+    A class whose truths are all on other rows counts 0, as its F1 does: the mean is always over the same classes.
     """
-    ranked = [RankedMatches(r.hit[iou_rows], r.field, r.n_truth) for r in ranked]
+    ranked = [RankedMatches(r.hit[iou_rows], r.field, r.n_truth) for r in ranked if r.n_truth.any()]
 
     def statistic(rows: np.ndarray) -> float:
         if not ranked:
             return math.nan
         weights = np.bincount(rows, minlength=len(ranked[0].n_truth))
-        values = [weighted_ap(r, weights).mean() for r in ranked]
-        values = [v for v in values if math.isfinite(v)]
-        return float(np.mean(values)) if values else math.nan
+        return float(np.mean(np.nan_to_num([weighted_ap(r, weights).mean() for r in ranked])))
 
     return statistic

@@ -33,7 +33,7 @@ class CropSet:
 
     crops          (N, S, S, 3) uint8 RGB
     labels         (N,) int64 columns of `taxonomy`, -1 for a cell whose class it has not
-    groups         (N,) str: what must not stand on both sides of a split, and what intervals resample
+    groups         (N,) str: what must not stand on both sides of a split, and what intervals leave out in turn
     unit           what a group is: "patient", "cluster" (of near duplicates) or "photograph"
     class_names    (N,) str: the manifest's class, "" where none is stated
     files, boxes   (N,) str and (N, 4) float64: where each crop comes from

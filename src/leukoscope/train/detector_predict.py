@@ -13,7 +13,7 @@ from torch import nn
 from leukoscope.dataset.detection import label_fields
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
-from leukoscope.evaluate.boxes import MAX_BOXES, FieldBoxes
+from leukoscope.evaluate.boxes import FieldBoxes
 from leukoscope.geometry import nms
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.locate import letterbox
@@ -22,7 +22,7 @@ from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector_config import is_yolo
 from leukoscope.train.detector_run import read_run
 
-MOST_PAIRS = 300  # box and class, before non-maximum suppression
+MOST_PAIRS = 300  # box and class: a photograph of marrow may show 300 cells
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +69,7 @@ def detect(
     detector: str | Path | TrainedDetector,
     dataset: Dataset,
     *,
-    max_boxes: int = MAX_BOXES,
+    max_boxes: int = MOST_PAIRS,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[FieldBoxes]:
     """Boxes of every field in the order of `dataset.fields`, px of the field; class_ids are the taxonomy's columns.
@@ -90,7 +90,7 @@ def detect(
 
 @torch.no_grad()
 def detect_pixels(
-    detector: TrainedDetector, pixels: np.ndarray, *, max_boxes: int = MAX_BOXES, device: torch.device | str = "cpu"
+    detector: TrainedDetector, pixels: np.ndarray, *, max_boxes: int = MOST_PAIRS, device: torch.device | str = "cpu"
 ) -> FieldBoxes:
     """`detect` for one picture (H, W, 3) uint8."""
     height, width = pixels.shape[:2]

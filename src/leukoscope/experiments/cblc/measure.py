@@ -10,6 +10,7 @@ import numpy as np
 
 from leukoscope.evaluate.agreement import bland_altman, lin_ccc, passing_bablok, pearson, spearman
 from leukoscope.evaluate.classes import confusion_matrix, weighted_f1
+from leukoscope.evaluate.patients import ANY
 from leukoscope.evaluate.roc import Limits, OperatingPoint, at_threshold, auroc_delong, choose_threshold
 from leukoscope.experiments.cblc.cohort import AML
 from leukoscope.experiments.cblc.patients import PatientRatio
@@ -23,36 +24,32 @@ from leukoscope.experiments.intervals import (
 )
 from leukoscope.taxonomy import Taxonomy
 
-N_RESAMPLES = 400  # patients resampled; cells by the thousand make each draw slow
 MEASURES = ("weighted F1", "composite F1", "accuracy", "macro F1")
 
 
 def cell_scores(
     labels: np.ndarray, calls: np.ndarray, groups: np.ndarray, taxonomy: Taxonomy, composite: str
 ) -> dict[str, Estimate]:
-    """Numbers of matched cells with limits from resampled patients: the keys of MEASURES.
+    """Numbers of matched cells with limits by patients: the keys of MEASURES.
 
     labels, calls (N,) columns of the taxonomy; composite F1 is the weighted F1 of "in the composite or not".
     """
     statistics = cell_statistics(labels, calls, taxonomy, composite)
-    return {name: estimate(s, groups, unit=PATIENT, n_resamples=N_RESAMPLES) for name, s in statistics.items()}
+    return {name: estimate(s, groups, unit=PATIENT) for name, s in statistics.items()}
 
 
 def cell_differences(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, groups: np.ndarray, taxonomy: Taxonomy, composite: str
 ) -> dict[str, Estimate]:
-    """first - second of two systems on the same matched cells, paired by resampled patients."""
+    """first - second of two systems on the same matched cells, paired by patients."""
     a, b = (cell_statistics(labels, calls, taxonomy, composite) for calls in (first, second))
-    return {
-        name: paired_difference(a[name], b[name], groups, unit=PATIENT, n_resamples=N_RESAMPLES)
-        for name in ("weighted F1", "composite F1")
-    }
+    return {k: paired_difference(a[k], b[k], groups, unit=PATIENT) for k in ("weighted F1", "composite F1")}
 
 
 def cell_statistics(
     labels: np.ndarray, calls: np.ndarray, taxonomy: Taxonomy, composite: str
 ) -> dict[str, Callable[[np.ndarray], float]]:
-    """Statistics of row numbers, for resampling."""
+    """Statistics of row numbers, of cells."""
     n = len(taxonomy.names)
     inside = np.isin(np.arange(n), taxonomy.columns(taxonomy.composites[composite]))
     return {
@@ -134,7 +131,7 @@ def agreement(ratios: Sequence[PatientRatio], value: Callable[[PatientRatio], fl
 
 
 def _mean_absolute_error(reference: np.ndarray, test: np.ndarray) -> Limits:
-    """Mean absolute error with limits from resampled patients."""
+    """Mean absolute error with limits by patients."""
     off = np.abs(test - reference)
     found = estimate(lambda rows: float(off[rows].mean()), np.arange(len(off)), unit=PATIENT)
     return Limits(found.value, found.low, found.high)
@@ -143,12 +140,12 @@ def _mean_absolute_error(reference: np.ndarray, test: np.ndarray) -> Limits:
 def error_difference(
     ratios: Sequence[PatientRatio], first: Callable[[PatientRatio], float], second: Callable[[PatientRatio], float]
 ) -> Limits:
-    """Mean absolute error of `first` minus that of `second`, paired over resampled patients."""
+    """Mean absolute error of `first` minus that of `second`, paired by patients."""
     kept = [r for r in ratios if all(map(math.isfinite, (first(r), second(r), r.expert)))]
     if len(kept) < 2:
         return Limits(math.nan, math.nan, math.nan)
     gain = np.array([abs(first(r) - r.expert) - abs(second(r) - r.expert) for r in kept])
-    found = estimate(lambda rows: float(gain[rows].mean()), np.arange(len(gain)), unit=PATIENT)
+    found = estimate(lambda rows: float(gain[rows].mean()), np.arange(len(gain)), unit=PATIENT, within=ANY)
     return Limits(found.value, found.low, found.high)
 
 

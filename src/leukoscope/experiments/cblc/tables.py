@@ -133,7 +133,7 @@ def cells_table(result: StudyResult) -> Table:
     heads = percents("Weighted F1", f"Weighted F1, {composite} or not", "Accuracy", "Macro F1")
     note = (
         "Matched predicted cells. Development cells are called by the one member that left their patient out. Limits: "
-        "95 %, patients resampled."
+        "95 %, patients left out in turn."
     )
     columns = (*texts("Centre", "Role", "System", "Cells"), *heads)
     return Table("cells", "Cells: weighted F1 by centre", columns, tuple(rows), note)
@@ -191,7 +191,7 @@ def ablation_table(result: StudyResult) -> Table:
         rows.append((name, gain["weighted F1"], gain["composite F1"]))
     columns = (*texts("Component"), *percents("Weighted F1", f"Weighted F1, {composite} or not"))
     note = (
-        "Points of F1, with the component minus without it; 95 % limits from resampled patients. One training each: "
+        "Points of F1, with the component minus without it; 95 % limits by patients. One training each: "
         "they don't hold the chance of training; benchmarks/cblc_ablation.py repeats over seeds."
     )
     return Table("ablation", "Each component on and off", columns, tuple(rows), note)

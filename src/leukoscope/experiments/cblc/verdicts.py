@@ -156,8 +156,8 @@ def correction_table(ratios: Ratios) -> Table:
         *percents("Expert within corrected limits", "Expert within raw limits", digits=0),
     )  # fmt: skip
     note = (
-        "Difference of the areas: DeLong, paired. Change of error: corrected minus raw, below 0 is better, patients "
-        "resampled. Raw limits are binomial: sampling error only. The expert's count is a sample itself."
+        "Difference of the areas: DeLong, paired. Change of error: corrected minus raw, below 0 is better, limits "
+        "by patients. Raw limits are binomial: sampling error only. The expert's count is a sample itself."
     )
     return Table("correction", "The corrected ratio against the raw count", columns, tuple(rows), note)
 

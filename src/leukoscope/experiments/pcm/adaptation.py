@@ -58,7 +58,7 @@ def run_adaptation(
         "n_cells": len(truth),
         "absent": list(mapping.absent),
         "unmapped": mapping.unmapped,
-        "zero_shot": score_calls(zero, level=config.level, handed=config.handed, resamples=config.resamples),
+        "zero_shot": score_calls(zero, level=config.level, handed=config.handed),
         "restricted": _restricted(zero, config),
     }
     draws = [draw_labelled(crops, config.target_share, seed=config.seed + d) for d in range(config.target_draws)]
@@ -182,14 +182,13 @@ def _rest(labelled: np.ndarray, n: int) -> np.ndarray:
 def _restricted(zero: CallSet, config: StudyConfig) -> dict:
     """Zero-shot among the target's classes only: what an adapted classifier is told, and no site knows beforehand."""
     calls = zero.probs[:, :-1].argmax(1)
-    return _two_numbers(zero.truth, calls, len(zero.labels), zero.groups, zero.unit, config.resamples)
+    return _two_numbers(zero.truth, calls, len(zero.labels), zero.groups, zero.unit)
 
 
-def _two_numbers(truth, calls, n_labels: int, groups, unit: str, resamples: int) -> dict:
-    options = {"unit": unit, "n_resamples": resamples}
+def _two_numbers(truth, calls, n_labels: int, groups, unit: str) -> dict:
     return {
-        "accuracy": estimate(accuracy_of(truth, calls), groups, **options).to_dict(),
-        "macro_f1": estimate(macro_f1_of(truth, calls, n_labels), groups, **options).to_dict(),
+        "accuracy": estimate(accuracy_of(truth, calls), groups, unit=unit).to_dict(),
+        "macro_f1": estimate(macro_f1_of(truth, calls, n_labels), groups, unit=unit).to_dict(),
     }
 
 

@@ -57,15 +57,15 @@ def leave_out_ignored(
     return kept
 
 
-def score_detections(boxes: BoxSet, *, resamples: int) -> dict:
+def score_detections(boxes: BoxSet) -> dict:
     """AP50-95 and AP50 with limits, each class, classes without a truth: plain types, estimates as dicts."""
     matches = match_fields(boxes.truth, boxes.found, n_classes=len(boxes.names))
     ranked = [rank_matches(m) for m in matches]
     whole = score_boxes(boxes.truth, boxes.found, boxes.names)
     n_cells = sum(len(t.boxes) for t in boxes.truth)
-    options = {"unit": boxes.unit, "n": n_cells, "n_resamples": resamples}
+    options = {"unit": boxes.unit, "n": n_cells}
     classes = {
-        name: {"n_truth": row["n_truth"]} | _class_estimates(ranked[c], boxes, row["n_truth"], resamples)
+        name: {"n_truth": row["n_truth"]} | _class_estimates(ranked[c], boxes, row["n_truth"])
         for c, name in enumerate(boxes.names)
         if (row := whole["classes"].get(name))
     }
@@ -80,9 +80,9 @@ def score_detections(boxes: BoxSet, *, resamples: int) -> dict:
     }
 
 
-def _class_estimates(ranked: RankedMatches, boxes: BoxSet, n_truth: int, resamples: int) -> dict:
+def _class_estimates(ranked: RankedMatches, boxes: BoxSet, n_truth: int) -> dict:
     """One class's AP50-95 and AP50."""
-    options = {"unit": boxes.unit, "n": n_truth, "n_resamples": resamples}
+    options = {"unit": boxes.unit, "n": n_truth}
     statistics = {"ap50_95": mean_ap_of([ranked]), "ap50": mean_ap_of([ranked], iou_rows=HALF)}
     return {name: estimate(s, boxes.groups, **options).to_dict() for name, s in statistics.items()}
 
@@ -150,7 +150,7 @@ def count_end_to_end(boxes: BoxSet, threshold: float) -> np.ndarray:
     return end_to_end_matrices(boxes.truth, counted, n_classes=len(boxes.names))
 
 
-def score_end_to_end(boxes: BoxSet, threshold: float, *, resamples: int) -> dict:
+def score_end_to_end(boxes: BoxSet, threshold: float) -> dict:
     """Macro-F1 over the classes with a truth, cells found, and cells found and rightly typed, each with limits.
 
     F1 of a class is 2 TP / (cells + detections of that class): a miss, a wrong type and a false detection all count.
@@ -158,11 +158,12 @@ def score_end_to_end(boxes: BoxSet, threshold: float, *, resamples: int) -> dict
     matrices, none = count_end_to_end(boxes, threshold), len(boxes.names)
     total = matrices.sum(0)
     n_truth = matrices[:, :none].sum((1, 2))
+    present = total[:none].sum(1) > 0
     found, right = matrices[:, :none, :none].sum((1, 2)), matrices[:, range(none), range(none)].sum(1)
     n_cells = int(n_truth.sum())
 
     def limits(statistic) -> dict:
-        options = {"unit": boxes.unit, "n": n_cells, "n_resamples": resamples}
+        options = {"unit": boxes.unit, "n": n_cells}
         return estimate(statistic, boxes.groups, **options).to_dict()
 
     def share(part: np.ndarray):
@@ -173,17 +174,17 @@ def score_end_to_end(boxes: BoxSet, threshold: float, *, resamples: int) -> dict
         "n_cells": n_cells,
         "n_found": int(found.sum()),
         "n_false": int(total[none].sum()),
-        "macro_f1": limits(lambda rows: end_to_end_f1(matrices[rows].sum(0))),
+        "macro_f1": limits(lambda rows: end_to_end_f1(matrices[rows].sum(0), present)),
         "found": limits(share(found)),
         "found_and_right": limits(share(right)),
-        "f1": _f1_by_class(boxes, matrices, resamples),
+        "f1": _f1_by_class(boxes, matrices),
         "confusion": total.tolist(),
         "absent": [n for n, row in zip(boxes.names, total, strict=False) if not row.sum()],
     }
 
 
-def _f1_by_class(boxes: BoxSet, matrices: np.ndarray, resamples: int) -> dict:
-    scores = class_estimates(matrices, boxes.groups, unit=boxes.unit, n_resamples=resamples)["f1"]
+def _f1_by_class(boxes: BoxSet, matrices: np.ndarray) -> dict:
+    scores = class_estimates(matrices, boxes.groups, unit=boxes.unit)["f1"]
     present = matrices.sum((0, 2))
     return {n: scores[c].to_dict() for c, n in enumerate(boxes.names) if present[c]}
 
@@ -205,5 +206,5 @@ def load_boxes(saved: Mapping[str, np.ndarray], n_fields: int) -> list[FieldBoxe
 
 
 def matches_of(boxes: BoxSet) -> list[list[Matches]]:
-    """Matches by class and field: what a paired difference between two detectors resamples."""
+    """Matches by class and field: what a paired difference between two detectors reads."""
     return match_fields(boxes.truth, boxes.found, n_classes=len(boxes.names))

@@ -23,7 +23,7 @@ class CallSet:
 
     probs   (N, L + 1): by label, the last column outside the set's classes; truth (N,) rows of labels
     sets    (N, L) bool: conformal sets by label
-    groups  (N,) what is resampled, `unit` says what that is
+    groups  (N,) what limits leave out in turn, `unit` says what that is
     """
 
     labels: tuple[str, ...]
@@ -58,7 +58,7 @@ def label_sets(
     return np.stack([sets[:, mapping.columns == label].any(1) for label in range(len(mapping.labels))], axis=1)
 
 
-def score_calls(calls: CallSet, *, level: float, handed: tuple[float, ...], resamples: int) -> dict:
+def score_calls(calls: CallSet, *, level: float, handed: tuple[float, ...]) -> dict:
     """Every number of one classifier on one set: plain types, estimates as dicts."""
     n_labels = len(calls.labels)
     called, right = calls.calls, calls.calls == calls.truth
@@ -66,8 +66,8 @@ def score_calls(calls: CallSet, *, level: float, handed: tuple[float, ...], resa
     held = calls.sets[np.arange(len(calls.truth)), calls.truth]
     size = calls.sets.sum(1)
 
-    def limits(statistic) -> dict:
-        return estimate(statistic, calls.groups, unit=calls.unit, n_resamples=resamples).to_dict()
+    def limits(statistic, **within) -> dict:
+        return estimate(statistic, calls.groups, unit=calls.unit, **within).to_dict()
 
     matrix = confusion_matrix(calls.truth, called, n_classes=n_labels + 1)
     present = [c for c in range(n_labels) if matrix[c].any()]
@@ -77,38 +77,38 @@ def score_calls(calls: CallSet, *, level: float, handed: tuple[float, ...], resa
         "accuracy": limits(accuracy_of(calls.truth, called)),
         "macro_f1": limits(macro_f1_of(calls.truth, called, n_labels + 1)),
         "n_outside": int((called == n_labels).sum()),
-        "classes": _class_rows(calls, present, resamples),
+        "classes": _class_rows(calls, present),
         "confusion": matrix.tolist(),
         "ece": limits(lambda rows: expected_calibration_error(confidence[rows], right[rows])),
         "reliability": reliability(confidence, right),
         "conformal": {
             "level": level,
             "coverage": limits(lambda rows: float(held[rows].mean()) if len(rows) else math.nan),
-            "size": limits(lambda rows: float(size[rows].mean()) if len(rows) else math.nan),
+            "size": limits(lambda rows: float(size[rows].mean()) if len(rows) else math.nan, within=(0, n_labels)),
             "by_class": {calls.labels[c]: v for c, v in coverage(calls.sets, calls.truth)["by_class"].items()},
             **{k: v for k, v in coverage(calls.sets, calls.truth).items() if k in ("single", "empty", "several")},
         },
-        "handed": [_handed(calls, share, resamples) for share in handed],
+        "handed": [_handed(calls, share) for share in handed],
         "area_under_risk": area_under_risk(calls.probs, calls.truth),
         "selective": _thinned(selective_curve(calls.probs, calls.truth)),
     }
 
 
-def _class_rows(calls: CallSet, present: list[int], resamples: int) -> dict[str, dict]:
+def _class_rows(calls: CallSet, present: list[int]) -> dict[str, dict]:
     """Precision, recall and F1 of each class that the set has."""
     size = len(calls.labels) + 1
     matrices = np.zeros((len(calls.truth), size, size))
     matrices[np.arange(len(calls.truth)), calls.truth, calls.calls] = 1
-    scores = class_estimates(matrices, calls.groups, unit=calls.unit, n_resamples=resamples)
+    scores = class_estimates(matrices, calls.groups, unit=calls.unit)
     return {calls.labels[c]: {k: of[c].to_dict() for k, of in scores.items()} for c in present}
 
 
-def _handed(calls: CallSet, share: float, resamples: int) -> dict:
+def _handed(calls: CallSet, share: float) -> dict:
     def statistic(rows: np.ndarray) -> float:
         return accuracy_when_handing(calls.probs[rows], calls.truth[rows], share)
 
     kept = len(calls.truth) - math.ceil(share * len(calls.truth) - 1e-9)
-    found = estimate(statistic, calls.groups, unit=calls.unit, n=kept, n_resamples=max(resamples // 5, 50))
+    found = estimate(statistic, calls.groups, unit=calls.unit, n=kept)
     return {"share": share, "accuracy": found.to_dict()}
 
 

@@ -43,9 +43,7 @@ def read_finetune_config(path: Path) -> FinetuneConfig:
     return build_config(FinetuneConfig, values, path)
 
 
-def read_crops(
-    config: FinetuneConfig, study: StudyData, dataset: Dataset, *, split: str | None = None
-) -> CropSet:
+def read_crops(config: FinetuneConfig, study: StudyData, dataset: Dataset, *, split: str | None = None) -> CropSet:
     """Every cell of a set (or of one split) that the study's classes may hold, cut as the classifier wants it."""
     return read_crop_set(
         dataset, taxonomy=study.cells, rule=config.crop_rule(), white_balance=config.white_balance, split=split
@@ -119,7 +117,7 @@ def score_saved(config: StudyConfig, folder: Path, name: str, study_set: StudySe
     """Score a row's saved answers on one part."""
     calls = read_calls(config, folder, name, study_set)
     mapping = study_set.mapping
-    scores = score_calls(calls, level=config.level, handed=config.handed, resamples=config.resamples)
+    scores = score_calls(calls, level=config.level, handed=config.handed)
     stated = {c for c in calls.truth.tolist()}
     return scores | {
         "set": study_set.name,

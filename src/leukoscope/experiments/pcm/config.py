@@ -58,7 +58,7 @@ class StudyConfig:
     target_share  of the target's cells that are labelled for adaptation (section 2.3.3)
     target_draws  how often those cells are drawn anew
     target_weight  share of each batch that is drawn from them; 0: every cell of both sets once an epoch
-    resamples     draws of an interval's bootstrap
+    resamples     draws of the bootstrap over draws of labelled cells (adaptation's intervals)
     handed        shares of cells handed to a human, in the table of selective accuracy
     level         of the conformal sets
     """

@@ -1,4 +1,4 @@
-"""The sets of a study: read, split, audited, mapped to the study's classes, and what is resampled in each."""
+"""The sets of a study: read, split, audited, mapped to the study's classes, and what varies in each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StudySet:
 
     role      "data", "external" or "target"; source: the set as read, with its splits
     all, wbc  in the study's classes, and as WBC and Other
-    groups    what intervals resample
+    groups    what intervals leave out in turn
     mapping   its cells' classes against the classes that crops are called
     is_single_cells   each picture is a cropped cell: nothing to locate
     """

@@ -116,8 +116,8 @@ def score_parts(config: StudyConfig, study: StudyData, scored: dict[str, BoxSet]
         sets[name] = {
             "set": part.study_set.name,
             "role": part.study_set.role,
-            **score_detections(boxes, resamples=config.resamples),
-            "end_to_end": score_end_to_end(boxes, threshold, resamples=config.resamples),
+            **score_detections(boxes),
+            "end_to_end": score_end_to_end(boxes, threshold),
             "n_ignored": sum(len(part.mapped.ignored.get(f, ())) for f in boxes.files),
         }
     skipped = [s.name for s in study.of_role(EXTERNAL) if s.is_single_cells]
@@ -142,9 +142,7 @@ def _saved(out: Path, row: str, part: Part) -> list[FieldBoxes]:
         return load_boxes(saved, len(part.dataset.fields))
 
 
-def run_two_stage(
-    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, show: Show
-) -> dict:
+def run_two_stage(config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, show: Show) -> dict:
     """Boxes of a finished WBC detector, cut out with the classifier's context, typed by a finished classifier."""
     from leukoscope.train.finetune_run import box_classifier, load_finetuned
 

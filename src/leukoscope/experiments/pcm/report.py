@@ -109,7 +109,7 @@ def _first_page(run: StudyRun) -> str:
     units = "; ".join(f"{s.name}: by {s.groups.unit}" for s in study.sets)
     pairs += [
         ("Classes", f"{study.taxonomy.name}: {', '.join(study.taxonomy.names)}"),
-        ("Intervals", f"95 %, {run.config.resamples:,} resamples of whole groups; {units}"),
+        ("Intervals", f"95 %, whole groups left out in turn; {units}"),
         ("Rows", ", ".join(f"{n} {state}" for state, n in _states(run).items())),
         ("Machine", run.provenance["machine"]),
         ("Versions", run.provenance["versions"]),

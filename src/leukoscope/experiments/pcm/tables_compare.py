@@ -37,7 +37,7 @@ def table_differences(run: StudyRun) -> Table:
         *texts("System", "minus", "Test Dataset", "Measure"), *percents("Difference"), *texts("Clear"),
     )  # fmt: skip
     note = (
-        "In percentage points, both systems on the same draws of groups. Clear: the 95 % limits leave out zero; no "
+        "In percentage points, the same groups left out of both systems. Clear: the 95 % limits leave out zero; no "
         f"correction for the number of comparisons. Of more than {MOST_PAIRS // 2 + 1} systems, each against the first."
     )
     return Table("differences", "Paired differences", columns, tuple(rows), note)
@@ -64,7 +64,6 @@ def _detector_differences(run: StudyRun, classes: str, measure: str) -> list[tup
                 boxes = seen[a.name][part]
                 gap = paired_difference(
                     mean_ap_of(ranked[a.name, part]), mean_ap_of(ranked[b.name, part]), boxes.groups, unit=boxes.unit,
-                    n_resamples=run.config.resamples,
                 )  # fmt: skip
                 rows.append((a.label, b.label, part_words(scored), measure, gap, _clear(gap)))
     return rows
@@ -86,9 +85,11 @@ def _end_to_end_differences(run: StudyRun) -> list[tuple[Value, ...]]:
                     count_end_to_end(ours[part], row.result["threshold"]),
                     count_end_to_end(theirs[part], other.result["threshold"]),
                 ]
+                present = matrices[0].sum((0, 2))[:-1] > 0
                 gap = paired_difference(
-                    *(lambda r, m=m: end_to_end_f1(m[r].sum(0)) for m in matrices), ours[part].groups,
-                    unit=ours[part].unit, n_resamples=run.config.resamples,
+                    *(lambda r, m=m, has=present: end_to_end_f1(m[r].sum(0), has) for m in matrices),
+                    ours[part].groups,
+                    unit=ours[part].unit,
                 )  # fmt: skip
                 rows.append((two.label, one.label, part_words(scored), "macro-F1 end to end", gap, _clear(gap)))
     return rows
@@ -109,7 +110,7 @@ def _classifier_differences(run: StudyRun) -> list[tuple[Value, ...]]:
                 more = (n,) if make is macro_f1_of else ()
                 gap = paired_difference(
                     make(ours.truth, ours.calls, *more), make(theirs.truth, theirs.calls, *more), ours.groups,
-                    unit=ours.unit, n_resamples=run.config.resamples,
+                    unit=ours.unit,
                 )  # fmt: skip
                 rows.append((a.label, b.label, set_words(study_set), measure, gap, _clear(gap)))
     return rows

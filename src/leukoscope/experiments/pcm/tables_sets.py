@@ -52,7 +52,7 @@ def _split_counts(name: str, n: Counter) -> tuple[Value, ...]:
 
 
 def table_sets(run: StudyRun) -> Table:
-    """Every set: how large, what is resampled, what it lacks."""
+    """Every set: how large, what varies, what it lacks."""
     rows = []
     for s in run.study.sets:
         fields = s.source.fields
@@ -64,7 +64,7 @@ def table_sets(run: StudyRun) -> Table:
     columns = texts(
         "Set", "Role", "Photographs", "Cells", "Groups", "A group is a", "Classes that it lacks", "Cells of no class"
     )
-    return Table("sets", "The sets", columns, tuple(rows), "Intervals resample whole groups.")
+    return Table("sets", "The sets", columns, tuple(rows), "Intervals leave out whole groups in turn.")
 
 
 def table_labels(run: StudyRun) -> Table:
