@@ -93,7 +93,10 @@ def macro_f1_coverage(
         held.append([a <= true <= b for a, b in ((low, high), loose, fixed)])
         widths.append(high - low)
     names = ("coverage", "coverage of a bootstrap", "coverage of a bootstrap of fixed classes")
-    return dict(zip(names, np.mean(held, 0).tolist(), strict=True)) | {"median width": float(np.median(widths)), "cohorts": cohorts}
+    return dict(zip(names, np.mean(held, 0).tolist(), strict=True)) | {
+        "median width": float(np.median(widths)),
+        "cohorts": cohorts,
+    }
 
 
 def mean_ap_coverage(n: int, *, cohorts: int, rng: np.random.Generator) -> dict[str, float]:

@@ -9,6 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+if __package__:
+    from benchmarks.verdicts import judged
+else:  # run as a script: its folder is on the path
+    from verdicts import judged
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 FIRST = ("set", "measure", "value", "low", "high", "threshold", "met")
@@ -17,10 +22,12 @@ FIRST = ("set", "measure", "value", "low", "high", "threshold", "met")
 def write_results(name: str, rows: list[dict], **context: object) -> Path:
     """Write benchmarks/results/`name`.csv: the rows, with `context` (seed, digests) and where they come from in each.
 
+    `met` is stated by `verdicts.judged`, whatever the script said of a row that has a value and a threshold.
+
     The columns of FIRST that any row has come first, then the others as they first occur.
     """
     context = {**context, "commit": commit(), "machine": machine(), "command": command()}
-    rows = [{**row, **context} for row in rows]
+    rows = [judged(row) | context for row in rows]
     seen = dict.fromkeys(key for row in rows for key in row)
     columns = [c for c in FIRST if c in seen] + [c for c in seen if c not in FIRST]
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def test_limits_of_a_mean_are_students():
     assert high - low == pytest.approx(2 * half, rel=0.06)  # groups of one or two, freedom from the fourth moment
     moves = np.array([0.4, 0.5, 0.6, 0.5])
     spread = math.sqrt(3 / 4 * ((moves - 0.5) ** 2).sum())
-    freedom = min(3, 1.5 * (2 * 0.01) ** 2 / (2 * 0.01**2))
+    freedom = min(3, (2 * 0.01) ** 2 / (2 * 0.01**2))
     expected = student_t(0.975, freedom) * spread
     assert limits_of_moves(0.5, moves, within=ANY) == pytest.approx((0.5 - expected, 0.5 + expected))
 

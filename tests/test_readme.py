@@ -95,6 +95,7 @@ def test_the_table_takes_what_was_asked_from_each_file(tmp_path):
     (tmp_path / "located.csv").write_text(
         "set,measure,value,low,high,threshold,met,commit\n"
         "bccd,AP50,0.98765,0.97,0.99,>= 0.98,yes,abc\n"
+        "draaslan,AP50,0.991,0.985,0.99,>= 0.98,no,abc\n"
         "bccd,recall,0.9,,,,,abc\n"
         "analyze,images/s against a plain script,2.6,,,>= 2.5,yes,abc\n"
     )
@@ -103,6 +104,7 @@ def test_the_table_takes_what_was_asked_from_each_file(tmp_path):
     )
     assert results_table(tmp_path).splitlines()[2:] == [
         "| 2000 damaged images | crashes, hangs, missing from the report | 1 | 0 | no | damaged_images |",
-        "| bccd | AP50 | 0.988 (0.970 to 0.990) | >= 0.98 | yes | located |",
+        "| bccd (development set) | AP50 | 0.988 (0.970 to 0.990) | >= 0.98 | not told apart | located |",
+        "| draaslan | AP50 | 0.991 (0.985 to 0.990) | >= 0.98 | yes | located |",
         "| analyze | images/s against a plain script | 2.600 | >= 2.5 | yes | located |",
     ]
