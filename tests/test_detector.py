@@ -22,11 +22,12 @@ from data.tiny_detector import TINY  # noqa: E402
 from leukoscope.train import detector as loop  # noqa: E402
 from leukoscope.train.detector_config import DetectorConfig, YoloConfig, read_detector_config  # noqa: E402
 from leukoscope.train.detector_data import Batch, Batches, Pictures, mix_up  # noqa: E402
+from leukoscope.train.detector_network import batch_losses, build_detector, make_optimizer  # noqa: E402
 from leukoscope.train.detector_predict import best_pairs, detect, read_detector, truth_boxes  # noqa: E402
 from leukoscope.train.detector_run import split_off_validation  # noqa: E402
-from leukoscope.train.detector_state import Process, TrainState  # noqa: E402
+from leukoscope.train.processes import Processes  # noqa: E402
 
-ONE = Process(0, 1, torch.device("cpu"))
+ONE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_a_run_leaves_what_is_promised_and_resumes_to_the_same_weights(tmp_path,
     assert rows[0].startswith("epoch,loss,loss_mal,loss_bbox,loss_giou,rate,val_ap50_95") and len(rows) == 3
     assert (run / "best.pt").is_file() and (run / "last.pt").is_file()
 
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("leukoscope.train.loop.CHECKPOINT_SECONDS", -1.0)
 
     class Killed(Exception):
         pass
@@ -104,21 +105,22 @@ def test_batches_without_any_cell_train(tmp_path):
     fields = [(data, f) for f in label_fields(data, WBC_OTHER)]
     with pytest.raises(DataError, match="no box of taxonomy"):
         loop.read_pictures([data], WBC_OTHER, TINY)
-    state = TrainState(TINY, 2, ONE)
+    net, _ = build_detector(TINY, 2)
     pictures = Pictures(fields, balance=False, memory_px=96)
     dense = replace(loop.recipe_of_epoch(TINY, 0), dense=True, mosaic_prob=1.0, mixup_prob=1.0)
     batch = Batches(pictures, dense, np.arange(2), key=(0, 0, 0), size=2)[0]
     assert [len(t["boxes"]) for t in batch.labels] == [0, 0]
-    parts = state.backward(batch.pixels, batch.labels, share=1.0)
-    assert math.isfinite(parts["loss"]) and parts["loss_bbox"] == 0
-    state.update(1.0)
-    assert all(torch.isfinite(p).all() for p in state.net.parameters())
+    losses = batch_losses(net.train(), batch.pixels, batch.labels)
+    losses["loss"].backward()
+    assert math.isfinite(losses["loss"].detach()) and losses["loss_bbox"] == 0
+    make_optimizer(net, TINY).step()
+    assert all(torch.isfinite(p).all() for p in net.parameters())
 
 
 def test_the_loss_is_the_matchability_aware_one_in_every_layer(tmp_path):
-    state = TrainState(TINY, 2, ONE)
+    net, _ = build_detector(TINY, 2)
     labels = [{"class_labels": torch.tensor([0]), "boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]])}] * 2
-    parts = state.backward(torch.full((2, 64, 64, 3), 200, dtype=torch.uint8), labels, share=1.0)
+    parts = batch_losses(net.train(), torch.full((2, 64, 64, 3), 200, dtype=torch.uint8), labels)
     mal = sorted(k for k in parts if k.startswith("loss_mal"))
     # Two decoder layers: the last, one auxiliary, the encoder's choice; and two of the denoising queries.
     assert mal == ["loss_mal", "loss_mal_aux_0", "loss_mal_aux_1", "loss_mal_dn_0", "loss_mal_dn_1"]
@@ -129,13 +131,12 @@ def test_accumulated_batches_are_one_large_one():
     """Two batches of one picture give half of each one's gradients, summed (norms in evaluation mode)."""
     gradients = []
     for size in (1, 2):
-        state = TrainState(replace(TINY, arch="rtdetrv2-tiny"), 2, ONE)
-        state.model.eval()
+        net = build_detector(TINY, 2)[0].eval()
         pixels = torch.randint(0, 255, (1, 64, 64, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
         labels = [{"class_labels": torch.tensor([0]), "boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]])}]
         for _ in range(3 - size):
-            state.backward(pixels.repeat(size, 1, 1, 1), labels * size, share=1 / (3 - size))
-        gradients.append(state.net.net.model.enc_score_head.weight.grad.clone())
+            (batch_losses(net, pixels.repeat(size, 1, 1, 1), labels * size)["loss"] / (3 - size)).backward()
+        gradients.append(net.net.model.enc_score_head.weight.grad.clone())
     assert torch.allclose(*gradients, atol=1e-6) and gradients[0].abs().max() > 0
 
 
@@ -146,7 +147,7 @@ def test_dense_one_to_one_has_its_epochs_and_the_rate_is_flat_then_falls():
     dense = [e for e in range(72) if loop.recipe_of_epoch(config, e).dense]
     plain = [e for e in range(72) if loop.recipe_of_epoch(config, e).plain]
     assert dense == list(range(3, 39)) and plain == list(range(64, 72))
-    rates = [loop.flat_cosine(s, config, 10) for s in range(720)]
+    rates = [loop.flat_cosine(config, 10, s) for s in range(720)]
     assert rates[0] == pytest.approx(1 / 400) and rates[19] == 1 and set(rates[19:390]) == {1.0}
     assert all(a >= b for a, b in zip(rates[390:], rates[391:], strict=False))
     assert rates[515] == pytest.approx(0.75, abs=0.01) and set(rates[640:]) == {0.5}
@@ -162,41 +163,43 @@ def test_mixed_up_pictures_carry_both_pictures_boxes():
 
 def test_processes_share_an_epoch_without_overlap():
     config = replace(TINY, batch_size=2)
-    parts = [loop.order_of_epoch(13, config, 5, Process(rank, 3, torch.device("cpu"))) for rank in range(3)]
-    seen = np.concatenate([rows for rows, _ in parts])
-    assert {steps for _, steps in parts} == {2} and len(seen) == len(set(seen.tolist())) == 12
-    again, _ = loop.order_of_epoch(13, config, 5, Process(0, 3, torch.device("cpu")))
-    assert (again == parts[0][0]).all()
-    assert loop.order_of_epoch(3, replace(config, batch_size=8), 0, ONE)[1] == 1  # a tiny set is gone through again
+    each = [Processes(rank, 3, torch.device("cpu")) for rank in range(3)]
+    parts = [loop.order_of_epoch(13, config, 5, own) for own in each]
+    seen = np.concatenate(parts)
+    assert {loop.steps_of_epoch(13, config, own) for own in each} == {2} and len(seen) == len(set(seen.tolist())) == 12
+    assert (loop.order_of_epoch(13, config, 5, each[0]) == parts[0]).all()
+    assert loop.steps_of_epoch(3, replace(config, batch_size=8), ONE) == 1  # a tiny set is gone through again
 
 
 def test_norms_do_not_decay_and_the_backbone_has_its_own_rate():
-    state = TrainState(replace(TINY, backbone_rate=1e-5), 2, ONE)
-    groups = {(g["base"], g["weight_decay"]) for g in state.optimizer.param_groups}
+    config = replace(TINY, backbone_rate=1e-5)
+    net = build_detector(config, 2)[0]
+    optimizer = make_optimizer(net, config)
+    groups = {(g["lr"], g["weight_decay"]) for g in optimizer.param_groups}
     assert groups == {(1e-3, 1e-4), (1e-3, 0.0), (1e-5, 1e-4), (1e-5, 0.0)}
-    n_params = sum(len(g["params"]) for g in state.optimizer.param_groups)
-    assert n_params == len(list(state.net.parameters()))
-    decays = {id(p): g["weight_decay"] for g in state.optimizer.param_groups for p in g["params"]}
-    norms = [m for m in state.net.modules() if isinstance(m, (torch.nn.BatchNorm2d, torch.nn.LayerNorm))]
+    n_params = sum(len(g["params"]) for g in optimizer.param_groups)
+    assert n_params == len(list(net.parameters()))
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    norms = [m for m in net.modules() if isinstance(m, (torch.nn.BatchNorm2d, torch.nn.LayerNorm))]
     assert norms and all(decays[id(m.weight)] == 0 for m in norms)
 
 
 def test_each_decoder_layer_has_its_own_head_and_norms_pass_the_signal():
-    net = TrainState(TINY, 2, ONE).net.net
+    net = build_detector(TINY, 2)[0].net
     heads = net.model.decoder.class_embed
     assert heads[0].weight is not heads[1].weight and net.class_embed is heads
     assert all((m.weight == 1).all() for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
 def test_deimv2_trains_with_its_own_matching_aware_loss():
-    state = TrainState(replace(TINY, arch="deimv2-tiny"), 2, ONE)
+    net = build_detector(replace(TINY, arch="deimv2-tiny"), 2)[0].train()
     labels = [
         {"class_labels": torch.tensor([0]), "boxes": torch.tensor([[0.5, 0.5, 0.4, 0.4]])},
         {"class_labels": torch.zeros(0, dtype=torch.long), "boxes": torch.zeros(0, 4)},
     ]
-    parts = state.backward(torch.full((2, 64, 64, 3), 200, dtype=torch.uint8), labels, share=1.0)
-    state.update(1.0)
-    assert "loss_mal" in parts and any(k.startswith("loss_fgl") for k in parts) and math.isfinite(parts["loss"])
+    parts = batch_losses(net, torch.full((2, 64, 64, 3), 200, dtype=torch.uint8), labels)
+    assert "loss_mal" in parts and any(k.startswith("loss_fgl") for k in parts)
+    assert math.isfinite(parts["loss"].detach())
 
 
 def test_pairs_of_box_and_class_are_ranked_and_suppressed_by_class():
@@ -224,7 +227,7 @@ def test_configurations_are_read_and_checked(tmp_path):
         with pytest.raises(ConfigError):
             replace(TINY, **wrong)
     with pytest.raises(ConfigError, match="arch must be one of"):
-        TrainState(replace(TINY, arch="rtdetr"), 2, ONE)
+        build_detector(replace(TINY, arch="rtdetr"), 2)
     with pytest.raises(ConfigError, match="is not a training run"):
         read_detector(tmp_path)
 

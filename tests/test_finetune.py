@@ -21,10 +21,10 @@ from leukoscope.models.bundle import read_bundle  # noqa: E402
 from leukoscope.models.runtime import Session  # noqa: E402
 from leukoscope.train import finetune_loop  # noqa: E402
 from leukoscope.train.finetune import FinetuneConfig, finetune, load_finetuned, predict_logits  # noqa: E402
-from leukoscope.train.finetune_config import rate_share  # noqa: E402
 from leukoscope.train.finetune_data import draw_turns, epoch_batches, make_batch, prepared, turn  # noqa: E402
 from leukoscope.train.finetune_export import export_finetuned  # noqa: E402
 from leukoscope.train.finetune_run import box_classifier, softmax  # noqa: E402
+from leukoscope.train.loop import warm_cosine  # noqa: E402
 
 CONFIG = FinetuneConfig(
     name="painted", arch="tiny", taxonomy="drawn", epochs=3, size=32, batch_size=8, learning_rate=1e-2, head_rate=3e-2,
@@ -115,7 +115,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, monkeypatch, ema):
         if done == 8:
             raise Killed
 
-    monkeypatch.setattr(finetune_loop, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr("leukoscope.train.loop.CHECKPOINT_SECONDS", -1)
     with pytest.raises(Killed):
         finetune(config, train, val, tmp_path / "cut", progress=kill)
     with pytest.raises(ConfigError, match="--resume"):
@@ -251,7 +251,7 @@ def test_a_turn_by_nothing_changes_nothing():
 
 
 def test_the_rate_rises_then_falls():
-    shares = [rate_share(s, 100, warm=10, final=0.01) for s in range(100)]
+    shares = [warm_cosine(s, 100, warm=10, final=0.01) for s in range(100)]
     assert shares[0] == pytest.approx(0.1) and max(shares) == pytest.approx(1.0) and shares[10] == pytest.approx(1.0)
     assert shares[-1] < 0.02 and all(b <= a for a, b in zip(shares[10:], shares[11:], strict=False))
 

@@ -76,33 +76,6 @@ def train(config_path, folders, run, **options):
     return loop.train_locator(config, [read_dataset(f) for f in folders], run, **options)
 
 
-class Killed(Exception):
-    pass
-
-
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    data, config = paint_dataset(tmp_path), write_config(tmp_path)
-    train(config, [data], tmp_path / "whole")
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint at every step
-
-    def kill(done, total):
-        if done == 2:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(config, [data], tmp_path / "killed", progress=kill)
-    with pytest.raises(ConfigError, match="--resume"):
-        train(config, [data], tmp_path / "killed")
-    train(config, [data], tmp_path / "killed", resume=True)
-    whole = torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=True)
-    resumed = torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)
-    for kind in ("model", "average"):
-        assert whole[kind].keys() == resumed[kind].keys()
-        assert all(torch.equal(whole[kind][k], resumed[kind][k]) for k in whole[kind]), kind
-    started = loop.LocatorNet(width=16, pretrained=False).state_dict()
-    assert not torch.equal(whole["model"]["score.weight"], started["score.weight"])
-
-
 def test_a_checkpoint_of_other_data_is_refused(tmp_path):
     config = write_config(tmp_path, CONFIG.replace("steps = 4", "steps = 1"))
     train(config, [paint_dataset(tmp_path / "a")], tmp_path / "run")

@@ -77,7 +77,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     loop.train_outliner(config, sets, tmp_path / "whole")
     told = [d["learnt_from"] for d in json.loads((tmp_path / "whole" / "run.json").read_text())["data"]]
     assert told == ["masks", "contours", "boxes"]
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)  # a checkpoint at every step
+    monkeypatch.setattr("leukoscope.train.loop.CHECKPOINT_SECONDS", -1.0)  # a checkpoint at every step
 
     def kill(done, total):
         if done == 2:

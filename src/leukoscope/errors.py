@@ -6,7 +6,8 @@ LeukoscopeError
 ├── DataError       a data set, manifest or annotation file is wrong
 ├── TaxonomyError   a class name or source code that no table knows
 ├── ModelError      a bundle is missing, damaged, or does not fit
-└── ConfigError     a training or study configuration is wrong
+├── ConfigError     a training or study configuration is wrong
+└── TrainingError   a training can't go on (its loss is no finite number any more)
 
 Each message says what, what was expected, what was got, and what to do. The command line prints it on
 one line and leaves with exit code 2.
@@ -43,3 +44,7 @@ class ModelError(LeukoscopeError):
 
 class ConfigError(LeukoscopeError):
     """A training or study configuration is wrong."""
+
+
+class TrainingError(LeukoscopeError):
+    """A training can't go on (its loss is no finite number any more)."""

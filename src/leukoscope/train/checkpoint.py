@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
@@ -17,6 +18,9 @@ from leukoscope.errors import ConfigError
 LATER = {"attributes": None, "attribute_weight": 0.5, "grey": False}
 WORDS = ("name", "licence", "description", "limits")  # for the card only: changing them changes no weight
 AFTER = ("start_share",)  # applied when the training has ended: a finished run can take another
+# How far a step goes: a run that has diverged goes on with smaller ones.
+RATES = ("learning_rate", "backbone_rate", "head_rate", "reduced_rate", "final_rate", "clip", "gradient_norm")
+DIVERGED = "diverged.csv"  # in the folder of a run that has: what it stopped at, and when
 
 
 def run_mark(run: Path, name: str = "checkpoint.pt", *, resume: bool) -> Path:
@@ -37,10 +41,14 @@ def save_checkpoint(path: str | Path, state: dict) -> None:
 def load_checkpoint(path: str | Path, *, fingerprint: str) -> dict:
     """Read a checkpoint made for the same configuration and data (`fingerprint`), else ConfigError.
 
-    Only tensors and plain types are unpickled, so a checkpoint can't run code.
+    A run that has diverged may go on at other rates. Only tensors and plain types are unpickled, so a checkpoint can't
+    run code.
     """
+    path = Path(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["fingerprint"] != fingerprint:
+    (whole, _, calm), (was, _, was_calm) = fingerprint.partition("."), state["fingerprint"].partition(".")
+    goes_on = (path.parent / DIVERGED).exists() and calm and calm == was_calm
+    if whole != was and not goes_on:
         raise ConfigError(
             f"{path} belongs to another configuration or other data: --resume needs the same ones; "
             "choose another --out to start afresh"
@@ -50,18 +58,26 @@ def load_checkpoint(path: str | Path, *, fingerprint: str) -> dict:
 
 def run_fingerprint(config: object, datasets: list[Dataset]) -> str:
     """Digest of what a run's weights depend on: its settings (a dataclass) and its data."""
-    told = {k: v for k, v in asdict(config).items() if k not in WORDS + AFTER}
+    return settings_fingerprint(config, [d.sha256() for d in datasets])
+
+
+def settings_fingerprint(config: object, data: list[str], *, without: tuple[str, ...] = ()) -> str:
+    """Two digests, "whole.calm", of settings (a dataclass) and digests of data: the second leaves the rates out.
+
+    without  names of settings that change no weight
+    """
+    told = {k: v for k, v in asdict(config).items() if k not in WORDS + AFTER + without}
     settings = {k: v for k, v in told.items() if k not in LATER or v != LATER[k]}
-    text = json.dumps([settings, [d.sha256() for d in datasets]], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    calm = {k: v for k, v in settings.items() if k not in RATES}
+    texts = (json.dumps([s, data], sort_keys=True) for s in (settings, calm))
+    return ".".join(hashlib.sha256(text.encode()).hexdigest() for text in texts)
 
 
 @torch.no_grad()
 def update_average(average: dict, model: torch.nn.Module, keep: float) -> None:
     """Move a running average of weights towards the model's: keep · average + (1 - keep) · model."""
-    for key, value in model.state_dict().items():
-        if value.is_floating_point():
-            average[key].lerp_(value, 1 - keep)
+    pairs = [(average[k], v) for k, v in model.state_dict().items() if v.is_floating_point()]
+    get_ema_multi_avg_fn(keep)([a for a, _ in pairs], [v for _, v in pairs], None)
 
 
 def read_average(run: str | Path) -> dict:
@@ -84,10 +100,31 @@ def start_from(model: torch.nn.Module, run: str | Path, *, may_lack: str) -> Non
 
 def append_log(run: Path, row: dict) -> None:
     """Add a row to the run's log.csv, with a header where it is the first."""
+    _append(run / "log.csv", row)
+
+
+def cut_log(run: Path, n_rows: int) -> int:
+    """Leave the first rows of the run's log.csv (below 0: all), for the steps after them are done again; returns how
+    many there are then."""
     path = run / "log.csv"
-    new = not path.exists()
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    if not 0 <= n_rows < len(lines) - 1:
+        return max(0, len(lines) - 1)
+    partial = path.with_suffix(".part")
+    partial.write_text("".join(lines[: n_rows + 1]) if n_rows else "", "utf-8")
+    partial.replace(path)
+    return n_rows
+
+
+def note_divergence(run: Path, row: dict) -> None:
+    """Add a row to diverged.csv, with a header where it is the first."""
+    _append(run / DIVERGED, row)
+
+
+def _append(path: Path, row: dict) -> None:
+    new = not path.exists() or not path.stat().st_size
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)

@@ -1,4 +1,4 @@
-"""Train a detector: `train_detector`, one flat loop for the detection transformers; YOLO goes to `train.yolo`.
+"""Train a detector: the detection transformers on the one loop (`train.loop`); YOLO goes to `train.yolo`.
 
 DEIM's training (Huang et al., CVPR 2025): the matchability-aware loss, dense one-to-one through mosaic and mix-up,
 a flat and then falling rate, averaged weights. Under `torchrun` each process takes its share of every epoch, and the
@@ -7,10 +7,12 @@ first one writes. A batch draws from its own seed, so a killed run goes on to th
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +22,17 @@ from leukoscope.dataset.detection import detection_taxonomy, label_fields, usabl
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import score_boxes
-from leukoscope.models.torch_detr import ExportedDetr
+from leukoscope.models.torch_detr import Detr, ExportedDetr
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.checkpoint import append_log, load_checkpoint, run_fingerprint, run_mark, save_checkpoint
+from leukoscope.train.checkpoint import run_fingerprint, run_mark
 from leukoscope.train.detector_config import DetectorConfig, YoloConfig
-from leukoscope.train.detector_data import Batches, Pictures, Recipe
+from leukoscope.train.detector_data import Batch, Batches, Pictures, Recipe
+from leukoscope.train.detector_network import batch_losses, build_detector, make_optimizer
 from leukoscope.train.detector_predict import TrainedDetector, detect, truth_boxes
 from leukoscope.train.detector_run import split_off_validation, write_run
-from leukoscope.train.detector_state import Process, TrainState
+from leukoscope.train.loop import EpochEnd, Place, Stage, Task, half_precision, run_task
+from leukoscope.train.processes import Processes, join_processes, leave_processes
 
-CHECKPOINT_SECONDS = 120
 PARTS = ("loss", "loss_mal", "loss_bbox", "loss_giou")  # the whole loss, and the last decoder layer's parts
 
 
@@ -59,20 +62,54 @@ def train_detector(
     pictures = read_pictures(train, taxonomy, config)
     val = [usable_fields(d, taxonomy, leave_out=config.leave_out) for d in val]
     fingerprint = run_fingerprint(config, [*train, *val])
-    process = Process.start()
+    own = join_processes()
     try:
-        state = TrainState(config, len(taxonomy.names), process)
-        if process.rank == 0:
+        net, origin = build_detector(config, len(taxonomy.names))
+        if own.is_first:
             run.mkdir(parents=True, exist_ok=True)
-            write_run(run, config, taxonomy, {"train": train, "val": val}, origin=state.origin)
-        if (run / "checkpoint.pt").exists():
-            state.load(load_checkpoint(run / "checkpoint.pt", fingerprint=fingerprint))
-        while state.epoch < config.epochs and not state.over():
-            row = _train_epoch(state, pictures, run / "checkpoint.pt", fingerprint=fingerprint, progress=progress)
-            _end_epoch(state, val, taxonomy, row=row, run=run, fingerprint=fingerprint)
+            write_run(run, config, taxonomy, {"train": train, "val": val}, origin=origin)
+        own.wait()  # so that no process looks for a checkpoint before the folder stands
+        net.to(own.device)
+        if own.size > 1 and own.device.type == "cuda":
+            net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        own.agree(net)
+        validation = Validation(config, val, taxonomy, own, time.monotonic())
+        task = detector_task(config, net, pictures, validation)
+        run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
     finally:
-        process.stop()
+        leave_processes()
     return run
+
+
+def detector_task(config: DetectorConfig, net: Detr, pictures: Pictures, validation: Validation) -> Task:
+    """What the loop works on."""
+    own = validation.own
+    n_steps = steps_of_epoch(len(pictures), config, own)
+    part = 1 / (config.accumulate * own.size)
+
+    def loss(piece: tuple[Batch, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        batch, seed = piece
+        torch.manual_seed(seed)  # denoising
+        losses = batch_losses(net, batch.pixels, batch.labels)
+        nothing = losses["loss"].new_tensor(math.nan)
+        parts = torch.stack([losses.get(name, nothing).detach().float() for name in PARTS])
+        return losses["loss"] * part, parts * part
+
+    share = partial(flat_cosine, config, n_steps)
+    return Task(
+        network=net,
+        stages=(Stage("all", config.epochs, lambda: make_optimizer(net, config), share),),
+        steps=n_steps,
+        pieces=lambda at: epoch_pieces(pictures, config, at, own),
+        loss=loss,
+        names=PARTS,
+        clip=config.gradient_norm,
+        clip_over=list(net.parameters()),
+        keep=lambda updates: config.ema * (1 - math.exp(-(updates + 1) / config.ema_warmup)),
+        end_epoch=partial(end_epoch, validation, net, n_steps),
+        patience=config.patience,
+        dtype=half_precision(config.amp, own.device),
+    )
 
 
 def read_pictures(datasets: list[Dataset], taxonomy: Taxonomy, config: DetectorConfig) -> Pictures:
@@ -100,7 +137,7 @@ def recipe_of_epoch(config: DetectorConfig, epoch: int) -> Recipe:
     )
 
 
-def flat_cosine(step: int, config: DetectorConfig, steps_per_epoch: int) -> float:
+def flat_cosine(config: DetectorConfig, steps_per_epoch: int, step: int) -> float:
     """Share of the learning rate at a step: warm-up by the square, flat until the dense span ends, then a cosine to
     final_rate / learning_rate, which the plain epochs keep (DEIM's FlatCosine schedule)."""
     lowest = config.final_rate / config.learning_rate
@@ -116,86 +153,77 @@ def flat_cosine(step: int, config: DetectorConfig, steps_per_epoch: int) -> floa
     return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * (step - flat) / (total - flat - plain)))
 
 
-def order_of_epoch(n_fields: int, config: DetectorConfig, epoch: int, process: Process) -> tuple[np.ndarray, int]:
-    """Rows of the fields that this process sees in an epoch, and how many steps they are.
+def steps_of_epoch(n_fields: int, config: DetectorConfig, own: Processes) -> int:
+    """Steps in which every field is seen once, but for a rest that fills none; few fields are seen several times."""
+    a_step = config.batch_size * config.accumulate * own.size
+    return max(1, math.ceil(a_step / n_fields)) * n_fields // a_step
 
-    Every field once, but for the rest that fills no step; a set smaller than a step is gone through several times.
-    """
-    a_step = config.batch_size * config.accumulate * process.world
+
+def order_of_epoch(n_fields: int, config: DetectorConfig, epoch: int, own: Processes) -> np.ndarray:
+    """Rows of the fields that this process sees in an epoch."""
+    a_step = config.batch_size * config.accumulate * own.size
     rng = np.random.default_rng((config.seed, epoch))
     turns = max(1, math.ceil(a_step / n_fields))
     order = np.concatenate([rng.permutation(n_fields) for _ in range(turns)])
-    steps = len(order) // a_step
-    return order[: steps * a_step].reshape(-1, process.world)[:, process.rank], steps
+    return order[: steps_of_epoch(n_fields, config, own) * a_step].reshape(-1, own.size)[:, own.rank]
 
 
-def _train_epoch(
-    state: TrainState, pictures: Pictures, checkpoint: Path, *, fingerprint: str, progress: Callable | None
-) -> dict[str, str]:
-    """The rest of the present epoch; the means of its losses and its last rate, as text for the log."""
-    config, process, saved = state.config, state.process, time.monotonic()
-    order, n_steps = order_of_epoch(len(pictures), config, state.epoch, process)
-    recipe, key = recipe_of_epoch(config, state.epoch), (config.seed, state.epoch, process.rank)
-    batches = Batches(pictures, recipe, order, key=key, size=config.batch_size, first=state.step * config.accumulate)
+def epoch_pieces(
+    pictures: Pictures, config: DetectorConfig, at: Place, own: Processes
+) -> Iterator[list[tuple[Batch, int]]]:
+    """For each step from a place to the end of its epoch: its batches, each with the seed of its denoising."""
+    epoch, first = at.epoch, at.step * config.accumulate
+    order, key = order_of_epoch(len(pictures), config, epoch, own), (config.seed, epoch, own.rank)
+    batches = Batches(pictures, recipe_of_epoch(config, epoch), order, key=key, size=config.batch_size, first=first)
     loader = torch.utils.data.DataLoader(
         batches, batch_size=None, shuffle=False, num_workers=config.workers, collate_fn=_as_is
     )
-    losses: list[list[float]] = []
-    rate = 1.0
-    state.model.train()
-    for number, batch in enumerate(loader, state.step * config.accumulate):
-        last = (number + 1) % config.accumulate == 0
-        torch.manual_seed(((config.seed * 1009 + state.epoch) * 100_003 + number) * 64 + process.rank)  # denoising
-        with contextlib.nullcontext() if last or process.world == 1 else state.model.no_sync():
-            parts = state.backward(batch.pixels, batch.labels, share=1 / config.accumulate)
-        losses.append([parts.get(name, math.nan) for name in PARTS])
-        if not last:
-            continue
-        rate = flat_cosine(state.epoch * n_steps + state.step, config, n_steps)
-        state.update(rate)
-        state.step += 1
-        if process.rank == 0 and time.monotonic() - saved > CHECKPOINT_SECONDS and state.step < n_steps:
-            save_checkpoint(checkpoint, {"fingerprint": fingerprint, **state.state()})
-            saved = time.monotonic()
-        if progress:
-            progress(state.epoch * n_steps + state.step, config.epochs * n_steps)
-    means = np.mean(losses, 0) if losses else [math.nan] * len(PARTS)
-    row = {name: f"{value:.4f}" for name, value in zip(PARTS, means, strict=True)}
-    return row | {"rate": f"{rate * config.learning_rate:.3g}"}
+    of_step = []
+    for number, batch in enumerate(loader, first):
+        of_step.append((batch, ((config.seed * 1009 + epoch) * 100_003 + number) * 64 + own.rank))
+        if len(of_step) == config.accumulate:
+            yield of_step
+            of_step = []
 
 
 def _as_is(batch):
     return batch
 
 
-def _end_epoch(
-    state: TrainState, val: list[Dataset], taxonomy: Taxonomy, *, row: dict, run: Path, fingerprint: str
-) -> None:
-    """Validate the averaged weights, keep them if they are the best so far, write the log and the checkpoint."""
-    config, process = state.config, state.process
-    state.epoch, state.step = state.epoch + 1, 0
-    scored = bool(val) and (state.epoch % config.validate_every == 0 or state.epoch == config.epochs)
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What the weights of an epoch are judged on, by the first process."""
+
+    config: DetectorConfig
+    fields: list[Dataset]
+    taxonomy: Taxonomy
+    own: Processes
+    started: float
+
+    def score(self, net: Detr, average: dict) -> dict:
+        """`score_boxes` of a copy of the network with these weights."""
+        net = copy.deepcopy(net)
+        net.load_state_dict(average)
+        detector = TrainedDetector(ExportedDetr(net.eval()), self.taxonomy, self.config.side, self.config.white_balance)
+        found = [boxes for d in self.fields for boxes in detect(detector, d)]
+        truth = [boxes for d in self.fields for boxes in truth_boxes(d, self.taxonomy)]
+        return score_boxes(truth, found, self.taxonomy.names)
+
+
+def end_epoch(
+    validation: Validation, net: Detr, n_steps: int, at: Place, average: dict, means: dict[str, float]
+) -> EpochEnd:
+    """The epoch's row, and AP50-95 of the averaged weights; without validation fields a later epoch is better."""
+    config, done = validation.config, at.epoch + 1
+    scored = bool(validation.fields) and (done % config.validate_every == 0 or done == config.epochs)
     ap = {"ap50_95": math.nan, "ap50": math.nan}
-    if process.rank == 0:
-        if scored:
-            ap = validate(state, val, taxonomy)
-        shown = {f"val_{k}": f"{ap[k]:.4f}" if scored else "" for k in ("ap50_95", "ap50")}
-        append_log(run, {"epoch": state.epoch, **row, **shown, "clock_s": f"{time.monotonic():.0f}"})
-        save_checkpoint(run / "last.pt", {"model": state.average, "epoch": state.epoch})
-        if (scored and ap["ap50_95"] > state.best) or not val:
-            save_checkpoint(run / "best.pt", {"model": state.average, "epoch": state.epoch, "ap50_95": ap["ap50_95"]})
-    if scored:
-        value = process.same(ap["ap50_95"])
-        state.since = 0 if value > state.best else state.since + 1
-        state.best = max(state.best, value)
-    if process.rank == 0:
-        save_checkpoint(run / "checkpoint.pt", {"fingerprint": fingerprint, **state.state()})
-
-
-def validate(state: TrainState, val: list[Dataset], taxonomy: Taxonomy) -> dict:
-    """`score_boxes` of the averaged weights on the validation fields."""
-    config = state.config
-    detector = TrainedDetector(ExportedDetr(state.averaged_net()), taxonomy, config.side, config.white_balance)
-    found = [boxes for d in val for boxes in detect(detector, d)]
-    truth = [boxes for d in val for boxes in truth_boxes(d, taxonomy)]
-    return score_boxes(truth, found, taxonomy.names)
+    if scored and validation.own.is_first:
+        ap = validation.score(net, average)
+    rate = flat_cosine(config, n_steps, done * n_steps - 1) * config.learning_rate
+    row = {"epoch": done, **{k: f"{v:.4f}" for k, v in means.items()}, "rate": f"{rate:.3g}"}
+    row |= {f"val_{k}": f"{ap[k]:.4f}" if scored else "" for k in ("ap50_95", "ap50")}
+    row["clock_s"] = f"{time.monotonic() - validation.started:.0f}"
+    if not validation.fields:
+        return EpochEnd(row, (float(done),))
+    value = validation.own.same(ap["ap50_95"]) if scored else math.nan
+    return EpochEnd(row, None if math.isnan(value) else (value,))

@@ -1,15 +1,13 @@
 """Fine-tune a crop classifier: directly, or with the head alone first (LP+FT).
 
 PCM, section 2.3.2: the linear head is trained on the frozen backbone, then everything at a reduced rate.
-`finetune_loop` has the loop, `finetune_run` what reads a run back.
+`finetune_loop` says what the loop works on, `finetune_run` what reads a run back.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +17,12 @@ import torch.nn.functional as F
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_backbones import build_network
-from leukoscope.train.checkpoint import WORDS, load_checkpoint, run_mark
+from leukoscope.train.checkpoint import run_mark, settings_fingerprint
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_config import FinetuneConfig
-from leukoscope.train.finetune_loop import ClassLoss, ExtraLoss, Loop, Losses
+from leukoscope.train.finetune_loop import ClassLoss, ExtraLoss, Losses, Tuning
 from leukoscope.train.finetune_run import load_finetuned, load_state, predict_features, predict_logits, write_run
+from leukoscope.train.loop import run_task
 from leukoscope.train.processes import join_processes
 
 __all__ = ["FinetuneConfig", "finetune", "load_finetuned", "predict_features", "predict_logits"]
@@ -64,7 +63,7 @@ def finetune(
         sampler_weights = np.asarray(sampler_weights)[train.labels >= 0]
     train, val = train.typed(), val.typed() if val is not None and len(val.typed()) else None
     _check_sets(config, train, val)
-    checkpoint = run_mark(run, resume=resume)
+    run_mark(run, resume=resume)
     own.wait()  # so that no process sees the first one's new folder as an old run
     fingerprint = _fingerprint(config, train, val, sampler_weights)
     if own.is_first:
@@ -83,8 +82,8 @@ def finetune(
     own.agree(network)
     loss = class_loss or partial(F.cross_entropy, label_smoothing=config.label_smoothing)
     losses = Losses(loss, tuple(extra_losses), sampler_weights)
-    loop = Loop(config, network, train, val, run, own, losses, fingerprint, progress)
-    loop.run_stages(load_checkpoint(checkpoint, fingerprint=fingerprint) if checkpoint.exists() else None)
+    tuning = Tuning(config, network, train, val, own, losses)
+    run_task(tuning.task(), run, fingerprint=fingerprint, own=own, progress=progress)
     own.wait()
     return run
 
@@ -104,7 +103,6 @@ def _check_sets(config: FinetuneConfig, train: CropSet, val: CropSet | None) -> 
 
 def _fingerprint(config: FinetuneConfig, train: CropSet, val: CropSet | None, weights: np.ndarray | None) -> str:
     """Digest of what a run's weights depend on, but for losses given as functions."""
-    settings = {k: v for k, v in asdict(config).items() if k not in (*WORDS, *SPEED_ONLY)}
     drawn = "" if weights is None else hashlib.sha256(np.ascontiguousarray(weights, np.float64).tobytes()).hexdigest()
     data = [train.sha256(), val.sha256() if val is not None else "", drawn]
-    return hashlib.sha256(json.dumps([settings, data], sort_keys=True).encode()).hexdigest()
+    return settings_fingerprint(config, data, without=SPEED_ONLY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from leukoscope.errors import ConfigError
@@ -105,20 +104,20 @@ class FinetuneConfig:
             nucleus_density=self.nucleus_density,
         )
 
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[StagePlan, ...]:
         """LP, then FT; or FT alone."""
         stages = []
         if self.head_epochs:
             augment = self.augment if self.head_augment else "none"
-            stages.append(Stage("head", 0, self.head_epochs, 0.0, self.head_rate, augment))
+            stages.append(StagePlan("head", 0, self.head_epochs, 0.0, self.head_rate, augment))
         if self.epochs:
             rate, head = (self.reduced_rate,) * 2 if self.head_epochs else (self.learning_rate, self.head_rate)
-            stages.append(Stage("all", self.head_epochs, self.epochs, rate, head, self.augment))
+            stages.append(StagePlan("all", self.head_epochs, self.epochs, rate, head, self.augment))
         return tuple(stages)
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StagePlan:
     """Epochs first to first + epochs - 1; rates of backbone (0: frozen) and head; how crops are augmented."""
 
     name: str
@@ -127,10 +126,3 @@ class Stage:
     backbone_rate: float
     head_rate: float
     augment: str
-
-
-def rate_share(step: int, steps: int, *, warm: int, final: float) -> float:
-    """Share of the learning rate at a step of a stage: rising over `warm` steps, then down a cosine to `final`."""
-    if step < warm:
-        return (step + 1) / warm
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 from collections.abc import Callable, Iterable
@@ -43,18 +42,6 @@ def write_run(run: Path, config: FinetuneConfig, train: CropSet, val: CropSet | 
         },
     }
     (run / "config.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def write_log(run: Path, rows: list[dict]) -> None:
-    """`log.csv`: a row an epoch, written anew so that a resumed run has none twice."""
-    if not rows:
-        return
-    partial = run / "log.part"
-    with open(partial, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-    partial.replace(run / "log.csv")
 
 
 def read_run(run: str | Path) -> dict:

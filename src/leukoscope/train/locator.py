@@ -1,4 +1,4 @@
-"""Train the white-cell locator: one flat loop.
+"""Train the white-cell locator: its settings, its batches and its loss, on the one loop (`train.loop`).
 
 Canvases of one to four photographs, turned, cut and scaled, with stain, light and focus drawn anew; a backbone whose
 normalisation layers and first blocks stay as ImageNet left them; the exponential average of the weights ships.
@@ -7,10 +7,9 @@ normalisation layers and first blocks stay as ImageNet left them; the exponentia
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +20,11 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_lite import fold_norms, freeze_norms, normalise
 from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.checkpoint import (
-    append_log,
-    load_checkpoint,
-    read_average,
-    run_fingerprint,
-    run_mark,
-    save_checkpoint,
-    update_average,
-)
+from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.locator_data import Photo, draw_canvas, is_white, load_photos
+from leukoscope.train.loop import FINAL_RATE, Stage, Task, quick_average, run_task, warm_cosine, warm_steps
+from leukoscope.train.processes import join_processes
 
-CHECKPOINT_SECONDS = 120
 LOSS_NAMES = ("score_loss", "overlap_loss", "sides_loss")
 LOSS_WEIGHTS = (1.0, 2.0, 4.0)  # of these
 
@@ -95,14 +87,14 @@ def train_locator(
     """
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
-    checkpoint = run_mark(run, resume=resume)
+    run_mark(run, resume=resume)
     chosen = [_choose(d, config.splits) for d in datasets]
     weights = _weights(chosen, config.shares)
     fingerprint = run_fingerprint(config, chosen)
     _write_run(run, config, chosen)
     groups = [load_photos(d, config.memory_px, balance=config.white_balance) for d in chosen]
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    own = join_processes()
     torch.manual_seed(config.seed)
     if config.init_from:
         net = read_locator(config.init_from)[0]
@@ -110,47 +102,28 @@ def train_locator(
         net = LocatorNet(levels=config.levels, width=config.width, pretrained=config.pretrained)
     if config.fold and any(isinstance(m, torch.nn.BatchNorm2d) for m in net.backbone.modules()):
         fold_norms(net.backbone)
-    net.to(device, memory_format=torch.channels_last)
-    optimizer = _optimizer(net, config)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    average = {k: v.clone() for k, v in net.state_dict().items()}
-    first = 0
-    if checkpoint.exists():
-        state = load_checkpoint(checkpoint, fingerprint=fingerprint)
-        net.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        average = {k: v.to(device) for k, v in state["average"].items()}
-        first = state["step"]
+    net.to(own.device, memory_format=torch.channels_last)
 
-    started = saved = time.monotonic()
-    losses: list[np.ndarray] = []
-    for step in range(first, config.steps):
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * _schedule(step, config.steps)
-        pixels, truth, cut = make_batch(groups, weights, config, step)
-        net.train()
-        freeze_norms(net)
-        maps = net(normalise(pixels).to(device, memory_format=torch.channels_last))
-        parts = locator_loss(net, maps, [t.to(device) for t in truth], [c.to(device) for c in cut])
-        loss = (parts * parts.new_tensor(LOSS_WEIGHTS)).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), 5.0)
-        optimizer.step()
-        update_average(average, net, min(config.ema, (step + 1) / (step + 10)))
-        losses.append(parts.detach().cpu().numpy())
-        done = step + 1
-        if done % 25 == 0 or done == config.steps:
-            row = {"step": done} | {n: f"{v:.4f}" for n, v in zip(LOSS_NAMES, np.mean(losses, 0), strict=True)}
-            append_log(run, row | {"seconds": f"{time.monotonic() - started:.0f}"})
-            losses.clear()
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or done == config.steps:
-            state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            save_checkpoint(checkpoint, {"fingerprint": fingerprint, "step": done, **state})
-            save_checkpoint(run / "last.pt", {"model": average})
-            saved = time.monotonic()
-        if progress:
-            progress(done, config.steps)
+    def loss(batch: tuple) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, truth, cut = batch
+        maps = net(normalise(pixels).to(own.device, memory_format=torch.channels_last))
+        parts = locator_loss(net, maps, [t.to(own.device) for t in truth], [c.to(own.device) for c in cut])
+        return (parts * parts.new_tensor(LOSS_WEIGHTS)).sum(), parts
+
+    share = partial(warm_cosine, steps=config.steps, warm=warm_steps(config.steps, 10, most=100), final=FINAL_RATE)
+    stage = Stage("all", 1, lambda: _optimizer(net, config), share, ready=lambda: freeze_norms(net.train()))
+    task = Task(
+        network=net,
+        stages=(stage,),
+        steps=config.steps,
+        pieces=lambda at: ([make_batch(groups, weights, config, step)] for step in range(at.step, config.steps)),
+        loss=loss,
+        names=LOSS_NAMES,
+        clip=5.0,
+        keep=quick_average(config.ema),
+        log_every=25,
+    )
+    run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
     return run
 
 
@@ -213,13 +186,6 @@ def _optimizer(net: LocatorNet, config: LocatorConfig) -> torch.optim.Optimizer:
     if backbone:
         groups.append({"params": backbone, "lr": config.backbone_rate})
     return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-
-
-def _schedule(step: int, steps: int) -> float:
-    warm = min(100, max(1, steps // 10))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def _write_run(run: Path, config: LocatorConfig, datasets: list[Dataset]) -> None:

@@ -1,4 +1,4 @@
-"""Train the outliner: one flat loop.
+"""Train the outliner: its settings, its batches, guesses and loss, on the one loop (`train.loop`).
 
 Patches around cells, turned, stretched, with a box that is off by what locators are off by, in another stain, light
 and focus. Cells of which only the box is known teach too: the running average of the network outlines them in their
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,8 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_lite import fold_norms
 from leukoscope.models.torch_outline import UNKNOWN, UNKNOWN_PART, OutlineNet, outline_loss
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.checkpoint import (
-    append_log,
-    load_checkpoint,
-    read_average,
-    run_fingerprint,
-    run_mark,
-    save_checkpoint,
-    update_average,
-)
+from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
+from leukoscope.train.loop import FINAL_RATE, Stage, Task, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.outliner_data import (
     PATCH_PX,
     Patches,
@@ -41,9 +34,10 @@ from leukoscope.train.outliner_data import (
     plain_view,
     show,
 )
+from leukoscope.train.processes import join_processes
 
-CHECKPOINT_SECONDS = 120
 LOSS_NAMES = ("entropy", "dice")
+Guess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (pixels (N, 3, S, S), boxes (N, 4)) → logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,7 @@ def train_outliner(
     """
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
-    checkpoint = run_mark(run, resume=resume)
+    run_mark(run, resume=resume)
     chosen = [_choose(d, config.splits) for d in datasets]
     unknown = sorted((set(config.masks) | set(config.shares)) - {d.name for d in chosen} - {"*"})
     if unknown:
@@ -113,46 +107,31 @@ def train_outliner(
     if all(g.labels is None for g in groups):
         raise DataError("none of the data sets has masks or contours: boxes alone teach no outline")
     _write_run(run, config, chosen, groups)
-    net, average = _network(config), _network(config).eval()
-    optimizer = _optimizer(net, config)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    first = 0
-    if checkpoint.exists():
-        state = load_checkpoint(checkpoint, fingerprint=fingerprint)
-        net.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
+    own = join_processes()
+    net, average = _network(config).to(own.device), _network(config).to(own.device).eval()
 
-    started = saved = time.monotonic()
-    losses: list[np.ndarray] = []
-    for step in range(first, config.steps):
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * _schedule(step, config.steps)
-        pixels, boxes, labels, weights = make_batch(groups, average, config, step)
-        net.train()
+    def guess(pixels: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        return average(pixels.to(own.device), boxes.to(own.device)).cpu()
+
+    def loss(batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, boxes, labels, weights = (t.to(own.device) for t in batch)
         parts = outline_loss(net(_normalised(pixels), boxes), labels, weights)
-        optimizer.zero_grad(set_to_none=True)
-        parts.sum().backward()
-        torch.nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), 5.0)
-        optimizer.step()
-        mean = average.state_dict()
-        update_average(mean, net, min(config.ema, (step + 1) / (step + 10)))
-        losses.append(np.append(parts.detach().numpy(), weights.mean().item()))
-        done = step + 1
-        if done % 25 == 0 or done == config.steps:
-            row = {"step": done} | {
-                n: f"{v:.4f}" for n, v in zip((*LOSS_NAMES, "learnt_share"), np.mean(losses, 0), strict=True)
-            }
-            append_log(run, row | {"seconds": f"{time.monotonic() - started:.0f}"})
-            losses.clear()
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or done == config.steps:
-            state = {"model": net.state_dict(), "optimizer": optimizer.state_dict(), "average": mean}
-            save_checkpoint(checkpoint, {"fingerprint": fingerprint, "step": done, **state})
-            save_checkpoint(run / "last.pt", {"model": mean})
-            saved = time.monotonic()
-        if progress:
-            progress(done, config.steps)
+        return parts.sum(), torch.cat([parts, weights.mean().reshape(1)])
+
+    share = partial(warm_cosine, steps=config.steps, warm=warm_steps(config.steps, 10, most=50), final=FINAL_RATE)
+    task = Task(
+        network=net,
+        stages=(Stage("all", 1, lambda: _optimizer(net, config), share),),
+        steps=config.steps,
+        pieces=lambda at: ([make_batch(groups, guess, config, step)] for step in range(at.step, config.steps)),
+        loss=loss,
+        names=(*LOSS_NAMES, "learnt_share"),
+        clip=5.0,
+        keep=quick_average(config.ema),
+        average=average.state_dict(),
+        log_every=25,
+    )
+    run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
     return run
 
 
@@ -168,7 +147,7 @@ def read_outliner(run: str | Path) -> tuple[OutlineNet, dict]:
 
 
 def make_batch(
-    groups: list[Patches], average: OutlineNet, config: OutlinerConfig, step: int
+    groups: list[Patches], guess: Guess, config: OutlinerConfig, step: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The batch of one step: pixels (B, 3, S, S) in [0, 1], boxes (B, 4) px, labels (B, S, S), weights (B,)."""
     rng = np.random.default_rng((config.seed, step))
@@ -186,7 +165,7 @@ def make_batch(
     guessed = torch.tensor([groups[g].labels is None for g in drawn])
     if guessed.any():
         boxes = torch.from_numpy(np.stack([groups[g].boxes[r] for g, r in zip(drawn, rows, strict=True)]))[guessed]
-        labels[guessed], weights[guessed] = guess_labels(average, patches[guessed], boxes, config)
+        labels[guessed], weights[guessed] = guess_labels(guess, patches[guessed], boxes, config)
     maps, boxes = draw_views(labels, rng, context=config.context, size=config.size)
     pixels, seen = show(patches, labels, maps, config.size)
     changed = torch.from_numpy(rng.random(len(rows)) >= config.own_colour) | guessed
@@ -197,7 +176,7 @@ def make_batch(
 
 @torch.no_grad()
 def guess_labels(
-    net: OutlineNet, patches: torch.Tensor, boxes: torch.Tensor, config: OutlinerConfig
+    guess: Guess, patches: torch.Tensor, boxes: torch.Tensor, config: OutlinerConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the network draws in patches (N, P, P, 3) for boxes (N, 4): labels (N, P, P) uint8, and weights (N,).
 
@@ -208,7 +187,7 @@ def guess_labels(
     view = plain_view(boxes, context=config.context)
     inside = boxes_in_view(boxes, size=config.size, context=config.context)
     pixels, _ = show(patches, None, view, config.size)
-    cell = 1 - net(_normalised(pixels), inside).softmax(1)[:, 0]
+    cell = 1 - guess(_normalised(pixels), inside).softmax(1)[:, 0]
     label = torch.full(cell.shape, UNKNOWN)
     label[cell >= config.guess_sure] = UNKNOWN_PART
     label[cell <= 1 - config.guess_sure] = 0
@@ -278,13 +257,6 @@ def _optimizer(net: OutlineNet, config: OutlinerConfig) -> torch.optim.Optimizer
     head = [p for p in net.parameters() if id(p) not in inside]
     groups = [{"params": head, "lr": config.learning_rate}, {"params": backbone, "lr": config.backbone_rate}]
     return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-
-
-def _schedule(step: int, steps: int) -> float:
-    warm = min(50, max(1, steps // 10))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def _write_run(run: Path, config: OutlinerConfig, datasets: list[Dataset], groups: list[Patches]) -> None:

@@ -58,6 +58,14 @@ class Processes:
             dist.all_reduce(values)
         return values
 
+    def same(self, value: float) -> float:
+        """The first process's number, in all of them."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared)
+
     def agree(self, network: nn.Module) -> None:
         """Give every process the first one's weights, and the mean of what batch normalisation has counted."""
         if self.size == 1:

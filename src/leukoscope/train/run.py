@@ -15,6 +15,7 @@ from leukoscope.errors import ConfigError
 from leukoscope.train.config import build_config, read_toml
 
 TASKS = ("classify", "join", "locate", "finetune", "detect", "outline", "segment")
+SHARED = ("finetune", "detect")  # tasks whose batches several processes share, under torchrun
 VALIDATION_SHARE = 0.15  # kept from training where no data set has a validation split
 
 
@@ -39,6 +40,8 @@ def train(
         raise ConfigError(f"{config_path}: task must be one of {', '.join(TASKS)}, got {task!r}")
     if not data_dirs:
         raise ConfigError("training needs at least one --data folder (see `leukoscope dataset import`)")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and task not in SHARED:
+        raise ConfigError(f"task {task} trains in one process, not under torchrun: {', '.join(SHARED)} share the work")
     # torch is imported by the loops only, so that a wrong configuration is told at once.
     datasets = [read_dataset(d) for d in data_dirs]
     out = Path(out)

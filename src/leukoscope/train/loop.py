@@ -1,0 +1,369 @@
+"""The one loop that every task's training runs through: stages, epochs, steps, checkpoints, finite guard, log.
+
+A task says what its network is, what a step works on, what the loss is and how fast each stage learns (`Task`);
+`run_task` does the rest, the same for all: a checkpoint every two minutes and after every epoch, from which a killed
+run goes on to the weights that it would have had; a stop with one line where a loss is no finite number any more, the
+last finite checkpoint kept; a running average of the weights; several processes; half precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from leukoscope.errors import TrainingError
+from leukoscope.train.checkpoint import (
+    append_log,
+    cut_log,
+    load_checkpoint,
+    note_divergence,
+    save_checkpoint,
+    update_average,
+)
+from leukoscope.train.processes import Processes, join_processes
+
+CHECKPOINT_SECONDS = 120  # what a killed run loses at most; writing one takes about a second
+
+
+FINAL_RATE = 0.02  # of the full rate at the last step: small enough that the average's last members hardly differ
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Epochs with one optimiser.
+
+    enter  sets which weights learn and returns their optimiser, each group at its full rate
+    share  of those rates at a step, counted from the stage's first
+    ready  puts the network into training mode, before each epoch; None: `network.train()`
+    """
+
+    name: str
+    epochs: int
+    enter: Callable[[], torch.optim.Optimizer]
+    share: Callable[[int], float]
+    ready: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnd:
+    """What a task says of an epoch: a row for the log, and how good it was (None: not scored; a later one is better
+    where its score is higher)."""
+
+    row: dict
+    score: tuple | None = None
+
+
+@dataclass
+class Place:
+    """Where a run stands; all of it is in the checkpoint."""
+
+    epoch: int = 0  # epochs done
+    step: int = 0  # steps done in this epoch
+    updates: int = 0  # steps done since the start
+    stage: str = ""
+    best: tuple = ()  # score of the stage's best epoch
+    since: int = 0  # scored epochs after it
+    stopped: bool = False  # by patience, in this stage
+    sums: list = field(default_factory=list)  # of each loss since the last row of the log
+    summed: int = 0  # steps in those sums
+    log_rows: int = 0  # below 0: not known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """What is trained, and how.
+
+    steps      of an epoch
+    pieces     (place) → for each step from there to the end of the epoch, the pieces of a batch that it works through
+    loss       piece → (what is minimised, parts for the log). Both are shares of the step's: they are added up over its
+               pieces and over the processes
+    names      of the parts, in the log
+    clip       longest gradient of a step, over all that learns
+    keep       steps done before → share of the running average that a step keeps; None: no average is made
+    end_epoch  (place, averaged weights, means of the parts) → EpochEnd; None: nothing happens between epochs
+    log_every  steps a row of the log; 0: the log has the rows of `end_epoch`
+    patience   scored epochs without a better one that end a stage
+    dtype      of the forward pass; None: float32
+    average    where the averaged weights live, if they are a network's own; None: in a copy
+    clip_over  what is clipped together, where the order of the optimiser's groups is not the order that runs made
+               before this loop were clipped in (the sum of squares rounds otherwise)
+    """
+
+    network: nn.Module
+    stages: tuple[Stage, ...]
+    steps: int
+    pieces: Callable[[Place], Iterator[Iterable]]
+    loss: Callable[[object], tuple[Tensor, Tensor]]
+    names: tuple[str, ...]
+    clip: float
+    keep: Callable[[int], float] | None = None
+    end_epoch: Callable[[Place, dict, dict], EpochEnd] | None = None
+    log_every: int = 0
+    patience: int | None = None
+    dtype: torch.dtype | None = None
+    average: dict | None = None
+    clip_over: list | None = None
+
+
+def run_task(
+    task: Task,
+    run: Path,
+    *,
+    fingerprint: str,
+    own: Processes | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Train from where the run folder's checkpoint stands to the end; returns the weights that `last.pt` holds.
+
+    Leaves `checkpoint.pt`, `last.pt` (averaged weights, where there are any), `log.csv`, and `best.pt` where epochs are
+    scored. TrainingError where a loss or a gradient is no finite number: what was saved before is kept.
+    """
+    loop = _Loop(task, Path(run), fingerprint, own or join_processes(), progress)
+    loop.restore()
+    for stage, first in zip(task.stages, loop.first_epochs(), strict=True):
+        if loop.at.epoch < first + stage.epochs:
+            loop.run_stage(stage, first)
+    loop.save()
+    return loop.weights()
+
+
+def warm_cosine(step: int, steps: int, *, warm: int, final: float) -> float:
+    """Share of the learning rate at a step: rising over `warm` steps, then down a cosine to `final`."""
+    if step < warm:
+        return (step + 1) / warm
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def warm_steps(steps: int, part: int, *, most: int) -> int:
+    """Steps over which the rate rises: one in `part` of all, at most `most` (a short run must not end in its rise)."""
+    return min(most, max(1, steps // part))
+
+
+def quick_average(most: float) -> Callable[[int], float]:
+    """A running average's `keep`: quick to follow the weights at first, in the end keeping `most` a step."""
+    return lambda updates: min(most, (updates + 1) / (updates + 10))
+
+
+def half_precision(amp: str, device: torch.device) -> torch.dtype | None:
+    """The dtype of forward passes that a setting asks for ("auto": half precision on an accelerator); None: float32."""
+    if amp == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+
+
+class _Loop:
+    """One run while it trains."""
+
+    def __init__(
+        self, task: Task, run: Path, fingerprint: str, own: Processes, progress: Callable[[int, int], None] | None
+    ) -> None:
+        self.task, self.run, self.fingerprint, self.own, self.progress = task, run, fingerprint, own, progress
+        self.at = Place(sums=[0.0] * len(task.names))
+        self.average = task.average
+        if task.keep and self.average is None:
+            self.average = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
+        device = own.device.type
+        self.autocast = partial(torch.autocast, device, dtype=task.dtype) if task.dtype else contextlib.nullcontext
+        self.scaler = torch.amp.GradScaler(device, enabled=task.dtype is torch.float16)
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.optimizer_state: dict | None = None  # of the checkpoint, until its stage is entered
+        self.rates: list[float] = []
+        self.unread: tuple | None = None  # a step's losses and gradient, not yet looked at
+        self.started = self.saved = time.monotonic()
+
+    def first_epochs(self) -> list[int]:
+        """The first epoch of each stage."""
+        return [sum(s.epochs for s in self.task.stages[:i]) for i in range(len(self.task.stages))]
+
+    def restore(self) -> None:
+        """Go on from the run folder's checkpoint, if it has one."""
+        path = self.run / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = load_checkpoint(path, fingerprint=self.fingerprint)
+        self.at = _place_of(state, len(self.task.names))
+        self.task.network.load_state_dict(state["model"])
+        for key, value in (state["average"] or {}).items():
+            self.average[key].copy_(value)
+        self.scaler.load_state_dict(state.get("scaler", {}))
+        self.optimizer_state = state["optimizer"]
+        if self.own.is_first:
+            self.at.log_rows = cut_log(self.run, self.at.log_rows)
+
+    def run_stage(self, stage: Stage, first: int) -> None:
+        """The rest of a stage."""
+        at = self.at
+        self.optimizer = stage.enter()
+        self.rates = [g["lr"] for g in self.optimizer.param_groups]
+        if self.optimizer_state is not None and at.stage in (stage.name, ""):
+            self.optimizer.load_state_dict(self.optimizer_state)
+        elif at.stage != stage.name:
+            at.best, at.since, at.stopped = (), 0, False
+        at.stage, self.optimizer_state = stage.name, None
+        while at.epoch < first + stage.epochs and not at.stopped:
+            (stage.ready or self.task.network.train)()
+            for pieces in self.task.pieces(at):
+                share = stage.share((at.epoch - first) * self.task.steps + at.step)
+                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                    group["lr"] = rate * share
+                self.take_step(pieces)
+            self.end_epoch()
+        at.epoch = first + stage.epochs
+
+    def take_step(self, pieces: Iterable) -> None:
+        """One step: gradients of all pieces and processes, the optimiser, the average."""
+        task, at = self.task, self.at
+        self.optimizer.zero_grad(set_to_none=True)
+        total = None
+        for piece in pieces:
+            self.read_losses()  # of the step before, when this one's data are ready: an accelerator was not waited for
+            with self.autocast():
+                loss, parts = task.loss(piece)
+            self.scaler.scale(loss).backward()
+            told = torch.cat([loss.detach().reshape(1).float(), parts.detach().float()])
+            total = told if total is None else total + told
+        if total is None:  # a process without a share of this batch
+            self.read_losses()
+            total = torch.zeros(1 + len(task.names), device=self.own.device)
+        trained = task.clip_over or [p for g in self.optimizer.param_groups for p in g["params"]]
+        self.own.sum_gradients(trained)
+        self.scaler.unscale_(self.optimizer)
+        length = torch.nn.utils.clip_grad_norm_(trained, task.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            update_average(self.average, task.network, task.keep(at.updates))
+        at.step, at.updates = at.step + 1, at.updates + 1
+        self.unread = (self.own.sum(total), length)
+        self.after_step()
+
+    def after_step(self) -> None:
+        """The log, the checkpoint and the progress, when they are due."""
+        task, at = self.task, self.at
+        last = at.step == task.steps
+        if task.log_every and (at.step % task.log_every == 0 or last):
+            self.write_row({"step": at.step, **_shown(self.means()), "seconds": f"{self.seconds():.0f}"})
+            self.forget_losses()
+        if not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            self.save()
+        if self.progress and self.own.is_first:
+            epochs = sum(s.epochs for s in task.stages)
+            self.progress(at.epoch * task.steps + at.step, epochs * task.steps)
+
+    def end_epoch(self) -> None:
+        """What the task does between epochs; the best weights, patience, a checkpoint."""
+        task, at = self.task, self.at
+        self.read_losses()
+        self.own.agree(task.network)
+        end = EpochEnd({})
+        if task.end_epoch:
+            end = task.end_epoch(at, self.average, self.means())
+        at.epoch, at.step = at.epoch + 1, 0
+        if end.row:
+            self.write_row(end.row)
+            self.forget_losses()
+        if end.score is not None:
+            better = not at.best or end.score > at.best
+            at.since = 0 if better else at.since + 1
+            if better:
+                at.best = end.score
+                if self.own.is_first:
+                    save_checkpoint(self.run / "best.pt", {"model": self.weights(), "epoch": at.epoch})
+            at.stopped = task.patience is not None and at.since >= task.patience
+        self.save()
+
+    def read_losses(self) -> None:
+        """Add the last step's losses to the sums; TrainingError where they are no finite numbers."""
+        if self.unread is None:
+            return
+        (loss, *parts), length = self.unread[0].tolist(), float(self.unread[1])
+        self.unread = None
+        # Half precision makes gradients infinite now and then: the scaler leaves such a step out.
+        if not math.isfinite(loss) or not (self.scaler.is_enabled() or math.isfinite(length)):
+            self._stop("gradient" if math.isfinite(loss) else "loss")
+        self.at.sums = [a + b for a, b in zip(self.at.sums, parts, strict=True)]
+        self.at.summed += 1
+
+    def means(self) -> dict[str, float]:
+        """Means of the parts over the steps since the last row of the log."""
+        self.read_losses()
+        n = self.at.summed
+        return {k: v / n if n else math.nan for k, v in zip(self.task.names, self.at.sums, strict=True)}
+
+    def forget_losses(self) -> None:
+        self.at.sums, self.at.summed = [0.0] * len(self.task.names), 0
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def write_row(self, row: dict) -> None:
+        if self.own.is_first:
+            append_log(self.run, row)
+        self.at.log_rows += 1
+
+    def weights(self) -> dict:
+        """What ships: the average, or the network itself where none is made."""
+        state = self.average if self.average is not None else self.task.network.state_dict()
+        return {k: v.detach().cpu().contiguous() for k, v in state.items()}
+
+    def save(self) -> None:
+        """Put the run's state in the place of the last one, once it is known to be finite."""
+        self.read_losses()
+        self.saved = time.monotonic()
+        if not self.own.is_first:
+            return
+        state = {
+            "fingerprint": self.fingerprint,
+            "place": asdict(self.at) | {"best": list(self.at.best)},
+            "model": self.task.network.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict() if self.optimizer else self.optimizer_state,
+            "scaler": self.scaler.state_dict(),
+        }
+        save_checkpoint(self.run / "checkpoint.pt", state)
+        save_checkpoint(self.run / "last.pt", {"model": self.weights(), "epoch": self.at.epoch})
+
+    def _stop(self, what: str) -> None:
+        """Say that the run has diverged; the files stay as they were saved last."""
+        at, kept = self.at, self.run / "checkpoint.pt"
+        # The losses that are looked at are the last step's: a checkpoint, if there is one, is older.
+        where = f"step {at.step}" + (f" of epoch {at.epoch + 1}" if self.task.end_epoch else "")
+        if self.own.is_first:
+            note_divergence(self.run, {"epoch": at.epoch, "step": at.step, "updates": at.updates, "what": what})
+        if kept.exists():
+            advice = f"{kept} holds the last finite weights: lower the learning rate and give --resume to go on from it"
+        else:
+            advice = "nothing had been saved yet: lower the learning rate and start anew"
+        raise TrainingError(f"training stopped at {where}: the {what} is not a finite number any more; {advice}")
+
+
+def _place_of(state: dict, n_parts: int) -> Place:
+    """Where a checkpoint stands; those written before there was one loop say it in their own words."""
+    if "place" in state:
+        place = state["place"]
+        return Place(**place | {"best": tuple(place["best"])})
+    empty = {"sums": [0.0] * n_parts, "log_rows": -1}
+    if "progress" in state:  # finetune
+        old = state["progress"]
+        place = {"epoch": old["epoch"], "step": old["step"], "updates": old["n_steps"], "stage": old["stage_name"]}
+        since = max(0, old["epoch"] - 1 - old["best_epoch"])
+        return Place(**place, best=tuple(old["best"]), since=since, stopped=old["stopped"], **empty)
+    if "updates" in state:  # detect
+        best = (state["best"],) if state["best"] >= 0 else ()
+        place = {k: state[k] for k in ("epoch", "step", "updates", "since")}
+        return Place(**place, best=best, **empty)
+    return Place(step=state["step"], updates=state["step"], **empty)
+
+
+def _shown(means: dict[str, float]) -> dict[str, str]:
+    return {k: f"{v:.4f}" for k, v in means.items()}
