@@ -1,0 +1,122 @@
+"""The log: events of a reading, append only, each chained to the one before by a digest.
+
+    hash = SHA-256(previous hash, then the canonical JSON of [reading key, seq, at, reader, kind, payload, op])
+
+A row that was changed, left out, put in or put elsewhere breaks the chain, which `verify` says. The chain's last hash
+stands in the signed record, so that a cut tail shows there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from leukoscope.errors import InputError, LeukoscopeError
+from leukoscope.web.store import tables as t
+from leukoscope.web.store.opening import now_ms
+
+EDITS = ("call", "add", "move", "delete")  # what undo takes back
+KINDS = (*EDITS, "start", "seen", "note", "mode", "undo", "redo", "done", "sign", "reopen", "read")
+START = "0" * 64
+
+
+class Conflict(LeukoscopeError):
+    """Another event came first; `cells` holds what stands now: {cell id: {"call", "reader", "seq"}}."""
+
+    def __init__(self, cells: dict[int, dict]) -> None:
+        super().__init__("another reader changed this cell first")
+        self.cells = cells
+
+
+class Closed(LeukoscopeError):
+    """The reading is not open any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the log; payload as plain types."""
+
+    id: int
+    seq: int
+    at: int
+    reader_id: int
+    kind: str
+    payload: dict
+
+
+def lock_reading(connection: Connection, reading_id: int):
+    """The reading's row, held until the transaction ends (SQLite holds the whole database already)."""
+    query = select(t.reading).where(t.reading.c.id == reading_id)
+    if connection.dialect.name != "sqlite":
+        query = query.with_for_update()
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise InputError("no such reading")
+    return row
+
+
+def append(connection: Connection, reading, kind: str, payload: dict, *, reader_id: int, op: str) -> Event:
+    """Add an event to a locked reading; its projection is the caller's."""
+    assert kind in KINDS, kind
+    seq, at = reading.n_events + 1, now_ms()
+    before = START
+    if reading.n_events:
+        last = select(t.event.c.hash).where(t.event.c.reading_id == reading.id, t.event.c.seq == reading.n_events)
+        before = connection.execute(last).scalar_one()
+    text = canonical(payload)
+    row = {"seq": seq, "at": at, "reader_id": reader_id, "kind": kind, "payload": text, "op": op}
+    digest = _hash(before, reading.key, row)
+    event_id = connection.execute(
+        insert(t.event).values(reading_id=reading.id, hash=digest, **row)
+    ).inserted_primary_key[0]
+    connection.execute(update(t.reading).where(t.reading.c.id == reading.id).values(n_events=seq))
+    return Event(event_id, seq, at, reader_id, kind, payload)
+
+
+def events(connection: Connection, reading_id: int) -> list[Event]:
+    """A reading's log from its beginning."""
+    rows = connection.execute(select(t.event).where(t.event.c.reading_id == reading_id).order_by(t.event.c.seq))
+    return [Event(r.id, r.seq, r.at, r.reader_id, r.kind, json.loads(r.payload)) for r in rows]
+
+
+def event_of_op(connection: Connection, reading_id: int, op: str) -> Event | None:
+    """The event that an operation made, where it was sent before: a page that got no answer sends it again."""
+    row = connection.execute(
+        select(t.event).where(t.event.c.reading_id == reading_id, t.event.c.op == op)
+    ).one_or_none()
+    return None if row is None else Event(row.id, row.seq, row.at, row.reader_id, row.kind, json.loads(row.payload))
+
+
+def verify(connection: Connection, reading_id: int) -> str | None:
+    """None where the chain is whole, else what is wrong with it."""
+    reading = connection.execute(select(t.reading).where(t.reading.c.id == reading_id)).one()
+    before, expected = START, 1
+    rows = connection.execute(select(t.event).where(t.event.c.reading_id == reading_id).order_by(t.event.c.seq))
+    for row in rows:
+        if row.seq != expected:
+            return f"event {expected} is missing"
+        if row.hash != _hash(before, reading.key, row._mapping):
+            return f"event {row.seq} was changed"
+        before, expected = row.hash, expected + 1
+    if expected - 1 != reading.n_events:
+        return f"event {expected} is missing"
+    return None
+
+
+def last_hash(connection: Connection, reading_id: int) -> str:
+    """The hash that stands for the whole log of a reading."""
+    query = select(t.event.c.hash).where(t.event.c.reading_id == reading_id).order_by(t.event.c.seq.desc()).limit(1)
+    return connection.execute(query).scalar() or START
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spaces: one text for one value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _hash(before: str, reading_key: str, row) -> str:
+    said = [reading_key, *(row[name] for name in ("seq", "at", "reader_id", "kind", "payload", "op"))]
+    return hashlib.sha256(f"{before}\n{canonical(said)}".encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Alembic migrations of the reading room's database; `engine.open_store` runs them."""

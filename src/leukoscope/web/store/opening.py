@@ -1,0 +1,231 @@
+"""Open what `analyze` wrote: the record by its digest, the places of its thumbnails, its features where it has any."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Connection, func, insert, select, update
+
+from leukoscope.errors import DataError, InputError
+from leukoscope.report.choose import blast_ratio, has_flag, urgency
+from leukoscope.report.record import Record, read_record
+from leukoscope.report.words import bands_covered
+from leukoscope.web.store import tables as t
+from leukoscope.web.store.engine import Store
+
+RECORD = "record.json"
+THUMBS = Path(".work") / "thumbs.jsonl"
+FEATURES = Path(".work") / "features.npy"
+BATCH = 5000  # rows a statement
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run in the database: its id, how many patients and cells, and whether it was there already."""
+
+    run_id: int
+    n_patients: int
+    n_cells: int
+    was_there: bool
+
+
+def open_run(store: Store, path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Opened:
+    """Put the record at `path` (a run's folder, or its record.json) into the database, all of it or nothing.
+
+    progress  called with (cells done, cells in all)
+    The same digest is the same run: it is not read twice, only its folder is noted anew.
+    """
+    file = record_file(path)
+    record = read_record(file)
+    digest = _sha256(file)
+    with store.writing() as connection:
+        had = connection.execute(select(t.run.c.id).where(t.run.c.digest == digest)).scalar()
+        if had is not None:
+            connection.execute(update(t.run).where(t.run.c.id == had).values(folder=str(file.parent.resolve())))
+            return _counted(connection, had)
+        run_id = connection.execute(
+            insert(t.run).values(
+                digest=digest,
+                folder=str(file.parent.resolve()),
+                provenance=json.dumps(record.provenance),
+                opened_at=now_ms(),
+            )
+        ).inserted_primary_key[0]
+        ids = _add_patients(connection, run_id, record)
+        n_cells = _add_cells(connection, record, ids, file.parent, progress)
+        if n_cells != sum(p["n_cells"] for p in record.patients):
+            raise DataError(f"{file}: its patients have other numbers of cells than its fields; analyse again")
+    return Opened(run_id, len(record.patients), n_cells, False)
+
+
+def record_file(path: str | Path) -> Path:
+    """The record of a run's folder, or the file itself; InputError where there is none."""
+    path = Path(path)
+    file = path / RECORD if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"no record at {file}: expected a folder that `leukoscope analyze` wrote, or its {RECORD}")
+    return file
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def new_key() -> str:
+    """A random text for addresses and logs, which says nothing of what it stands for."""
+    return secrets.token_urlsafe(9)
+
+
+def _counted(connection: Connection, run_id: int) -> Opened:
+    of_run = select(func.count(), func.sum(t.patient.c.n_cells)).where(t.patient.c.run_id == run_id)
+    n_patients, n_cells = connection.execute(of_run).one()
+    return Opened(run_id, n_patients, n_cells or 0, True)
+
+
+def _add_patients(connection: Connection, run_id: int, record: Record) -> dict[str, int]:
+    """Patient ids of the record -> row ids."""
+    at, ids = now_ms(), {}
+    for patient in record.patients:
+        ratio = blast_ratio(patient)
+        ids[patient["patient_id"]] = connection.execute(
+            insert(t.patient).values(
+                key=new_key(),
+                run_id=run_id,
+                label=patient["patient_id"],
+                specimen=patient["specimen"],
+                center=", ".join(patient["center"]),
+                entry=json.dumps(patient),
+                n_cells=patient["n_cells"],
+                urgency=int(urgency(patient)[0]),  # False sorts first: suspected APL
+                marks=json.dumps(_marks(patient)),
+                state="new",
+                share=None if ratio is None else ratio["value"],
+                n_seen=0,
+                n_corrected=0,
+                readers="",
+                changed_at=at,
+            )
+        ).inserted_primary_key[0]
+    return ids
+
+
+def _marks(patient: dict) -> list[str]:
+    """Codes of what the worklist says of a patient: the record's flags, and an interval that crosses a line."""
+    ratio = blast_ratio(patient)
+    known = ratio is not None and ratio["value"] is not None
+    crosses = known and ratio["band"] is not None and len(bands_covered(ratio["low"], ratio["high"])) > 1
+    codes = [flag["code"] for flag in patient["flags"]]
+    return codes + (["crosses_a_line"] if crosses else []) + (["poor"] if has_flag(patient, "failed_fields") else [])
+
+
+def _add_cells(
+    connection: Connection,
+    record: Record,
+    ids: dict[str, int],
+    folder: Path,
+    progress: Callable[[int, int], None] | None,
+) -> int:
+    columns = {name: column for column, name in enumerate(record.taxonomy.names)}
+    total = sum(p["n_cells"] for p in record.patients)
+    thumbs, features = thumb_offsets(folder / THUMBS), _features(folder / FEATURES, total)
+    first = connection.execute(select(func.coalesce(func.max(t.cell.c.id), 0))).scalar() + 1
+    cells, vectors, done = [], [], 0
+    for number, field in enumerate(record.fields()):
+        if field["patient_id"] not in ids:
+            raise DataError(f"{record.path}: fields[{number}] is of a patient who is not in patients")
+        field_id = connection.execute(insert(t.field).values(_field_row(field, number, ids))).inserted_primary_key[0]
+        for place, cell in enumerate(field["cells"]):
+            row = _cell_row(cell, place, columns)
+            row |= {"id": first + done, "patient_id": ids[field["patient_id"]], "field_id": field_id}
+            cells.append(row | {"thumb_at": thumbs.get((number, place))})
+            if features is not None:
+                vectors.append({"cell_id": first + done, "vector": features[done].astype(np.float16).tobytes()})
+            done += 1
+            if len(cells) == BATCH:
+                _flush(connection, cells, vectors)
+                if progress is not None:
+                    progress(done, total)
+    _flush(connection, cells, vectors)
+    if progress is not None and total:
+        progress(done, total)
+    if connection.dialect.name == "postgresql":  # ids were given here: the next ones must come after them
+        connection.execute(select(func.setval(func.pg_get_serial_sequence("cell", "id"), max(1, first + done - 1))))
+    return done
+
+
+def _flush(connection: Connection, cells: list[dict], vectors: list[dict]) -> None:
+    if cells:
+        connection.execute(insert(t.cell), cells)
+    if vectors:
+        connection.execute(insert(t.feature), vectors)
+    cells.clear()
+    vectors.clear()
+
+
+def _field_row(field: dict, number: int, ids: dict[str, int]) -> dict:
+    row = {"patient_id": ids[field["patient_id"]], "number": number, "smear": field["smear_id"], "place": None}
+    same = ("file", "sha256", "width", "height", "um_per_px", "status", "reason")
+    return row | {key: field[key] for key in same} | {"scale_from": field.get("scale_from")}
+
+
+def _cell_row(cell: dict, number: int, columns: dict[str, int]) -> dict:
+    if cell["class"] not in columns:
+        raise DataError(f"the record has a cell of class {cell['class']!r}, which is not in its taxonomy")
+    x0, y0, x1, y1 = cell["box"]
+    probs = np.array([cell["probs"].get(name, 0.0) for name in columns], np.float32)
+    contour = cell.get("contour")
+    return {
+        "number": number,
+        "reading_id": None,
+        "called": columns[cell["class"]],
+        "probs": probs.tobytes(),
+        "score": cell["score"],
+        "x0": x0,
+        "y0": y0,
+        "x1": x1,
+        "y1": y1,
+        "contour": json.dumps(contour) if contour else None,
+    }
+
+
+def thumb_offsets(path: Path) -> dict[tuple[int, int], int]:
+    """(field, cell) -> where its line begins in the thumbnail file; nothing where there is no such file."""
+    found: dict[tuple[int, int], int] = {}
+    at = 0
+    for line in _lines(path):
+        try:
+            entry = json.loads(line)
+            found[entry["field"], entry["cell"]] = at
+        except (ValueError, KeyError, TypeError):
+            break  # a torn last line
+        at += len(line)
+    return found
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if path.is_file():
+        with open(path, "rb") as file:
+            yield from file
+
+
+def _features(path: Path, n_cells: int) -> np.ndarray | None:
+    """(N, D) of the run's cells in the record's order; None where the model gave none."""
+    if not path.is_file():
+        return None
+    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    if features.ndim != 2 or len(features) != n_cells:
+        raise DataError(f"{path} holds features of shape {features.shape}; the record has {n_cells} cells")
+    return features
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,99 @@
+"""Where a field's photograph is now: known by its digest. One that moved is asked for, never guessed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy import Row, select, update
+
+from leukoscope.errors import InputError
+from leukoscope.web.store import tables as t
+from leukoscope.web.store.engine import Store
+
+CHECKED_AT_MOST = 20_000  # files whose digest is remembered
+
+
+class Photographs:
+    """Finds photographs; remembers which file had which digest, so that a file is hashed once unless it changes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, tuple[tuple[int, int], str]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, field: Row, folder: str) -> Path | None:
+        """The file with the field's digest: where it was put, as named in the record, or beside the run; else None.
+
+        folder  the run's
+        """
+        if field.sha256 is None:
+            return None
+        named = Path(field.file)
+        places = [Path(field.place)] if field.place else []
+        places += [named] if named.is_absolute() else [Path(folder) / named, Path(folder).parent / named, named]
+        return next((place for place in places if self._digest(place) == field.sha256), None)
+
+    def missing(self, patient_id: int) -> list[Row]:
+        """Fields of a patient whose photograph is not where it was; those that could never be read left out."""
+        with self._store.reading() as connection:
+            query = select(t.field, t.run.c.folder).join_from(t.field, t.patient).join(t.run)
+            rows = connection.execute(query.where(t.field.c.patient_id == patient_id, t.field.c.status != "failed"))
+            fields = rows.all()
+        return [row for row in fields if self.find(row, row.folder) is None]
+
+    def take_folder(self, folder: str | Path) -> int:
+        """Look through a folder for photographs that moved; how many fields were found. By digest alone."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"no folder {folder}: expected the one that the photographs were moved to")
+        with self._store.reading() as connection:
+            rows = connection.execute(
+                select(t.field.c.id, t.field.c.sha256, t.field.c.file, t.field.c.place, t.run.c.folder)
+                .join_from(t.field, t.patient)
+                .join(t.run)
+                .where(t.field.c.sha256.is_not(None))
+            ).all()
+        wanted = {row.sha256 for row in rows if self.find(row, row.folder) is None}
+        found = {}
+        for file in _files(folder) if wanted else ():
+            digest = self._digest(file)
+            if digest in wanted:
+                found[digest] = file
+        return self.put(found.items())
+
+    def put(self, found: Iterable[tuple[str, Path]]) -> int:
+        """Note where photographs (digest, file) are now; how many fields they are of."""
+        n = 0
+        with self._store.writing() as connection:
+            for digest, file in found:
+                done = connection.execute(
+                    update(t.field).where(t.field.c.sha256 == digest).values(place=str(file.resolve()))
+                )
+                n += done.rowcount
+        return n
+
+    def _digest(self, file: Path) -> str | None:
+        try:
+            stat = os.stat(file)
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            known = self._known.get(str(file))
+            if known is not None and known[0] == stamp:
+                return known[1]
+            with open(file, "rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except (OSError, ValueError):
+            return None
+        with self._lock:
+            if len(self._known) >= CHECKED_AT_MOST:
+                self._known.clear()
+            self._known[str(file)] = (stamp, digest)
+        return digest
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent) / name for name in sorted(names))
