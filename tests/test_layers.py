@@ -13,6 +13,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "leukoscope"
 ORDER = (
     "errors",
     "cores",
+    "practice",
     "taxonomy",
     "types",
     "geometry",
@@ -28,6 +29,7 @@ ORDER = (
     "outline",
     "classify",
     "count",
+    "flags",
     "quantify",
     "report",
     "pipeline",

@@ -71,27 +71,29 @@ def test_every_cell_is_found_classified_and_counted(run, smears):
         own = [c for f, cells in truth.items() if f.startswith(patient["patient_id"]) for _, _, c in cells]
         counts = {row["class"]: row["count"] for row in patient["differential"]}
         assert counts == {name: own.count(name) for name in BLOOD_12.names}
-        assert patient["n_counted"] == len(own) - own.count("artefact")
+        assert patient["n_counted"] == len(own) - own.count("artefact") - own.count("erythroblast")
+        assert patient["n_nucleated_red"] == own.count("erythroblast")
 
 
 def test_the_record_holds_the_contracts_keys_in_order(run):
     record = read(run / "record.json")
     assert list(record) == ["record_version", "provenance", "patients", "fields"]
     assert list(record["provenance"]) == (
-        "leukoscope models taxonomy taxonomy_sha256 specimen um_per_px min_cells options use".split()
+        "leukoscope models taxonomy taxonomy_sha256 specimen um_per_px min_cells usual_min_cells unidentified_below "
+        "not_offered options use".split()
     )
     assert (
         list(record["patients"][0])
         == (
-            "patient_id specimen center smear_ids n_fields n_failed n_poor n_cells n_counted differential ratios "
-            "artefacts_per_100 flags"
+            "patient_id specimen center smear_ids n_fields n_failed n_poor n_cells denominator n_counted count_tier "
+            "n_nucleated_red nucleated_red_per_100 n_unidentified differential ratios artefacts_per_100 flags"
         ).split()
     )
     assert list(record["fields"][0]) == (
         "file sha256 patient_id smear_id center status reason note width height um_per_px scale_from quality "
         "cells".split()
     )
-    assert list(record["fields"][0]["cells"][0]) == ["box", "class", "probs", "score", "suspicion"]
+    assert list(record["fields"][0]["cells"][0]) == ["box", "class", "probs", "score", "suspicion", "identified"]
     assert record["provenance"]["um_per_px"] is None and "Research use only" in record["provenance"]["use"]
     assert {p["patient_id"]: p["smear_ids"] for p in record["patients"]} == {"anna": ["anna"], "bert": ["bert"]}
     assert list(read_record(run / "record.json").fields()) == record["fields"]
@@ -223,7 +225,8 @@ def test_options_reach_the_record(smears, model, tmp_path):
     assert (provenance["specimen"], provenance["um_per_px"], provenance["min_cells"]) == ("marrow", 0.1, 3)
     assert provenance["options"] == {"tile_px": 256}
     assert record["patients"][0]["specimen"] == "marrow" and record["fields"][0]["um_per_px"] == 0.1
-    assert "few_cells" not in [f["code"] for f in record["patients"][0]["flags"]]
+    (few,) = [f for f in record["patients"][0]["flags"] if f["code"] == "few_cells"]
+    assert "3 were asked for (--min-cells), laboratories count 500 in marrow" in few["text"]
 
 
 @pytest.mark.parametrize(
@@ -295,3 +298,29 @@ def test_a_picture_under_another_formats_name_is_read_and_says_so(model, tmp_pat
     record = read(analyze([tmp_path / "p"], tmp_path / "out", model=model))
     assert [f["note"] for f in record["fields"]] == [None, "a .jpg file that holds PNG"]
     assert "a .jpg file that holds PNG" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_cells_below_the_cards_threshold_are_not_identified(smears, model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    card = json.loads((folder / "classifier" / "card.json").read_text("utf-8"))
+    sure = sorted(
+        c["probs"][c["class"]]
+        for f in read(analyze([smears[0]], tmp_path / "a", model=model))["fields"]
+        for c in f["cells"]
+    )
+    limit = (sure[len(sure) // 2 - 1] + sure[len(sure) // 2]) / 2
+    card["thresholds"]["unidentified"] = limit
+    (folder / "classifier" / "card.json").write_text(json.dumps(card), "utf-8")
+    record = read(analyze([smears[0]], tmp_path / "b", model=folder))
+    cells = [c for f in record["fields"] for c in f["cells"]]
+    unsure = [c for c in cells if not c["identified"]]
+    assert 0 < len(unsure) < len(cells) and all(max(c["probs"].values()) < limit for c in unsure)
+    assert sum(p["n_unidentified"] for p in record["patients"]) == len(unsure)
+    assert all(c["class"] in c["probs"] for c in unsure)  # the model's own class stays
+    for patient in record["patients"]:
+        assert patient["n_cells"] == sum(r["count"] for r in patient["differential"]) + patient["n_unidentified"]
+        assert "many_left_out" in [f["code"] for f in patient["flags"]]
+    with open(tmp_path / "b" / "cells.csv", encoding="utf-8", newline="") as file:
+        assert [row["identified"] == "1" for row in csv.DictReader(file)] == [c["identified"] for c in cells]
+    assert "Not identified" in (tmp_path / "b" / "report.html").read_text("utf-8")

@@ -82,10 +82,36 @@ def test_archived_record_is_read_for_ever(tmp_path):
     assert "The picture is not shown" in text  # the pictures are not in the archive
 
 
+def test_a_record_of_version_1_is_given_in_the_shape_of_version_2_with_its_own_numbers(tmp_path):
+    """Its ratios are of all nucleated cells, in blood too; bands stay only where today's rules give one."""
+
+    def many(record):
+        (one,) = [p for p in record["patients"] if p["patient_id"] == "p1"]
+        taxonomy = record["provenance"]["taxonomy"]
+        taxonomy["blasts"], taxonomy["names"] = ["myeloblast"], [*taxonomy["names"][:10], "myeloblast", "artefact"]
+        taxonomy["counted"] = taxonomy["names"][:-1]
+        counts = {"myeloblast": 60, "lymphocyte": 140, "erythroblast": red}
+        for row, name in zip(one["differential"], taxonomy["names"], strict=True):
+            row |= {"class": name, "count": counts.get(name, 0)}
+        one["ratios"][0] |= {"numerator": 60, "denominator": 200 + red, "value": 60 / (200 + red), "band": ">=20"}
+        one["n_counted"] = 200 + red
+
+    for red, band, reason in ((0, ">=20", None), (50, None, "all_nucleated_cells")):
+        record = read_record(rewrite(ARCHIVE / "record.json", tmp_path / "1.json", many))
+        patient, (ratio,) = record.patients[0], record.patients[0]["ratios"]
+        assert (ratio["of"], ratio["band"], ratio["band_reason"]) == ("nucleated_cells", band, reason)
+        assert ratio["value"] == 60 / (200 + red) and patient["n_counted"] == 200 + red
+        assert patient["n_nucleated_red"] == red and record.version == 1
+    (old,) = read_record(ARCHIVE / "record.json").patients[0]["ratios"]
+    assert (old["numerator"], old["denominator"], old["band"]) == (1, 3, None)
+    assert old["band_reason"] == "lineage_not_known"  # it printed ">=20" of three cells of an unknown line
+    assert all(c["identified"] for f in read_record(ARCHIVE / "record.json").fields() for c in f["cells"])
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 18])
 def test_stream_reads_what_json_reads(chunk, monkeypatch, tmp_path):
     monkeypatch.setattr("leukoscope.report.json_stream._CHUNK", chunk)
-    value = {"a": [1, -2.5e3, "}],é\\\"", {}, [], [[1]], {"b": None}], "n": 1234567, "skip": [1, 2], "e": []}
+    value = {"a": [1, -2.5e3, '}],é\\"', {}, [], [[1]], {"b": None}], "n": 1234567, "skip": [1, 2], "e": []}
     path = tmp_path / "x.json"
     for indent in (None, 1):
         path.write_text(json.dumps(value, indent=indent, ensure_ascii=False), "utf-8")
@@ -106,8 +132,8 @@ def test_a_cut_record_is_refused(run, tmp_path, cut):
 
 
 def test_other_versions_and_missing_parts_are_refused(run, tmp_path):
-    newer = rewrite(run["record"], tmp_path / "2.json", lambda r: r.update(record_version=2))
-    with pytest.raises(DataError, match="record_version 2; this Leukoscope reads 1"):
+    newer = rewrite(run["record"], tmp_path / "3.json", lambda r: r.update(record_version=3))
+    with pytest.raises(DataError, match="record_version 3; this Leukoscope reads 1 and 2"):
         read_record(newer)
     without = rewrite(run["record"], tmp_path / "w.json", lambda r: r["fields"][3].pop("sha256"))
     with pytest.raises(DataError, match=r"fields\[3\] lacks sha256"):
@@ -154,7 +180,8 @@ def test_cells_csv_is_the_record(run, tmp_path):
     record = json.loads(run["record"].read_text("utf-8"))
     cells = [(f, n, c) for f in record["fields"] for n, c in enumerate(f["cells"])]
     names = record["provenance"]["taxonomy"]["names"]
-    assert list(rows[0]) == [*COLUMNS, *(f"prob_{name}" for name in names)]
+    assert list(rows[0]) == [*COLUMNS, "identified", *(f"prob_{name}" for name in names)]
+    assert {row["identified"] for row in rows} == {"1"}
     assert len(rows) == len(cells) > 50
     for row, (field, number, cell) in zip(rows, cells, strict=True):
         assert all(row[k] == field[k] for k in ("file", "patient_id", "smear_id", "center"))
@@ -346,7 +373,7 @@ def test_a_patient_without_cells(tmp_path):
     paths = make_record.write_run(tmp_path, record, [])
     write_report(paths["record"], paths["thumbs"], tmp_path / "report.html")
     text = _Page((tmp_path / "report.html").read_text("utf-8")).text
-    assert "No ratio: no cells were counted." in text and "No cells were counted." in text and "a.jpg" in text
+    assert "No ratio: no cells were counted." in text and "No leukocyte was counted" in text and "a.jpg" in text
 
 
 def test_same_record_same_report(run, tmp_path):

@@ -6,6 +6,8 @@ import pytest
 
 from leukoscope.errors import TaxonomyError
 from leukoscope.taxonomy import (
+    BLOOD_12,
+    BLOOD_14,
     MARROW_16,
     PARENTS,
     PCM_9,
@@ -102,7 +104,7 @@ def test_a_taxonomy_of_ones_own_comes_from_toml(tmp_path):
 
 
 def test_a_taxonomy_that_is_not_there_or_not_toml(tmp_path):
-    with pytest.raises(TaxonomyError, match="expected one of blood-12, pcm-9, marrow-16 or the path"):
+    with pytest.raises(TaxonomyError, match="expected one of blood-12, blood-14, pcm-9, marrow-16 or the path"):
         read_taxonomy("blod-12")
     file = tmp_path / "bad.toml"
     file.write_bytes(b"name = \xff")
@@ -135,3 +137,54 @@ def test_parents_stay_in_the_vocabulary_and_end():
 )
 def test_nearest_class(class_name, names, nearest):
     assert nearest_class(class_name, names) == nearest
+
+
+def test_old_taxonomies_mean_the_right_thing_and_keep_their_digest():
+    """The dicts of cards and records written before a taxonomy named its lines and its nucleated red cells."""
+    old = {"name": "t", "names": ["proerythroblast", "megakaryocyte", "lymphoblast", "promonocyte", "neutrophil"]}
+    old |= {"counted": old["names"], "blasts": ["lymphoblast", "promonocyte"], "artefacts": [], "composites": {}}
+    taxonomy = Taxonomy.from_dict(old)
+    assert taxonomy.to_dict() == old
+    assert taxonomy.denominator("blood") == ("lymphoblast", "promonocyte", "neutrophil")
+    assert taxonomy.denominator("marrow") == taxonomy.counted
+    assert (taxonomy.myeloid_blasts, taxonomy.lymphoid_blasts) == (("promonocyte",), ("lymphoblast",))
+    assert taxonomy.lineage_known and not BLOOD_12.lineage_known
+    assert BLOOD_12.sha256() == "45162b3055fdc0249e5af14e84b30a4a23994149005242e8abc9698de6699c03"  # of archived cards
+
+
+def test_blood_14_is_blood_12_with_myeloblasts_and_smudges_and_no_line():
+    assert BLOOD_14.names == (*BLOOD_12.names, "myeloblast", "smudge_cell")
+    assert BLOOD_14.artefacts == ("artefact", "smudge_cell") and not BLOOD_14.lineage_known
+
+
+def test_classes_of_ones_own_state_their_line_and_what_is_no_leukocyte():
+    stated = {"name": "t", "names": ["M", "N", "E"], "counted": ["M", "N", "E"], "blasts": ["M"]}
+    assert not Taxonomy.from_dict(stated).lineage_known and Taxonomy.from_dict(stated).denominator("blood")[2:] == (
+        "E",
+    )
+    taxonomy = Taxonomy.from_dict(stated | {"nucleated_red": ["E"], "myeloid_blasts": ["M"]})
+    assert taxonomy.lineage_known and taxonomy.denominator("blood") == ("M", "N")
+    assert Taxonomy.from_dict(taxonomy.to_dict()) == taxonomy
+
+
+def test_a_blast_that_is_a_red_precursor_stays_among_the_leukocytes():
+    names = ("proerythroblast", "erythroblast", "neutrophil")
+    assert Taxonomy("t", names, names, blasts=("proerythroblast",)).denominator("blood") == (names[0], names[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"nucleated_red": ["a"]}, "both a blast and nucleated_red"),
+        ({"nucleated_red": ["dirt"]}, "nucleated_red has dirt, which is not counted"),
+        ({"myeloid_blasts": ["b"]}, "myeloid_blasts has b, not among its blasts"),
+        ({"myeloid_blasts": ["a"], "lymphoid_blasts": ["a"]}, "a blast of both lines"),
+        ({"lineage_known": True}, "lineage_known needs each blast"),
+        ({"lineage_known": "yes"}, "true or false"),
+        ({"lymphoid_blasts": "a"}, "lymphoid_blasts must be a list"),
+    ],
+)
+def test_wrong_lines_are_refused(change, says):
+    values = {"name": "t", "names": ["a", "b", "dirt"], "counted": ["a", "b"], "blasts": ["a"]}
+    with pytest.raises(TaxonomyError, match=says):
+        Taxonomy.from_dict(values | change)

@@ -90,12 +90,14 @@ class Calls:
     """Class probabilities of located cells: probs (N, C) float32, rows sum to 1, columns = taxonomy.names.
 
     words  for each cell {attribute: value} of what else is said of it, or None from a classifier of classes only
+    least_prob  a cell whose best probability is below it is not identified; 0: every cell is
     """
 
     cells: Cells
     probs: np.ndarray
     taxonomy: Taxonomy
     words: tuple[dict[str, str], ...] | None = None
+    least_prob: float = 0.0
 
     def __post_init__(self) -> None:
         n_classes = len(self.taxonomy.names)
@@ -113,14 +115,25 @@ class Calls:
         """(N,) column of each cell's most probable class."""
         return self.probs.argmax(1) if len(self.probs) else np.zeros(0, np.int64)
 
+    def identified(self) -> np.ndarray:
+        """(N,) bool: whether the best probability is high enough for the cell to count as its class."""
+        return is_identified(self.probs, self.least_prob)
+
+
+def is_identified(probs: np.ndarray, least_prob: float) -> np.ndarray:
+    """(N,) bool for probs (N, C): the rule of `Calls.identified`, for probabilities that are not in a `Calls` yet."""
+    probs = np.asarray(probs, np.float32)
+    return probs.max(1, initial=0.0) >= np.float32(least_prob)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differential:
     """Counted cells of one patient and one specimen.
 
     counts    (C,) int64: cells by most probable class, artefacts included (the taxonomy says what is counted)
-    expected  (C,) float64: summed probabilities
+    expected  (C,) float64: summed probabilities of the same cells
     n_fields  fields that were read, cells or none
+    n_unidentified  further cells, which the model could not name: in no class
     """
 
     patient_id: str
@@ -129,6 +142,7 @@ class Differential:
     expected: np.ndarray
     n_fields: int
     taxonomy: Taxonomy
+    n_unidentified: int = 0
 
     def __post_init__(self) -> None:
         counts = np.asarray(self.counts, np.int64)
@@ -136,15 +150,20 @@ class Differential:
         shape = (len(self.taxonomy.names),)
         if counts.shape != shape or expected.shape != shape:
             raise DataError(f"a differential needs {shape[0]} counts, got {counts.shape} and {expected.shape}")
-        if (counts < 0).any() or (expected < 0).any() or self.n_fields < 0:
+        if (counts < 0).any() or (expected < 0).any() or min(self.n_fields, self.n_unidentified) < 0:
             raise DataError("a differential's counts can't be negative")
         _freeze(self, "counts", counts)
         _freeze(self, "expected", expected)
 
     @property
     def n_counted(self) -> int:
-        """Cells in the denominator."""
-        return int(self.counts[self.taxonomy.columns(self.taxonomy.counted)].sum())
+        """Cells in the denominator: leukocytes in blood, all nucleated cells in marrow."""
+        return int(self.counts[self.taxonomy.columns(self.taxonomy.denominator(self.specimen))].sum())
+
+    @property
+    def n_found(self) -> int:
+        """All cells that were found, artefacts and cells that are not identified included."""
+        return int(self.counts.sum()) + self.n_unidentified
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,15 @@ import random
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
-from scipy.stats import beta
 
+from leukoscope.flags import Knowledge, not_offered
+from leukoscope.pipeline.ratios import Correction, ratio_entries
+from leukoscope.pipeline.summary import summarise
 from leukoscope.taxonomy import BLOOD_12, Taxonomy
+from leukoscope.types import Differential
 
 USE = "Research use only. Not for diagnosis. A morphologist must review."
-COVERS = "sampling error only; not the classifier's errors"
+KNOWLEDGE = Knowledge(apl_cells=500)
 WIDTH, HEIGHT = 640, 480
 
 # APL promyelocytes are not in the bundled blood taxonomy: this one has them, so that the urgent flag can be drawn.
@@ -167,95 +170,20 @@ def _field(patient: dict, name: str, **values: object) -> dict:
     return entry | values
 
 
-def ratio(name: str, numerator: int, denominator: int, *, banded: bool = True) -> dict:
-    """A ratio of the record with its exact limits."""
-    if denominator == 0:
-        value, low, high = None, None, None
+def ratio(name: str, numerator: int, denominator: int, *, banded: bool = True, min_cells: int = 100) -> dict:
+    """A ratio of the record, of a model that knows the line of a blast."""
+    rest = denominator - numerator
+    if banded:
+        taxonomy = Taxonomy("drawn", ("myeloblast", "rest"), ("myeloblast", "rest"), blasts=("myeloblast",))
     else:
-        value = numerator / denominator
-        low = float(beta.ppf(0.025, numerator, denominator - numerator + 1)) if numerator else 0.0
-        high = float(beta.ppf(0.975, numerator + 1, denominator - numerator)) if numerator < denominator else 1.0
-    band = None
-    if banded and value is not None:
-        band = "<5" if value < 0.05 else "5-9" if value < 0.1 else "10-19" if value < 0.2 else ">=20"
-    return {
-        "name": name,
-        "numerator": numerator,
-        "denominator": denominator,
-        "value": value,
-        "low": low,
-        "high": high,
-        "level": 0.95,
-        "method": "clopper-pearson",
-        "band": band,
-        "covers": COVERS,
-    }
-
-
-def _flags(counts: dict[str, int], n_counted: int, statuses: list[str], min_cells: int) -> list[dict]:
-    flags = []
-    if not n_counted:
-        flags.append({"code": "no_cells", "text": "No cells were counted."})
-    elif n_counted < min_cells:
-        flags.append(
-            {"code": "few_cells", "text": f"Only {n_counted} cells were counted; at least {min_cells} were asked for."}
-        )
-    if counts.get("apl_promyelocyte", 0) >= 3:
-        flags.append({"code": "suspected_apl", "text": "Cells like APL promyelocytes: urgent haematologist review."})
-    if counts.get("lymphoblast"):
-        flags.append(
-            {
-                "code": "review_blasts",
-                "text": f"{counts['lymphoblast']} cells were called blasts: review them in the gallery.",
-            }
-        )
-    for status in ("failed", "poor"):
-        if status in statuses:
-            n = statuses.count(status)
-            text = (
-                f"{n} of {len(statuses)} fields {'could not be read' if status == 'failed' else 'are of poor quality'}."
-            )
-            flags.append({"code": f"{status}_fields", "text": text})
-    return flags
-
-
-def summarize(patient: dict, fields: list[dict], taxonomy: Taxonomy, min_cells: int) -> dict:
-    """The patient's entry of the record, counted from the fields."""
-    cells = [cell for field in fields for cell in field["cells"]]
-    counts = {name: sum(cell["class"] == name for cell in cells) for name in taxonomy.names}
-    n_counted = sum(counts[name] for name in taxonomy.counted)
-    statuses = [field["status"] for field in fields]
-    artefacts = sum(counts[name] for name in taxonomy.artefacts)
-    return {
-        "patient_id": patient["patient_id"],
-        "specimen": "blood",
-        "center": [patient["center"]],
-        "smear_ids": [patient["smear_id"]],
-        "n_fields": len(fields),
-        "n_failed": statuses.count("failed"),
-        "n_poor": statuses.count("poor"),
-        "n_cells": len(cells),
-        "n_counted": n_counted,
-        "differential": [
-            {
-                "class": name,
-                "count": counts[name],
-                "expected": round(sum(cell["probs"][name] for cell in cells), 4),
-                "share": counts[name] / n_counted if n_counted and name in taxonomy.counted else None,
-            }
-            for name in taxonomy.names
-        ],
-        "ratios": [ratio("blasts", sum(counts[name] for name in taxonomy.blasts), n_counted)],
-        "artefacts_per_100": round(100 * artefacts / n_counted, 4) if n_counted else None,
-        "flags": _flags(counts, n_counted, statuses, min_cells),
-    }
+        taxonomy = Taxonomy("drawn", ("a", "rest"), ("a", "rest"), composites={name: ("a",)})
+    counted = Differential("p", "blood", [numerator, rest], [numerator, rest], 1, taxonomy)
+    (entry,) = ratio_entries(counted, Correction(), min_cells=min_cells)
+    return entry | {"name": name}
 
 
 def record_of(patients: list[dict], fields: list[dict], taxonomy: Taxonomy, *, min_cells: int = 100) -> dict:
     """A whole record; `patients` are dicts of patient_id, smear_id, center."""
-    by_patient: dict[str, list[dict]] = {p["patient_id"]: [] for p in patients}
-    for field in fields:
-        by_patient[field["patient_id"]].append(field)
     provenance = {
         "leukoscope": "0.1.0",
         "models": {
@@ -267,14 +195,16 @@ def record_of(patients: list[dict], fields: list[dict], taxonomy: Taxonomy, *, m
         "specimen": "blood",
         "um_per_px": 0.12,
         "min_cells": min_cells,
+        "usual_min_cells": 200,
+        "unidentified_below": 0.0,
+        "not_offered": not_offered(taxonomy, "blood", KNOWLEDGE),
         "options": {"model": "drawn"},
         "use": USE,
     }
-    entries = [
-        summarize(p, by_patient[p["patient_id"]], taxonomy, min_cells)
-        for p in sorted(patients, key=lambda p: p["patient_id"])
-    ]
-    return {"record_version": 1, "provenance": provenance, "patients": entries, "fields": fields}
+    entries = summarise(fields, taxonomy, specimen="blood", min_cells=min_cells, knowledge=KNOWLEDGE)
+    assert {p["patient_id"] for p in patients} >= {e["patient_id"] for e in entries}
+    fields = [f | {"cells": [c | {"identified": True} for c in f["cells"]]} for f in fields]
+    return {"record_version": 2, "provenance": provenance, "patients": entries, "fields": fields}
 
 
 def make_run(out: Path, *, n_patients: int = 3, n_fields: int = 40, n_cells: int = 9, seed: int = 1) -> dict[str, Path]:

@@ -33,8 +33,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--min-cells",
         metavar="N",
         type=whole,
-        default=100,
-        help="flag patients with fewer counted cells (default: 100)",
+        help="flag patients with fewer counted cells and print no band (default: 200 in blood, 500 in marrow)",
     )
     parser.add_argument("--locator", metavar="NAME|DIR", help="take the locator of this model instead of --model's own")
     parser.add_argument(

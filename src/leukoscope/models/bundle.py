@@ -18,6 +18,7 @@ from leukoscope.taxonomy import Taxonomy
 
 CARD_VERSION = 1
 TASKS = ("locate", "classify", "detect", "outline")
+LATER_KEYS = ("attributes", "confusion_by_patient", "clinical")  # cards without them are read for ever
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -72,6 +73,8 @@ class Card:
     """What `card.json` holds. `white_balance`: the field is divided by its own background colour first.
 
     attributes  what the model's output "attributes" says of a cell beside its class; None where it has no such output
+    confusion_by_patient  the confusion matrix's cells by patient or laboratory (quantify/scatter.py); None: not known
+    clinical    what the model can know, for flags (flags.Knowledge): apl, likeness, flag_rates; None: nothing is said
     """
 
     name: str
@@ -90,6 +93,8 @@ class Card:
     licence: str
     description: str
     attributes: WordRule | None = None
+    confusion_by_patient: dict | None = None
+    clinical: dict | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -135,7 +140,7 @@ def read_card(path: str | Path) -> Card:
     if version != CARD_VERSION:
         raise ModelError(f"{path} has card_version {version}; this Leukoscope reads {CARD_VERSION}")
     expected = set(Card.__dataclass_fields__) | {"taxonomy_sha256"}
-    unknown, missing = sorted(set(values) - expected), sorted(expected - set(values) - {"attributes"})
+    unknown, missing = sorted(set(values) - expected), sorted(expected - set(values) - set(LATER_KEYS))
     if unknown or missing:
         raise ModelError(
             f"{path}: unknown keys: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
@@ -171,8 +176,9 @@ def write_card(card: Card, path: str | Path) -> None:
     values["taxonomy_sha256"] = card.taxonomy.sha256() if card.taxonomy else None
     values["crop"] = {k: getattr(card.crop, k) for k in CropRule.__dataclass_fields__} if card.crop else None
     values["attributes"] = card.attributes.to_dict() if card.attributes else None
-    if card.attributes is None:  # as cards were before models could describe cells
-        del values["attributes"]
+    for key in LATER_KEYS:  # as cards were before there were these keys
+        if values[key] is None:
+            del values[key]
     Path(path).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 

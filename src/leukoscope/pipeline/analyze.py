@@ -12,6 +12,7 @@ from pathlib import Path
 import leukoscope
 from leukoscope.cores import usable_cores
 from leukoscope.errors import InputError
+from leukoscope.flags import Knowledge, not_offered
 from leukoscope.locate import default_tile_px
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.runtime import Session
@@ -21,6 +22,7 @@ from leukoscope.pipeline.own_cells import read_own_cells
 from leukoscope.pipeline.ratios import Correction
 from leukoscope.pipeline.sources import Source, find_sources, sources_sha256
 from leukoscope.pipeline.summary import write_record
+from leukoscope.practice import MINIMUM_CELLS
 from leukoscope.report import write_cells_csv, write_report
 from leukoscope.types import SPECIMENS
 
@@ -35,7 +37,8 @@ class AnalyzeOptions:
     locator    another model (a bundled one's name, or a folder) whose locator is used instead
     specimen   "blood" or "marrow"
     um_per_px  micrometres a pixel of every photograph; None: not known, and the record says so
-    min_cells  patients with fewer counted cells are flagged
+    min_cells  patients with fewer counted cells are flagged and get no band; None: the specimen's own
+               (`practice.MINIMUM_CELLS`)
     tile_px    longer fields are cut into tiles of this side; None: what the locator's card says
     workers    photographs analysed at a time; None: one a processor core, at most 8
     own_cells  metrics.json of `leukoscope evaluate` with this model on labelled cells of the laboratory that the
@@ -45,7 +48,7 @@ class AnalyzeOptions:
     locator: str | None = None
     specimen: str = "blood"
     um_per_px: float | None = None
-    min_cells: int = 100
+    min_cells: int | None = None
     tile_px: int | None = None
     workers: int | None = None
     own_cells: str | None = None
@@ -53,6 +56,8 @@ class AnalyzeOptions:
     def __post_init__(self) -> None:
         if self.specimen not in SPECIMENS:
             raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {self.specimen!r}")
+        if self.min_cells is None:
+            object.__setattr__(self, "min_cells", MINIMUM_CELLS[self.specimen])
         if self.um_per_px is not None and not 0 < self.um_per_px < 100:
             raise InputError(f"um_per_px must be between 0 and 100 micrometres a pixel, got {self.um_per_px}")
         if self.min_cells < 0:
@@ -87,6 +92,7 @@ def analyze(
     card = part_of_model(models, "classify").card
     own = None if options.own_cells is None else read_own_cells(options.own_cells, card)
     correction = Correction.of(card, None if own is None else own.confusion)
+    knowledge = Knowledge.of(card)
     sources = find_sources(paths, specimen=options.specimen, patients=patients)
     if own is not None and len({s.key.center for s in sources}) > 1:
         raise InputError("own cells are of one laboratory, and these photographs of several: analyse each on its own")
@@ -111,7 +117,8 @@ def analyze(
     finally:
         journal.close()
     record = out / "record.json"
-    write_record(record, journal.fields, provenance=provenance, taxonomy=card.taxonomy, correction=correction)
+    said = {"correction": correction, "knowledge": knowledge}
+    write_record(record, journal.fields, provenance=provenance, taxonomy=card.taxonomy, **said)
     write_cells_csv(record, out / "cells.csv")
     write_report(record, journal.thumbs_path, out / "report.html")
     return record
@@ -134,6 +141,7 @@ def _models(model: str | Path | None, options: AnalyzeOptions) -> dict[str, Bund
 def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
     """Where the record's numbers come from; no times, so that a resumed run writes the same."""
     locator, classifier = (part_of_model(models, task) for task in ("locate", "classify"))
+    knowledge = Knowledge.of(classifier.card)
     parts = {"locator": locator, "classifier": classifier}
     if "outline" in models:
         parts["outliner"] = models["outline"]
@@ -154,6 +162,9 @@ def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
         "specimen": options.specimen,
         "um_per_px": options.um_per_px,
         "min_cells": options.min_cells,
+        "usual_min_cells": MINIMUM_CELLS[options.specimen],
+        "unidentified_below": knowledge.least_prob,
+        "not_offered": not_offered(classifier.card.taxonomy, options.specimen, knowledge),
         "options": {"tile_px": options.tile_px or default_tile_px(locator.card)},
         "use": USE,
     }

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from leukoscope.count import BANDS, COVERS, band, ratios
+from leukoscope.count import COVERS, band_minimum, denominator_of, ratios, read_bands
 from leukoscope.models.bundle import Card
 from leukoscope.quantify import ErrorRate, confusion_of, further_cells, further_cells_corrected, ratio_of, weigh_patient
+from leukoscope.quantify.needed import NONE_SEEN_LINES, ONE_SIDED_LEVEL, cells_to_exclude, most_missed
 from leukoscope.types import Differential, Ratio
 
 DIGITS = 6
@@ -22,7 +23,6 @@ OWN_COVERS = (
     "sampling error and the classifier's errors as its validation and labelled cells of this laboratory show them; "
     "not cells that were not found"
 )
-BAND_EDGES = tuple(sorted(edge for edge, _ in BANDS if edge > 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ class Correction:
 
         ModelError where the matrix does not fit the card's taxonomy.
         """
-        lines = {"blasts": BAND_EDGES}
+        lines = {}
         for name, value in card.thresholds.items():
             if name.startswith("ratio_"):
                 lines[name.removeprefix("ratio_")] = (value,)
@@ -56,15 +56,19 @@ class Correction:
         return cls(confusion, lines, own)
 
 
-def ratio_entries(differential: Differential, correction: Correction) -> list[dict]:
-    """The record's `ratios` of one patient."""
-    return [_ratio_entry(differential, ratio, correction) for ratio in ratios(differential)]
+def ratio_entries(differential: Differential, correction: Correction, *, min_cells: int | None = None) -> list[dict]:
+    """The record's `ratios` of one patient; `min_cells` as `count.read_bands` takes its minimum."""
+    return [_ratio_entry(differential, ratio, correction, min_cells) for ratio in ratios(differential)]
 
 
-def _ratio_entry(differential: Differential, ratio: Ratio, correction: Correction) -> dict:
-    lines = (correction.thresholds or {"blasts": BAND_EDGES}).get(ratio.name, ())
+def _ratio_entry(differential: Differential, ratio: Ratio, correction: Correction, min_cells: int | None) -> dict:
+    reading = read_bands(differential, ratio, minimum=min_cells)
+    lines = (correction.thresholds or {}).get(ratio.name, reading.lines)
+    of, _ = denominator_of(differential.taxonomy, differential.specimen, ratio.name)
+    per_field = ratio.denominator / differential.n_fields if differential.n_fields else 0.0
     return {
         "name": ratio.name,
+        "of": of,
         "numerator": ratio.numerator,
         "denominator": ratio.denominator,
         "value": number(ratio.value),
@@ -72,13 +76,35 @@ def _ratio_entry(differential: Differential, ratio: Ratio, correction: Correctio
         "high": number(ratio.high),
         "level": ratio.level,
         "method": ratio.method,
-        "band": band(ratio),
+        "band": reading.band,
+        "band_reason": reading.reason,
+        "band_minimum": band_minimum(differential.specimen, min_cells),
+        "lines": list(reading.lines),
         "covers": COVERS,
         "further_cells": [
-            {"threshold": t, "cells": further_cells(ratio.numerator, ratio.denominator, t, level=ratio.level)}
+            _further(t, further_cells(ratio.numerator, ratio.denominator, t, level=ratio.level), per_field)
             for t in lines
         ],
+        "none_seen": _none_seen_entry(ratio, per_field),
         "corrected": _corrected_entry(differential, ratio, correction, lines),
+    }
+
+
+def _further(line: float, cells: int | None, per_field: float) -> dict:
+    """Further cells that settle a line, and in how many photographs like those so far they are found."""
+    fields = None if cells is None or not per_field else math.ceil(cells / per_field)
+    return {"threshold": line, "cells": cells, "fields": fields}
+
+
+def _none_seen_entry(ratio: Ratio, per_field: float) -> dict | None:
+    """What a count without any cell of the numerator can have missed; None where there is one, or no cell at all."""
+    if ratio.numerator or not ratio.denominator:
+        return None
+    cells = [(line, cells_to_exclude(line) - ratio.denominator) for line in NONE_SEEN_LINES]
+    return {
+        "upper": number(most_missed(ratio.denominator)),
+        "level": ONE_SIDED_LEVEL,
+        "further_cells": [_further(line, max(0, more), per_field) for line, more in cells],
     }
 
 
@@ -87,6 +113,7 @@ def _corrected_entry(
 ) -> dict | None:
     if correction.confusion is None:
         return None
+    per_field = ratio.denominator / differential.n_fields if differential.n_fields else 0.0
     own = correction.own
     evidence = weigh_patient(differential, correction.confusion, ratio.name, local=own)
     corrected = ratio_of(evidence, level=ratio.level)
@@ -104,7 +131,7 @@ def _corrected_entry(
         "false_alarm": _rate_entry(corrected.false_alarm),
         "unseen": number(corrected.unseen),
         "further_cells": [
-            {"threshold": t, "cells": further_cells_corrected(evidence, t, level=ratio.level)} for t in lines if known
+            _further(t, further_cells_corrected(evidence, t, level=ratio.level), per_field) for t in lines if known
         ],
     }
 

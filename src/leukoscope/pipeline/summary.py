@@ -7,11 +7,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leukoscope.count import add, artefacts_per_100, count, flags, no_cells
+import numpy as np
+
+from leukoscope.count import (
+    COUNTED,
+    LEUKOCYTES,
+    NUCLEATED,
+    add,
+    artefacts_per_100,
+    cells_of,
+    count,
+    count_tier,
+    no_cells,
+    nucleated_red_per_100,
+    roles_of,
+)
+from leukoscope.flags import Knowledge, flags
 from leukoscope.pipeline.ratios import DIGITS, Correction, ratio_entries
 from leukoscope.report import RECORD_VERSION
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.types import Calls, Cells, Differential, FieldKey
+from leukoscope.types import Calls, Cells, Differential, FieldKey, is_identified
 
 
 @dataclass(slots=True)
@@ -23,17 +38,25 @@ class _Patient:
     smear_ids: set[str] = field(default_factory=set)
     n_failed: int = 0
     n_poor: int = 0
+    n_unsure: int = 0
 
 
 def write_record(
-    path: str | Path, journal_fields, *, provenance: dict, taxonomy: Taxonomy, correction: Correction | None = None
+    path: str | Path,
+    journal_fields,
+    *,
+    provenance: dict,
+    taxonomy: Taxonomy,
+    correction: Correction | None = None,
+    knowledge: Knowledge | None = None,
 ) -> None:
     """Write the record of a run; `journal_fields()` gives its entries and is called twice.
 
     correction  what the classifier's card says of its errors; None: nothing, and no ratio is corrected
+    knowledge   what it says of what the model can know; None: nothing
     The bytes depend on the arguments alone. The file appears whole or not at all.
     """
-    path = Path(path)
+    path, knowledge = Path(path), knowledge or Knowledge()
     head = {
         "record_version": RECORD_VERSION,
         "provenance": provenance,
@@ -43,6 +66,7 @@ def write_record(
             specimen=provenance["specimen"],
             min_cells=provenance["min_cells"],
             correction=correction,
+            knowledge=knowledge,
         ),
     }
     partial = path.with_name(path.name + ".part")
@@ -50,15 +74,30 @@ def write_record(
         out.write(json.dumps(head, indent=1)[:-2] + ',\n "fields": [')
         for number, entry in enumerate(journal_fields()):
             out.write(",\n  " if number else "\n  ")
-            out.write(json.dumps(entry))
+            out.write(json.dumps(_with_identified(entry, knowledge.least_prob)))
         out.write("\n ]\n}\n")
     partial.replace(path)
 
 
+def _with_identified(entry: dict, least_prob: float) -> dict:
+    """A field of the journal as the record has it: each cell says whether it counts as its class."""
+    known = is_identified([list(c["probs"].values()) for c in entry["cells"]] or np.zeros((0, 1)), least_prob)
+    cells = [c | {"identified": bool(k)} for c, k in zip(entry["cells"], known, strict=True)]
+    return entry | {"cells": cells}
+
+
 def summarise(
-    entries: Iterable[dict], taxonomy: Taxonomy, *, specimen: str, min_cells: int, correction: Correction | None = None
+    entries: Iterable[dict],
+    taxonomy: Taxonomy,
+    *,
+    specimen: str,
+    min_cells: int,
+    correction: Correction | None = None,
+    knowledge: Knowledge | None = None,
 ) -> list[dict]:
     """The record's patients, sorted by id. Poor fields count; failed ones are only listed."""
+    knowledge = knowledge or Knowledge()
+    unsure_below = 0.0 if knowledge.likeness is None else knowledge.likeness.below
     patients: dict[str, _Patient] = {}
     for entry in entries:
         patient_id = entry["patient_id"]
@@ -69,21 +108,23 @@ def summarise(
             patient.n_failed += 1
             continue
         patient.n_poor += entry["status"] == "poor"
-        patient.differential = add(patient.differential, count([_calls(entry, taxonomy, specimen)]))
+        calls = _calls(entry, taxonomy, specimen, knowledge.least_prob)
+        patient.n_unsure += int((~is_identified(calls.probs, unsure_below)).sum())
+        patient.differential = add(patient.differential, count([calls]))
     correction = correction or Correction()
-    return [_patient_entry(patients[patient_id], min_cells, correction) for patient_id in sorted(patients)]
+    return [_patient_entry(patients[patient_id], min_cells, correction, knowledge) for patient_id in sorted(patients)]
 
 
-def _calls(entry: dict, taxonomy: Taxonomy, specimen: str) -> Calls:
+def _calls(entry: dict, taxonomy: Taxonomy, specimen: str, least_prob: float) -> Calls:
     """A record's field as the noun it was written from."""
     key = FieldKey(entry["file"], entry["smear_id"], entry["patient_id"], entry["center"], specimen)
     cells = Cells(key, [c["box"] for c in entry["cells"]], [c["score"] for c in entry["cells"]])
-    return Calls(cells, [[c["probs"][name] for name in taxonomy.names] for c in entry["cells"]], taxonomy)
+    probs = [[c["probs"][name] for name in taxonomy.names] for c in entry["cells"]]
+    return Calls(cells, probs, taxonomy, least_prob=least_prob)
 
 
-def _patient_entry(patient: _Patient, min_cells: int, correction: Correction) -> dict:
+def _patient_entry(patient: _Patient, min_cells: int, correction: Correction, knowledge: Knowledge) -> dict:
     differential = patient.differential
-    per_100 = artefacts_per_100(differential)
     return {
         "patient_id": differential.patient_id,
         "specimen": differential.specimen,
@@ -92,24 +133,41 @@ def _patient_entry(patient: _Patient, min_cells: int, correction: Correction) ->
         "n_fields": differential.n_fields + patient.n_failed,
         "n_failed": patient.n_failed,
         "n_poor": patient.n_poor,
-        "n_cells": int(differential.counts.sum()),
+        "n_cells": differential.n_found,
+        "denominator": LEUKOCYTES if differential.specimen == "blood" else NUCLEATED,
         "n_counted": differential.n_counted,
+        "count_tier": count_tier(differential.specimen, differential.n_counted),
+        "n_nucleated_red": cells_of(differential, differential.taxonomy.nucleated_red),
+        "nucleated_red_per_100": _rounded(nucleated_red_per_100(differential)),
+        "n_unidentified": differential.n_unidentified,
         "differential": _differential_rows(differential),
-        "ratios": ratio_entries(differential, correction),
-        "artefacts_per_100": None if per_100 is None else round(per_100, DIGITS),
-        "flags": flags(differential, min_cells=min_cells, n_failed=patient.n_failed, n_poor=patient.n_poor),
+        "ratios": ratio_entries(differential, correction, min_cells=min_cells),
+        "artefacts_per_100": _rounded(artefacts_per_100(differential)),
+        "flags": flags(
+            differential,
+            min_cells=min_cells,
+            n_failed=patient.n_failed,
+            n_poor=patient.n_poor,
+            n_unsure=patient.n_unsure,
+            knowledge=knowledge,
+        ),
     }
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
+
+
 def _differential_rows(differential: Differential) -> list[dict]:
-    """One row a class, in the taxonomy's order; `share` is of the counted cells, null for what is not counted."""
-    n = differential.n_counted
+    """One row a class, in the taxonomy's order; `share` is of the denominator, null for what is not in it."""
+    n, roles = differential.n_counted, roles_of(differential.taxonomy, differential.specimen)
     return [
         {
             "class": name,
             "count": int(number),
             "expected": round(float(expected), DIGITS),
-            "share": round(int(number) / n, DIGITS) if n and name in differential.taxonomy.counted else None,
+            "share": round(int(number) / n, DIGITS) if n and roles[name] == COUNTED else None,
+            "role": roles[name],
         }
         for name, number, expected in zip(
             differential.taxonomy.names, differential.counts, differential.expected, strict=True

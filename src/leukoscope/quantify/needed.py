@@ -9,6 +9,8 @@ from leukoscope.intervals import excludes
 from leukoscope.quantify.corrected import Evidence
 from leukoscope.quantify.groups import NUMERATOR, OTHER
 
+ONE_SIDED_LEVEL = 0.95
+NONE_SEEN_LINES = (0.05, 0.01)  # below 5 % there is no band; 1 % is what a count of some 300 cells can exclude
 MOST_CELLS = 100_000  # counted cells that are searched; nobody counts more
 
 
@@ -22,6 +24,16 @@ def further_cells(numerator: int, denominator: int, threshold: float, *, level: 
         return None
     share = numerator / denominator
     return _least(lambda n: excludes(share * n, n, threshold, level=level), denominator)
+
+
+def most_missed(n_cells: int, *, level: float = ONE_SIDED_LEVEL) -> float:
+    """Highest share that n cells without any such cell leave possible, one-sided: about 3 / n at 95 %."""
+    return 1 - (1 - level) ** (1 / n_cells)
+
+
+def cells_to_exclude(share: float, *, level: float = ONE_SIDED_LEVEL) -> int:
+    """Cells without any such cell that exclude a share: 59 for 5 %, 299 for 1 % at 95 %."""
+    return math.ceil(math.log(1 - level) / math.log(1 - share))
 
 
 def further_cells_corrected(evidence: Evidence, threshold: float, *, level: float = 0.95) -> int | None:

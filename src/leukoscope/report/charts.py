@@ -24,16 +24,17 @@ def _x(share: float) -> float:
 def interval_bar(ratio: dict, *, small: bool = False, banded: bool | None = None) -> str:
     """A ratio's interval (line) and value (diamond) on a square-root axis.
 
-    banded  whether the band edges are drawn; None: where the ratio has a band
+    banded  whether the lines at 5, 10 and 20 % are drawn; None: where the ratio may be read against them
+    The bands between them are named only where the ratio has one: else the lines are for orientation.
     """
     if ratio["value"] is None:
         return ""
     top, height = (0, 20) if small else (18, 62)
     body = 20 if small else 26
-    banded = ratio["band"] is not None if banded is None else banded
+    banded = bool(ratio.get("lines")) if banded is None else banded
     parts = [
         (
-            _bands(top, body, labels=not small)
+            _bands(top, body, labels=not small and ratio["band"] is not None)
             if banded
             else f'<rect class="zone z0" x="0" y="{top}" width="100%" height="{body}"/>'
         )

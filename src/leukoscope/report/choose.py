@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from leukoscope.errors import DataError
+from leukoscope.practice import BAND_EDGES
 from leukoscope.report.record import Record
-from leukoscope.report.words import BAND_EDGES
 
 GALLERY_CAP = 3000
 PICTURE_CAP = 60
+# Flags of leukaemic cells that are in no blast ratio.
+HIDDEN_FROM_RATIO = ("unsure_apl", "erythroid_pattern", "composite_above_blasts")
 URGENT_PICTURES = 6  # fields shown of each suspicious patient before the others get theirs
 
 
@@ -66,18 +68,29 @@ def has_flag(patient: dict, code: str) -> bool:
     return any(flag["code"] == code for flag in patient["flags"])
 
 
+def banded_ratio(patient: dict) -> dict | None:
+    """The ratio that has a band, else the blast ratio, or None."""
+    return next((r for r in patient["ratios"] if r["band"] is not None), blast_ratio(patient))
+
+
 def urgency(patient: dict) -> tuple:
-    """Sort key: suspected APL first, then the blast ratio from high to low, those without a ratio last, then the id."""
+    """Sort key: suspected APL first, then other findings that a blast ratio hides, then the blast ratio.
+
+    The ratio goes by the lower end of its interval, so that 1 of 5 does not stand above 18 of 100. Those without a
+    ratio come last; then the id.
+    """
     ratio = blast_ratio(patient)
-    value = ratio["value"] if ratio and ratio["value"] is not None else -1.0
-    return (not has_flag(patient, "suspected_apl"), -value, patient["patient_id"])
+    known = ratio is not None and ratio["value"] is not None
+    low, value = (ratio["low"], ratio["value"]) if known else (-1.0, -1.0)
+    hidden = any(has_flag(patient, code) for code in HIDDEN_FROM_RATIO)
+    return (not has_flag(patient, "suspected_apl"), not hidden, -low, -value, patient["patient_id"])
 
 
 def is_suspicious(patient: dict) -> bool:
     """Whether this patient's fields come before the even share of pictures."""
     ratio = blast_ratio(patient)
     high = bool(ratio and ratio["value"] is not None and ratio["value"] >= BAND_EDGES[0])
-    return high or has_flag(patient, "suspected_apl") or has_flag(patient, "review_blasts")
+    return high or any(has_flag(patient, code) for code in ("suspected_apl", "review_blasts", *HIDDEN_FROM_RATIO))
 
 
 def index_cells(record: Record) -> CellIndex:

@@ -6,7 +6,7 @@ Records of before corrections (and of models without a confusion matrix) have no
 from __future__ import annotations
 
 from leukoscope.report.charts import interval_bar
-from leukoscope.report.words import BAND_EDGES, bands_covered, class_words, escape, percent, ratio_words
+from leukoscope.report.words import BAND_EDGES, bands_covered, class_words, escape, percent, plural, ratio_words
 
 _RATE_SLACK = 0.005  # a share of unvalidated cells below this is not worth a sentence
 
@@ -23,7 +23,7 @@ def corrected_ratio(ratio: dict) -> str:
     if corrected["value"] is None:
         return f"{title}<p>{escape(no_correction_words(corrected, name))}</p>"
     shown = corrected | {"name": f"corrected {class_words(ratio['name'])}", "band": None}
-    bar = interval_bar(shown, banded=ratio["band"] is not None)
+    bar = interval_bar(shown, banded=bool(ratio.get("lines")))
     doubt = ""
     if corrected["reason"] is not None:
         doubt = f'<p class="doubtful">{escape(misfit_words(ratio, name))}</p>'
@@ -45,8 +45,8 @@ def further_cells(ratio: dict, corrected: dict | None = None) -> str:
 
 
 def name_words(name: str) -> str:
-    """ "blasts" -> "blasts", "cblc" -> "CBLC", "monocyte" -> "monocytes"."""
-    return name if name == "blasts" else class_words(name)
+    """ "myeloid_blasts" -> "myeloid blasts", "cblc" -> "CBLC", "monocyte" -> "monocytes"."""
+    return class_words(name)
 
 
 def rates_words(corrected: dict, name: str) -> str:
@@ -90,13 +90,14 @@ def misfit_words(ratio: dict, name: str) -> str:
 
 
 def _reach(ratio: dict) -> str:
-    """The bands that the corrected interval reaches, where the counted ratio has a band."""
-    if ratio["band"] is None:
+    """Where the corrected interval lies between the lines, for a ratio that may be read against them."""
+    if not ratio.get("lines"):
         return ""
+    what, end = ("band ", "") if ratio["band"] is not None else ("", ", for orientation only")
     names = bands_covered(ratio["corrected"]["low"], ratio["corrected"]["high"])
     if len(names) == 1:
-        return f" It lies in band {escape(names[0])}."
-    return f" It reaches from band {escape(names[0])} to band {escape(names[-1])}."
+        return f" It lies in {what}{escape(names[0])}{end}."
+    return f" It reaches from {what}{escape(names[0])} to {what}{escape(names[-1])}{end}."
 
 
 def _rate(rate: dict) -> str:
@@ -112,4 +113,6 @@ def _line_words(entry: dict, value: float, corrected: bool) -> str:
         return f"{where}: no number of cells, " + (
             "the classifier's errors leave it open" if corrected else "the share is too close"
         )
-    return f"{where}: about {cells:,} more"
+    fields = entry.get("fields")
+    photographs = "" if fields is None else f", {plural(fields, 'photograph')} like these"
+    return f"{where}: about {cells:,} more{photographs}"

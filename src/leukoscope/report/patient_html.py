@@ -11,12 +11,16 @@ from leukoscope.report.correction_html import corrected_ratio, further_cells
 from leukoscope.report.pictures import field_picture
 from leukoscope.report.words import (
     USE,
-    band_words,
     cell_words,
     class_short,
     class_words,
+    counted_words,
     escape,
+    flag_words,
     name_of,
+    no_band_words,
+    none_seen_words,
+    of_words,
     percent,
     plural,
     ratio_words,
@@ -24,6 +28,7 @@ from leukoscope.report.words import (
 
 PRINTED_CELLS = 24  # cells a class that are printed; report.css holds the same number
 _SHOWN_PROBS = 4
+_ROLES = {"counted": "", "beside": "beside", "artefact": "not counted", "not_counted": "not counted"}
 
 
 def patient_section(content: Content, row: int) -> Iterator[str]:
@@ -39,7 +44,8 @@ def patient_section(content: Content, row: int) -> Iterator[str]:
         f'<header><h2 id="ph-{row}">Patient {name_of(patient["patient_id"])}</h2>'
         f'<p class="meta">{escape(patient["specimen"])} · smear {smears} · centre {centers} · {fields}'
         f"{' (' + ', '.join(missing) + ')' if missing else ''} · {plural(patient['n_cells'], 'cell')} found, "
-        f"{patient['n_counted']:,} counted</p></header>{flag_list(patient)}"
+        f"{patient['n_counted']:,} {of_words(patient['denominator'])} counted</p></header>{flag_list(patient)}"
+        f"{_not_offered(content)}"
         f'<div class="cards">{_ratio_card(content, patient)}{_chart_card(content, patient)}'
         f"{_table_card(content, patient)}</div>"
     )
@@ -51,41 +57,58 @@ def patient_section(content: Content, row: int) -> Iterator[str]:
 def flag_list(patient: dict) -> str:
     """The patient's flags as a list; suspected APL is set apart as urgent."""
     items = [
-        f'<li class="{"urgent" if f["code"] == "suspected_apl" else "note"}">{escape(f["text"])}</li>'
+        f'<li class="{"urgent" if f["code"] == "suspected_apl" else "note"}">{escape(flag_words(f))}</li>'
         for f in sorted(patient["flags"], key=lambda f: f["code"] != "suspected_apl")
     ]
     return f'<ul class="flags">{"".join(items)}</ul>' if items else ""
 
 
+def _not_offered(content: Content) -> str:
+    """What the model can't tell: the absence of such a flag says nothing."""
+    texts = " ".join(str(e["text"]) for e in content.record.provenance.get("not_offered", ()))
+    return f'<p class="hint not-offered">{escape(texts)}</p>' if texts else ""
+
+
 def _ratio_card(content: Content, patient: dict) -> str:
     parts = [_one_ratio(ratio) for ratio in patient["ratios"]] or ["<h3>Blasts</h3><p>The record holds no ratio.</p>"]
+    provenance = content.record.provenance
+    minimum = provenance["min_cells"]
+    counted = counted_words(patient, minimum, provenance.get("usual_min_cells", minimum))
     per_100 = patient["artefacts_per_100"]
     smudges = "not known: no cells were counted" if per_100 is None else f"{per_100:.1f} per 100 counted cells"
-    minimum = content.record.provenance["min_cells"]
-    few = f" (fewer than the {minimum:,} asked for)" if patient["n_counted"] < minimum else ""
-    return (
-        f'<div class="card ratio">{"".join(parts)}<dl><dt>Cells counted</dt><dd>{patient["n_counted"]:,}{few}</dd>'
-        f"<dt>Smudges and artefacts</dt><dd>{smudges}; not in the denominator</dd></dl></div>"
-    )
+    rows = [("Cells counted", counted)]
+    if any(r["role"] == "beside" for r in patient["differential"]):
+        rows.append(("Nucleated red cells", _beside_words(patient)))
+    rows.append(("Smudges and artefacts", f"{smudges}; in no ratio"))
+    if provenance.get("unidentified_below"):
+        limit = percent(provenance["unidentified_below"], 0)
+        rows.append(("Not identified", f"{plural(patient['n_unidentified'], 'cell')} below {limit}; in no ratio"))
+    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows)
+    return f'<div class="card ratio">{"".join(parts)}<dl>{listed}</dl></div>'
+
+
+def _beside_words(patient: dict) -> str:
+    n, per_100 = patient["n_nucleated_red"], patient["nucleated_red_per_100"]
+    share = "no leukocyte was counted" if per_100 is None else f"{per_100:.1f} per 100 leukocytes"
+    return f"{plural(n, 'cell')}: {share}; beside the differential"
 
 
 def _one_ratio(ratio: dict) -> str:
     name = class_words(ratio["name"])
-    title = f"<h3>{escape(name[:1].upper() + name[1:])} among counted cells</h3>"
+    title = f"<h3>{escape(name[:1].upper() + name[1:])} among {of_words(ratio['of'])}</h3>"
     if ratio["value"] is None:
         return f'{title}<p class="big">–</p><p>No ratio: no cells were counted.</p>'
-    band = band_words(ratio["band"])
-    beyond = straddles(ratio)
+    beyond = straddles(ratio) or no_band_words(ratio)
     band_note = f" {beyond}" if beyond else ""
-    if band is None:
-        band_note = " The ELN/ICC bands do not apply to this ratio."
+    none_seen = none_seen_words(ratio)
+    missed = f'<p class="words">{escape(none_seen)}</p>' if none_seen else ""
     covers = str(ratio["covers"]).rstrip(".")
     return (
         f'{title}<p class="big">{percent(ratio["value"])}</p><p'
         f' class="words">{escape(ratio_words(ratio))}.{escape(band_note)}</p>'
-        f"{interval_bar(ratio)}<dl><dt>Cells</dt><dd>{ratio['numerator']:,} of {ratio['denominator']:,} counted</dd>"
-        f"<dt>Interval</dt><dd>{escape(_method_words(ratio['method']))}; it covers {escape(covers)}. Cells that were"
-        f" missed, or called wrongly, are not in it.</dd>{further_cells(ratio)}</dl>{corrected_ratio(ratio)}"
+        f"{missed}{interval_bar(ratio)}<dl><dt>Cells</dt><dd>{ratio['numerator']:,} of {ratio['denominator']:,} counted"
+        f"</dd><dt>Interval</dt><dd>{escape(_method_words(ratio['method']))}; it covers {escape(covers)}. Cells that"
+        f" were missed, or called wrongly, are not in it.</dd>{further_cells(ratio)}</dl>{corrected_ratio(ratio)}"
     )
 
 
@@ -95,7 +118,7 @@ def _method_words(method: str) -> str:
 
 def _chart_card(content: Content, patient: dict) -> str:
     taxonomy = content.record.taxonomy
-    counted = [r for r in patient["differential"] if r["class"] in taxonomy.counted]
+    counted = [r for r in patient["differential"] if r["role"] == "counted"]
     return (
         '<div class="card'
         f' chart"><h3>Differential</h3>{differential_bars(counted, taxonomy.names, taxonomy.blasts)}</div>'
@@ -103,14 +126,14 @@ def _chart_card(content: Content, patient: dict) -> str:
 
 
 def _table_card(content: Content, patient: dict) -> str:
-    counted = content.record.taxonomy.counted
     rows = []
-    for r in sorted(patient["differential"], key=lambda r: r["class"] not in counted):
-        share = percent(r["share"]) if r["class"] in counted else "–"
+    for r in sorted(patient["differential"], key=lambda r: list(_ROLES).index(r["role"])):
+        inside = r["role"] == "counted"
+        share = percent(r["share"]) if inside else "–"
         blast = ' <span class="tag">blast</span>' if r["class"] in content.record.taxonomy.blasts else ""
-        blast = blast if r["class"] in counted else " <small>(not counted)</small>"
+        blast = blast if inside else f" <small>({_ROLES[r['role']]})</small>"
         rows.append(
-            f"<tr{'' if r['class'] in counted else ' class=apart'}><th"
+            f"<tr{'' if inside else ' class=apart'}><th"
             f' scope="row">{escape(class_words(r["class"]))}{blast}</th>'
             f"<td>{r['count']:,}</td><td>{share}</td><td>{r['expected']:,.1f}</td></tr>"
         )

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from leukoscope.count import roles_of
 from leukoscope.errors import DataError
 from leukoscope.report.json_stream import JsonStream
+from leukoscope.report.record_v1 import upgraded, upgraded_cells
 from leukoscope.taxonomy import Taxonomy
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+VERSIONS = (1, 2)
 STATUSES = ("ok", "poor", "failed")
 FIELD_KEYS = frozenset(
     "file sha256 patient_id smear_id center status reason width height um_per_px quality cells".split()
@@ -19,6 +22,9 @@ PATIENT_KEYS = frozenset(
     "patient_id specimen center smear_ids n_fields n_failed n_poor n_cells n_counted differential ratios "
     "artefacts_per_100 flags".split()
 )
+PATIENT_KEYS_2 = PATIENT_KEYS | frozenset(
+    "denominator count_tier n_nucleated_red nucleated_red_per_100 n_unidentified".split()
+)
 CELL_KEYS = frozenset("box class probs score suspicion".split())
 
 
@@ -26,6 +32,9 @@ CELL_KEYS = frozenset("box class probs score suspicion".split())
 class Record:
     """A record's head; `fields()` reads the fields from the file again each time, one at a time.
 
+    A record of version 1 is given in the shape of version 2, with the numbers that it holds (record_v1.py).
+
+    version     of the file
     provenance  dict, keys as in docs/record.md
     patients    tuple of dicts, in the record's order
     taxonomy    the taxonomy of the run, from the provenance
@@ -35,11 +44,17 @@ class Record:
     provenance: dict
     patients: tuple[dict, ...]
     taxonomy: Taxonomy
+    version: int = RECORD_VERSION
 
     @property
     def has_outlines(self) -> bool:
         """Whether the run had an outliner: its cells then have contours and an N:C ratio."""
         return "outliner" in self.provenance["models"]
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Class -> "counted", "beside", "artefact" or "not_counted" in this record's ratios."""
+        return roles_of(self.taxonomy, "marrow" if self.version == 1 else self.provenance.get("specimen", "marrow"))
 
     @property
     def attributes(self) -> tuple[dict, ...]:
@@ -55,13 +70,13 @@ class Record:
                     if key == "fields":
                         for index, field in enumerate(stream.items()):
                             _check_field(self.path, index, field)
-                            yield field
+                            yield field if self.version > 1 else upgraded_cells(field)
             except ValueError as error:
                 raise _not_a_record(self.path, error) from None
 
 
 def read_record(path: str | Path) -> Record:
-    """Open a record of version 1; DataError where it is another version, damaged or lacks a part."""
+    """Open a record of version 1 or 2; DataError where it is another version, damaged or lacks a part."""
     path = Path(path)
     head: dict = {}
     with _open(path) as file:
@@ -84,10 +99,15 @@ def read_record(path: str | Path) -> Record:
     missing = [k for k in ("record_version", "provenance", "patients", "fields") if k not in head]
     if missing:
         raise DataError(f"{path} is not a record: it lacks {', '.join(missing)}; see docs/record.md")
+    version = head["record_version"]
     for patient in head["patients"]:
-        _check_keys(path, "a patient", patient, PATIENT_KEYS)
+        _check_keys(path, "a patient", patient, PATIENT_KEYS if version == 1 else PATIENT_KEYS_2)
     _check_keys(path, "provenance", head["provenance"], frozenset(("taxonomy", "models", "min_cells")))
-    return Record(path, head["provenance"], head["patients"], Taxonomy.from_dict(head["provenance"]["taxonomy"]))
+    taxonomy = Taxonomy.from_dict(head["provenance"]["taxonomy"])
+    patients = head["patients"]
+    if version == 1:
+        patients = tuple(upgraded(p, taxonomy, head["provenance"]["min_cells"]) for p in patients)
+    return Record(path, head["provenance"], patients, taxonomy, version)
 
 
 def _open(path: Path):
@@ -104,10 +124,10 @@ def _not_a_record(path: Path, error: ValueError) -> DataError:
 
 
 def _check_version(path: Path, version: object) -> None:
-    if version != RECORD_VERSION:
+    if version not in VERSIONS or isinstance(version, bool):
         raise DataError(
-            f"{path} has record_version {version!r}; this Leukoscope reads {RECORD_VERSION}: use the version that"
-            " wrote it"
+            f"{path} has record_version {version!r}; this Leukoscope reads {' and '.join(map(str, VERSIONS))}: use the "
+            "version that wrote it"
         )
 
 

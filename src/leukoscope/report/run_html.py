@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from leukoscope.report.charts import interval_bar
-from leukoscope.report.choose import blast_ratio, has_flag
+from leukoscope.report.choose import banded_ratio, blast_ratio, has_flag
 from leukoscope.report.content import Content
 from leukoscope.report.words import (
     band_words,
@@ -18,10 +18,23 @@ from leukoscope.report.words import (
     reason_words,
 )
 
+ROLE_WORDS = {
+    "counted": "counted",
+    "beside": "beside the differential",
+    "artefact": "artefact, not counted",
+    "not_counted": "not counted",
+}
 _FLAG_WORDS = {
+    "blasts_of_both_lines": "blasts of both lines",
+    "composite_above_blasts": "composite far above blasts",
+    "erythroid_pattern": "erythroid pattern",
     "few_cells": "few cells",
+    "many_left_out": "many cells in no ratio",
     "no_cells": "no cells",
+    "nucleated_red_cells": "nucleated red cells",
     "review_blasts": "review blasts",
+    "unlike_cells": "unlike known cells",
+    "unsure_apl": "called APL, unsure",
 }
 
 
@@ -63,7 +76,8 @@ def patient_list(content: Content) -> Iterator[str]:
     head = '<th scope="col" title="With the classifier\'s errors taken out">Corrected</th>' if corrected else ""
     yield (
         '<section id="patients" aria-labelledby="patients-h"><h2 id="patients-h">Patients</h2><p'
-        ' class="hint">Suspected APL first, then by blast ratio.</p><div class="scroll" role="region" tabindex="0"'
+        ' class="hint">Suspected APL first, then what a blast ratio hides, then by the lower end of the blast ratio\'s'
+        ' interval.</p><div class="scroll" role="region" tabindex="0"'
         ' aria-labelledby="patients-h"><table class="list"><thead><tr><th scope="col">Patient</th><th'
         f' scope="col">Blasts</th><th scope="col">{level}</th><th scope="col" class="wide">0 – 5 – 10 – 20 – 100'
         f' %</th><th scope="col">Band</th>{head}<th scope="col">Counted</th><th scope="col">Fields</th><th'
@@ -104,7 +118,7 @@ def _patient_row(content: Content, row: int, *, with_corrected: bool) -> str:
         f'<tr><th scope="row"><a href="#p-{row}">{name_of(patient["patient_id"])}</a>{urgent}</th><td'
         f' class="num">{"–" if none else percent(ratio["value"])}</td><td class="num">{interval}</td><td'
         f' class="wide">{"" if none else interval_bar(ratio, small=True)}</td><td'
-        f' class="num">{escape("–" if none else band_words(ratio["band"]) or "–")}</td>'
+        f' class="num">{escape("–" if none else band_words(banded_ratio(patient)["band"]) or "–")}</td>'
         f'{_corrected_cell(ratio) if with_corrected else ""}<td class="num">{patient["n_counted"]:,}</td><td'
         f' class="fieldcount">{sum(statuses.values()):,}{fields}</td><td>{flags}</td></tr>'
     )
@@ -177,14 +191,14 @@ def provenance(content: Content, record_sha256: str) -> Iterator[str]:
 
 def _taxonomy(content: Content) -> str:
     taxonomy = content.record.taxonomy
-    roles = []
+    roles, shown = content.record.roles, []
     for column, name in enumerate(taxonomy.names):
-        role = "blast, counted" if name in taxonomy.blasts else "counted" if name in taxonomy.counted else "not counted"
-        roles.append(f'<li data-column="{column}"><b>{escape(class_words(name))}</b> <small>{role}</small></li>')
+        role = "blast, counted" if name in taxonomy.blasts else ROLE_WORDS[roles[name]]
+        shown.append(f'<li data-column="{column}"><b>{escape(class_words(name))}</b> <small>{role}</small></li>')
     digest = content.record.provenance.get("taxonomy_sha256", "")
     return (
         f'<h3>Classes</h3><p>Taxonomy {escape(taxonomy.name)}, SHA-256 <span class="digest">{escape(digest)}</span></p>'
-        f'<ul class="classes" id="classes">{"".join(roles)}</ul>'
+        f'<ul class="classes" id="classes">{"".join(shown)}</ul>'
     )
 
 

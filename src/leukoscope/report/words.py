@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+from leukoscope.practice import BAND_EDGES
+
 USE = "Research use only — not for diagnosis; a morphologist must review"
 
 # Words that are not simply the class name with spaces. The short form is what laboratories write on a count sheet.
@@ -49,8 +51,21 @@ _REASONS = {
 }
 
 _BANDS = {"<5": "below 5 %", "5-9": "5–9 %", "10-19": "10–19 %", ">=20": "20 % or more"}
-BAND_EDGES = (0.05, 0.10, 0.20)  # ELN 2022 / ICC 2022
 _BAND_NAMES = tuple(_BANDS.values())
+
+_OF = {"leukocytes": "leukocytes", "nucleated_cells": "all nucleated cells"}
+
+# Why a ratio has no band (count.read_bands); {n} and {minimum} are cells.
+_BAND_REASONS = {
+    "composite": "The ELN/ICC bands do not apply to this ratio",
+    "lymphoid": "The bands of ELN and ICC are for myeloid blasts; they do not apply to lymphoblasts",
+    "several_lines": "No band: these are blasts of both lines; the myeloid ones have a ratio and a band of their own",
+    "lineage_not_known": "No band: this model does not know the line of a blast, and the bands are for myeloid blasts. "
+    "The lines at 5, 10 and 20 % are for orientation only",
+    "too_few_cells": "No band: {n} {of} were counted, and a band needs {minimum}",
+    "all_nucleated_cells": "No band: an older version made this record and counted nucleated red cells among the "
+    "cells that the ratio is a share of",
+}
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 
@@ -114,6 +129,48 @@ def band_words(band: str | None) -> str | None:
     return None if band is None else _BANDS.get(band, str(band))
 
 
+def of_words(of: str) -> str:
+    """What a ratio is a share of: "leukocytes", "all nucleated cells"."""
+    return _OF.get(of, of.replace("_", " "))
+
+
+def no_band_words(ratio: dict) -> str | None:
+    """Why the ratio has no band, as a sentence; None where it has one or no cell was counted."""
+    reason = ratio.get("band_reason")
+    if ratio["band"] is not None or reason in (None, "no_cells"):
+        return None
+    facts = {"n": f"{ratio['denominator']:,}", "minimum": f"{ratio.get('band_minimum', 0):,}"}
+    return _BAND_REASONS.get(reason, f"No band: {reason}").format(of=of_words(ratio.get("of", "")), **facts) + "."
+
+
+def none_seen_words(ratio: dict) -> str | None:
+    """What a count without any such cell can have missed, and what would settle it; None where there was one."""
+    none = ratio.get("none_seen")
+    if not none:
+        return None
+    name = "blast" if ratio["name"] == "blasts" else class_words(ratio["name"])
+    further = [e for e in none["further_cells"] if e["cells"]]
+    text = (
+        f"No {name} seen: {plural(ratio['denominator'], 'cell')} without one leave up to {percent(none['upper'])} "
+        f"possible (one-sided {percent(none['level'], 0)} limit, if none is called wrongly)"
+    )
+    for e in further:
+        fields = "" if e["fields"] is None else f" ({plural(e['fields'], 'photograph')} like these)"
+        text += f"; {plural(e['cells'], 'more cell')}{fields} without one would exclude {percent(e['threshold'], 0)}"
+    return text + "."
+
+
+def flag_words(flag: dict) -> str:
+    """A flag's text and, where it is known, how often healthy smears carry it."""
+    healthy = flag.get("healthy")
+    if not healthy:
+        return str(flag["text"])
+    return (
+        f"{flag['text']} {percent(healthy['rate'], 0)} of healthy {healthy['n_cells']:,}-cell films carry this flag "
+        f"({healthy['set']})."
+    )
+
+
 def bands_covered(low: float, high: float) -> list[str]:
     """The ELN/ICC bands that an interval [low, high] reaches, in words, lowest first."""
     first = sum(low >= edge for edge in BAND_EDGES)
@@ -131,3 +188,11 @@ def ratio_words(ratio: dict) -> str:
     )
     band = band_words(ratio["band"])
     return f"{text}, band {band}" if band else text
+
+
+def counted_words(patient: dict, minimum: int, usual: int) -> str:
+    """The cells of the denominator, what laboratories call such a count, and whether fewer were asked for."""
+    text = f"{patient['n_counted']:,} {of_words(patient['denominator'])}: {patient['count_tier']}"
+    if patient["n_counted"] < minimum:
+        text += f"; fewer than the {minimum:,} asked for"
+    return text + (f"; {minimum:,} were asked for, laboratories count {usual:,}" if minimum < usual else "")

@@ -142,7 +142,7 @@ def patient_truth(patient: Patient, fields: list[TruthField], specimen: str) -> 
     """The patient's entry in truth.json: from the cells that were drawn, not from those that were planned."""
     taxonomy = TAXONOMY_OF[specimen]
     counts = Counter(cell.class_name for field in fields for cell in field.cells)
-    n_counted = sum(counts[name] for name in taxonomy.counted)
+    n_counted = sum(counts[name] for name in taxonomy.denominator(specimen))
     cblc = taxonomy.composites.get("cblc")
     disease, diagnosis = _diagnosis(patient, counts, n_counted, specimen)
     return {
@@ -165,7 +165,7 @@ def _share(counts: Counter, names: tuple[str, ...], n_counted: int) -> float | N
 
 def _diagnosis(patient: Patient, counts: Counter, n_counted: int, specimen: str) -> tuple[str, str]:
     """Disease, and AML or not-AML, by the cells that were drawn: a ratio just below the line is no leukaemia."""
-    myeloid = tuple(n for n in TAXONOMY_OF[specimen].blasts if n != "lymphoblast")
+    myeloid = TAXONOMY_OF[specimen].myeloid_blasts
     is_aml = n_counted > 0 and sum(counts[n] for n in myeloid) >= AML_RATIO * n_counted
     is_all = n_counted > 0 and counts["lymphoblast"] >= AML_RATIO * n_counted
     planned = {name for name, _ in LEUKAEMIAS[specimen]}

@@ -18,6 +18,7 @@ from leukoscope.simulate.field import Placed, render_field
 from leukoscope.simulate.kinds import KINDS, MARROW_MIX, NOT_COUNTED, Kind
 from leukoscope.simulate.look import choose_look
 from leukoscope.simulate.writing import NOTE, truth_field, write_json, write_manifest, write_picture, write_table
+from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import SPECIMENS, FieldKey
 
 CENTER = "rendered"
@@ -94,7 +95,9 @@ def _truth(patient: _Patient, fields: list[TruthField]) -> dict:
     """The patient's entry in truth.json, from the cells that were drawn, not from those that were planned."""
     own = [f for f in fields if f.key.patient_id == patient.patient_id]
     counts = Counter(cell.class_name for field in own for cell in field.cells)
-    n_counted = sum(n for name, n in counts.items() if name not in NOT_COUNTED)
+    nucleated = tuple(name for name in counts if name not in NOT_COUNTED)
+    inside = Taxonomy("drawn", nucleated, nucleated).denominator(patient.specimen) if nucleated else ()
+    n_counted = sum(counts[name] for name in inside)
     n_blasts = counts[patient.kind.blast_class] if patient.kind.blast_class else 0
     return {
         "patient_id": patient.patient_id,

@@ -12,12 +12,13 @@ from pathlib import Path
 from leukoscope.errors import TaxonomyError
 from leukoscope.taxonomy.attributes import ATTRIBUTE_SETS, WBC_11, Attribute, AttributeSet, read_attribute_set
 from leukoscope.taxonomy.definition import Taxonomy
-from leukoscope.taxonomy.shipped import BLOOD_12, MARROW_16, PCM_9, TAXONOMIES
+from leukoscope.taxonomy.shipped import BLOOD_12, BLOOD_14, MARROW_16, PCM_9, TAXONOMIES
 from leukoscope.taxonomy.vocabulary import PARENTS, VOCABULARY, nearest_class
 
 __all__ = [
     "ATTRIBUTE_SETS",
     "BLOOD_12",
+    "BLOOD_14",
     "MARROW_16",
     "PARENTS",
     "PCM_9",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from leukoscope.taxonomy.definition import Taxonomy
 
-# "All nucleated cells" is the denominator (docs/decisions/0003): erythroblasts are in it.
+# Erythroblasts are counted, and stand beside the leukocytes in blood (docs/decisions/0019). The only blasts are
+# lymphoblasts, so a model of these classes doesn't know a blast's line.
 BLOOD_12 = Taxonomy(
     name="blood-12",
     names=(
@@ -38,6 +39,17 @@ BLOOD_12 = Taxonomy(
     artefacts=("artefact",),
 )
 
+# As blood-12, with the myeloid blasts and the smudges that it lacks. A public blood set holds blasts of one line, so
+# what a model learns of the line is the source: it is stated as not known, and both blasts make one composite ratio.
+BLOOD_14 = Taxonomy(
+    name="blood-14",
+    names=(*BLOOD_12.names, "myeloblast", "smudge_cell"),
+    counted=(*BLOOD_12.counted, "myeloblast"),
+    blasts=("lymphoblast", "myeloblast"),
+    artefacts=("artefact", "smudge_cell"),
+    lineage_known=False,
+)
+
 # PCM-Leukemia, section 2.2: eight cell types and "Other" (artefacts, smudges, cells more than half cut off).
 PCM_9 = Taxonomy(
     name="pcm-9",
@@ -62,7 +74,7 @@ PCM_9 = Taxonomy(
         "myeloblast",
         "apl_promyelocyte",
     ),
-    # APL promyelocytes are blast equivalents (ELN 2022).
+    # APL promyelocytes are blast equivalents (ELN 2022), of the myeloid line; lymphoblasts have a ratio of their own.
     blasts=("lymphoblast", "myeloblast", "apl_promyelocyte"),
     artefacts=("other",),
 )
@@ -126,4 +138,4 @@ MARROW_16 = Taxonomy(
     },
 )
 
-TAXONOMIES = {t.name: t for t in (BLOOD_12, PCM_9, MARROW_16)}
+TAXONOMIES = {t.name: t for t in (BLOOD_12, BLOOD_14, PCM_9, MARROW_16)}

@@ -111,3 +111,19 @@ def nearest_class(class_name: str, names: tuple[str, ...]) -> str | None:
     while current is not None and current not in names:
         current = PARENTS.get(current)
     return current
+
+
+# The line of a blast, or of a cell that counts as one. The AML bands are drawn for the myeloid ones alone (ELN 2022,
+# ICC 2022); a plain "blast" is of neither, for nobody stated its line.
+MYELOID_BLASTS = frozenset(
+    "myeloblast monoblast promonocyte apl_promyelocyte faggot_cell bilobed_promyelocyte megakaryoblast "
+    "normal_myeloblast normal_monoblast".split()
+)
+LYMPHOID_BLASTS = frozenset("lymphoblast plasmablast immature_lymphocyte prolymphocyte lymphoid_precursor".split())
+# Nucleated cells that are no leukocytes: in blood they stand beside the differential, not in it.
+MEGAKARYOCYTES = frozenset("promegakaryocyte megakaryocyte naked_nucleus".split())
+
+
+def is_red_precursor(class_name: str) -> bool:
+    """Whether a class of the vocabulary is a nucleated red cell of any stage."""
+    return nearest_class(class_name, ("erythroblast",)) is not None

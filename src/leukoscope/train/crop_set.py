@@ -217,6 +217,11 @@ def taxonomy_without(taxonomy: Taxonomy, names: Sequence[str]) -> Taxonomy:
         blasts=rest(taxonomy.blasts),
         artefacts=rest(taxonomy.artefacts),
         composites={k: rest(v) for k, v in taxonomy.composites.items() if rest(v)},
+        nucleated_red=rest(taxonomy.nucleated_red),
+        megakaryocytes=rest(taxonomy.megakaryocytes),
+        myeloid_blasts=rest(taxonomy.myeloid_blasts),
+        lymphoid_blasts=rest(taxonomy.lymphoid_blasts),
+        lineage_known=taxonomy.lineage_known and bool(rest(taxonomy.blasts)),
     )
 
 
