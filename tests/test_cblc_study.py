@@ -20,13 +20,14 @@ from leukoscope.errors import ConfigError, InputError  # noqa: E402
 from leukoscope.experiments.cblc import (  # noqa: E402
     baselines,
     cohort,
-    measure,
     segment,
     study,
     verdicts,
 )
 from leukoscope.experiments.cblc.cohort import Patient  # noqa: E402
-from leukoscope.experiments.cblc.patients import PatientRatio  # noqa: E402
+from leukoscope.experiments.cblc.patients import PatientRatio, local_confusions
+from leukoscope.experiments.cblc.predictions import epoch_patients
+from leukoscope.experiments.cblc.settings import with_artefact  # noqa: E402
 from leukoscope.geometry import contour_box  # noqa: E402
 from leukoscope.models.bundle import find_model  # noqa: E402
 from leukoscope.taxonomy import MARROW_16  # noqa: E402
@@ -52,7 +53,7 @@ name = "tiny"
 arch = "tiny"
 taxonomy = "marrow-16"
 size = 32
-epochs = 6
+epochs = 16
 batch_size = 8
 learning_rate = 1e-2
 head_rate = 2e-2
@@ -104,7 +105,6 @@ def finished(tmp_path_factory):
     patch.setattr(segment, "locate", locate)
     variants = study.component_variants
     patch.setattr(study, "component_variants", lambda config: dict(list(variants(config).items())[:1]))
-    patch.setattr(measure, "N_RESAMPLES", 20)
     patch.setattr(baselines, "N_DRAWS", 50)
     said: list[str] = []
     page = study.run_study(options, say=said.append)
@@ -140,8 +140,8 @@ def test_no_patient_is_called_by_a_member_that_was_trained_on_it(finished):
     assert sorted(set(left_out.values())) == [0, 1] and len(left_out) == 12
     for fold in (0, 1):
         record = json.loads((options.out / "work" / f"member-{fold}" / "stage-1" / "config.json").read_text("utf-8"))
-        assert record["train"]["n_groups"] == sum(f != fold for f in left_out.values())
-        assert record["val"]["n_groups"] == sum(f == fold for f in left_out.values())
+        trained, judged = record["train"]["n_groups"], record["val"]["n_groups"]
+        assert (trained, judged) == (5, 1) and trained + judged == sum(f != fold for f in left_out.values())
 
 
 def test_matching_counts_missed_and_extra_cells(finished):
@@ -157,8 +157,12 @@ def test_the_bundle_classifies_and_carries_its_left_out_confusion(finished):
     bundle = find_model(options.out / "bundle")["classify"]
     assert bundle.card.taxonomy.composites["red"] == ("erythroblast",)
     assert bundle.card.crop.nucleus_density is not None
-    n_matched = sum(int(r["Matched"]) for r in read_csv(options.out / "tables" / "segmentation.csv")[:2])
-    assert np.sum(bundle.card.confusion["counts"]) == n_matched
+    rows = read_csv(options.out / "tables" / "segmentation.csv")[:2]
+    matched, extra = (sum(int(r[k]) for r in rows) for k in ("Matched", "Extra"))
+    counts = np.array(bundle.card.confusion["counts"])
+    artefact = bundle.card.taxonomy.index("artefact")
+    assert counts.sum() == matched + extra and counts[artefact].sum() == extra  # what is no cell has its own row
+    assert counts[artefact, artefact] > 0.5 * extra and "artefact" not in bundle.card.taxonomy.counted
 
 
 def test_a_finished_study_is_not_run_again_and_another_is_refused(finished):
@@ -236,7 +240,43 @@ def test_the_nucleus_is_measured_in_the_crop_where_none_was_outlined(finished):
     options, _, _ = finished
     from leukoscope.experiments.cblc.crop_files import load_crops
 
-    crops = load_crops(options.out / "work" / "predicted.npz", MARROW_16)
+    crops = load_crops(options.out / "work" / "predicted.npz", with_artefact(MARROW_16))
     areas = baselines.nucleus_areas(crops, np.zeros(len(crops)), np.full(len(crops), 0.75))
-    typed = crops.labels >= 0
+    typed = crops.extras["matched"]
     assert (areas[typed] > 50).all()
+
+
+def test_a_patients_own_cells_never_correct_it(finished):
+    """Give one patient's cells a class that no other has: only the others' tables may show it."""
+    options, _, _ = finished
+    from leukoscope.experiments.cblc.crop_files import load_crops
+
+    crops = load_crops(options.out / "work" / "predicted.npz", with_artefact(MARROW_16))
+    key = crops.groups[crops.extras["centers"] == "c"][0]
+    marked = replace(crops, labels=np.where(crops.groups == key, 15, crops.labels))
+    probs = np.tile(np.eye(17)[0], (len(crops), 1))
+    found = local_confusions(marked, probs, ["c"], 10_000, seed=0)
+    assert len(found) == 6 and found[key][15].sum() == 0
+    assert all(table[15].sum() == (crops.groups == key).sum() for k, table in found.items() if k != key)
+    few = local_confusions(marked, probs, ["c"], 10, seed=0)
+    assert all(table.sum() == 10 for table in few.values())
+
+
+def test_the_size_baseline_never_sees_the_patients_it_judges(finished):
+    options, _, _ = finished
+    from leukoscope.experiments.cblc.crop_files import load_crops
+
+    crops = load_crops(options.out / "work" / "predicted.npz", with_artefact(MARROW_16))
+    folds = np.where(crops.extras["centers"] == "a", 0, np.where(crops.extras["centers"] == "b", 1, -1))
+    inside = np.isin(crops.labels, MARROW_16.columns(MARROW_16.composites["cblc"]))
+    areas = np.where(inside, 60.0, 20.0) + np.where(folds == 0, 100.0, 0.0)  # fold 0 is larger all over
+    shares = baselines.nucleus_ratios(crops, areas, folds, "cblc")
+    assert all(v == 1.0 for k, v in shares.items() if k.startswith("a/"))  # judged by fold 1's threshold
+    assert all(v == 0.0 for k, v in shares.items() if k.startswith("b/"))
+
+
+def test_epochs_are_chosen_on_patients_that_no_one_else_judges():
+    own = {f"a/{n}" for n in range(11)}
+    kept = epoch_patients(own, seed=3)
+    assert len(kept) == 2 and kept < own and kept == epoch_patients(own, seed=3)
+    assert epoch_patients({"a/1", "a/2"}, seed=0) == set()

@@ -45,9 +45,9 @@ def _spread(values: Sequence[float]) -> Limits:
     return Limits(float(known.mean()), *(float(q) for q in np.quantile(known, (0.025, 0.975))))
 
 
-def nucleus_threshold(crops: CropSet, areas: np.ndarray, develop: np.ndarray, composite: str) -> float:
-    """The nucleus area (µm²) that tells composite cells from others best (Youden) on matched development cells."""
-    rows = develop & (crops.labels >= 0) & (areas > 0)
+def nucleus_threshold(crops: CropSet, areas: np.ndarray, learnt: np.ndarray, composite: str) -> float:
+    """The nucleus area (µm²) that tells composite cells from others best (Youden) on labelled cells `learnt` (bool)."""
+    rows = learnt & (crops.labels >= 0) & (areas > 0)
     inside = np.isin(crops.labels, crops.taxonomy.columns(crops.taxonomy.composites[composite]))[rows]
     if not len(inside) or inside.all() or not inside.any():
         return math.nan
@@ -57,9 +57,19 @@ def nucleus_threshold(crops: CropSet, areas: np.ndarray, develop: np.ndarray, co
     return choose_threshold(inside, rounded)
 
 
-def nucleus_ratios(crops: CropSet, areas: np.ndarray, threshold: float) -> dict[str, float]:
-    """{patient: share of the predicted cells whose nucleus is at least so large}."""
-    return {str(g): float((areas[crops.groups == g] >= threshold).mean()) for g in np.unique(crops.groups)}
+def nucleus_ratios(crops: CropSet, areas: np.ndarray, folds: np.ndarray, composite: str) -> dict[str, float]:
+    """{patient: share of the predicted cells whose nucleus is at least as large as the threshold}.
+
+    folds (N,) of each cell's patient, -1 in validation: development patients are judged by the threshold of the other
+    folds, validation patients by that of all; NaN where there is none.
+    """
+    found = {}
+    for fold in np.unique(folds):
+        least = nucleus_threshold(crops, areas, (folds >= 0) & (folds != fold), composite)
+        for key in np.unique(crops.groups[folds == fold]):
+            share = float((areas[crops.groups == key] >= least).mean())
+            found[str(key)] = share if math.isfinite(least) else math.nan
+    return found
 
 
 def nucleus_areas(crops: CropSet, outlined: np.ndarray, um_per_px: np.ndarray) -> np.ndarray:

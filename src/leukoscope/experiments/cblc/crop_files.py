@@ -45,6 +45,15 @@ def load_crops(path: Path, taxonomy: Taxonomy) -> CropSet:
         )
 
 
+def join_crops(first: CropSet, second: CropSet) -> CropSet:
+    """Both sets as one; shape and texture of the second are left out, for they were scaled on other cells."""
+    extras = {name: np.concatenate([first.extras[name], second.extras[name]]) for name in first.extras}
+    if "morphology" in extras:
+        extras["morphology"][len(first) :] = np.nan
+    columns = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _COLUMNS}
+    return replace(first, **columns, extras=extras)
+
+
 def with_stain(crops: CropSet, density: tuple[float, float, float]) -> CropSet:
     """The set as `analyze` would stain it under a rule with this density of nuclei."""
     rule = replace(crops.rule, nucleus_density=density)

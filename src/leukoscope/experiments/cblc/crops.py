@@ -11,7 +11,7 @@ from leukoscope.crop import padding_px
 from leukoscope.crop_contour import contour_frames, crop_by_rule, mask_frames
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.experiments.cblc.cohort import patient_key
-from leukoscope.experiments.cblc.segment import FieldCells, expert_contours
+from leukoscope.experiments.cblc.segment import FieldCells, Outline, expert_contours
 from leukoscope.experiments.cblc.settings import StudyConfig
 from leukoscope.geometry import contour_area, contour_box
 from leukoscope.images import background_color, read_field, white_balance
@@ -63,7 +63,7 @@ def expert_crops(
 ) -> CropSet:
     """The expert's cells by the expert's contours ("GT" of the paper), with masks.
 
-    nuclei  nucleus contours of each cell of each field, where the expert drew them
+    nuclei  nucleus contours of each cell of each field; None: none are known, and N:C can't be measured
     """
     parts = []
     for number, field in enumerate(dataset.fields):
@@ -83,13 +83,36 @@ def predicted_crops(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> CropSet:
-    """The predicted cells, matched or not ("YOLO" of the paper): label -1 where no expert's cell matches."""
+    """The predicted cells ("YOLO" of the paper); what is no expert's cell is of the taxonomy's first artefact class."""
     parts = []
     for number, (field, found) in enumerate(zip(dataset.fields, cells, strict=True)):
         parts.append(_cut(dataset, field, rule, found.contours, found.nuclei, found.truth))
         if progress:
             progress(number + 1, len(dataset.fields))
     return _join(dataset, rule, taxonomy, parts)
+
+
+def matched_cells(crops: CropSet) -> np.ndarray:
+    """(N,) bool: cells that are an expert's, of a class that the taxonomy has."""
+    return crops.extras["matched"].astype(bool) & (crops.labels >= 0)
+
+
+def draw_nuclei(
+    dataset: Dataset, outline: Outline, *, progress: Callable[[int, int], None] | None = None
+) -> list[list[list[np.ndarray]]]:
+    """Nucleus contours of the expert's cells of each field, as the study's outliner draws them in the cells' boxes."""
+    drawn = []
+    for number, truth in enumerate(dataset.fields):
+        contours = expert_contours(truth)
+        nuclei: list[list[np.ndarray]] = []
+        if contours:
+            field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
+            boxes = np.array([contour_box(c) for c in contours])
+            _, nuclei = outline(field, Cells(truth.key, boxes, np.ones(len(boxes)), tuple(contours)))
+        drawn.append(nuclei)
+        if progress:
+            progress(number + 1, len(dataset.fields))
+    return drawn
 
 
 def areas_um2(cells: Sequence[FieldCells], dataset: Dataset) -> np.ndarray:
@@ -136,6 +159,9 @@ def _join(dataset: Dataset, rule: CropRule, taxonomy: Taxonomy, parts: Sequence[
     column = [
         taxonomy.index(n) if (n := nearest_class(name, taxonomy.names) if name else None) else UNKNOWN for name in names
     ]
+    matched = np.concatenate([p.truth for p in parts]) >= 0
+    if taxonomy.artefacts:
+        column = np.where(matched, column, taxonomy.index(taxonomy.artefacts[0])).tolist()
     return CropSet(
         crops=np.concatenate([p.crops for p in parts]),
         labels=np.array(column, np.int64),
@@ -152,6 +178,7 @@ def _join(dataset: Dataset, rule: CropRule, taxonomy: Taxonomy, parts: Sequence[
             "masks": np.concatenate([p.masks for p in parts]),
             "smears": np.repeat(np.array([p.field.key.smear_id for p in parts]), lengths),
             "centers": np.repeat(np.array([p.field.key.center for p in parts]), lengths),
+            "matched": matched,
         },
     )
 

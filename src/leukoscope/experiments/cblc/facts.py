@@ -75,8 +75,6 @@ def _limits(result: StudyResult) -> str:
     parts_of = [
         f"{len(result.cohort.patients)} patients: intervals are wide, and of a single centre wider still.",
         "Locator and outliner saw most development patients, so their contours are better there than elsewhere.",
-        "The members' epochs were validated on the patients they left out; the last epoch's weights are what counts "
-        "where patience is not set, else the choice flatters development a little.",
         f"{result.files.study.composite} is not the WHO's blasts: no diagnostic line for blasts applies to it.",
         "The expert's count is a sample of cells too, and one expert's reading.",
     ]

@@ -50,7 +50,7 @@ def called_counts(crops: CropSet, probs: np.ndarray, names: np.ndarray) -> dict[
 
 
 def left_out_confusion(crops: CropSet, probs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(C, C) matrix, rows truth, of matched cells `rows` (bool): cells that what called them was not trained on."""
+    """(C, C) matrix, rows truth, of labelled cells `rows` (bool): cells that what called them was not trained on."""
     rows = rows & (crops.labels >= 0)
     return confusion_matrix(crops.labels[rows], probs[rows].argmax(1), n_classes=len(crops.taxonomy.names))
 
@@ -64,12 +64,12 @@ def patient_ratios(
     composite: str,
     local: dict[str, np.ndarray] | None = None,
 ) -> list[PatientRatio]:
-    """One entry a patient, in the cohort's order. local: {center: (C, C)} labelled cells of a centre."""
+    """One entry a patient, in the cohort's order. local: {patient: (C, C)} labelled cells of others of the centre."""
     counts = called_counts(crops, probs, crops.groups)
     zeros = np.zeros(len(cohort.taxonomy.names), np.int64)
     local = local or {}
     return [
-        make_ratio(p, "", p.expert, counts.get(key, zeros), confusion, cohort.taxonomy, composite, local.get(p.center))
+        make_ratio(p, "", p.expert, counts.get(key, zeros), confusion, cohort.taxonomy, composite, local.get(key))
         for key, p in cohort.patients.items()
     ]
 
@@ -143,12 +143,18 @@ def smear_trends(
 
 
 def local_confusions(crops: CropSet, probs: np.ndarray, centers: Sequence[str], n: int, *, seed: int) -> dict:
-    """{center: (C, C)} of n matched cells of each centre drawn at random: what a few labelled cells there would say."""
+    """{patient: (C, C)} of n labelled cells of the patient's centre, drawn at random from its other patients.
+
+    What a few labelled cells there would say. A patient's own cells would tell the ratio that is to be estimated.
+    """
     rng = np.random.default_rng(seed)
     found = {}
     for center in centers:
-        rows = np.flatnonzero((crops.extras["centers"] == center) & (crops.labels >= 0))
-        chosen = np.zeros(len(crops), bool)
-        chosen[rng.permutation(rows)[:n]] = True
-        found[center] = left_out_confusion(crops, probs, chosen)
+        of_center = (crops.extras["centers"] == center) & (crops.labels >= 0)
+        for key in np.unique(crops.groups[crops.extras["centers"] == center]):
+            rows = np.flatnonzero(of_center & (crops.groups != key))
+            chosen = np.zeros(len(crops), bool)
+            chosen[rng.permutation(rows)[:n]] = True
+            if len(rows):
+                found[str(key)] = left_out_confusion(crops, probs, chosen)
     return found

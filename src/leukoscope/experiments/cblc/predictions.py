@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.experiments.cblc.baselines import nucleus_areas
-from leukoscope.experiments.cblc.cohort import Cohort
-from leukoscope.experiments.cblc.crop_files import median_density, with_stain
+from leukoscope.experiments.cblc.cohort import DEVELOP, Cohort
+from leukoscope.experiments.cblc.crop_files import join_crops, median_density, with_stain
 from leukoscope.experiments.cblc.crops import crop_scale
 from leukoscope.experiments.cblc.members import Member, cap_classes, join_probs, train_member
 from leukoscope.experiments.cblc.patients import left_out_confusion
@@ -18,7 +18,7 @@ from leukoscope.experiments.cblc.settings import StudyConfig, StudyFiles
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_run import predict_logits
 
-VALIDATION_CELLS = 40  # of a class, on which a member's epochs are validated
+VALIDATION_CELLS = 40  # of a class, on which a member's epochs are validated: of patients it is not trained on
 Show = Callable[[int, int], None]
 
 
@@ -60,27 +60,45 @@ class Predictions:
     nucleus_um2: np.ndarray
 
     def confusion(self) -> np.ndarray:
-        """(C, C) of matched development cells, each called by a member that left its patient out."""
+        """(C, C) of development cells, called by the member that left the patient out; artefacts have a row."""
         return left_out_confusion(self.crops, self.ensemble, self.develop)
 
 
 def make_member(
     config: StudyConfig, material: Material, folder: Path, *, fold: int, show: Show | None = None
 ) -> Member:
-    """Train the member that leaves out one fold of the development patients; nothing where that is done."""
+    """Train the member that leaves out one fold of the development patients; nothing where that is done.
+
+    The left-out fold decides nothing, not even the epoch: some of the training patients are kept back for that.
+    Stage 1 learns artefacts, which no expert outlines, from predicted contours.
+    """
     expert, predicted = (material.stained(c, config) for c in (material.expert, material.predicted))
-    of_expert, of_predicted = material.folds(expert), material.folds(predicted)
     seed, most = config.seed + fold, config.cells_per_class
+    own = {p.key for p in material.cohort.of(DEVELOP) if p.fold != fold}
+    kept_back = epoch_patients(own, seed=seed)
+    teaches = [np.isin(c.groups, sorted(own - kept_back)) for c in (expert, predicted)]
+    unmatched = teaches[1] & ~predicted.extras["matched"].astype(bool)
+    expert = join_crops(expert.subset(teaches[0]), predicted.subset(unmatched))
     network = replace(material.files.classifier, seed=material.files.classifier.seed + fold)
+    judges = predicted.subset(np.isin(predicted.groups, sorted(kept_back))) if kept_back else None
     return train_member(
         config,
         network,
         folder,
-        expert=cap_classes(expert.subset(of_expert != fold), most, seed=seed),
-        predicted=cap_classes(predicted.subset((of_predicted >= 0) & (of_predicted != fold)), most, seed=seed),
-        validation=cap_classes(predicted.subset(of_predicted == fold), VALIDATION_CELLS, seed=seed),
+        expert=cap_classes(expert, most, seed=seed),
+        predicted=cap_classes(predicted.subset(teaches[1]), most, seed=seed),
+        validation=None if judges is None else cap_classes(judges, VALIDATION_CELLS, seed=seed),
         progress=show,
     )
+
+
+def epoch_patients(own: set[str], *, seed: int) -> set[str]:
+    """A fifth of a member's patients, on whose cells its epochs are validated; none of fewer than five.
+
+    Without them every epoch is run and the last one counts.
+    """
+    keys = np.array(sorted(own))
+    return set(np.random.default_rng(seed).permutation(keys)[: len(keys) // 5].tolist())
 
 
 def predict_cells(material: Material, members: Sequence[Member], outlined_um2: np.ndarray) -> Predictions:

@@ -15,6 +15,7 @@ from leukoscope.experiments import figures
 from leukoscope.experiments.cblc import figures as own_figures
 from leukoscope.experiments.cblc import tables, verdicts
 from leukoscope.experiments.cblc.cohort import DEVELOP, VALIDATE
+from leukoscope.experiments.cblc.crops import matched_cells
 from leukoscope.experiments.cblc.facts import known_facts
 from leukoscope.experiments.cblc.measure import area, patient_scores
 from leukoscope.experiments.cblc.segment import expert_contours
@@ -118,7 +119,9 @@ def sections(
         else paragraph("No patient of this cohort has more than one smear: there is no trend to show.", kind="hint")
     )
     missed = _gallery(result)
-    confused = shown(("confusion", "Ensemble, matched cells of the validation centres"))
+    confused = shown(
+        ("confusion", "Ensemble, validation centres; artefact: what is no expert's cell")
+    )
     curves = shown(("roc", "ROC by centre, corrected ratio"))
     agreeing = shown(
         ("ratio-raw", "Raw ratio against the expert's, validation patients"),
@@ -159,7 +162,7 @@ def in_short(result: StudyResult, every: dict[str, Table]) -> list[tuple[str, st
 
     held, whole = result.cohort.centers(VALIDATE), {"Patients of": tables.POOLED}
     cells = [f"{c} {found('cells', 'Weighted F1', Centre=c, System='ensemble')}" for c in held]
-    lines = [(f"Cells: weighted F1, {len(result.cohort.taxonomy.names)} classes", "; ".join(cells))]
+    lines = [(f"Cells: weighted F1, {len(result.cohort.taxonomy.counted)} classes", "; ".join(cells))]
     for name in ("raw count", "corrected"):
         of = whole | {"Ratio": name}
         lines.append(
@@ -280,7 +283,7 @@ def _curves(result: StudyResult) -> dict[str, bytes]:
 def _gallery(result: StudyResult) -> str:
     """Wrong calls of the validation centres that were surest, balanced-background crops as the classifier saw them."""
     p = result.predictions
-    rows = np.flatnonzero(~p.develop & (p.crops.labels >= 0))
+    rows = np.flatnonzero(~p.develop & matched_cells(p.crops))
     probs = p.ensemble[rows]
     wrong = rows[probs.argmax(1) != p.crops.labels[rows]]
     surest = wrong[np.argsort(-p.ensemble[wrong].max(1), kind="stable")][:18]

@@ -16,13 +16,15 @@ from leukoscope.train.locator import LocatorConfig
 from leukoscope.train.outliner import OutlinerConfig
 
 CROPS = ("contour", "box")
+ARTEFACT = "artefact"
 
 
 @dataclass(frozen=True, slots=True)
 class StudyConfig:
     """`study.toml`.
 
-    taxonomy, composite  classes, and the composite whose ratio the study is about
+    taxonomy, composite  classes, and the composite whose ratio the study is about; a taxonomy without an artefact
+                   class gets one, for what is found and matches no expert's cell
     composites     further composites of your own: name -> classes; each gets its ratio
     folds          members of the ensemble: each leaves out one fold of the development patients
     ensemble_weights  of the members; empty: all alike
@@ -38,7 +40,8 @@ class StudyConfig:
     cells_per_class    of a member's training cells, at most; 0: all
     ablation       train the first member again without each component
     manual_cells   cells that the manual count of the first baseline counts
-    local_cells    labelled cells of a validation centre with which its ratios are corrected once more; 0: leave it out
+    local_cells    labelled cells of a validation centre's other patients with which a ratio is corrected once more; 0:
+                   leave it out
     """
 
     name: str
@@ -83,8 +86,8 @@ class StudyConfig:
             raise ConfigError(f"study.toml: ensemble_weights needs {self.folds} values, got {n}")
 
     def read_taxonomy(self) -> Taxonomy:
-        """The taxonomy with the user's composites beside its own; ConfigError when the main one is missing."""
-        taxonomy = read_taxonomy(self.taxonomy)
+        """The taxonomy with an artefact class and the user's composites; ConfigError when the main one is missing."""
+        taxonomy = with_artefact(read_taxonomy(self.taxonomy))
         taxonomy = replace(taxonomy, composites=taxonomy.composites | {k: tuple(v) for k, v in self.composites.items()})
         if self.composite not in taxonomy.composites:
             have = ", ".join(taxonomy.composites) or "none"
@@ -92,6 +95,18 @@ class StudyConfig:
                 f"study.toml: taxonomy {taxonomy.name!r} has no composite {self.composite!r}; it has {have}"
             )
         return taxonomy
+
+
+def with_artefact(taxonomy: Taxonomy) -> Taxonomy:
+    """The taxonomy with an uncounted last class for what is no cell, if it has none.
+
+    Without one every predicted contour that is no expert's cell (a smudge, debris, half a cell) must be called a
+    counted class, and stands in the denominator.
+    """
+    if taxonomy.artefacts:
+        return taxonomy
+    name = f"{taxonomy.name}-{ARTEFACT}"
+    return replace(taxonomy, name=name, names=(*taxonomy.names, ARTEFACT), artefacts=(ARTEFACT,))
 
 
 @dataclass(frozen=True, slots=True)

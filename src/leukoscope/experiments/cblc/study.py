@@ -18,10 +18,10 @@ from leukoscope.experiments.cblc import baselines
 from leukoscope.experiments.cblc.bundle import LeftOut, export_classifier
 from leukoscope.experiments.cblc.cohort import DEVELOP, Cohort, patient_key, read_cohort
 from leukoscope.experiments.cblc.crop_files import load_crops, save_crops
-from leukoscope.experiments.cblc.crops import areas_um2, expert_crops, predicted_crops, study_rule
+from leukoscope.experiments.cblc.crops import areas_um2, draw_nuclei, expert_crops, predicted_crops, study_rule
 from leukoscope.experiments.cblc.members import Member, component_variants, measure_morphology
 from leukoscope.experiments.cblc.predictions import Material, Predictions, ablate, make_member, predict_cells
-from leukoscope.experiments.cblc.segment import FieldCells, segment
+from leukoscope.experiments.cblc.segment import FieldCells, Outline, segment
 from leukoscope.experiments.cblc.segmenters import make_locator, make_outline
 from leukoscope.experiments.cblc.settings import StudyFiles, read_settings
 from leukoscope.experiments.provenance import provenance
@@ -76,9 +76,9 @@ def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = No
     _claim(options, files, cohort)
     clock = Clock(options.out / "work" / "seconds.json", say)
     work = options.out / "work"
-    cells = _segment(options, files, cohort, clock, show)
+    cells, outline = _segment(options, files, cohort, clock, show)
     with clock("standardised crops"):
-        expert, predicted = _crops(work, cohort, cells, files, show)
+        expert, predicted = _crops(work, cohort, cells, outline, files, show)
     material = Material(cohort, files, expert, predicted, work)
     members = []
     for fold in range(files.study.folds):
@@ -145,8 +145,8 @@ def files_of(files: StudyFiles) -> dict[str, object]:
 
 def _segment(
     options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: Clock, show: Show | None
-) -> list[FieldCells]:
-    """Train locator and outliner on development patients, then outline and match every field."""
+) -> tuple[list[FieldCells], Outline]:
+    """Train locator and outliner on development patients, then outline and match every field; and the outliner."""
     own = cohort.fields(lambda p: p.role == DEVELOP)
     split = tuple(replace(f, split="val" if cohort.patients[patient_key(f)].fold == 0 else "train") for f in own.fields)
     own = replace(own, fields=split)
@@ -156,20 +156,25 @@ def _segment(
     with clock("outliner"):
         outline = make_outline(files.outliner, own, work / "outliner", bundle / "outliner", show)
     with clock("segmentation and contour matching"):
+        match_iou = files.study.match_iou
         return segment(
-            cohort.dataset, locator, outline, work / "segmented", match_iou=files.study.match_iou, progress=show
-        )
+            cohort.dataset, locator, outline, work / "segmented", match_iou=match_iou, progress=show
+        ), outline  # fmt: skip
 
 
 def _crops(
-    work: Path, cohort: Cohort, cells: Sequence[FieldCells], files: StudyFiles, show: Show | None
+    work: Path, cohort: Cohort, cells: Sequence[FieldCells], outline: Outline, files: StudyFiles, show: Show | None
 ) -> tuple[CropSet, CropSet]:
-    """Expert crops of development patients and predicted crops of all, measured where the study asks for it."""
+    """Expert crops of development patients and predicted crops of all, measured where the study asks for it.
+
+    The expert drew no nuclei, so N:C of an expert's cell is measured on the nucleus that the outliner draws in it.
+    """
     rule, morphology = study_rule(files.study, files.classifier.size), files.study.morphology_weight
     own = cohort.fields(lambda p: p.role == DEVELOP)
     paths = work / "expert.npz", work / "predicted.npz"
     if not paths[0].is_file():
-        expert = expert_crops(own, rule, cohort.taxonomy, progress=show)
+        nuclei = draw_nuclei(own, outline, progress=show) if morphology else None
+        expert = expert_crops(own, rule, cohort.taxonomy, nuclei=nuclei, progress=show)
         save_crops(paths[0], measure_morphology(expert) if morphology else expert)
     if not paths[1].is_file():
         predicted = predicted_crops(cohort.dataset, cells, rule, cohort.taxonomy, progress=show)

@@ -8,6 +8,7 @@ import numpy as np
 
 from leukoscope.evaluate.classes import confusion_matrix, per_class
 from leukoscope.experiments.cblc.cohort import AML, DEVELOP, NOT_AML, VALIDATE, expert_ratio
+from leukoscope.experiments.cblc.crops import matched_cells
 from leukoscope.experiments.cblc.measure import MEASURES, cell_differences, cell_scores
 from leukoscope.experiments.cblc.segment import segmentation_rows
 from leukoscope.experiments.cblc.study import StudyResult
@@ -90,7 +91,10 @@ def folds_table(result: StudyResult) -> Table:
                     int(sum(p.expert.sum() for p in part)),
                 )
             )
-    note = "Locator and outliner are trained once, on the patients that member 1 is trained on."
+    note = (
+        "Locator and outliner are trained once, on the patients that member 1 is trained on. A fifth of each member's "
+        "training patients choose its epoch; the left-out fold decides nothing."
+    )
     return Table(
         "folds",
         "Members of the ensemble",
@@ -122,7 +126,7 @@ def cells_table(result: StudyResult) -> Table:
     p, composite = result.predictions, result.files.study.composite
     rows = []
     for center, mask in centre_masks(result).items():
-        chosen = mask & (p.crops.labels >= 0)
+        chosen = mask & matched_cells(p.crops)
         for name, attribute in SYSTEMS.items():
             calls = getattr(p, attribute)[chosen].argmax(1)
             if not len(calls) or (attribute == "ensemble" and p.develop[chosen].any()):
@@ -157,7 +161,7 @@ def classes_table(result: StudyResult) -> Table:
 
 
 def validation_confusion(result: StudyResult) -> np.ndarray:
-    """(C, C) of matched cells of the validation centres, ensemble."""
+    """(C, C) of labelled cells of the validation centres, artefacts in their own row; ensemble."""
     p = result.predictions
     rows = ~p.develop & (p.crops.labels >= 0)
     n_classes = len(p.crops.taxonomy.names)
@@ -174,7 +178,7 @@ def confusion_table(result: StudyResult) -> Table:
 def ablation_table(result: StudyResult) -> Table:
     """Effect of each component on the validation centres' matched cells: with it minus without it."""
     p, composite = result.predictions, result.files.study.composite
-    chosen = ~p.develop & (p.crops.labels >= 0)
+    chosen = ~p.develop & matched_cells(p.crops)
     labels, groups, taxonomy = p.crops.labels[chosen], p.crops.groups[chosen], p.crops.taxonomy
     full = p.single[chosen].argmax(1)
     pairs = {

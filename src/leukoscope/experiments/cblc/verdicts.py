@@ -185,10 +185,16 @@ def baselines_table(result: StudyResult, ratios: Ratios) -> Table:
     return Table("baselines", f"Baselines, {POOLED}", columns, tuple(rows))
 
 
-def _judged(own: Sequence[PatientRatio], value: Value) -> tuple:
-    """Patients, AUROC, sensitivity, specificity, correlation and error on validation patients."""
+def _judged(
+    own: Sequence[PatientRatio], value: Value, *, fixed_on: Callable[[PatientRatio], bool] | None = None
+) -> tuple:
+    """Patients, AUROC, sensitivity, specificity, correlation and error on validation patients.
+
+    fixed_on  which development patients the threshold is fixed on: those that the system was not trained on
+    """
     by_part = parts(own)
-    threshold = fix_threshold(patient_scores(by_part["development, left out"], value))
+    development = [r for r in by_part["development, left out"] if fixed_on is None or fixed_on(r)]
+    threshold = fix_threshold(patient_scores(development, value))
     scores = patient_scores(by_part[POOLED], value)
     point, n = operate(scores, threshold), len(scores.score)
     found = agreement(by_part[POOLED], value)
@@ -199,10 +205,12 @@ def _judged(own: Sequence[PatientRatio], value: Value) -> tuple:
 
 def _nucleus_row(result: StudyResult, ratios: Ratios) -> tuple:
     p = result.predictions
-    least = baselines.nucleus_threshold(p.crops, p.nucleus_um2, p.develop, result.files.study.composite)
+    composite = result.files.study.composite
+    least = baselines.nucleus_threshold(p.crops, p.nucleus_um2, p.develop, composite)
     if not math.isfinite(least):
         return ("nucleus area alone", 0, None, None, None, None, None, "no nucleus could be measured")
-    shares = baselines.nucleus_ratios(p.crops, p.nucleus_um2, least)
+    folds = np.array([result.cohort.patients[g].fold for g in p.crops.groups])
+    shares = baselines.nucleus_ratios(p.crops, p.nucleus_um2, folds, composite)
 
     def value(r: PatientRatio) -> float:
         return shares.get(r.patient.key, math.nan)
@@ -225,8 +233,11 @@ def _detector_row(result: StudyResult, ratios: Ratios) -> tuple:
         total = counts[counted].sum()
         shares[key] = float(counts[inside].sum() / total) if total else math.nan
     detector = result.files.detector
-    note = f"{detector.arch}, {detector.epochs} epochs at {detector.side} px, counted as it calls"
-    return ("one-stage detector", *_judged(ratios.patients, lambda r: shares.get(r.patient.key, math.nan)), note)
+    note = f"{detector.arch}, {detector.epochs} epochs at {detector.side} px, counted as it calls; threshold fixed on "
+    judged = _judged(
+        ratios.patients, lambda r: shares.get(r.patient.key, math.nan), fixed_on=lambda r: r.patient.fold == 0
+    )
+    return ("one-stage detector", *judged, note + "the development patients it was not trained on")
 
 
 def composites_table(result: StudyResult) -> Table:
