@@ -30,7 +30,19 @@ from PIL import Image
 from leukoscope.errors import ImageError
 from leukoscope.images import read_image
 
-REASONS = ("missing", "empty", "not_an_image", "truncated", "too_large", "unsupported", "damaged")
+REASONS = (
+    "missing",
+    "no_permission",
+    "read_error",
+    "changed",
+    "empty",
+    "not_an_image",
+    "slide",
+    "truncated",
+    "too_large",
+    "unsupported",
+    "damaged",
+)
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tif"}
 SAVE = {
     "JPEG": ({}, {"progressive": True}, {"quality": 95, "subsampling": 0}),

@@ -64,7 +64,7 @@ def test_analyze_takes_a_one_stage_model(tmp_path):
     assert models["locator"] == models["classifier"]
     counts = {r["class"]: r["count"] for r in patient["differential"]}
     assert counts == {"lymphocyte": 2, "myeloblast": 2, "other": 2}
-    rows = list(csv.DictReader((tmp_path / "out" / "cells.csv").read_text("utf-8").splitlines()))
+    rows = list(csv.DictReader((tmp_path / "out" / "cells.csv").read_text("utf-8-sig").splitlines()))
     assert [r["class"] for r in rows] == ["lymphocyte", "myeloblast", "other"] * 2
     assert "one-stage" in (tmp_path / "out" / "report.html").read_text("utf-8")
     with pytest.raises(InputError, match="takes no other locator"):

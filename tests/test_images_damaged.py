@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import struct
+import sys
 import threading
 import warnings
 import zlib
@@ -40,10 +43,39 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     assert reason_of(tmp_path / "pipe.jpg") == "not_an_image"
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "ICO"])
-def test_other_image_formats_are_named(tmp_path, rgb, image_format):
-    (tmp_path / "a.jpg").write_bytes(encoded(rgb, image_format))
-    assert reason_of(tmp_path / "a.jpg") == "unsupported"
+@pytest.mark.parametrize(
+    ("name", "start", "reason", "words"),
+    [
+        ("a.jpg", b"\0\0\1\0", "unsupported", "icon is not read here; save it as PNG or TIFF"),
+        ("a.jpg", b"8BPS\0\1", "unsupported", "Photoshop is not read"),
+        ("a.jxl", b"\xff\x0a", "unsupported", "JPEG XL"),
+        ("a.dcm", b"\0" * 128 + b"DICM", "unsupported", "export its pictures as PNG or TIFF"),
+        ("a.nef", b"MM", "unsupported", "develop it to TIFF"),
+        ("a.jpg", b"\0\0\0\x18ftyphevc", "unsupported", "pip install"),
+        ("a.jpg", b"\xff\xd8\xff\xf7\x00\x0b\x08", "unsupported", "JPEG-LS"),
+        ("a.jpg", b"\xff\xd8\xff\xc1\x00\x0b\x0c", "unsupported", "12-bit JPEG"),
+        ("a.svs", b"II*\0", "slide", "export fields of it"),
+        ("a.mrxs", b"\xff\xd8\xff", "slide", "export fields of it"),
+    ],
+)
+def test_what_is_not_read_is_named_with_what_to_do(tmp_path, monkeypatch, name, start, reason, words):
+    monkeypatch.setitem(sys.modules, "pi_heif.as_plugin", None)  # as where the extra is not installed
+    (tmp_path / name).write_bytes(start + bytes(500))
+    with pytest.raises(ImageError, match=re.escape(words)) as caught:
+        read_image(tmp_path / name)
+    assert caught.value.reason == reason
+
+
+def test_permission_and_a_failing_drive_are_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    for number, reason in ((errno.EACCES, "no_permission"), (errno.EIO, "read_error"), (errno.ENOENT, "missing")):
+
+        def refuse(path, *_how, number=number, **_more):
+            raise OSError(number, os.strerror(number), str(path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.open", refuse)
+            assert reason_of(tmp_path / "a.jpg") == reason
 
 
 def test_mislabelled_but_readable(tmp_path, rgb):

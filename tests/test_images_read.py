@@ -12,7 +12,7 @@ from data.make_images import HEIGHT, WIDTH, corner_colours, encoded, png, png_ch
 from PIL import Image
 
 from leukoscope.errors import InputError
-from leukoscope.images import list_images, pages, read_field, read_image
+from leukoscope.images import list_images, mislabelled, open_stored, pages, read_field, read_image, read_pictures
 from leukoscope.types import FieldKey
 
 
@@ -242,12 +242,16 @@ def test_list_images(tmp_path):
         "notes.txt",
         "slide.svs",
         "odd.dat",
+        "raw.cr2",
+        "IMG0001",
+        "text",
+        "BMW",
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+        path.write_bytes({"IMG0001": b"\xff\xd8\xff\xe0", "BMW": b"BMW " * 50}.get(name, b"x"))
     names = [p.relative_to(tmp_path).as_posix() for p in list_images([tmp_path])]
-    assert names == ["a.png", "b.JPG", "deep/er/c.tif", "slide.svs"]
+    assert names == ["IMG0001", "a.png", "b.JPG", "deep/er/c.tif", "raw.cr2", "slide.svs"]
     assert list_images([tmp_path / "odd.dat", tmp_path / "a.png", tmp_path / "a.png"]) == [
         tmp_path / "a.png",
         tmp_path / "odd.dat",
@@ -262,3 +266,54 @@ def test_list_images_finds_nothing(tmp_path):
         list_images([tmp_path])
     with pytest.raises(InputError, match="no images found"):
         list_images([])
+
+
+@pytest.mark.parametrize(("suffix", "image_format"), [(".webp", "WEBP"), (".jp2", "JPEG2000"), (".gif", "GIF")])
+def test_further_formats(tmp_path, suffix, image_format):
+    plain = np.full((40, 60, 3), (200, 180, 190), np.uint8)
+    Image.fromarray(plain).save(tmp_path / f"a{suffix}", image_format)
+    np.testing.assert_allclose(read_image(tmp_path / f"a{suffix}"), plain, atol=3)
+    assert mislabelled(tmp_path / f"a{suffix}") is None
+
+
+def test_a_film_behind_a_photograph_is_left_out(tmp_path, rgb):
+    """Phones put one there; by chance its bytes look like thousands of scans."""
+    data = encoded(rgb, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(data + b"MotionPhoto_Data" + b"\xff\xda" * 500)
+    (tmp_path / "b.jpg").write_bytes(data)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), read_image(tmp_path / "b.jpg"))
+
+
+@pytest.mark.parametrize("used", [10, 12, 14])
+@pytest.mark.parametrize("kind", ["png", "tif", "planar", "grey"])
+def test_samples_that_fill_a_part_of_sixteen_bits(tmp_path, rgb, kind, used):
+    bright = rgb | 0x80  # as the background of a smear
+    wide = bright.astype(np.uint16) << (used - 8) | 1
+    path = tmp_path / ("a.png" if kind == "png" else "a.tif")
+    if kind == "png":
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in wide)
+        path.write_bytes(png(wide.shape[1], wide.shape[0], png_chunk(b"IDAT", zlib.compress(rows)), depth=16))
+    elif kind == "tif":
+        tifffile.imwrite(path, wide, photometric="rgb")
+    elif kind == "planar":
+        tifffile.imwrite(path, wide.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate")
+    else:
+        tifffile.imwrite(path, wide[..., 1], photometric="minisblack")
+    expected = np.repeat(bright[..., 1:2], 3, 2) if kind == "grey" else bright
+    np.testing.assert_array_equal(read_image(path), expected)
+    with open_stored(path) as file:
+        (picture,) = read_pictures(file)
+    assert picture.notes == (f"its 16-bit samples fill {used} bits",)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bits_in_planes(tmp_path, rgb, order):
+    """Pillow alone reads garbage from them."""
+    wide = (rgb.astype(np.uint16) * 257).transpose(2, 0, 1).copy()
+    tifffile.imwrite(tmp_path / "a.tif", wide, photometric="rgb", planarconfig="separate", byteorder=order)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), rgb)
+
+
+def test_transparency_that_hides_all_is_left_out(tmp_path, rgb):
+    Image.fromarray(np.dstack([rgb, np.zeros(rgb.shape[:2], np.uint8)])).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), rgb)

@@ -146,7 +146,7 @@ def test_analysis_records_contours_and_ratios(tmp_path):
         assert contour_area(np.array(cell["contour"])) == cell["cell_area_px"] > 600
         assert 0 <= cell["nc_ratio"] <= 1
         assert sum(contour_area(np.array(n)) for n in cell["nuclei"]) == cell["nucleus_area_px"]
-    with open(outlined.with_name("cells.csv"), newline="") as file:
+    with open(outlined.with_name("cells.csv"), encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(r["nc_ratio"]) for r in rows] == [c["nc_ratio"] for _, c in pairs]
     assert "nc_ratio" not in plain.with_name("cells.csv").read_text()

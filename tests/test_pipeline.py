@@ -115,7 +115,7 @@ def test_numbers_in_the_record_agree_with_each_other(run):
 
 def test_the_other_outputs_are_views_of_the_record(run):
     record = read(run / "record.json")
-    with open(run / "cells.csv", encoding="utf-8", newline="") as file:
+    with open(run / "cells.csv", encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(f["cells"]) for f in record["fields"])
     page = (run / "report.html").read_text("utf-8")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,10 +21,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from leukoscope.errors import InputError, LeukoscopeError
+from leukoscope.images import stored
 from leukoscope.pipeline import AnalyzeOptions, analyze
 from leukoscope.pipeline.journal import Journal
+from leukoscope.pipeline.lock import RunLock
+from leukoscope.pipeline.sources import Source
+from leukoscope.types import FieldKey
 
 OUTPUTS = ("record.json", "cells.csv", "report.html", ".work/journal.jsonl", ".work/thumbs.jsonl")
+
 N_FIELDS = 5
 
 
@@ -114,12 +121,20 @@ def test_another_runs_folder_is_refused_and_the_message_says_what_differs(whole,
     other_card = make_model(tmp_path / "model", white_balance=True)  # the same ONNX files
     record = (out / "record.json").read_bytes()
     for paths, more, what in (
-        ([smears], {"model": model, "options": AnalyzeOptions(min_cells=7)}, "options"),
-        ([smears], {"model": model, "options": AnalyzeOptions(um_per_px=0.1)}, "options"),
-        ([smears / "0.png"], {"model": model}, "pictures"),
-        ([smears], {"model": other_card}, "models"),
+        (
+            [smears],
+            {"model": model, "options": AnalyzeOptions(min_cells=7)},
+            r"with other options \(min_cells was 100, is 7\);",
+        ),
+        (
+            [smears],
+            {"model": model, "options": AnalyzeOptions(um_per_px=0.1)},
+            r"with other options \(um_per_px was None, is 0.1",
+        ),
+        ([smears / "0.png"], {"model": model}, "of other pictures; .*1.png and 3 more are not among the paths"),
+        ([smears], {"model": other_card}, "with other models;"),
     ):
-        with pytest.raises(InputError, match=f"holds a run with other {what};"):
+        with pytest.raises(InputError, match=f"holds a run {what}"):
             analyze(paths, out, resume=True, **more)
     assert (out / "record.json").read_bytes() == record
 
@@ -167,17 +182,138 @@ def test_a_killed_process_is_resumed(whole, smears, model, tmp_path):
 
 
 def test_a_journal_holds_what_was_written(tmp_path):
+    sources = [Source(name, FieldKey(name, "s", "p", "c", "blood")) for name in ("ä", "b")]
+    entries = [{"file": s.file, "patient_id": "p"} for s in sources]
     journal = Journal(tmp_path / "work")
-    journal.begin({"who": "me"})
-    journal.write({"file": "ä"}, [b"one", b"two"])
-    journal.write({"file": "b"}, [])
+    journal.begin({"who": "me"}, sources)
+    journal.write([entries[0]], [[b"one", b"two"]])
+    journal.write([entries[1], entries[1]], [[], [b"three"]])  # a file of two pages
     journal.close()
-    assert list(journal.fields()) == [{"file": "ä"}, {"file": "b"}]
+    assert list(journal.fields()) == [entries[0], entries[1], entries[1]]
     lines = [json.loads(line) for line in journal.thumbs_path.read_text().splitlines()]
-    assert [(t["field"], t["cell"]) for t in lines] == [(0, 0), (0, 1)]
+    assert [(t["field"], t["cell"]) for t in lines] == [(0, 0), (0, 1), (2, 0)]
     again = Journal(tmp_path / "work")
     with pytest.raises(LeukoscopeError, match="other who"):
-        again.go_on({"who": "you"})
-    again.go_on({"who": "me"})
-    assert again.n_fields == 2
+        again.check_head({"who": "you"})
+    again.check_head({"who": "me"})
+    assert again.sources() == sources
+    again.go_on(sources)
+    assert (again.n_sources, again.n_fields) == (2, 3)
     again.close()
+
+
+def test_lines_of_other_photographs_and_spoilt_thumbnails_are_done_again(whole, smears, model, tmp_path):
+    """As two runs at once left them (74 lines of 40 photographs), and as a power failure does."""
+    lines = (whole / ".work" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    out = cut(whole, tmp_path / "twice", 10**9, 10**9)
+    (out / ".work" / "journal.jsonl").write_bytes(b"".join([*lines[:3], *lines[2:]]))
+    analyze([smears], out, model=model, resume=True)
+    assert_same(out, whole)
+    out = cut(whole, tmp_path / "spoilt", 10**9, 10**9)
+    thumbs = bytearray((out / ".work" / "thumbs.jsonl").read_bytes())
+    thumbs[200:300] = bytes(100)
+    (out / ".work" / "thumbs.jsonl").write_bytes(thumbs)
+    analyze([smears], out, model=model, resume=True)
+    assert_same(out, whole)
+
+
+def started(smears: Path, model: Path, folder: Path, n_done: int) -> tuple[Path, Path]:
+    """A copy of the smears, and a run over it that was stopped after so many photographs."""
+    shutil.copytree(smears, folder / "in")
+
+    def stop(done, total):
+        if done == n_done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze([folder / "in"], folder / "out", model=model, progress=stop)
+    return folder / "in", folder / "out"
+
+
+def test_a_file_that_changed_at_equal_size_is_noticed_and_named(smears, model, tmp_path):
+    pictures, out = started(smears, model, tmp_path, 3)
+    data = (pictures / "1.png").read_bytes()
+    (pictures / "1.png").write_bytes(data[:-1] + b"!")
+    with pytest.raises(InputError, match=r"1\.png is not what was analysed"):
+        analyze([pictures], out, model=model, resume=True)
+    (pictures / "1.png").write_bytes(data)
+    analyze([pictures], out, model=model, resume=True)
+
+
+def test_a_photograph_that_vanished_stays_in_the_run_and_may_come_back(smears, model, tmp_path):
+    pictures, out = started(smears, model, tmp_path, 2)
+    shutil.move(pictures / "0.png", tmp_path / "0.png")  # analysed already: its entry stands
+    shutil.move(pictures / "4.png", tmp_path / "4.png")
+    analyze([pictures], out, model=model, resume=True)
+    fields = json.loads((out / "record.json").read_text())["fields"]
+    assert [f["status"] for f in fields][0] == "ok"
+    assert (fields[4]["status"], fields[4]["reason"], fields[4]["sha256"]) == ("failed", "missing", None)
+    shutil.move(tmp_path / "4.png", pictures / "4.png")
+    analyze([pictures], out, model=model, resume=True)
+    assert json.loads((out / "record.json").read_text())["fields"][4]["status"] == "ok"
+    (pictures / "5.png").write_bytes((pictures / "4.png").read_bytes())
+    with pytest.raises(InputError, match=r"5\.png is not in the run"):
+        analyze([pictures], out, model=model, resume=True)
+
+
+def test_the_cells_are_of_the_bytes_that_the_digest_is_of(smears, model, tmp_path, monkeypatch):
+    """A camera or a sync client replaces the file while it is read."""
+    shutil.copytree(smears, tmp_path / "in")
+    first = (tmp_path / "in" / "0.png").read_bytes()
+    real = stored.sniff_format
+
+    def replaced(head):
+        (tmp_path / "in" / "0.png").unlink(missing_ok=True)
+        (tmp_path / "in" / "0.png").write_bytes((smears / "1.png").read_bytes())
+        return real(head)
+
+    monkeypatch.setattr(stored, "sniff_format", replaced)
+    record = analyze([tmp_path / "in" / "0.png"], tmp_path / "out", model=model)
+    monkeypatch.undo()
+    (field,) = json.loads(record.read_text())["fields"]
+    (tmp_path / "in" / "0.png").write_bytes(first)
+    (alone,) = json.loads(analyze([tmp_path / "in" / "0.png"], tmp_path / "alone", model=model).read_text())["fields"]
+    assert field == alone and field["sha256"] == hashlib.sha256(first).hexdigest()
+
+
+def test_two_runs_at_once_are_one_run_and_a_refusal(whole, smears, model, tmp_path):
+    out, seen = tmp_path / "out", []
+
+    def second(done, total):
+        if not seen:
+            with pytest.raises(InputError, match=rf"in use by another run \(process {os.getpid()} on "):
+                analyze([smears], out, model=model, resume=True)
+            seen.append(done)
+
+    analyze([smears], out, model=model, progress=second)
+    assert seen
+    assert_same(out, whole)
+
+
+def test_a_lock_whose_owner_is_dead_is_taken_over(tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**30}))
+    with RunLock(tmp_path):
+        assert json.loads(lock.read_text()) == {"host": socket.gethostname(), "pid": os.getpid()}
+    assert not lock.exists()
+    lock.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    with pytest.raises(InputError, match="process 1 on elsewhere"), RunLock(tmp_path):
+        pass
+    old = time.time() - 3600
+    os.utime(lock, (old, old))
+    with RunLock(tmp_path):
+        pass
+    lock.write_text("torn")
+    with RunLock(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_where_the_drive_knows_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("leukoscope.pipeline.lock._lock", lambda handle: None)
+    (tmp_path / "lock").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getppid()}))
+    with pytest.raises(InputError, match=f"process {os.getppid()}"), RunLock(tmp_path):
+        pass
+    (tmp_path / "lock").write_text(json.dumps({"host": socket.gethostname(), "pid": 2**30}))
+    with RunLock(tmp_path):
+        pass

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from leukoscope.errors import InputError
+from leukoscope.errors import ImageError, InputError
+from leukoscope.images import read_image
 from leukoscope.pipeline.sources import find_sources, read_patients_table, sources_sha256
 
 
@@ -48,11 +50,52 @@ def test_a_loose_file_belongs_to_its_folder_and_keeps_the_name_it_was_given(tmp_
 
 def test_a_picture_given_twice_is_read_once(tmp_path):
     touch(tmp_path, "anna/1.jpg", "anna/2.jpg")
-    (tmp_path / "also").symlink_to(tmp_path / "anna")
-    found = find_sources(
-        [tmp_path / "anna", tmp_path / "anna" / "1.jpg", tmp_path / "also" / "2.jpg"], specimen="blood"
-    )
-    assert [s.key.patient_id for s in found] == ["anna", "anna"]
+    (tmp_path / "anna" / "same.jpg").symlink_to(tmp_path / "anna" / "1.jpg")
+    found = find_sources([tmp_path / "anna", tmp_path / "anna" / "1.jpg"], specimen="blood")
+    assert owners(found, tmp_path) == {"anna/1.jpg": "anna", "anna/2.jpg": "anna"}
+
+
+def test_links_belong_to_the_patient_that_the_user_named(tmp_path):
+    touch(tmp_path, "store/x/1.jpg", "store/x/2.jpg", "bert/own.jpg")
+    for patient, target in (("anna", "1.jpg"), ("anna", "2.jpg"), ("bert", "2.jpg")):
+        (tmp_path / "in" / patient).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / patient / target).symlink_to(tmp_path / "store" / "x" / target)
+    (tmp_path / "in" / "carl").symlink_to(tmp_path / "bert")
+    (tmp_path / "in" / "anna" / "round").symlink_to(tmp_path / "in")
+    found = owners(find_sources([tmp_path / "in"], specimen="blood"), tmp_path)
+    assert found == {
+        "in/anna/1.jpg": "anna",
+        "in/anna/2.jpg": "anna",
+        "in/bert/2.jpg": "bert",
+        "in/carl/own.jpg": "carl",
+    }
+
+
+def test_two_centres_that_both_have_a_patient_1(tmp_path):
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg", "4.jpg")
+    rows = ("1.jpg,1,north", "2.jpg,1,south", "3.jpg,2,north", "4.jpg,2,")
+    csv = table(tmp_path / "p.csv", "file,patient_id,center", *rows)
+    found = owners(find_sources([tmp_path], specimen="blood", patients=csv), tmp_path)
+    assert found == {"1.jpg": "north/1", "2.jpg": "south/1", "3.jpg": "2", "4.jpg": "2"}
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_source_that_will_fail(tmp_path, monkeypatch):
+    touch(tmp_path, "anna/1.jpg", "bert/1.jpg")
+    looked = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "bert":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return looked(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_sources([tmp_path], specimen="blood")
+    assert owners(found, tmp_path) == {"anna/1.jpg": "anna", "bert": "bert"}
+    with pytest.raises(ImageError) as caught:
+        read_image(found[1].file)
+    assert caught.value.reason == "no_permission"
+    csv = table(tmp_path / "p.csv", "file,patient_id", "anna/1.jpg,a")
+    assert owners(find_sources([tmp_path], specimen="blood", patients=csv), tmp_path)["bert"] == "bert"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -139,5 +182,5 @@ def test_the_digest_tells_other_pictures_and_other_patients(tmp_path):
     assert before != sources_sha256(find_sources([tmp_path], specimen="marrow"))
     csv = table(tmp_path / "p.csv", "file,patient_id", "a/1.jpg,x", "a/2.jpg,y")
     assert before != sources_sha256(find_sources([tmp_path], specimen="blood", patients=csv))
-    (tmp_path / "a" / "2.jpg").write_bytes(b"longer than it was before")
+    (tmp_path / "a" / "3.jpg").write_bytes(b"one more")
     assert before != sources_sha256(find_sources([tmp_path], specimen="blood"))

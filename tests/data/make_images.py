@@ -13,7 +13,19 @@ from PIL import Image
 from leukoscope.errors import ImageError
 from leukoscope.images import read_image
 
-REASONS = {"missing", "empty", "not_an_image", "truncated", "too_large", "unsupported", "damaged"}
+REASONS = (
+    "missing",
+    "no_permission",
+    "read_error",
+    "changed",
+    "empty",
+    "not_an_image",
+    "slide",
+    "truncated",
+    "too_large",
+    "unsupported",
+    "damaged",
+)
 HEIGHT, WIDTH = 40, 60
 
 

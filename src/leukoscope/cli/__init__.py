@@ -9,6 +9,7 @@ import argparse
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from leukoscope import __version__
@@ -50,12 +51,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 2 an error said on one line, 130 stopped by Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):  # None where it was closed before the start
+        if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     args = build_parser().parse_args(argv)
     try:
         args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except LeukoscopeError as error:
         return _fail(str(error))
+    except MemoryError:
+        return _fail("the memory is full: end other programs, or let fewer workers run at a time (--workers 1)")
     except KeyboardInterrupt:
         hint = "; the same command with --resume goes on from here" if hasattr(args, "resume") else ""
         print(f"leukoscope: stopped{hint}", file=sys.stderr)
@@ -65,19 +72,21 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _fail(_os_error_words(error))
+        return _fail(_os_error_words(error, can_resume=hasattr(args, "resume")))
     return 0
 
 
 def _fail(message: str) -> int:
-    print(f"leukoscope: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # nowhere to say it: the exit code still does
+        print(f"leukoscope: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
-def _os_error_words(error: OSError) -> str:
+def _os_error_words(error: OSError, *, can_resume: bool) -> str:
     where = f" {error.filename}" if error.filename is not None else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: can't write{where}; free some space, then run the same command again"
+        again = "go on with the same command and --resume" if can_resume else "run the same command again"
+        return f"the disk is full: can't write{where}; free some space, then {again}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for{where or ' a file'} ({error.strerror}); choose a folder that you may read and write"
     return f"{error.strerror or error}{':' if where else ''}{where}"

@@ -6,12 +6,13 @@ neither a broken comment nor a name in it can come out at the other end.
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
 from leukoscope.errors import ImageError
 
-# (offset, bytes there, format). Only the first four are read; the others are named so that a user learns why not.
+# (offset, bytes there, format). What is not read is named so that a user learns why not.
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -23,23 +24,33 @@ _SIGNATURES = (
     (0, b"GIF87a", "GIF"),
     (0, b"GIF89a", "GIF"),
     (8, b"WEBP", "WebP"),
-    (4, b"ftypheic", "HEIF"),
-    (4, b"ftypheix", "HEIF"),
-    (4, b"ftypmif1", "HEIF"),
+    *((4, b"ftyp" + brand, "HEIF") for brand in b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()),
     (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (128, b"DICM", "DICOM"),
     (0, b"8BPS", "Photoshop"),
     (0, b"\0\0\1\0", "icon"),
+    (0, b"ZISRAWFILE", "Zeiss CZI"),
+    (0, b"\xda\xce\xbe\x0a", "Nikon ND2"),
+    (0, b"FUJIFILMCCD-RAW", "camera raw"),
+    (0, b"IIRO", "camera raw"),
+    (0, b"IIU\0", "camera raw"),
 )
-READ_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+READ_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "AVIF", "GIF", "HEIF")
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # lengths of the headers that exist
 HEAD_BYTES = 132  # as many as the signatures reach
 
 # More pixels a byte than this and the header lies. Deflate packs at most 1032:1 (zlib's technical notes) and a PNG
 # byte holds at most 8 pixels; a JPEG needs at least one bit for each 8 x 8 block (ITU T.81, F.1.2), doubled here.
 _MOST_PIXELS_PER_BYTE = {"JPEG": 1024, "PNG": 8 * 1032}
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # within a scan: neither a stuffed byte nor a restart
 _MOST_JPEG_SCANS = 100  # progressive photographs have about ten; each scan is a pass over the whole picture
+
+_JPEG_PROCESSES = {0xC3: "lossless JPEG", 0xC5: "hierarchical JPEG", 0xC6: "hierarchical JPEG", 0xF7: "JPEG-LS"}
 
 _PNG_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _ORIENTATION_TAG = 0x0112
@@ -58,6 +69,14 @@ def sniff_format(head: bytes) -> str | None:
         if head[offset : offset + len(signature)] == signature:
             return name
     return None
+
+
+def is_surely_image(head: bytes) -> bool:
+    """Whether the first bytes alone, without a suffix, make a file a picture: two letters or a few zeros don't."""
+    image_format = sniff_format(head)
+    if image_format == "BMP":
+        return len(head) > 18 and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    return image_format is not None and image_format != "icon" and head[:2] != b"\xff\x0a"
 
 
 def check_tiff_directory(head: bytes, n_bytes: int) -> None:
@@ -138,15 +157,45 @@ def _strip_jpeg(data: bytes) -> Pixels:
             raise ImageError("damaged", f"a JPEG segment has the impossible length {length}")
         if end > len(data):
             raise ImageError("truncated", "the file ends inside a JPEG header segment")
+        if marker in _JPEG_PROCESSES or marker in (0xC0, 0xC1, 0xC2):
+            _check_jpeg_process(marker, data[at + 3])
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(b"\xff" + data[at:end])
         elif marker == 0xE1 and data[at + 3 : at + 9] == b"Exif\0\0":
             orientation = _tiff_orientation(data[at + 9 : end])
         at = end
-    kept.append(data[at - 1 :])
-    if kept[-1].count(b"\xff\xda") > _MOST_JPEG_SCANS:
-        raise ImageError("too_large", f"it has more than {_MOST_JPEG_SCANS} JPEG scans: decoding takes too long")
+    kept.append(data[at - 1 : _end_of_scans(data, at)])
     return Pixels(b"".join(kept), orientation)
+
+
+def _check_jpeg_process(marker: int, precision: int) -> None:
+    """ImageError "unsupported" for a kind of JPEG that ordinary decoders don't know (ITU T.81, table B.1)."""
+    kind = _JPEG_PROCESSES.get(marker) or (f"{precision}-bit JPEG" if precision == 12 else None)
+    if kind is not None:
+        raise ImageError("unsupported", f"{kind} is not read here; save it as an ordinary JPEG, PNG or TIFF")
+
+
+def _end_of_scans(data: bytes, at: int) -> int:
+    """Where the picture ends, `at` being the marker byte of its first scan. Phones put a film behind it, and other
+    cameras a second picture; where the end mark is missing or the structure is broken, all of it is kept."""
+    n_scans = 0
+    while n_scans <= _MOST_JPEG_SCANS:
+        n_scans += data[at] == 0xDA
+        found = _MARKER.search(data, at + 1)
+        if found is None:
+            break
+        at = found.end() - 1
+        if data[at] == 0xD9:
+            return at + 1
+        if data[at] in (0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE) or 0xE0 <= data[at] <= 0xEF:  # segments between scans
+            (length,) = struct.unpack(">H", data[at + 1 : at + 3].rjust(2, b"\0"))
+            if length < 2 or at + 1 + length > len(data):
+                n_scans += data.count(b"\xff\xda", at)
+                break
+            at += length if data[at] != 0xDA else 0
+    if n_scans > _MOST_JPEG_SCANS:
+        raise ImageError("too_large", f"it has more than {_MOST_JPEG_SCANS} JPEG scans: decoding takes too long")
+    return len(data)
 
 
 def _tiff_orientation(exif: bytes) -> int:

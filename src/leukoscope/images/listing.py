@@ -1,32 +1,40 @@
-"""Find the photographs that a user's paths mean."""
+"""Find the photographs that a user's paths mean, and everything among them that could not be looked into."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from leukoscope.errors import InputError
+from leukoscope.errors import ImageError, InputError
+from leukoscope.images.container import is_surely_image
+from leukoscope.images.slides import KNOWN_SUFFIXES
+from leukoscope.images.stored import read_head
 
 # Also suffixes of formats that are not read: such a file must be in the report with its reason, not left out.
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .tif .tiff .gif .webp .heic .heif .avif .jp2 .j2k .svs .ndpi .scn .mrxs "
-    ".dcm .czi".split()
+IMAGE_SUFFIXES = (
+    frozenset(
+        ".jpg .jpeg .jpe .jfif .mpo .png .bmp .dib .tif .tiff .btf .gif .webp .heic .heif .hif .avif "
+        ".jp2 .j2k .jpx .jpf .j2c .jpc".split()
+    )
+    | KNOWN_SUFFIXES
 )
+_MOST_LINKS = 3  # linked folders within linked folders
 
 
 def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The files that `paths` name, sorted, each once: a file as it is, a folder's image files at any depth.
+    """The files that `paths` name, sorted, each once: a file as it is, a folder's images at any depth.
 
-    In folders, hidden files and folders and files without an image suffix are left out; links to folders are not
-    followed. InputError when a path does not exist or nothing is found.
+    In folders a file is an image by its suffix or, whatever its suffix, by its first bytes; hidden files and folders
+    are left out; links to folders are followed, not in circles. A folder that may not be looked into is in the list
+    itself: reading it says why. InputError when a path does not exist or nothing is found.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     found = set()
     for path in map(Path, paths):
         if path.is_dir():
-            found.update(_images_under(path))
-        elif path.exists():
+            found.update(_images_under(path, (os.path.realpath(path),), 0))
+        elif os.path.lexists(path):
             found.add(path)
         else:
             raise InputError(f"no file or folder {str(path)!r}: expected photographs or folders of photographs")
@@ -36,9 +44,37 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return sorted(found)
 
 
-def _images_under(folder: Path) -> Iterable[Path]:
-    for here, folders, files in os.walk(folder):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                yield Path(here, name)
+def _images_under(folder: Path, above: tuple[str, ...], n_links: int) -> Iterator[Path]:
+    """`above`: the real paths of the folders that this one is in, itself included."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = Path(folder, entry.name)
+        if _is_folder(entry):
+            real = os.path.realpath(path)
+            links = n_links + entry.is_symlink()
+            if real not in above and links <= _MOST_LINKS:
+                yield from _images_under(path, (*above, real), links)
+        elif _is_image(path):
+            yield path
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_image(path: Path) -> bool:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        return is_surely_image(read_head(path))
+    except ImageError as error:
+        return error.reason == "no_permission" and not path.suffix  # a camera's file names may have none

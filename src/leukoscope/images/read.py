@@ -1,10 +1,14 @@
 """Read photographs from files that nobody has vouched for: pixels come out, or an ImageError with its reason.
 
 Reasons (short and stable, they go into tables):
-    missing        no such file, or it can't be opened
+    missing        no such file
+    no_permission  it may not be read
+    read_error     the drive or the network failed
+    changed        it was written to while it was read
     empty          no bytes
     not_an_image   a folder, a device, or bytes of no image format
-    unsupported    an image, but not JPEG, PNG, BMP or TIFF, or a kind of these that Pillow can't decode
+    unsupported    an image, but of a format, a codec or a kind of pixels that is not read here
+    slide          a whole slide or a part of one, not a photograph
     truncated      the file ends too early
     damaged        the bytes contradict the format
     too_large      more pixels than the limit, or than the memory
@@ -16,18 +20,28 @@ Of a damaged TIFF the C library inside Pillow writes a line to standard error; i
 from __future__ import annotations
 
 import io
-import os
-import stat
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+    features,
+)
 
 from leukoscope.errors import ImageError
 from leukoscope.images.container import (
@@ -38,6 +52,10 @@ from leukoscope.images.container import (
     sniff_format,
     strip_metadata,
 )
+from leukoscope.images.samples import to_rgb
+from leukoscope.images.slides import check_is_no_slide, format_of_suffix
+from leukoscope.images.stored import Stored, open_stored, read_head
+from leukoscope.images.tiff import check_tiff_kind, explain_tiff, repair_tiles
 from leukoscope.types import Field, FieldKey
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its MAX_IMAGE_PIXELS
@@ -48,17 +66,32 @@ _OPENERS = {
     "PNG": PngImagePlugin.PngImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
 }
+_OF_PILLOW = {"WebP": "webp", "JPEG 2000": "jpg_2000", "AVIF": "avif"}  # parts that a build of Pillow can lack
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
     "BMP": (".bmp", ".dib"),
     "TIFF": (".tif", ".tiff"),
+    "WebP": (".webp",),
+    "JPEG 2000": (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
+    "AVIF": (".avif",),
+    "GIF": (".gif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+_ADVICE = {  # what to do with a format that is known and not read
+    "DICOM": "export its pictures as PNG or TIFF",
+    "camera raw": "develop it to TIFF or PNG first",
+    "Zeiss CZI": "export its pictures as TIFF",
+    "Nikon ND2": "export its pictures as TIFF",
 }
 
 # What Pillow raises on bytes that break a format's rules. It has no common root for these: each is a line of its
 # decoders that trusted a number from the file.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,  # codec errors, "image file is truncated", UnidentifiedImageError
     SyntaxError,  # "not a PNG file" and most errors while opening
     ValueError,  # sizes, modes and offsets out of range; UnicodeDecodeError
@@ -75,7 +108,7 @@ _DECODE_ERRORS = (
     struct.error,
     zlib.error,
 )
-_EXHAUSTED = (MemoryError, Image.DecompressionBombError)
+EXHAUSTED = (MemoryError, Image.DecompressionBombError)
 
 _TURN = {  # EXIF orientation -> what makes the picture upright (EXIF 2.32, table 6)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -86,27 +119,38 @@ _TURN = {  # EXIF orientation -> what makes the picture upright (EXIF 2.32, tabl
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_READ = "JPEG, PNG, TIFF, BMP, WebP, JPEG 2000, AVIF, GIF or HEIC"
 _BAND_PIXELS = 1 << 20  # pixels copied out of Pillow at a time: no second full-size copy stands in memory
 
 
-def read_image(path: str | Path, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+class Decoded(NamedTuple):
+    """Pixels (H, W, 3) uint8 RGB, upright, and what else to know of them, in words."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+
+
+def read_image(path: str | Path, *, page: int | Sequence[int] = 0, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """(H, W, 3) uint8 RGB pixels of one photograph, upright, without any metadata.
 
-    Grey, 1-bit, palette and CMYK become RGB; transparency is laid on white; of 16-bit samples the high byte is
-    kept (the full range 0 to 65535 is taken to be in use), of 12-bit TIFF samples the high eight bits. The content
-    decides the format, not the suffix (`mislabelled` tells). `page` counts from 0 and matters for TIFF only.
+    Grey, 1-bit, palette and CMYK become RGB; transparency is laid on white, unless all is transparent. Of 16-bit
+    samples the high eight bits that are in use are kept. The content decides the format, not the suffix
+    (`mislabelled` tells). `page` counts from 0 and matters for TIFF only; three grey pages are red, green and blue.
     `max_pixels` is compared with the header before anything is decoded.
     Raises ImageError with one of the reasons above, and nothing else, whatever the file holds.
     """
-    with _opened(path, max_pixels) as (image, orientation):
-        if page:
-            _seek(image, page)
-            _check_size(image.size, max_pixels)
-        image.load()
-        rgb = _to_rgb(image)
-        if orientation in _TURN:
-            rgb = rgb.transpose(_TURN[orientation])
-        return _to_array(rgb)
+    with open_stored(path) as file:
+        return decode(file, [page] if isinstance(page, int) else page, max_pixels=max_pixels).pixels
+
+
+def decode(file: Stored, pages: Sequence[int] = (0,), *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """The pixels of a page, or of three grey pages that are red, green and blue; errors as `read_image`."""
+    if len(pages) == 1:
+        return _decode_page(file, pages[0], max_pixels)
+    planes = [_decode_page(file, page, max_pixels).pixels[..., 1] for page in pages]
+    if len({plane.shape for plane in planes}) != 1 or len(planes) != 3:
+        raise ImageError("unsupported", f"{file.path}: {len(planes)} pages of one size can't be red, green and blue")
+    return Decoded(np.stack(planes, axis=2), ())
 
 
 def read_field(path: str | Path, key: FieldKey, *, um_per_px: float | None = None) -> Field:
@@ -116,76 +160,134 @@ def read_field(path: str | Path, key: FieldKey, *, um_per_px: float | None = Non
 
 def pages(path: str | Path) -> int:
     """How many pictures the file holds: 1, or more for a multi-page TIFF. Errors as `read_image`."""
-    with _opened(path, MAX_PIXELS) as (image, _orientation):
+    with open_stored(path) as file, opened_image(file) as (image, _orientation):
         return getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
 
 
-def mislabelled(path: str | Path) -> str | None:
-    """A note when a readable image has another format's suffix ("a .png file that holds JPEG"), else None."""
-    try:
-        with open(path, "rb") as file:
-            image_format = sniff_format(file.read(HEAD_BYTES))
-    except (OSError, ValueError) as error:
-        raise ImageError("missing", f"{path}: can't be opened ({error})") from None
+def mislabelled(path: str | Path, image_format: str | None = None) -> str | None:
+    """A note when a readable image has another format's suffix ("a .png file that holds JPEG"), else None.
+
+    image_format  where it is known already; the file is not opened then
+    """
+    if image_format is None:
+        image_format = sniff_format(read_head(path, HEAD_BYTES))
     suffix = Path(path).suffix.lower()
     if image_format not in READ_FORMATS or suffix in _SUFFIXES[image_format]:
         return None
     return f"a {suffix or 'suffixless'} file that holds {image_format}"
 
 
+def _decode_page(file: Stored, page: int, max_pixels: int) -> Decoded:
+    """One page. Where the high bytes of 16-bit colour are nearly empty, the low ones are decoded too: cameras of 10, 12
+    and 14 bits leave their samples so, and the picture would be black."""
+    with opened_image(file, page, max_pixels) as (image, orientation):
+        low = None
+        if repair_tiles(image):
+            image.load()
+            if max(high for _low, high in _extrema(image)) < 64:
+                with opened_image(file, page, max_pixels) as (again, _orientation):
+                    repair_tiles(again, low_bytes=True)
+                    again.load()
+                    low = np.asarray(again)
+        image.load()
+        rgb, notes = to_rgb(image, low)
+        if orientation in _TURN:
+            rgb = rgb.transpose(_TURN[orientation])
+        return Decoded(_to_array(rgb), notes)
+
+
+def _extrema(image: Image.Image) -> Sequence[tuple[int, int]]:
+    found = image.getextrema()
+    return found if isinstance(found[0], tuple) else (found,)
+
+
 @contextmanager
-def _opened(path: str | Path, max_pixels: int) -> Iterator[tuple[ImageFile.ImageFile, int]]:
+def opened_image(
+    file: Stored, page: int = 0, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[ImageFile.ImageFile, int]]:
     """The image, its header read and its size checked, and its orientation; every decoding error inside the block
     becomes an ImageError that names the file."""
-    image_format, n_bytes = _look_at(path, max_pixels)
+    image_format, image = _check_is_image(file), None
     try:
-        with _without_pillow_warnings(image_format), open(path, "rb") as file:
-            source, orientation = file, 1
-            if image_format == "TIFF":  # may be a whole slide: not read into memory, Pillow seeks in it
-                check_tiff_directory(file.read(HEAD_BYTES), n_bytes)
-                file.seek(0)
+        with _without_pillow_warnings(image_format):
+            file.data.seek(0)
+            orientation = 1
+            if image_format == "TIFF":  # may be larger than the memory: Pillow seeks in it
+                check_tiff_directory(file.data.read(HEAD_BYTES), file.n_bytes)
+                file.data.seek(0)
+                source = file.data
             else:
-                data, orientation = strip_metadata(file.read(), image_format)
+                data, orientation = strip_metadata(file.data.read(), image_format)
                 source = io.BytesIO(data)
-            image = _OPENERS[image_format](source)
-            _check_size(image.size, max_pixels)
-            check_plausible_size(*image.size, n_bytes=n_bytes, image_format=image_format)
+            image = _opener(image_format)(source)
+            if page:
+                _seek(image, page)
+            check_size(image.size, max_pixels)
+            check_plausible_size(*image.size, n_bytes=file.n_bytes, image_format=image_format)
+            if image_format == "TIFF":
+                check_tiff_kind(image)
+            elif image_format not in ("JPEG", "PNG"):
+                orientation = _orientation(image)
             yield image, orientation
     except ImageError as error:
-        raise ImageError(error.reason, f"{path}: {error}") from None
-    except _EXHAUSTED as error:
-        raise ImageError("too_large", f"{path}: decoding it takes too much memory ({error})") from None
-    except _DECODE_ERRORS as error:
+        text = str(error)
+        raise ImageError(error.reason, text if text.startswith(file.path) else f"{file.path}: {text}") from None
+    except EXHAUSTED as error:
+        raise ImageError("too_large", f"{file.path}: decoding it takes too much memory ({error})") from None
+    except DECODE_ERRORS as error:
         reason, text = _explain(error)
-        raise ImageError(reason, f"{path}: this {image_format} can't be decoded ({text})") from None
+        if image_format == "TIFF":
+            reason, text = explain_tiff(image, reason, text)
+        raise ImageError(reason, f"{file.path}: this {image_format} can't be decoded ({text})") from None
 
 
-def _look_at(path: str | Path, max_pixels: int) -> tuple[str, int]:
-    """(format, size in bytes) of a regular file that looks like an image we read; a pipe is never opened."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError("not_an_image", f"{path}: is a folder or a device, expected an image file")
-        with open(path, "rb") as file:
-            head = file.read(HEAD_BYTES)
-    except FileNotFoundError:
-        raise ImageError("missing", f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise ImageError("missing", f"{path}: can't be opened ({error})") from None
-    image_format = sniff_format(head)
-    if not head:
-        raise ImageError("empty", f"{path}: the file has no bytes; copy it again")
+def _check_is_image(file: Stored) -> str:
+    """The format of a file that can be an image we read."""
+    if not file.n_bytes:
+        raise ImageError("empty", f"{file.path}: the file has no bytes; copy it again")
+    check_is_no_slide(file.path)
+    of_suffix = format_of_suffix(file.path)
+    # Cameras' and microscopes' own formats are often TIFF outside: what reads as an image there is a thumbnail.
+    image_format = of_suffix if of_suffix and file.image_format in (None, "TIFF") else file.image_format
     if image_format is None:
-        raise ImageError("not_an_image", f"{path}: its content is no image; expected JPEG, PNG, BMP or TIFF")
+        raise ImageError("not_an_image", f"{file.path}: its content is no image; expected {_READ}")
     if image_format not in READ_FORMATS:
-        raise ImageError("unsupported", f"{path}: {image_format} is not read here; save it as PNG or TIFF")
-    # JPEG, PNG and BMP are held in memory whole; no pixel takes more than 8 bytes (RGBA of 16 bits).
-    if image_format != "TIFF" and status.st_size > 8 * max_pixels + (1 << 26):
-        raise ImageError("too_large", f"{path}: {status.st_size} bytes are more than {max_pixels} pixels can take")
-    return image_format, status.st_size
+        advice = _ADVICE.get(image_format, "save it as PNG or TIFF")
+        raise ImageError("unsupported", f"{file.path}: {image_format} is not read here; {advice}")
+    # Held in memory whole; no pixel takes more than 8 bytes (RGBA of 16 bits).
+    if file.data is None or (file.image_format != "TIFF" and file.n_bytes > 8 * MAX_PIXELS + (1 << 26)):
+        raise ImageError("too_large", f"{file.path}: {file.n_bytes} bytes are more than a photograph can take")
+    return image_format
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def _opener(image_format: str):
+    """Pillow's class for a format; HEIF's comes with an extra."""
+    if image_format == "HEIF":
+        try:
+            from pi_heif.as_plugin import HeifImageFile
+        except ImportError:
+            raise ImageError(
+                "unsupported", "HEIC is read with an extra (pip install 'leukoscope[heif]'), or save it as PNG or TIFF"
+            ) from None
+        return HeifImageFile
+    if image_format in _OF_PILLOW and not features.check(_OF_PILLOW[image_format]):
+        raise ImageError("unsupported", f"this Pillow reads no {image_format}; save it as PNG or TIFF")
+    if image_format == "AVIF":
+        from PIL import AvifImagePlugin  # since Pillow 11.3
+
+        return AvifImagePlugin.AvifImageFile
+    return _OPENERS[image_format]
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation of a format whose metadata Pillow keeps; 1 where it can't be read."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except DECODE_ERRORS:
+        return 1
+
+
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError("damaged", f"its header says {width} x {height} pixels")
@@ -202,31 +304,6 @@ def _seek(image: ImageFile.ImageFile, page: int) -> None:
     if not 0 <= page < n_pages:
         raise ImageError("missing", f"has no page {page}: it has {n_pages}, counted from 0")
     image.seek(page)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of any decoded picture; ImageError "unsupported" for sample types without a known range."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        return _high_byte(image)
-    if image.mode in ("I", "F", "LAB"):
-        raise ImageError("unsupported", f"its pixels are of type {image.mode!r}; save it as 8-bit or 16-bit RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        if alpha.getextrema()[0] < 255:
-            on_white = Image.new("RGB", image.size, (255, 255, 255))
-            on_white.paste(image, mask=alpha)
-            return on_white
-    return image.convert("RGB")
-
-
-def _high_byte(image: Image.Image) -> Image.Image:
-    """16-bit grey to RGB: Pillow's own conversion clips at 255 instead of scaling."""
-    bits = getattr(image, "tag_v2", {}).get(258, (16,))  # TIFF BitsPerSample; Pillow calls 12-bit samples I;16 too
-    values = np.asarray(image).astype(np.uint16)  # native byte order
-    return Image.fromarray((values >> (4 if tuple(bits) == (12,) else 8)).astype(np.uint8)).convert("RGB")
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
@@ -261,10 +338,10 @@ _quiet_filters: warnings.catch_warnings | None = None
 
 @contextmanager
 def _without_pillow_warnings(image_format: str) -> Iterator[None]:
-    """Pillow warns of odd TIFF tags on its way; what matters of them becomes an ImageError. The warning filters
+    """Pillow warns of odd tags on its way; what matters of them becomes an ImageError. The warning filters
     are one list for all threads: the first reader in changes it, the last one out restores it."""
     global _n_quiet, _quiet_filters
-    if image_format != "TIFF":  # the other formats reach Pillow without the parts that it warns of
+    if image_format in ("JPEG", "PNG", "BMP"):  # these reach Pillow without the parts that it warns of
         yield
         return
     with _quiet:

@@ -40,8 +40,11 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         load_errors = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NotImplemented)
+        self._failures = (ort_errors.Fail, ort_errors.RuntimeException, ort_errors.EPFail)
         try:
             self._session = ort.InferenceSession(str(bundle.onnx), options, providers=["CPUExecutionProvider"])
+        except ort_errors.RuntimeException as error:
+            raise _explained(bundle.card.name, error) from None
         except load_errors as error:
             raise ModelError(f"{bundle.onnx} can't be loaded: {str(error).splitlines()[0]}") from None
         self.card: Card = bundle.card
@@ -72,7 +75,18 @@ class Session:
         return dict(zip(self.outputs, self._run(self.outputs, inputs), strict=True))
 
     def _run(self, names: tuple[str, ...], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        outputs = self._session.run(names, inputs)
+        try:
+            outputs = self._session.run(names, inputs)
+        except self._failures as error:
+            raise _explained(self.card.name, error) from None
         if not all(np.isfinite(o).all() for o in outputs):
             raise ModelError(f"model {self.card.name!r} gave values that are not finite numbers: it is damaged")
         return outputs
+
+
+def _explained(model: str, error: Exception) -> Exception:
+    """ONNX Runtime says by text alone that the memory did not suffice."""
+    text = str(error).splitlines()[0]
+    if any(w in text.lower() for w in ("bad_alloc", "bad allocation", "allocate memory", "out of memory")):
+        return MemoryError(f"model {model!r}: {text}")
+    return ModelError(f"model {model!r} failed: {text}")

@@ -18,9 +18,11 @@ from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.fields import FieldAnalyzer
 from leukoscope.pipeline.journal import Journal
+from leukoscope.pipeline.lock import RunLock
 from leukoscope.pipeline.own_cells import read_own_cells
 from leukoscope.pipeline.ratios import Correction
-from leukoscope.pipeline.sources import Source, find_sources, sources_sha256
+from leukoscope.pipeline.resume import check_done, same_sources
+from leukoscope.pipeline.sources import Source, find_sources
 from leukoscope.pipeline.summary import write_record
 from leukoscope.practice import MINIMUM_CELLS
 from leukoscope.report import write_cells_csv, write_report
@@ -104,23 +106,25 @@ def analyze(
         "models": provenance["models"],
         "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "workers", "own_cells")}
         | ({} if own is None else {"own_cells": own.sha256}),
-        "pictures": {"n": len(sources), "sha256": sources_sha256(sources)},
     }
-    journal = _open_journal(out, head, resume=resume)
-    try:
-        todo = sources[journal.n_fields :]
-        # A run that is complete needs no models to write its record again.
-        for entry, thumbs in _analyze_fields(todo, models, options) if todo else ():
-            journal.write(entry, thumbs)
-            if progress is not None:
-                progress(journal.n_fields, len(sources))
-    finally:
-        journal.close()
-    record = out / "record.json"
-    said = {"correction": correction, "knowledge": knowledge}
-    write_record(record, journal.fields, provenance=provenance, taxonomy=card.taxonomy, **said)
-    write_cells_csv(record, out / "cells.csv")
-    write_report(record, journal.thumbs_path, out / "report.html")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
+    with RunLock(out / WORK):
+        journal, sources = _open_journal(out, head, sources, resume=resume)
+        try:
+            todo = sources[journal.n_sources :]
+            # A run that is complete needs no models to write its record again.
+            for entries, thumbs in _analyze_fields(todo, models, options) if todo else ():
+                journal.write(entries, thumbs)
+                if progress is not None:
+                    progress(journal.n_sources, len(sources))
+        finally:
+            journal.close()
+        record = out / "record.json"
+        said = {"correction": correction, "knowledge": knowledge}
+        write_record(record, journal.fields, provenance=provenance, taxonomy=card.taxonomy, **said)
+        write_cells_csv(record, out / "cells.csv")
+        write_report(record, journal.thumbs_path, out / "report.html")
     return record
 
 
@@ -181,32 +185,38 @@ def _described(classifier: Bundle) -> dict:
     return {"attributes": said}
 
 
-def _open_journal(out: Path, head: dict, *, resume: bool) -> Journal:
-    """The journal of a new or a resumed run; InputError when `out` holds a run and was not to be resumed."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
+def _open_journal(out: Path, head: dict, sources: list[Source], *, resume: bool) -> tuple[Journal, list[Source]]:
+    """The journal of a new or a resumed run, and the run's photographs; InputError when `out` holds a run and was not
+    to be resumed, or holds another one."""
     journal = Journal(out / WORK)
     has_journal, has_record = journal.path.exists(), (out / "record.json").exists()
     if not resume and (has_journal or has_record):
         raise InputError(f"{out} holds a run already: give another folder, or --resume to go on with that run")
     if has_record and not has_journal:
         raise InputError(f"{out} holds a record without its journal ({WORK}/{journal.path.name}): give another folder")
-    if has_journal:
-        journal.go_on(head)
-    else:
-        journal.begin(head)
-    return journal
+    if not has_journal or not journal.is_begun():  # new, or killed before the first line was whole
+        journal.begin(head, sources)
+        return journal, sources
+    journal.check_head(head)
+    sources = same_sources(journal.sources(), sources, out)
+    try:
+        journal.go_on(sources)
+        check_done(journal, sources, _n_workers(None))
+    except BaseException:
+        journal.close()
+        raise
+    return journal, sources
 
 
 def _analyze_fields(
     sources: list[Source], models: dict[str, Bundle], options: AnalyzeOptions
-) -> Iterator[tuple[dict, list[bytes]]]:
+) -> Iterator[tuple[list[dict], list[list[bytes]]]]:
     """Entries and thumbnails in the order of `sources`; a few photographs are under way at a time, never all."""
     locator = Session(models["locate"])
     classifier = locator if models["classify"] == models["locate"] else Session(models["classify"])
     outliner = Session(models["outline"]) if "outline" in models else None
     analyzer = FieldAnalyzer(locator, classifier, options.um_per_px, options.tile_px, outliner)
-    workers = min(options.workers or min(usable_cores(), 8), len(sources))
+    workers = min(_n_workers(options.workers), len(sources))
     pool = ThreadPoolExecutor(workers)
     try:
         under_way: deque = deque()
@@ -218,3 +228,7 @@ def _analyze_fields(
             yield under_way.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _n_workers(asked: int | None) -> int:
+    return asked or min(usable_cores(), 8)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from PIL import Image
 
 from leukoscope.classify import Batch, classify_batches
 from leukoscope.crop import crop_cells
-from leukoscope.errors import ImageError
-from leukoscope.images import check_quality, mislabelled, read_image
+from leukoscope.images import Picture, check_quality
 from leukoscope.locate import detect_balanced, locate_balanced, prepare
 from leukoscope.models.bundle import CropRule
 from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
 from leukoscope.pipeline.outlines import outline_entries
+from leukoscope.pipeline.photographs import Rooms, each_picture
 from leukoscope.pipeline.sources import Source
 from leukoscope.scale import with_scale
 from leukoscope.types import Cells, Field
@@ -41,36 +40,20 @@ class FieldAnalyzer:
     um_per_px: float | None
     tile_px: int | None
     outliner: Session | None = None
+    rooms: Rooms = field(default_factory=Rooms)
 
-    def __call__(self, source: Source) -> tuple[dict, list[bytes]]:
-        """The record's entry of one photograph, and a JPEG thumbnail of each of its cells.
+    def __call__(self, source: Source) -> tuple[list[dict], list[list[bytes]]]:
+        """The record's entries of one photograph, and for each a JPEG thumbnail of each of its cells.
 
-        A picture that can't be read gives status "failed"; one of poor quality is analysed and counted all the
-        same, with status "poor". `reason` holds the short words for either.
+        A file of several fields (pages) has an entry for each. A picture that can't be read gives status "failed"; one
+        of poor quality is analysed and counted all the same, with status "poor". `reason` holds the short words for
+        either.
         """
-        entry = {
-            "file": source.file,
-            "sha256": _sha256(source.file),
-            "patient_id": source.key.patient_id,
-            "smear_id": source.key.smear_id,
-            "center": source.key.center,
-            "status": "failed",
-            "reason": None,
-            "note": None,
-            "width": None,
-            "height": None,
-            "um_per_px": self.um_per_px,
-            "scale_from": None if self.um_per_px is None else "stated",
-            "quality": None,
-            "cells": [],
-        }
-        try:
-            found, thumbs = self._analyze(Field(source.key, read_image(source.file), self.um_per_px))
-        except ImageError as error:
-            return entry | {"reason": error.reason}, []
-        except MemoryError:  # a picture that could be read, but not be worked on
-            return entry | {"reason": "too_large"}, []
-        return entry | found | {"note": mislabelled(source.file)}, thumbs
+
+        def work(picture: Picture) -> tuple[dict, list[bytes]]:
+            return self._analyze(Field(source.key, picture.pixels, self.um_per_px))
+
+        return each_picture(source, self.um_per_px, self.rooms, work)
 
     def _analyze(self, field: Field) -> tuple[dict, list[bytes]]:
         """What the entry of a picture that could be read says, and the thumbnails."""
@@ -166,12 +149,3 @@ def _thumb(crop: np.ndarray) -> bytes:
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=THUMB_QUALITY)
     return out.getvalue()
-
-
-def _sha256(file: str) -> str | None:
-    """Digest of the file's bytes; None where there is no file to read (reading it then says why)."""
-    try:
-        with open(file, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return None

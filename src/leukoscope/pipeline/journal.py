@@ -1,7 +1,8 @@
 """The journal of a run: one line a finished photograph, so that a run that was killed goes on where it was.
 
-`journal.jsonl` begins with a line that says what run it is; each further line holds {"thumbs_end", "field"}: the
-record's entry of one photograph, and how long `thumbs.jsonl` was once this photograph's thumbnails were in it.
+`journal.jsonl` begins with a line that says what run it is; each further line holds {"thumbs_end", "thumbs_crc32",
+"fields"}: the record's entries of one photograph (a file of several pages can have several), how long `thumbs.jsonl`
+was once this photograph's thumbnails were in it, and their checksum. `sources.jsonl` lists the photographs of the run.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from leukoscope.errors import InputError
+from leukoscope.files import write_whole
+from leukoscope.pipeline.sources import Source, sources_sha256
+from leukoscope.types import FieldKey
 
-JOURNAL_VERSION = 1
+JOURNAL_VERSION = 2
 
 
 class Journal:
@@ -24,59 +30,102 @@ class Journal:
         folder = Path(folder)
         self.path = folder / "journal.jsonl"
         self.thumbs_path = folder / "thumbs.jsonl"
-        self.n_fields = 0
-        self._journal = None
-        self._thumbs = None
+        self.sources_path = folder / "sources.jsonl"
+        self.n_sources = self.n_fields = 0
+        self._thumbs_end = 0
+        self._journal = self._thumbs = None
 
-    def begin(self, head: dict) -> None:
+    def begin(self, head: dict, sources: Sequence[Source]) -> None:
         """Start anew."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._journal, self._thumbs = open(self.path, "wb"), open(self.thumbs_path, "wb")
-        self.n_fields = 0
-        self._journal.write(_line({"journal_version": JOURNAL_VERSION} | head))
-        self._journal.flush()
+        with write_whole(self.sources_path, encoding="ascii", newline="\n") as file:
+            for s in sources:
+                key = s.key
+                line = [s.file, key.patient_id, key.smear_id, key.center, key.specimen]
+                file.write(json.dumps(line) + "\n")
+        # Unbuffered: when the disk is full nothing is left over that Python would try to write again at the end.
+        self._journal, self._thumbs = open(self.path, "wb", buffering=0), open(self.thumbs_path, "wb", buffering=0)
+        self.n_sources = self.n_fields = self._thumbs_end = 0
+        _write(self._journal, _line({"journal_version": JOURNAL_VERSION} | head | _pictures(sources)))
 
-    def go_on(self, head: dict) -> None:
-        """Continue a journal that says `head`; `n_fields` then counts the photographs that are done.
+    def sources(self) -> list[Source] | None:
+        """The photographs that the run was begun with; None where the list is lost."""
+        with suppress(OSError, ValueError, TypeError):
+            with open(self.sources_path, encoding="ascii") as lines:
+                rows = [json.loads(line) for line in lines]
+            return [Source(row[0], FieldKey(row[0], row[2], row[1], row[3], row[4])) for row in rows]
+        return None
 
-        A last line that was torn, or whose thumbnails did not reach the disk, is dropped. InputError when the
-        journal is of another run: the message names what differs.
-        """
-        have = self._read_head()
-        if have is None:  # killed before the first line was whole
-            return self.begin(head)
-        differs = [k for k, v in ({"journal_version": JOURNAL_VERSION} | head).items() if have.get(k) != v]
+    def is_begun(self) -> bool:
+        """Whether there is a first line that says which run it is."""
+        return self._read_head() is not None
+
+    def check_head(self, head: dict) -> None:
+        """InputError when the journal is of another run than `head` says: the message names what differs."""
+        have = self._read_head() or {}
+        wanted = {"journal_version": JOURNAL_VERSION} | head
+        differs = [d for d in (_difference(k, have.get(k), v) for k, v in wanted.items()) if d]
         if differs:
             raise InputError(
                 f"can't resume in {self.path.parent.parent}: it holds a run with other {', '.join(differs)}; "
-                f"give the same paths and options as then, or another folder"
+                "give the same paths and options as then, or another folder"
             )
-        journal_end, thumbs_end, self.n_fields = self._sound_part()
-        os.truncate(self.path, journal_end)
-        os.truncate(self.thumbs_path, thumbs_end)
-        self._journal, self._thumbs = open(self.path, "ab"), open(self.thumbs_path, "ab")
 
-    def write(self, entry: dict, thumbs: list[bytes]) -> None:
-        """Add one photograph: its entry in the record and the JPEG of each of its cells."""
-        for cell, jpeg in enumerate(thumbs):
-            text = base64.b64encode(jpeg).decode("ascii")
-            self._thumbs.write(_line({"field": self.n_fields, "cell": cell, "jpeg": text}))
-        self._thumbs.flush()
-        self._journal.write(_line({"thumbs_end": self._thumbs.tell(), "field": entry}))
-        self._journal.flush()
-        self.n_fields += 1
+    def go_on(self, sources: Sequence[Source]) -> None:
+        """Continue a journal about `sources` (`self.sources()`); `n_sources` then counts those that are done.
+
+        A last line that was torn, or whose thumbnails did not reach the disk, and lines that are not of the next
+        photograph (two runs once wrote into one folder) are dropped with all that follows.
+        """
+        if (self._read_head() or {}).get("pictures") != _pictures(sources)["pictures"]:
+            raise InputError(
+                f"can't resume in {self.path.parent.parent}: it holds a run of other pictures; "
+                "give the same paths as then, or another folder"
+            )
+        self.cut(sources)
+
+    def cut(self, sources: Sequence[Source], most: int | None = None) -> None:
+        """Keep what can be trusted, and no more than the first `most` photographs; then open for more."""
+        self.close()
+        journal_end, self._thumbs_end, self.n_sources, self.n_fields = self._sound_part(sources, most)
+        os.truncate(self.path, journal_end)
+        os.truncate(self.thumbs_path, self._thumbs_end)
+        self._journal, self._thumbs = open(self.path, "ab", buffering=0), open(self.thumbs_path, "ab", buffering=0)
+
+    def write(self, entries: list[dict], thumbs: list[list[bytes]]) -> None:
+        """Add one photograph: its entries in the record, and for each the JPEG of each of its cells."""
+        lines = [
+            _line({"field": field, "cell": cell, "jpeg": base64.b64encode(jpeg).decode("ascii")})
+            for field, jpegs in enumerate(thumbs, self.n_fields)
+            for cell, jpeg in enumerate(jpegs)
+        ]
+        data = b"".join(lines)
+        _write(self._thumbs, data)
+        self._thumbs_end += len(data)
+        line = {"thumbs_end": self._thumbs_end, "thumbs_crc32": zlib.crc32(data), "fields": entries}
+        _write(self._journal, _line(line))
+        self.n_sources += 1
+        self.n_fields += len(entries)
 
     def fields(self) -> Iterator[dict]:
         """The record's entries, one at a time, in the order they were written."""
+        for entries in self.of_sources():
+            yield from entries
+
+    def of_sources(self) -> Iterator[list[dict]]:
+        """The entries of each photograph that is done, in order."""
         with open(self.path, "rb") as lines:
             next(lines)
             for line in lines:
-                yield json.loads(line)["field"]
+                yield json.loads(line)["fields"]
 
     def close(self) -> None:
-        for file in (self._journal, self._thumbs):
+        """Bring everything to the disk."""
+        for file in (self._thumbs, self._journal):
             if file is not None:
-                file.close()
+                with file:
+                    os.fsync(file.fileno())
+        self._journal = self._thumbs = None
 
     def _read_head(self) -> dict | None:
         if not self.path.is_file():
@@ -85,18 +134,49 @@ class Journal:
             line = lines.readline()
         return _parse(line) if line.endswith(b"\n") else None
 
-    def _sound_part(self) -> tuple[int, int, int]:
-        """Length of the journal and of the thumbnails up to the last line that can be trusted, and its number."""
-        thumbs_size = self.thumbs_path.stat().st_size if self.thumbs_path.is_file() else 0
+    def _sound_part(self, sources: Sequence[Source], most: int | None) -> tuple[int, int, int, int]:
+        """(bytes of the journal, bytes of the thumbnails, photographs, fields) up to the last line to be trusted."""
         self.thumbs_path.touch()
-        with open(self.path, "rb") as lines:
-            journal_end, thumbs_end, n_fields = len(next(lines)), 0, 0
+        todo = iter(sources if most is None else sources[:most])
+        with open(self.path, "rb") as lines, open(self.thumbs_path, "rb") as thumbs:
+            journal_end, thumbs_end, n_sources, n_fields = len(next(lines)), 0, 0, 0
             for line in lines:
                 entry = _parse(line) if line.endswith(b"\n") else None
-                if entry is None or entry["thumbs_end"] > thumbs_size:
+                source = next(todo, None)
+                if entry is None or source is None or not _is_of(entry["fields"], source):
                     break
-                journal_end, thumbs_end, n_fields = journal_end + len(line), entry["thumbs_end"], n_fields + 1
-        return journal_end, thumbs_end, n_fields
+                data = thumbs.read(max(0, entry["thumbs_end"] - thumbs_end))
+                if thumbs_end + len(data) != entry["thumbs_end"] or zlib.crc32(data) != entry["thumbs_crc32"]:
+                    break
+                journal_end, thumbs_end = journal_end + len(line), entry["thumbs_end"]
+                n_sources, n_fields = n_sources + 1, n_fields + len(entry["fields"])
+        return journal_end, thumbs_end, n_sources, n_fields
+
+
+def _pictures(sources: Sequence[Source]) -> dict:
+    return {"pictures": {"n": len(sources), "sha256": sources_sha256(sources)}}
+
+
+def _difference(name: str, then: object, now: object) -> str:
+    """What differs, with the options that do; "" where nothing does."""
+    if then == now:
+        return ""
+    if name != "options" or not isinstance(then, dict) or not isinstance(now, dict):
+        return name
+    keys = [k for k in {**then, **now} if then.get(k) != now.get(k)]
+    return f"options ({', '.join(f'{k} was {then.get(k)}, is {now.get(k)}' for k in keys)})"
+
+
+def _is_of(entries: list[dict], source: Source) -> bool:
+    """Whether a line is about this photograph and its patient."""
+    return bool(entries) and all(e["file"] == source.file and e["patient_id"] == source.key.patient_id for e in entries)
+
+
+def _write(file, data: bytes) -> None:
+    """All of it: a file without a buffer may take a part only."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _line(entry: dict) -> bytes:

@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leukoscope.errors import InputError
@@ -42,31 +42,38 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
 
     Without a table a patient is the folder that directly holds a picture, called by the folder's name (and by as
     much of its path as tells two folders of one name apart); the smear has the same id, the centre is "unknown".
+    Links are what the user named them, wherever they point: a picture linked from two patients is of both.
     With `patients` (see `read_patients_table`) every picture must have a row. A row whose picture is nowhere
     becomes a source all the same, which then fails as missing: it must not vanish from its patient in silence.
     """
-    files = _each_once(list_images(paths))
+    files = list_images(paths)
     if patients is None:
-        names = _folder_names([_real(f).parent for f in files])
-        return [_source(f, names[_real(f).parent], names[_real(f).parent], UNKNOWN_CENTER, specimen) for f in files]
-    rows = read_patients_table(patients)
+        folders = {f: _named_folder(f) for f in files}
+        names = _folder_names(list(folders.values()))
+        files = _each_once(files, folders)
+        return [_source(f, names[folders[f]], names[folders[f]], UNKNOWN_CENTER, specimen) for f in files]
+    files = _each_once(files, {})
+    rows = _told_apart(read_patients_table(patients))
     folders = [Path(patients).parent, *(Path(p) for p in paths if Path(p).is_dir())]
     found, missing = _place_rows(rows, Path(patients), folders)
-    without = [f for f in files if _real(f) not in found]
+    without = [f for f in files if _real(f) not in found and not f.is_dir()]
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         raise InputError(f"{patients} has no row for {without[0]}{more}: add file and patient_id for every picture")
-    with_row = [(f, found[_real(f)]) for f in files] + [(Path(patients).parent / row.file, row) for row in missing]
-    return [_source(f, row.patient_id, row.smear_id, row.center, specimen) for f, row in with_row]
+    closed = [_source(f, f.name, f.name, UNKNOWN_CENTER, specimen) for f in files if f.is_dir()]
+    with_row = [(f, found[_real(f)]) for f in files if not f.is_dir()] + [
+        (Path(patients).parent / row.file, row) for row in missing
+    ]
+    return [_source(f, row.patient_id, row.smear_id, row.center, specimen) for f, row in with_row] + closed
 
 
 def sources_sha256(sources: Sequence[Source]) -> str:
-    """Digest over names, patients and file sizes: tells a resumed run that it is about the same pictures."""
+    """Digest over names and patients: tells a resumed run that it is about the same pictures. What is in the files is
+    held against the journal, one by one (resume.py)."""
     digest = hashlib.sha256()
     for source in sources:
-        size = os.path.getsize(source.file) if os.path.isfile(source.file) else None
         key = source.key
-        line = [source.file, key.patient_id, key.smear_id, key.center, key.specimen, size]
+        line = [source.file, key.patient_id, key.smear_id, key.center, key.specimen]
         digest.update(json.dumps(line).encode() + b"\n")
     return digest.hexdigest()
 
@@ -129,9 +136,31 @@ def _source(file: Path, patient_id: str, smear_id: str, center: str, specimen: s
     return Source(name, FieldKey(name, smear_id, patient_id, center, specimen))
 
 
-def _each_once(files: Sequence[Path]) -> list[Path]:
-    """A picture given twice (by its folder and by name) is read once."""
-    return list({_real(f): f for f in reversed(files)}.values())[::-1]
+def _each_once(files: Sequence[Path], folders: dict[Path, Path]) -> list[Path]:
+    """A picture given twice (by its folder and by name, or linked within one folder) is read once a patient."""
+    return list({(folders.get(f), _real(f)): f for f in reversed(files)}.values())[::-1]
+
+
+def _named_folder(file: Path) -> Path:
+    """The folder that a picture is in as the user named it, links as they are; of a folder that could not be looked
+    into, itself."""
+    here = Path(os.path.abspath(file))
+    return here if here.is_dir() else here.parent
+
+
+def _told_apart(rows: list[_Row]) -> list[_Row]:
+    """Two centres may both have a patient 1: those are two patients, called by their centres too."""
+    centers: dict[str, set[str]] = {}
+    for row in rows:
+        if row.center != UNKNOWN_CENTER:
+            centers.setdefault(row.patient_id, set()).add(row.center)
+    shared = {patient_id for patient_id, of in centers.items() if len(of) > 1}
+    return [
+        replace(row, patient_id=f"{row.center}/{row.patient_id}")
+        if row.patient_id in shared and row.center != UNKNOWN_CENTER
+        else row
+        for row in rows
+    ]
 
 
 def _real(file: Path) -> Path:

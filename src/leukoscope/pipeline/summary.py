@@ -22,6 +22,7 @@ from leukoscope.count import (
     nucleated_red_per_100,
     roles_of,
 )
+from leukoscope.files import write_whole
 from leukoscope.flags import Knowledge, flags
 from leukoscope.pipeline.ratios import DIGITS, Correction, ratio_entries
 from leukoscope.report import RECORD_VERSION
@@ -69,14 +70,12 @@ def write_record(
             knowledge=knowledge,
         ),
     }
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "w", encoding="ascii", newline="\n") as out:
+    with write_whole(path, encoding="ascii", newline="\n") as out:
         out.write(json.dumps(head, indent=1)[:-2] + ',\n "fields": [')
         for number, entry in enumerate(journal_fields()):
             out.write(",\n  " if number else "\n  ")
             out.write(json.dumps(_with_identified(entry, knowledge.least_prob)))
         out.write("\n ]\n}\n")
-    partial.replace(path)
 
 
 def _with_identified(entry: dict, least_prob: float) -> dict:

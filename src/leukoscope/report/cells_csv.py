@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from leukoscope.files import write_table
 from leukoscope.report.record import read_record
 
 COLUMNS = ("file", "patient_id", "smear_id", "center", "cell", "x0", "y0", "x1", "y1", "score", "class", "suspicion")
@@ -16,19 +16,15 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
     class), prob_CLASS for each class of the taxonomy, attr_NAME for each attribute,
     and OUTLINE_COLUMNS where the record has outlines.
 
-    UTF-8, one header line, "\\n" line ends; numbers exactly as the record holds them. `cell` counts from 0 within
-    its field. Memory stays that of one field. The file appears whole or not at all.
+    For spreadsheets (`leukoscope.files.write_table`); numbers exactly as the record holds them. `cell` counts from 0
+    within its field. Memory stays that of one field. The file appears whole or not at all.
     """
     record = read_record(record_path)
     names = record.taxonomy.names
     attributes = record.attributes
     told = ("identified",) if record.version > 1 else ()
     measures = OUTLINE_COLUMNS if record.has_outlines else ()
-    out = Path(out_csv)
-    partial = out.with_name(out.name + ".part")
-    # A file name that is not UTF-8 keeps its odd bytes as \udc.. rather than stopping the run.
-    with open(partial, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
+    with write_table(out_csv) as table:
         further = [*(f"prob_{name}" for name in names), *(f"attr_{a['name']}" for a in attributes)]
         table.writerow([*COLUMNS, *told, *further, *measures])
         for field in record.fields():
@@ -42,4 +38,3 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
                     + [said.get(a["name"], "") for a in attributes]
                     + [cell.get(name) for name in measures]
                 )
-    partial.replace(out)

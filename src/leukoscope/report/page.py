@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from leukoscope.files import write_whole
 from leukoscope.report.choose import GALLERY_CAP, PICTURE_CAP, blast_ratio
 from leukoscope.report.content import Content, gather, plan_content
 from leukoscope.report.known import Known, known_table
@@ -33,16 +34,14 @@ def write_report(
     """
     record = read_record(record_path)
     out = Path(out_html)
-    partial = out.with_name(out.name + ".part")
     index, plan = plan_content(record, gallery_cap=GALLERY_CAP, picture_cap=PICTURE_CAP)
-    with Thumbs(thumbs_path, plan.cells()) as thumbs, open(partial, "w", encoding="utf-8", newline="\n") as file:
+    with Thumbs(thumbs_path, plan.cells()) as thumbs, write_whole(out, encoding="utf-8", newline="\n") as file:
         content = gather(record, index, plan, thumbs, known)
         head, tail = _shell(record)
         file.write(head)
         for piece in _body(content):
             file.write(piece)
         file.write(tail)
-    partial.replace(out)
 
 
 def _body(content: Content) -> Iterator[str]:

@@ -37,6 +37,10 @@ _CLASS_WORDS = {
 
 _REASONS = {
     "missing": "the file was not found",
+    "no_permission": "no permission to read it",
+    "read_error": "the drive or the network failed",
+    "changed": "the file changed while it was read",
+    "slide": "a whole slide, not a photograph",
     "empty": "nothing to see: empty file or empty field",
     "not_an_image": "not an image",
     "truncated": "the file is cut short",

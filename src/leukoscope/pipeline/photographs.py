@@ -1,0 +1,130 @@
+"""One file of the input: its photographs with the head of their record entries, read within bounded memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from leukoscope.errors import ImageError
+from leukoscope.images import Picture, header_megapixels, mislabelled, open_stored, read_pictures
+from leukoscope.images.stored import Stored
+from leukoscope.pipeline.sources import Source
+
+MOST_MEGABYTES = 256.0  # of files held at a time; a larger one is read when it is alone
+MOST_MEGAPIXELS = 100.0  # decoded at a time, over all workers; a larger picture is decoded when it is alone
+
+
+class Room:
+    """Room for so much: `with room.hold(n):` waits, first come first served, until n more fit.
+
+    Memory goes by pixels: eight workers hold eight ordinary photographs, or one of 169 megapixels.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most, self._held = most, 0.0
+        self._waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, amount: float) -> Iterator[None]:
+        """More than there is room for in all counts as all of it."""
+        wanted, turn = min(amount, self._most), object()
+        with self._changed:
+            self._waiting.append(turn)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is turn and self._held + wanted <= self._most)
+                self._held += wanted
+            finally:
+                self._waiting.remove(turn)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= wanted
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rooms:
+    """What the workers of a run share: room for files' bytes (megabytes), and for decoded pixels (megapixels)."""
+
+    files: Room = field(default_factory=lambda: Room(MOST_MEGABYTES))
+    pixels: Room = field(default_factory=lambda: Room(MOST_MEGAPIXELS))
+
+
+Work = Callable[[Picture], tuple[dict, list[bytes]]]
+
+
+def each_picture(
+    source: Source, um_per_px: float | None, rooms: Rooms, work: Work
+) -> tuple[list[dict], list[list[bytes]]]:
+    """The record's entries of one file, and for each what `work` gave beside it.
+
+    `work` adds to the entry of a picture; it is called for each picture that the file holds and that can be read. The
+    file is read once: digest, format and pixels are of the same bytes, whatever happens to it meanwhile. Where the
+    file as a whole fails there is one entry, which says why.
+    """
+    head = _head(source, um_per_px)
+    entries, more = [], []
+    try:
+        with rooms.files.hold(_megabytes(source.file)), open_stored(source.file) as file:
+            head["sha256"] = file.sha256
+            with rooms.pixels.hold(header_megapixels(file)):
+                for picture in read_pictures(file):
+                    entry, own = _entry_of(head, file, picture), []
+                    if picture.error is None:
+                        try:
+                            found, own = work(picture)
+                            entry |= found
+                        except MemoryError:  # a picture that could be read, but not be worked on
+                            entry["reason"] = "too_large"
+                    entries.append(entry)
+                    more.append(own)
+    except ImageError as error:
+        return [head | _why(error)], [[]]
+    except MemoryError:
+        return [head | {"reason": "too_large"}], [[]]
+    return entries, more
+
+
+def _head(source: Source, um_per_px: float | None) -> dict:
+    return {
+        "file": source.file,
+        "sha256": None,
+        "patient_id": source.key.patient_id,
+        "smear_id": source.key.smear_id,
+        "center": source.key.center,
+        "status": "failed",
+        "reason": None,
+        "note": None,
+        "width": None,
+        "height": None,
+        "um_per_px": um_per_px,
+        "scale_from": None if um_per_px is None else "stated",
+        "quality": None,
+        "cells": [],
+    }
+
+
+def _entry_of(head: dict, file: Stored, picture: Picture) -> dict:
+    """The entry of one picture of a file; `pages` only where the file has several."""
+    notes = [n for n in (mislabelled(file.path, file.image_format), *picture.notes) if n]
+    of_pages = {"pages": list(picture.pages)} if picture.n_pages > 1 else {}
+    why = {} if picture.error is None else _why(picture.error)
+    return head | {"note": "; ".join(notes) or None} | of_pages | why
+
+
+def _why(error: ImageError) -> dict:
+    return {"reason": error.reason}
+
+
+def _megabytes(path: str) -> float:
+    try:
+        return os.path.getsize(path) / 1e6
+    except (OSError, ValueError):
+        return 0.0
