@@ -54,20 +54,14 @@ class _Look:
 
 def read_pictures(file: Stored) -> Iterator[Picture]:
     """The photographs of a file, one at a time. ImageError where the file as a whole can't be read."""
-    n_pages, more_notes = 1, ()
+    n_pages = 1
     if file.image_format == "TIFF":
         with opened_image(file) as (image, _orientation):
-            try:
-                n_pages = image.n_frames
-            except DECODE_ERRORS:
-                more_notes = ("what follows its first page is damaged",)
-            if n_pages > _MOST_PAGES:
-                raise ImageError("too_large", f"it has {n_pages} pages, the limit is {_MOST_PAGES}; split it")
-            if n_pages > 1:
-                numbers, colors = _full_pages(image, n_pages), _stated_colors(image, n_pages)
+            n_pages, numbers = _full_pages(image)
+            colors = _stated_colors(image, n_pages)
     if n_pages == 1:
         pixels, notes = decode(file)
-        yield Picture(pixels, notes=(*notes, *more_notes))
+        yield Picture(pixels, notes=notes)
         return
     looks, unread = _looks(file, _as_triples(file, numbers, colors))
     for group in _same_fields(looks):
@@ -87,20 +81,27 @@ def header_megapixels(file: Stored) -> float:
         return 0.0
 
 
-def _full_pages(image: Image.Image, n_pages: int) -> list[int]:
-    """Pages that are neither a reduced copy nor a mask by their own word; all, where that would leave none."""
-    kept = []
-    for page in range(n_pages):
+def _full_pages(image: Image.Image) -> tuple[int, list[int]]:
+    """How many pages there are, and those that are neither a reduced copy nor a mask by their own word; all, where that
+    would leave none. A page with a header that can't be read is one: decoding it says what is wrong."""
+    kept, all_pages, n_wrong = [], [], 0
+    for page in range(_MOST_PAGES + 1):
         try:
             image.seek(page)
+            kind, n_wrong = image.tag_v2.get(254, 0), 0
+        except EOFError:
+            break
         except DECODE_ERRORS:
-            kept.append(page)  # decoding it says what is wrong
-            continue
-        kind = image.tag_v2.get(254, 0)
+            kind, n_wrong = 0, n_wrong + 1
+        if n_wrong > 1:  # the chain of pages is broken: the second error is the first one again
+            break
+        all_pages.append(page)
         if not isinstance(kind, int) or not kind & (_REDUCED | _MASK):
             kept.append(page)
+    else:
+        raise ImageError("too_large", f"it has more than {_MOST_PAGES} pages; split it")
     image.seek(0)
-    return kept or list(range(n_pages))
+    return len(all_pages), kept or all_pages
 
 
 def _stated_colors(image: Image.Image, n_pages: int) -> list[tuple[int, ...]]:

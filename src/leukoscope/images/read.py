@@ -300,10 +300,12 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _seek(image: ImageFile.ImageFile, page: int) -> None:
-    n_pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    if not 0 <= page < n_pages:
-        raise ImageError("missing", f"has no page {page}: it has {n_pages}, counted from 0")
-    image.seek(page)
+    try:
+        if page < 0 or image.format != "TIFF":
+            raise EOFError
+        image.seek(page)
+    except EOFError:
+        raise ImageError("missing", f"has no page {page}, counted from 0") from None
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
