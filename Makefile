@@ -5,14 +5,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 DEMO := .venv
 TEST := .venv-test
+YOLO := .venv-yolo
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info/*' | sed 's/ /\\ /g')
 
-.PHONY: help demo test lint screenshot table model-cards clean
+.PHONY: help demo test test-yolo lint screenshot table model-cards clean
 
 help:
 	@echo "make demo         set up, draw sample smears, analyse them with the bundled models, say where the report is"
 	@echo "make test         set up with torch and run the tests"
+	@echo "make test-yolo    set up with ultralytics (AGPL-3.0) too and run the tests that need it"
 	@echo "make lint         ruff"
 	@echo "make screenshot   draw docs/report.png anew from the demo's report"
 	@echo "make table        write benchmarks/results into the README's table"
@@ -45,6 +47,16 @@ demo: $(DEMO)/.installed
 test: $(TEST)/.installed
 	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q -n auto
 
+$(YOLO)/.installed: pyproject.toml constraints.txt | $(YOLO)/bin/python
+	$(YOLO)/bin/python $(PIP) -e '.[study,yolo,test]'
+	@touch $@
+
+# None of them may be left out: with the extra there is nothing to skip for.
+test-yolo: $(YOLO)/.installed
+	OMP_NUM_THREADS=1 $(YOLO)/bin/python -m pytest -q -rs tests/test_yolo.py tests/test_yolo_seg.py > $(YOLO)/log.txt; \
+	  status=$$?; cat $(YOLO)/log.txt; exit $$status
+	@! grep -q "^SKIPPED" $(YOLO)/log.txt || { echo "make: tests of the extra were skipped"; exit 1; }
+
 lint: $(TEST)/.installed
 	$(TEST)/bin/python $(PIP) ruff
 	$(TEST)/bin/python -m ruff check src tests benchmarks
@@ -59,4 +71,4 @@ model-cards: $(TEST)/.installed
 	$(TEST)/bin/python docs/make_model_cards.py
 
 clean:
-	rm -rf .venv .venv-test demo build src/*.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv .venv-test .venv-yolo demo build src/*.egg-info .pytest_cache .hypothesis .ruff_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from hypothesis import settings
 
 # The suite runs on two cores: one thread a library, so that timings and float sums don't depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Beside a processor-only torch, torchvision (of the extra `yolo`) may not find its operators.
+if importlib.util.find_spec("torchvision"):
+    from data.torchvision_nms import provide
+
+    provide()
 
 # A busy machine is no failure: a test's time says nothing about its answer.
 settings.register_profile("leukoscope", deadline=None)

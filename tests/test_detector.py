@@ -146,7 +146,8 @@ def test_dense_one_to_one_has_its_epochs_and_the_rate_is_flat_then_falls():
     assert replace(config, dense_from=4).dense_span == (4, 40)
     dense = [e for e in range(72) if loop.recipe_of_epoch(config, e).dense]
     plain = [e for e in range(72) if loop.recipe_of_epoch(config, e).plain]
-    assert dense == list(range(3, 39)) and plain == list(range(64, 72))
+    sizes = [e for e in range(72) if loop.recipe_of_epoch(replace(config, multi_scale=0.25), e).multi_scale]
+    assert dense == list(range(3, 39)) and plain == [0, 1, 2, *range(64, 72)] and sizes == list(range(64))
     rates = [loop.flat_cosine(config, 10, s) for s in range(720)]
     assert rates[0] == pytest.approx(1 / 400) and rates[19] == 1 and set(rates[19:390]) == {1.0}
     assert all(a >= b for a, b in zip(rates[390:], rates[391:], strict=False))

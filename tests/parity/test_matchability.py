@@ -10,6 +10,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[study]'")
 pytest.importorskip("transformers", reason="the detectors need the extra: pip install '.[study]'")
 
+from transformers import RTDetrV2Config  # noqa: E402
+
 from leukoscope.train.matchability import matchability_loss  # noqa: E402
 
 
@@ -89,3 +91,21 @@ def test_a_poor_match_is_corrected_at_full_weight_and_iou_gets_no_gradient():
     matchability_loss(logits, place, torch.tensor([0]), iou, n_boxes=1).backward()
     assert iou.grad is None
     assert float(logits.grad) == pytest.approx(1 / (1 + math.exp(-3)) - 0.05**1.5, rel=1e-6)
+
+
+def test_losses_are_divided_by_the_boxes_a_process_has_on_average(monkeypatch):
+    """Two processes with 1 and 5 boxes: each divides by 3, as one process would by 6 and then halve."""
+    from leukoscope.train import matchability
+
+    targets = [{"class_labels": torch.tensor([2]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.3]])}]
+    assert matchability._mean_boxes_over_own(targets) == 1.0
+    for name, value in {"is_initialized": True, "get_world_size": 2}.items():
+        monkeypatch.setattr(f"torch.distributed.{name}", lambda value=value: value)
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda total: total.add_(5))
+    assert matchability._mean_boxes_over_own(targets) == pytest.approx(3.0)
+    config = RTDetrV2Config(num_labels=4)
+    outputs = {"logits": torch.zeros(1, 6, 4), "pred_boxes": torch.full((1, 6, 4), 0.4)}
+    shared = matchability.MatchabilityCriterion(config)(outputs, targets)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: False)
+    alone = matchability.MatchabilityCriterion(config)(outputs, targets)
+    assert {k: float(alone[k] / v) for k, v in shared.items()} == pytest.approx(dict.fromkeys(alone, 3.0))

@@ -1,7 +1,8 @@
 """Detection transformers of `transformers` as this project uses them: pixels in, boxes and class scores out.
 
-RT-DETRv2 (Lv et al. 2024; DEIM trains it) on ResNet-vd backbones, on EfficientNet-Lite0 with its offline ImageNet
-weights, and in a tiny size for tests; DEIMv2 (Huang et al. 2025) on HGNetV2, with its own matching-aware loss.
+RT-DETRv2 (Lv et al. 2024) as published and as DEIM changed it (Huang et al. 2025), on ResNet-vd backbones, on
+EfficientNet-Lite0 with its offline ImageNet weights, and in a tiny size for tests; DEIMv2 (the same authors, 2025) on
+HGNetV2, with its own matching-aware loss.
 """
 
 from __future__ import annotations
@@ -59,6 +60,15 @@ RTDETR_SIZES = {
         {"encoder_ffn_dim": 2048, "encoder_hidden_dim": 384, "decoder_in_channels": [384, 384, 384]},
     ),
 }
+# DEIM's own RT-DETRv2: a three-layer query embedding and SiLU in decoder and heads (its configs/base/rt_deim.yml).
+DEIM = "deim-"
+RTDETR_SIZES |= {
+    f"{DEIM}{name}": (resnet, {**settings, "decoder_activation_function": "silu"})
+    for name, (resnet, settings) in RTDETR_SIZES.items()
+    if name != "rtdetrv2-lite0"
+}
+# Decoder layers that answer outside training, where not all of them do: r50m is published so (eval_idx: 2).
+ANSWERING_LAYERS = {"rtdetrv2-r50m": 3, f"{DEIM}rtdetrv2-r50m": 3}
 _HGNET_TINY = {
     "stem_channels": [3, 8, 8],
     "stage_in_channels": [8, 16, 16, 24],
@@ -154,6 +164,29 @@ def best_first(boxes: Tensor, scores: Tensor, columns: list[int] | None, most: i
     return boxes[order], best if columns is not None else scores[order]
 
 
+class SiluHead(nn.Module):
+    """Linear layers with SiLU between them, under the names of transformers' heads, which have ReLU."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = nn.functional.silu(layer(x))
+        return self.layers[-1](x)
+
+
+class AnsweringLayers(nn.ModuleList):
+    """Decoder layers of which the first `answering` run outside training; all have their weights."""
+
+    answering: int
+
+    def __iter__(self):
+        layers = list(super().__iter__())
+        return iter(layers if self.training else layers[: self.answering])
+
+
 class LiteBackbone(nn.Module):
     """EfficientNet-Lite0 in the place of RT-DETRv2's ResNet: maps at strides 8, 16 and 32 with 40, 112, 320 channels.
 
@@ -197,6 +230,25 @@ def _build(arch: str, n_classes: int, *, pretrained: bool) -> nn.Module:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):  # drawn around 0 by transformers: no signal would pass at the start
             nn.init.ones_(module.weight)
+    if arch.startswith(DEIM):
+        _put_deim_heads(net)
+    if arch in ANSWERING_LAYERS:
+        net.model.decoder.layers = AnsweringLayers(net.model.decoder.layers)
+        net.model.decoder.layers.answering = ANSWERING_LAYERS[arch]
     if arch == "rtdetrv2-lite0":
         net.model.backbone = LiteBackbone(pretrained=pretrained)
     return net
+
+
+def _put_deim_heads(net: nn.Module) -> None:
+    """DEIM's heads in the place of RT-DETRv2's, each of a box starting at no change."""
+    width, decoder = net.config.d_model, net.model.decoder
+    decoder.query_pos_head = SiluHead(4, width, width, width)
+    net.model.enc_bbox_head = SiluHead(width, width, width, 4)
+    for i in range(len(decoder.bbox_embed)):
+        decoder.bbox_embed[i] = SiluHead(width, width, width, 4)
+    for head in (net.model.enc_bbox_head, *decoder.bbox_embed):
+        nn.init.zeros_(head.layers[-1].weight)
+        nn.init.zeros_(head.layers[-1].bias)
+    for layer in decoder.query_pos_head.layers[:2]:
+        nn.init.xavier_uniform_(layer.weight)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
+from leukoscope.models.torch_detr import DEIM, RTDETR_SIZES
 
 # Parts whose size is the number of classes: left as they are where that differs, and said so.
 CLASS_PARTS = r"class_embed\.\d+\.(weight|bias)$|enc_score_head\.(weight|bias)$|denoising_class_embed\.weight$"
@@ -74,6 +75,14 @@ class LoadedKeys:
     loaded: int
     left_out: tuple[str, ...]
     new_heads: tuple[str, ...]
+
+
+def arch_of_file(arch: str, path: str | Path) -> str:
+    """The architecture of a file of RT-DETRv2 weights, of the size that `arch` names: DEIM's own where its query
+    embedding has three layers, else the published one."""
+    size = arch.removeprefix(DEIM)
+    is_deim = any(re.search(r"query_pos_head\.layers\.2\.", k) for k in read_weights(path))
+    return f"{DEIM}{size}" if is_deim and f"{DEIM}{size}" in RTDETR_SIZES else size
 
 
 def load_published(net: nn.Module, path: str | Path) -> LoadedKeys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -31,6 +32,15 @@ def import_ultralytics() -> ModuleType:
             f"YOLO needs the extra: pip install 'leukoscope[yolo]' ({NOTICE}); importing it said: {error}"
         ) from None
     return ultralytics
+
+
+def require_weights(path: str | None) -> None:
+    """ConfigError where weights are named that are no file: ultralytics would look for them on the network."""
+    if path is not None and not Path(path).is_file():
+        raise ConfigError(
+            f"no weights at {path}: put the published file there (from https://github.com/ultralytics/assets), "
+            "name another path, or leave weights out to start from chance"
+        )
 
 
 def build_yolo(arch: str, n_classes: int) -> nn.Module:

@@ -27,7 +27,7 @@ from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark
 from leukoscope.train.detector_config import DetectorConfig, YoloConfig
 from leukoscope.train.detector_data import Batch, Batches, Pictures, Recipe
-from leukoscope.train.detector_network import batch_losses, build_detector, make_optimizer
+from leukoscope.train.detector_network import batch_losses, build_detector, make_optimizer, resolve
 from leukoscope.train.detector_predict import TrainedDetector, detect, truth_boxes
 from leukoscope.train.detector_run import split_off_validation, write_run
 from leukoscope.train.loop import EpochEnd, Place, Stage, Task, half_precision, run_task
@@ -57,6 +57,7 @@ def train_detector(
 
         return train_yolo(config, datasets, run, resume=resume, progress=progress)
     run_mark(run, resume=resume)
+    config = resolve(config)
     taxonomy = detection_taxonomy(config.taxonomy)
     train, val = split_off_validation(datasets, config)
     pictures = read_pictures(train, taxonomy, config)
@@ -122,18 +123,20 @@ def read_pictures(datasets: list[Dataset], taxonomy: Taxonomy, config: DetectorC
 
 
 def recipe_of_epoch(config: DetectorConfig, epoch: int) -> Recipe:
-    """What is done to the pictures of an epoch: dense within its span, plain at the end."""
+    """What is done to the pictures of an epoch: dense within its span, plain before it and at the end, where all
+    pictures have one size, too (DEIM's four stages)."""
     dense_from, dense_until = config.dense_span
+    ending = epoch >= config.epochs - config.plain_epochs
     return Recipe(
         side=config.side,
-        plain=epoch >= config.epochs - config.plain_epochs,
+        plain=ending or epoch < dense_from,
         dense=dense_from <= epoch < dense_until,
         mosaic_prob=config.mosaic,
         mixup_prob=config.mixup,
         rotation=config.rotation,
         flip_vertical=config.flip_vertical,
         stain_strength=config.stain_strength,
-        multi_scale=config.multi_scale,
+        multi_scale=0.0 if ending else config.multi_scale,
     )
 
 

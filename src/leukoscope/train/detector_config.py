@@ -15,16 +15,19 @@ YOLO_LICENCE = "AGPL-3.0 (ultralytics): what is distributed with these weights, 
 class DetectorConfig:
     """One run of a detection transformer with DEIM's training (RECIPES of DEIM, CVPR 2025; PCM, section 2.3.1).
 
-    arch        of `models.torch_detr.ARCHITECTURES`
+    arch        of `models.torch_detr.ARCHITECTURES`; where weights are given, the file's keys say whether the network
+                is RT-DETRv2's or DEIM's ("deim-" before the name)
     taxonomy    name or TOML file; "wbc-other" for white cells of any type against everything else that is boxed
     leave_out   classes without a place in the taxonomy: fields that show one are not used
     weights     published weights by path (`models.torch_detr_keys`), or None
-    normalise   "imagenet", "unit" (published RT-DETRv2 and DEIM files), "lite0"
+    normalise   "imagenet", "unit", "lite0"; None: "unit" with weights (published RT-DETRv2 and DEIM files were trained
+                on pixels over 255), else "imagenet"
     accumulate  batches a step: the step's batch is batch_size · accumulate · processes
     learning_rate, final_rate   flat, then by a cosine to the second; backbone_rate falls in the same proportion
     warmup_steps                from 0 by the square of the step
     dense_from, flat_epochs     mosaic and mix-up from epoch dense_from until flat_epochs, where the rate starts to fall
                                 (None: 4, or a twentieth of few epochs; and dense_from + half of the epochs)
+                                (the epochs before it see pictures as they are, in sizes of multi_scale)
     plain_epochs                last epochs without augmentation, at the final rate
     multi_scale                 0.25: sides from 0.75 to 1.25 of `side`, in steps of 32 px
     stain_strength              `augment.jitter_colour` on top of the photometric distortion; 0 leaves it out
@@ -61,7 +64,7 @@ class DetectorConfig:
     mal_gamma: float = 1.5
     weights: str | None = None
     pretrained: bool = True  # the backbone's installed ImageNet weights, where there are any (rtdetrv2-lite0)
-    normalise: str = "imagenet"
+    normalise: str | None = None
     white_balance: bool = False
     leave_out: tuple = ()
     splits: tuple = ("train",)

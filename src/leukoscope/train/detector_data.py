@@ -42,7 +42,7 @@ class Recipe:
     """What is done to the pictures of one epoch (`detector.recipe_of_epoch`)."""
 
     side: int
-    plain: bool  # the last epochs: nothing but flips
+    plain: bool  # the first and the last epochs: nothing but flips
     dense: bool  # mosaic and mix-up, the dense one-to-one
     mosaic_prob: float
     mixup_prob: float
@@ -172,7 +172,7 @@ def as_labels(boxes: np.ndarray, classes: np.ndarray, side: int) -> dict[str, Te
 
 
 def _side(recipe: Recipe, rng: np.random.Generator) -> int:
-    if not recipe.multi_scale or recipe.plain:
+    if not recipe.multi_scale:
         return recipe.side
     low, high = recipe.side * (1 - recipe.multi_scale), recipe.side * (1 + recipe.multi_scale)
     return int(rng.integers(max(1, round(low / 32)), round(high / 32) + 1)) * 32

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from leukoscope.errors import ConfigError
 from leukoscope.models.torch_detr import RTDETR_SIZES, Detr
-from leukoscope.models.torch_detr_keys import load_published
+from leukoscope.models.torch_detr_keys import arch_of_file, load_published
 from leukoscope.train.detector_config import DetectorConfig
 from leukoscope.train.matchability import MatchabilityObjective
 
 
+def resolve(config: DetectorConfig) -> DetectorConfig:
+    """The configuration with what its weights decide: the architecture that their keys show, and the normalisation."""
+    if not config.weights:
+        return replace(config, normalise=config.normalise or "imagenet")
+    if config.arch not in RTDETR_SIZES:
+        raise ConfigError(f"weights are read for RT-DETRv2 only, not for {config.arch}")
+    return replace(config, arch=arch_of_file(config.arch, config.weights), normalise=config.normalise or "unit")
+
+
 def build_detector(config: DetectorConfig, n_classes: int) -> tuple[Detr, dict]:
-    """The network as training begins, and where its weights come from (for run.json)."""
+    """The network of a resolved configuration as training begins, and where its weights come from (for run.json)."""
     torch.manual_seed(config.seed)
-    net = Detr(config.arch, n_classes, normalise=config.normalise, pretrained=config.pretrained)
+    net = Detr(config.arch, n_classes, normalise=config.normalise or "imagenet", pretrained=config.pretrained)
     origin = {"weights": None}
     if config.weights:
-        if config.arch not in RTDETR_SIZES:
-            raise ConfigError(f"weights are read for RT-DETRv2 only, not for {config.arch}")
         loaded = load_published(net.net, config.weights)
         origin = {"weights": str(config.weights), "layout": loaded.layout, "new_heads": list(loaded.new_heads)}
     if config.arch in RTDETR_SIZES:  # DEIMv2 brings its own matching-aware loss

@@ -8,6 +8,7 @@ weighted by p^γ. `tests/parity/test_matchability.py` holds the same written out
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from transformers.image_transforms import center_to_corners_format
@@ -55,8 +56,14 @@ class MatchabilityCriterion(RTDetrLoss):
         self.losses = ["mal", "boxes"]
         self.weight_dict = {"loss_mal": 1.0, "loss_bbox": config.weight_loss_bbox, "loss_giou": config.weight_loss_giou}
         self.mal_gamma, self.mal_alpha = gamma, alpha
+        self.boxes_over = 1.0
+
+    def forward(self, outputs, targets):
+        self.boxes_over = _mean_boxes_over_own(targets)
+        return super().forward(outputs, targets)
 
     def get_loss(self, loss, outputs, targets, indices, num_boxes):
+        num_boxes = num_boxes * self.boxes_over  # the base class counts this process's boxes only
         if loss != "mal":
             return super().get_loss(loss, outputs, targets, indices, num_boxes)
         rows, queries = self._get_source_permutation_idx(indices)
@@ -104,6 +111,17 @@ class MatchabilityObjective:
             outputs |= {"dn_auxiliary_outputs": noisy, "denoising_meta_values": denoising}
         parts = self.criterion(outputs, labels)
         return sum(parts.values()), parts, outputs["auxiliary_outputs"]
+
+
+def _mean_boxes_over_own(targets: list[dict]) -> float:
+    """Boxes a process, by the mean over processes, over those of this one; both at least 1. Normalised by its own
+    number, a process with few boxes would weigh each of them more."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return 1.0
+    own = sum(len(t["class_labels"]) for t in targets)
+    total = torch.tensor([float(own)], device=targets[0]["class_labels"].device)
+    dist.all_reduce(total)
+    return max(float(total) / dist.get_world_size(), 1.0) / max(own, 1)
 
 
 def _layers(logits: Tensor, boxes: Tensor) -> list[dict]:

@@ -22,7 +22,7 @@ from leukoscope.dataset.export_yolo import write_yolo
 from leukoscope.dataset.exporter import picture_place
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.models.torch_yolo import NOTICE, SIZES, import_ultralytics
+from leukoscope.models.torch_yolo import NOTICE, SIZES, import_ultralytics, require_weights
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.detector_config import YoloConfig
@@ -54,6 +54,7 @@ def train_yolo(
     """
     if config.arch not in SIZES:
         raise ConfigError(f"arch must be one of {', '.join(SIZES)}, got {config.arch!r}")
+    require_weights(config.weights)
     taxonomy = detection_taxonomy(config.taxonomy)
     train, val = split_off_validation(datasets, config)
     train, val = ([usable_fields(d, taxonomy, leave_out=config.leave_out) for d in part] for part in (train, val))

@@ -21,7 +21,7 @@ from leukoscope.dataset.exporter import picture_place
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.geometry import contour_area
-from leukoscope.models.torch_yolo import NOTICE, import_ultralytics
+from leukoscope.models.torch_yolo import NOTICE, import_ultralytics, require_weights
 from leukoscope.train.checkpoint import load_checkpoint, run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.locator_data import is_white
 from leukoscope.types import Cells, Field
@@ -82,6 +82,7 @@ def train_yolo_seg(
     field is left out. The licence is said on stderr before anything runs.
     """
     run = Path(run)
+    require_weights(config.weights)
     train = [with_contours(d, config.splits) for d in datasets]
     val = [with_contours(d, ("val",)) for d in datasets]
     if not any(d.fields for d in train) or not any(d.fields for d in val):
