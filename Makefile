@@ -9,7 +9,7 @@ YOLO := .venv-yolo
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info/*' | sed 's/ /\\ /g')
 
-.PHONY: help demo test test-yolo lint screenshot table model-cards clean
+.PHONY: help demo test test-yolo lint screenshot table formats model-cards clean
 
 help:
 	@echo "make demo         set up, draw sample smears, analyse them with the bundled models, say where the report is"
@@ -66,6 +66,9 @@ screenshot: $(TEST)/.installed demo
 
 table: $(TEST)/.installed
 	$(TEST)/bin/python benchmarks/table.py --write
+
+formats: $(TEST)/.installed
+	$(TEST)/bin/python docs/make_formats.py
 
 model-cards: $(TEST)/.installed
 	$(TEST)/bin/python docs/make_model_cards.py

@@ -110,7 +110,7 @@ def measure(format: str, folder: Path, out: Path, repeats: int) -> dict:
         n_files, n_bytes = read_files(folder)
         reading.append(time.perf_counter() - start)
         start = time.perf_counter()
-        report = import_dataset(format, folder, out)
+        report = import_dataset(format, folder, out, replace_set=True)
         importing.append(time.perf_counter() - start)
     ratio = statistics.median(importing) / statistics.median(reading)
     return {

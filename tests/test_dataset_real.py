@@ -66,7 +66,9 @@ def test_bccd_drops_two_boxes_and_types_only_what_is_certain(imported):
     typed = [f for f, n in zip(dataset.fields, white, strict=True) if n == 1]
     assert sum(all(c.class_name != "white_cell" for c in f.cells) for f in typed) == 341
     # 14 pictures of two cells, 6 typed without a box, 3 of one cell with no type or two.
-    assert sum(i.action == "noted" for i in report.issues) == 23
+    noted = Counter(i.reason for i in report.issues if i.action == "noted")
+    # Seven red cells have a second box 2 px to the right and below: a tool's copy that nobody moved.
+    assert noted == {"picture's type not used": 23, "two boxes nearly the same: one cell drawn twice?": 7}
 
 
 def test_pbc_has_eight_copies_across_its_splits(imported):

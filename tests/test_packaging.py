@@ -133,3 +133,11 @@ def test_model_cards_in_docs_are_the_models_own(root):
     spec.loader.exec_module(script)
     expected = script.model_cards()
     assert {f.name: f.read_text("utf-8") for f in folder.glob("*.md")} == expected, "run `make model-cards`"
+
+
+def test_the_tables_of_formats_in_docs_are_the_codes_own(root):
+    spec = importlib.util.spec_from_file_location("make_formats", root / "docs" / "make_formats.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = script.PAGE.read_text("utf-8")
+    assert page.count("<!-- formats ") == 2 and script.written_into(page) == page, "run `make formats`"

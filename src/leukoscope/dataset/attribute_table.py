@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from leukoscope.dataset.files import ImageIndex, read_table
+from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import RawField, RawSet
-from leukoscope.dataset.table import KNOWN_COLUMNS
+from leukoscope.dataset.spreadsheet import read_table
+from leukoscope.dataset.table_columns import KNOWN_COLUMNS
 from leukoscope.errors import InputError
 from leukoscope.taxonomy import AttributeSet
 

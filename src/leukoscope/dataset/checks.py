@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from leukoscope.dataset.manifest import TruthCell
-from leukoscope.dataset.raw import Box, Contour, Issue, RawCell, RawField
+from leukoscope.dataset.raw import Box, Contour, Issue, RawCell, RawField, bounds
 
 _ROUNDING_PX = 0.01  # a box this far over the edge is a rounded number, not a wrong box
 _NO_AREA_PX = 0.01  # the manifest keeps three decimals
+_TINY_PX = 2.0  # a side that a slipped click draws and no cell has
+_ONE_CELL = 0.85  # overlap (intersection over union) of two boxes that are one cell drawn twice: cells don't lie so
+_AGREE = 0.5  # below it, a box and the box around its own outline are not of one cell
 
 
 def check_cells(field: RawField, class_of: Callable[[str], str | None], issues: list[Issue]) -> tuple[TruthCell, ...]:
@@ -30,8 +33,40 @@ def check_cells(field: RawField, class_of: Callable[[str], str | None], issues: 
             detail = f"{codes[box]} and {cell.code} {_show(box)}"
             issues.append(Issue(field.file, "noted", "one box of two classes, both kept", detail))
         contour = None if cell.contour is None else _check_outline(cell, field, issues)
+        if contour is not None and overlap(box, bounds(contour)) < _AGREE:
+            issues.append(Issue(field.file, "noted", "box and outline disagree", f"{cell.code} {_show(box)}"))
         cells.append(TruthCell(box, class_of(cell.code), source_code, contour, cell.attributes))
+    _note_drawn_twice(cells, field, issues)
     return tuple(cells)
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (one, other))
+    return width * height / (areas - width * height)
+
+
+def _note_drawn_twice(cells: list[TruthCell], field: RawField, issues: list[Issue]) -> None:
+    for cell, other in drawn_twice(cells):
+        detail = f"{cell.source_code} {_show(cell.box)} and {other.source_code} {_show(other.box)}, both kept"
+        issues.append(Issue(field.file, "noted", "two boxes nearly the same: one cell drawn twice?", detail, 2))
+
+
+def drawn_twice(cells: Sequence[TruthCell]) -> Iterator[tuple[TruthCell, TruthCell]]:
+    """Pairs of boxes that are nearly one, not just one: two jobs over a picture, or a slipped second click."""
+    ordered = sorted(cells, key=lambda c: c.box[0])
+    for place, cell in enumerate(ordered):
+        # An overlap of 0.85 leaves the left edges within 0.15 of a side; the rest need no look.
+        reach = cell.box[0] + (1 - _ONE_CELL) * (cell.box[2] - cell.box[0])
+        for other in ordered[place + 1 :]:
+            if other.box[0] > reach:
+                break
+            if other.box != cell.box and overlap(cell.box, other.box) >= _ONE_CELL:
+                yield cell, other
 
 
 def _check_box(cell: RawCell, field: RawField, issues: list[Issue]) -> Box | None:
@@ -63,6 +98,8 @@ def _check_box(cell: RawCell, field: RawField, issues: list[Issue]) -> Box | Non
         return None
     if min(x0, y0, width - x1, height - y1) < -_ROUNDING_PX:
         note("repaired", "box cut at the picture's edge")
+    if min(x1 - x0, y1 - y0) < _TINY_PX <= min(width, height) / 4:
+        note("noted", "box of less than 2 px: a slipped click?")
     return cut
 
 

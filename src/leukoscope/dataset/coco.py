@@ -8,26 +8,19 @@ keeps patient, smear and the source's code in further keys.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
-from leukoscope.dataset.extras import field_extras, with_attributes, with_extras
-from leukoscope.dataset.files import ImageIndex, files_under, read_json
-from leukoscope.dataset.raw import (
-    SPLIT_NAMES,
-    Box,
-    Contour,
-    Issue,
-    RawCell,
-    RawField,
-    RawSet,
-    bounds,
-    number,
-    source_folder,
-    split_of,
-    take_picture,
-)
+from leukoscope.dataset.checks import overlap
+from leukoscope.dataset.extras import field_extras, with_attributes
+from leukoscope.dataset.files import files_under
+from leukoscope.dataset.intake import Intake, Seat
+from leukoscope.dataset.names import nfc
+from leukoscope.dataset.picture_index import ImageIndex
+from leukoscope.dataset.raw import SPLIT_NAMES, Box, Contour, Issue, RawCell, RawSet, bounds, number, split_of
 from leukoscope.dataset.rle import outline_of, read_coco_rle
-from leukoscope.dataset.voc import note_other_size
+from leukoscope.dataset.shapes import note_turned, pairs_of, turned_box
+from leukoscope.dataset.text import read_json
 from leukoscope.errors import DataError
 from leukoscope.geometry import contour_area
 
@@ -37,84 +30,71 @@ _BESIDE = ("import-report.json", "export-report.json", "dataset.json", "labels.j
 
 def read_coco(src: str | Path) -> RawSet:
     """Read a folder of pictures and COCO files; DataError for a file that is none, or that contradicts itself."""
-    root = source_folder(src)
-    index = ImageIndex(root)
-    result = RawSet(root)
+    intake = Intake(src)
+    raw = intake.raw
     files: dict[str, dict] = {}
-    for file in files_under(root, (".json",)):
+    for file in files_under(raw.root, (".json",)):
         if Path(file).name in _BESIDE:
             continue
-        content = read_json(root / file)
+        content = read_json(raw.root / file)
         if isinstance(content, dict) and all(isinstance(content.get(part), list) for part in _PARTS):
             files[file] = content
         else:
-            result.note(file, "not read: no COCO file of objects", f"expected lists {', '.join(_PARTS)}")
+            raw.note(file, "not read: no COCO file of objects", f"expected lists {', '.join(_PARTS)}")
     if not files:
         raise DataError(
-            f"{root} is not a COCO data set: expected a .json file with lists {', '.join(_PARTS)}; "
-            f"got {len(result.issues)} other .json files; check the path and the format"
+            f"{raw.root} is not a COCO data set: expected a .json file with lists {', '.join(_PARTS)}; "
+            f"got {len(raw.issues)} other .json files; check the path and the format"
         )
-    used: dict[str, str] = {}
     orders = {}
     for file, content in files.items():
         categories = _categories(content["categories"], file)
         orders[file] = list(categories.items())
-        _read_file(file, content, categories, index, used, result)
+        _read_file(file, content, categories, intake)
     first = next(iter(files))
     for file in files:
         if orders[file] != orders[first]:
-            result.note(file, "category order differs", f"from {first}: each file's ids mean its own categories")
-    index.note_elsewhere(result)
-    result.images_without_annotation = [f for f in index.files if f not in used]
-    return result
+            raw.note(file, "category order differs", f"from {first}: each file's ids mean its own categories")
+    return intake.finish()
 
 
-def _read_file(
-    file: str, content: dict, categories: dict, index: ImageIndex, used: dict[str, str], result: RawSet
-) -> None:
+def _read_file(file: str, content: dict, categories: dict, intake: Intake) -> None:
     """One COCO file: its pictures, each with its annotations, in the file's order."""
-    by_image: dict[object, list[tuple[int, dict]]] = defaultdict(list)
-    result.n_objects += len(content["annotations"])
+    raw = intake.raw
+    by_image: dict[str, list[tuple[int, dict]]] = defaultdict(list)
+    raw.n_objects += len(content["annotations"])
     ids: Counter = Counter()
     for position, entry in enumerate(content["annotations"]):
         if not isinstance(entry, dict) or not _is_id(entry.get("image_id")):
-            result.drop(file, "annotation without a picture's id", f"annotation {position}")
+            raw.drop(file, "annotation without a picture's id", f"annotation {position}")
             continue
         ids[str(entry.get("id"))] += 1
-        by_image[entry["image_id"]].append((position, entry))
+        by_image[_id(entry["image_id"])].append((position, entry))
     twice = [i for i, n in ids.items() if n > 1 and i != "None"]
     if twice:
-        result.note(file, "annotation ids given twice, each kept", f"{len(twice)} ids, the first {twice[0][:40]}")
+        raw.note(file, "annotation ids given twice, each kept", f"{len(twice)} ids, the first {twice[0][:40]}")
+    # Classes of whole pictures: only where nothing in the file has a box.
+    whole = not any(e.get("bbox") or e.get("segmentation") for e in content["annotations"] if isinstance(e, dict))
     split, places, seen = _split_in_name(file), _places(file), set()
     for position, image in enumerate(content["images"]):
         if not isinstance(image, dict) or not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DataError(f"{file}: image {position} must be an object with an id and a file_name")
-        if image["id"] in seen:
+        image_id = _id(image["id"])
+        if image_id in seen:
             raise DataError(f"{file}: two images have the id {image['id']!r}: expected each once; export it again")
-        seen.add(image["id"])
-        entries = by_image.pop(image["id"], [])
-        name = _find(image["file_name"], places, index)
-        if name is None:
-            result.without_image(image["file_name"], len(entries))
+        seen.add(image_id)
+        entries = by_image.pop(image_id, [])
+        found = _find(image["file_name"], places, intake.index)
+        size = (image.get("width"), image.get("height"))
+        seat = intake.seat(image["file_name"], f"{file} image {position}", len(entries), found=found, size=size)
+        if seat is None:
             continue
-        if name in used:
-            raise DataError(
-                f"{file} and {used[name]} both annotate {name}: expected one entry a picture; remove one of them"
-            )
-        used[name] = file
-        picture = take_picture(result, name, len(entries))
-        if picture is None:
-            continue
-        note_other_size(result, name, (_text(image.get("width")), _text(image.get("height"))), picture)
-        size = (picture.width, picture.height)
-        cells = (_read_cell(e, f"{file} annotation {p}", name, categories, size, result) for p, e in entries)
-        field = RawField(
-            name, *size, tuple(c for c in cells if c is not None), split or split_of(name), sha256=picture.sha256
-        )
-        result.fields.append(with_extras(field, field_extras(image, f"{file} image {position}")))
+        cells = (_read_cell(e, f"{file} annotation {p}", seat, categories, raw, whole=whole) for p, e in entries)
+        extras = field_extras(image, f"{file} image {position}")
+        intake.take(seat, cells, split=split, extras=extras)
     for image_id, entries in by_image.items():
-        detail = f"{len(entries)} annotations of image id {str(image_id)[:40]}, which the file does not list"
-        result.drop(file, "annotation of an unknown picture", detail, len(entries))
+        detail = f"{len(entries)} annotations of image id {image_id[:40]}, which the file does not list"
+        raw.drop(file, "annotation of an unknown picture", detail, len(entries))
 
 
 def _places(file: str) -> tuple[str, ...]:
@@ -127,47 +107,88 @@ def _places(file: str) -> tuple[str, ...]:
 
 def _find(file_name: str, places: tuple[str, ...], index: ImageIndex) -> str | None:
     """The picture of a file name, looked for first in the places of its own file."""
-    stated = file_name.strip().replace("\\", "/")
-    for folder in places:
-        if folder + stated in index.exact:
-            return folder + stated
-    return index.find(file_name)
+    stated = nfc(file_name.strip()).replace("\\", "/")
+    return next((index.exact[folder + stated] for folder in places if folder + stated in index.exact), None)
 
 
-def _categories(entries: list, file: str) -> dict[object, str]:
-    names: dict[object, str] = {}
+def _categories(entries: list, file: str) -> dict[str, str]:
+    names: dict[str, str] = {}
     for entry in entries:
         if not isinstance(entry, dict) or not _is_id(entry.get("id")) or not isinstance(entry.get("name"), str):
             raise DataError(f"{file}: each category must be an object with an id and a name, got {str(entry)[:60]}")
-        if entry["id"] in names:
+        if _id(entry["id"]) in names:
             raise DataError(f"{file}: two categories have the id {entry['id']!r}: expected each once; correct one")
-        names[entry["id"]] = entry["name"].strip()
+        names[_id(entry["id"])] = entry["name"].strip()
     return names
 
 
-def _read_cell(
-    entry: dict, where: str, image: str, categories: dict, size: tuple[int, int], result: RawSet
-) -> RawCell | None:
-    """One annotation in px, or None where it has no box that can be read: listed then."""
+def _read_cell(entry: dict, where: str, seat: Seat, categories: dict, raw: RawSet, *, whole: bool) -> RawCell | None:
+    """One annotation in px, or None where it has no box that can be read: listed then. whole: of the whole picture."""
     category = entry.get("category_id")
-    named = categories.get(category) if _is_id(category) else None
+    named = categories.get(_id(category)) if _is_id(category) else None
     code = named if named is not None else f"category {str(category)[:40]}"
-    contour = _outline(entry.get("segmentation"), where, image, size, result)
+    contour = _outline(entry.get("segmentation"), where, seat, raw)
     box = _box(entry.get("bbox"))
     if box is None and contour is None:
-        result.drop(image, "box without four numbers", f"{where}, {code}: {str(entry.get('bbox'))[:60]}")
+        if whole:
+            return RawCell((0.0, 0.0, *map(float, seat.stated)), code)
+        raw.drop(seat.file, "box without four numbers", f"{where}, {code}: {str(entry.get('bbox'))[:60]}")
         return None
     if box is None:
-        result.note(image, "no box: the outline's taken", where, 1)
+        raw.note(seat.file, "no box: the outline's taken", where, 1)
+    elif contour is not None or entry.get("area"):
+        box = _not_corners(box, contour, entry, where, seat, raw)
     if entry.get("iscrowd") == 1:
-        result.note(image, "iscrowd=1 kept as one cell", where, 1)
+        raw.note(seat.file, "iscrowd=1 kept as one cell", where, 1)
     attributes = entry.get("attributes")
     pairs = {str(k): _text(v) or "" for k, v in attributes.items()} if isinstance(attributes, dict) else {}
-    # CVAT writes its own two with each object.
-    pairs = {k: v for k, v in pairs.items() if (k, v) not in (("occluded", "False"), ("rotation", "0"))}
+    # CVAT writes its own two with each object; its box is the one before it was turned.
+    pairs = {k: v for k, v in pairs.items() if (k, v) != ("occluded", "False")}
+    cell = RawCell(box or bounds(contour), code, contour)
+    if contour is None:
+        cell = _turned(cell, pairs, where, seat.file, raw)
+    elif pairs.get("rotation") in ("0", "0.0"):
+        pairs.pop("rotation")
     if isinstance(entry.get("source_code"), str):
         pairs["source_code"] = entry["source_code"]
-    return with_attributes(RawCell(box or bounds(contour), code, contour), pairs)
+    score = entry.get("score")
+    predicted = f"score {_text(score)[:20]}" if isinstance(score, (int, float, str)) and score != "" else ""
+    return with_attributes(replace(cell, predicted=predicted), pairs)
+
+
+def _turned(cell: RawCell, pairs: dict[str, str], where: str, file: str, raw: RawSet) -> RawCell:
+    """The box turned by its attribute `rotation`, degrees clockwise about its middle; the attribute is used up then."""
+    try:
+        turned, is_turned = turned_box(cell.box, pairs.get("rotation", "0"), cell.code)
+    except ValueError:
+        return cell  # a word of the source's own
+    pairs.pop("rotation", None)
+    if is_turned:
+        note_turned(raw, file, where)
+    return turned
+
+
+def _not_corners(box: Box, contour: Contour | None, entry: dict, where: str, seat: Seat, raw: RawSet) -> Box:
+    """The box; or, where its outline or area says that it was written as corners (x0, y0, x1, y1), those corners."""
+    corners = (box[0], box[1], box[2] - box[0], box[3] - box[1])
+    if corners[2] <= corners[0] or corners[3] <= corners[1]:
+        return box
+    if contour is not None:
+        around = bounds(contour)
+        is_corners = overlap(corners, around) > 0.9 > overlap(box, around)
+    else:
+        try:
+            area = number(entry["area"])
+        except ValueError:
+            return box
+        as_corners = (corners[2] - corners[0]) * (corners[3] - corners[1])
+        # Outside its picture as it stands, and of the stated area as corners.
+        outside = box[2] > seat.stated[0] + 1 or box[3] > seat.stated[1] + 1
+        is_corners = outside and abs(as_corners - area) <= 0.01 * area
+    if not is_corners:
+        return box
+    raw.issues.append(Issue(seat.file, "repaired", "box was written as corners, not as corner and size", where))
+    return corners
 
 
 def _box(value: object) -> Box | None:
@@ -180,22 +201,22 @@ def _box(value: object) -> Box | None:
     return x, y, x + w, y + h
 
 
-def _outline(value: object, where: str, image: str, size: tuple[int, int], result: RawSet) -> Contour | None:
+def _outline(value: object, where: str, seat: Seat, raw: RawSet) -> Contour | None:
     """The outline of a polygon or mask, None where there is none; of several parts the largest, listed."""
     if value in (None, [], {}):
         return None
     try:
         if isinstance(value, dict):
-            contour, wrong = outline_of(*read_coco_rle(value, *size))
+            contour, wrong = outline_of(*read_coco_rle(value, *map(round, seat.stated)))
             if wrong:
-                result.note(image, "outline leaves out parts or holes of the mask", f"{where}: {wrong} px", 1)
+                raw.note(seat.file, "outline leaves out parts or holes of the mask", f"{where}: {wrong} px", 1)
             return contour
         parts = [_polygon(part) for part in (value if isinstance(value, list) else [value])]
     except DataError as error:
-        result.issues.append(Issue(image, "repaired", "outline can't be read: box only", f"{where}: {error}"))
+        raw.issues.append(Issue(seat.file, "repaired", "outline can't be read: box only", f"{where}: {error}"))
         return None
     if len(parts) > 1:
-        result.note(image, "outline in several parts: the largest kept", f"{where}: {len(parts)} parts", 1)
+        raw.note(seat.file, "outline in several parts: the largest kept", f"{where}: {len(parts)} parts", 1)
     return max(parts, key=contour_area)
 
 
@@ -203,10 +224,9 @@ def _polygon(part: object) -> Contour:
     if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
         raise DataError("a polygon must be a list of x, y pairs, three or more")
     try:
-        values = [number(v) for v in part]
+        return tuple(pairs_of(part))
     except ValueError:
         raise DataError("a polygon holds what is no number") from None
-    return tuple(zip(values[::2], values[1::2], strict=True))
 
 
 def _split_in_name(file: str) -> str | None:
@@ -217,7 +237,16 @@ def _split_in_name(file: str) -> str | None:
 
 
 def _is_id(value: object) -> bool:
+    if isinstance(value, float):
+        return value.is_integer()
     return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _id(value: object) -> str:
+    """An id as a key: 7, 7.0 and "7" are one, since tools write the same id in different types."""
+    text = str(int(value)) if isinstance(value, float) else str(value).strip()
+    whole, dot, rest = text.partition(".")
+    return whole if dot and whole.isdigit() and not rest.strip("0") else text
 
 
 def _text(value: object) -> str | None:

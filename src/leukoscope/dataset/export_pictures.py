@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from leukoscope.dataset.files import IMAGE_SUFFIXES
 from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
 from leukoscope.dataset.raw import SPLIT_NAMES
 from leukoscope.errors import DataError
 

@@ -8,18 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from leukoscope.dataset.export_coco import write_coco
-from leukoscope.dataset.export_cvat import write_cvat
 from leukoscope.dataset.export_pictures import copy_pictures, picture_names
-from leukoscope.dataset.export_yolo import write_yolo
 from leukoscope.dataset.extras import HEAD_FILE
+from leukoscope.dataset.formats import format_named, writable
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED
 from leukoscope.errors import InputError
 from leukoscope.taxonomy import VOCABULARY
-
-EXPORT_FORMATS = ("yolo", "coco", "cvat")
-_WRITERS = {"yolo": write_yolo, "coco": write_coco, "cvat": write_cvat}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +50,20 @@ def export_dataset(
 ) -> ExportReport:
     """Write the data set in folder `dataset_dir` as `format` into the new folder `out`, pictures copied.
 
-    format  "yolo", "coco" or "cvat"
+    format  one of `formats.writable()`
     show    called with (pictures done, all) while they are copied
     `import_dataset(format, out, ...)` of the result has the same fields, classes, boxes, outlines, patients and
     splits; only `file` (where the picture stands) and `source_format` differ. Cells of unstated type are written as
     "untyped". Raises InputError where `out` is not empty, DataError where a picture is gone or changed.
     """
-    if format not in EXPORT_FORMATS:
-        raise InputError(f"no export format {format!r}: expected one of {', '.join(EXPORT_FORMATS)}")
+    form = format_named(format, among=writable())
     dataset, out = read_dataset(dataset_dir), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already: expected an empty folder or a new one; name another")
     names, classes = picture_names(dataset), _class_order(dataset)
     out.mkdir(parents=True, exist_ok=True)
     copy_pictures(dataset, lambda f: out / picture_place(format, f, names), show)
-    beside = _WRITERS[format](dataset, out, names, classes)
+    beside = form.write()(dataset, out, names, classes)
     head = {"name": dataset.name, "licence": dataset.licence, "citation": dataset.citation}
     _write_json(out / HEAD_FILE, head)
     report = _report(dataset, format, classes, beside)

@@ -10,11 +10,11 @@ import csv
 import io
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leukoscope.dataset.files import read_json, read_text
 from leukoscope.dataset.raw import Box, RawCell, RawField, number, split_named
+from leukoscope.dataset.text import read_json, read_text
 from leukoscope.errors import DataError
 
 HEAD_FILE, HEAD_KEYS = "leukoscope.json", ("name", "licence", "citation")
@@ -70,20 +70,8 @@ def with_extras(field: RawField, extras: FieldExtras | None) -> RawField:
     """The field with what the extras say."""
     if extras is None:
         return field
-    return RawField(
-        field.file,
-        field.width,
-        field.height,
-        field.cells,
-        field.split if extras.split == "" else extras.split,
-        extras.patient_id or field.patient_id,
-        extras.smear_id or field.smear_id,
-        extras.center or field.center,
-        extras.specimen or field.specimen,
-        extras.field_id or field.field_id,
-        extras.um_per_px or field.um_per_px,
-        field.sha256,
-    )
+    stated = {k: getattr(extras, k) for k in (*_TEXTS, "um_per_px") if getattr(extras, k)}
+    return replace(field, **stated, split=field.split if extras.split == "" else extras.split)
 
 
 def with_attributes(cell: RawCell, attributes: dict[str, str]) -> RawCell:
@@ -92,7 +80,7 @@ def with_attributes(cell: RawCell, attributes: dict[str, str]) -> RawCell:
     box = _box(exact) if exact else None
     ours = (SOURCE_CODE, EXACT_BOX) if box else (SOURCE_CODE,)
     rest = tuple(pair for pair in attributes.items() if pair[0] not in ours)
-    return RawCell(box or cell.box, cell.code, cell.contour, source_code, rest)
+    return replace(cell, box=box or cell.box, source_code=source_code, attributes=cell.attributes + rest)
 
 
 def box_text(box: Box) -> str:

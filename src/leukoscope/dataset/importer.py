@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from os.path import splitext
-from pathlib import Path, PurePosixPath
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from leukoscope.dataset.archive import UNPACKED, unpack
 from leukoscope.dataset.attribute_table import join_attributes
 from leukoscope.dataset.checks import check_cells
-from leukoscope.dataset.coco import read_coco
-from leukoscope.dataset.cvat import read_cvat
-from leukoscope.dataset.extras import read_head
-from leukoscope.dataset.files import ImageIndex, read_table
-from leukoscope.dataset.folders import read_folders
-from leukoscope.dataset.label_studio import read_label_studio
+from leukoscope.dataset.codes import drop_predictions, place_codes, translate
+from leukoscope.dataset.extras import HEAD_FILE, read_head
+from leukoscope.dataset.fitting import fit_to_pictures, scaled
+from leukoscope.dataset.formats import format_named, readable
 from leukoscope.dataset.manifest import Dataset, TruthField, write_dataset
+from leukoscope.dataset.patients import field_ids, field_key, note_ids_spelled_twice, read_patients
 from leukoscope.dataset.picture_types import apply_picture_types
-from leukoscope.dataset.raw import UNTYPED, Issue, RawField, RawSet, read_picture
-from leukoscope.dataset.sources import Source, read_source
+from leukoscope.dataset.raw import Issue, RawField, RawSet, read_picture
+from leukoscope.dataset.sources import Source, changed_source, read_source
 from leukoscope.dataset.splitting import REPORT_FILE
-from leukoscope.dataset.table import read_csv
-from leukoscope.dataset.voc import read_voc
-from leukoscope.dataset.xyc import read_xyc
-from leukoscope.dataset.yolo import read_yolo
-from leukoscope.errors import DataError, InputError, TaxonomyError
+from leukoscope.errors import DataError, InputError
 from leukoscope.taxonomy import VOCABULARY, Taxonomy, read_attribute_set, read_taxonomy
-from leukoscope.types import SPECIMENS, FieldKey
+from leukoscope.types import SPECIMENS
 
-FORMATS = ("yolo", "voc", "coco", "cvat", "folders", "csv", "label-studio", "xyc")
+IMPORT_REPORT = "import-report.json"
+_COMMONEST = 3  # reasons that a refusal and the terminal name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,9 @@ class ImportReport:
     cells_by_class             class name -> cells
     cells_by_code              the source's code -> cells
     fields_by_split            "train", "val", "test" or "none" -> fields
+    n_without_cells            fields on which somebody looked and found no cell
     issues                     every box or picture that was dropped or repaired, with the reason
+    images_that_lost_all       left out: all of their objects were dropped, so "no cell" would be untrue
     images_without_annotation  left out of the manifest: nobody says what is on them
     annotations_without_image  left out: there is nothing to look at
     fields_sha256              the manifest's digest
@@ -66,6 +64,17 @@ class ImportReport:
     annotations_without_image: tuple[str, ...]
     fields_sha256: str
     n_with_attributes: int = 0
+    n_without_cells: int = 0
+    images_that_lost_all: tuple[str, ...] = ()
+
+    def commonest(self, n: int = _COMMONEST) -> list[tuple[str, str, int]]:
+        """(action, reason, objects or pictures) of the commonest issues: what was lost first, then what was changed."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for issue in self.issues:
+            counts[issue.action, issue.reason] += max(issue.n, 1)
+        order = {"dropped": 0, "repaired": 1, "noted": 2}
+        ranked = sorted(counts.items(), key=lambda item: (order[item[0][0]], -item[1], item[0]))
+        return [(action, reason, count) for (action, reason), count in ranked[:n]]
 
     def to_dict(self) -> dict:
         """Plain types for JSON."""
@@ -83,10 +92,13 @@ def import_dataset(
     patients: str | Path | None = None,
     attributes: str | Path | None = None,
     specimen: str | None = None,
+    stated: dict[str, str] | None = None,
+    replace_set: bool = False,
+    keep_predictions: bool = False,
 ) -> ImportReport:
-    """Import the data set in folder `src` and write dataset.json, fields.jsonl and import-report.json into `out`.
+    """Import the set in folder or zip file `src`: write dataset.json, fields.jsonl and import-report.json into `out`.
 
-    format    one of FORMATS
+    format    one of `formats.readable()`
     source    whose codes these are: a name from `sources.SOURCES` or a TOML file (docs/format.md); None: the
               codes must be names of our vocabulary already
     taxonomy  a Taxonomy, the name of one or a TOML file: its class names too may be meant by the codes, and the report
@@ -95,186 +107,120 @@ def import_dataset(
     patients  CSV of file, patient_id and, if known, smear_id, center: overrides what the source says
     attributes  CSV of a picture's name and, in further columns, what else is said of its one cell (`join_attributes`)
     specimen  "blood" or "marrow"; None: the source's own, else blood
+    stated    further keys of the source, over what it says: `coordinates`, `code_attribute`
+    replace_set       write over a data set that stands in `out`
+    keep_predictions  take a model's objects for truth, each with the attribute `predicted`
 
-    Pictures are referred to, not copied. Raises InputError for a wrong path or option, DataError for a malformed
-    set, TaxonomyError naming every code that has no meaning.
+    Pictures are referred to, not copied; those of a zip file are unpacked into `out`. Raises InputError for a wrong
+    path or option, DataError for a malformed set or one of which nothing could be taken, TaxonomyError naming every
+    code that has no meaning.
     """
-    if format not in FORMATS:
-        raise InputError(f"no data set format {format!r}: expected one of {', '.join(FORMATS)}")
+    form = format_named(format, among=readable())
     src, out = Path(src), Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: expected a folder to write the manifest into; name another")
-    if (out / REPORT_FILE).exists():
-        raise InputError(
-            f"{out} holds a data set that was split ({REPORT_FILE}): importing into it again would lose the split; "
-            "choose another --out, or delete that folder first"
-        )
     known = read_source(source)
     if specimen is not None and specimen not in SPECIMENS:
         raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {specimen!r}")
     taxonomy = read_taxonomy(taxonomy) if isinstance(taxonomy, (str, Path)) else taxonomy
     if columns and format != "csv":
         raise InputError(f"columns are for the csv format: {format} has none; leave them out")
-    raw = _read(format, src, replace(known, columns={**known.columns, **(columns or {})}))
-    if attributes is not None:
-        join_attributes(raw, attributes, read_attribute_set(known.attributes) if known.attributes else None)
-    people = _read_patients(patients, raw) if patients is not None else {}
-    _refuse_unknown_codes(raw, known, set(VOCABULARY) | set(taxonomy.names if taxonomy else ()))
-    ids = _field_ids(raw.fields)
-    fields = tuple(
-        _to_truth(f, _key(f, ids[f.file], known, people.get(f.file, {}), specimen), raw, known)
-        for f in _progress(raw.fields, "importing")
-    )
-    head = {} if known.name else read_head(src)
-    dataset = Dataset(
-        name=known.name or head.get("name") or src.resolve().name,
-        image_root=src.resolve(),
-        fields=fields,
-        licence=head.get("licence", known.licence),
-        citation=head.get("citation", known.citation),
-        source_format=format,
-    )
-    _note_outside(dataset, taxonomy, raw)
-    report = _report(dataset, raw, write_dataset(dataset, out))
-    text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    (out / "import-report.json").write_text(text, "utf-8")
+    known = changed_source(known, columns=columns or {}, stated=stated or {})
+    _refuse_place(out, replace_set)
+    name = src.resolve().stem if src.is_file() else src.resolve().name
+    root = unpack(src, out) if src.is_file() else src
+    try:
+        raw = form.read()(root, **{key: getattr(known, key) for key in form.settings})
+        drop_predictions(raw, keep=keep_predictions)
+        if known.coordinates == "relative" and format != "csv":
+            _as_shares(raw)
+        # An export of ours says what it means: there no box is a share of the picture.
+        fit_to_pictures(raw, shares="keep" if (root / HEAD_FILE).is_file() else form.shares)
+        # All-IDB1's file names state the patient's diagnosis, not each cell's.
+        place_codes(raw, known, names_state_codes=format != "xyc")
+        if known.type_table:
+            apply_picture_types(raw, known)
+        if attributes is not None:
+            join_attributes(raw, attributes, read_attribute_set(known.attributes) if known.attributes else None)
+        people = read_patients(patients, raw) if patients is not None else {}
+        meant = translate(raw, known, (*VOCABULARY, *(taxonomy.names if taxonomy else ())))
+        fields, lost = _checked_fields(raw, known, meant, people, specimen)
+        head = {} if known.name else read_head(root)
+        dataset = Dataset(
+            name=known.name or head.get("name") or name,
+            image_root=root.resolve(),
+            fields=fields,
+            licence=head.get("licence", known.licence),
+            citation=head.get("citation", known.citation),
+            source_format=format,
+        )
+        note_ids_spelled_twice([f.key for f in fields], raw)
+        _note_outside(dataset, taxonomy, raw)
+        _refuse_nothing(_report(dataset, raw, "", lost), src, out)
+    except BaseException:
+        if src.is_file():
+            shutil.rmtree(out / UNPACKED, ignore_errors=True)
+        raise
+    (out / REPORT_FILE).unlink(missing_ok=True)  # it described the set that is replaced
+    report = _report(dataset, raw, write_dataset(dataset, out), lost)
+    _write_report(report, out)
     return report
 
 
-def _read(format: str, src: Path, source: Source) -> RawSet:
-    if format == "csv":
-        raw = read_csv(
-            src,
-            table=source.table,
-            columns=source.columns,
-            coordinates=source.coordinates,
-            image_name=source.image_name,
-            mask_name=source.mask_name,
-        )
-    elif format == "folders":
-        raw = read_folders(src, codes=source.codes, code_in_name=source.code_pattern is not None)
-    elif format == "yolo":
-        raw = read_yolo(src, label_attributes=source.label_attributes)
-    elif format == "xyc":
-        raw = read_xyc(src, box_px=source.box_px)
-    else:
-        raw = {"voc": read_voc, "coco": read_coco, "cvat": read_cvat, "label-studio": read_label_studio}[format](src)
-    if source.code_pattern and format != "xyc":  # there the file's name states the patient's diagnosis
-        raw.fields = [_code_from_name(f, source.code_pattern, raw.issues) for f in raw.fields]
-    if source.subject_pattern:
-        raw.fields = [_subject_from_name(f, source.subject_pattern) for f in raw.fields]
-    if source.type_table:
-        apply_picture_types(raw, source)
-    return raw
-
-
-def _code_from_name(field: RawField, pattern: str, issues: list[Issue]) -> RawField:
-    """The file's name states a finer class than the annotation: each cell takes that code."""
-    found = re.search(pattern, PurePosixPath(field.file).name)
-    if not found:
-        issues.append(Issue(field.file, "noted", "no class in the file's name", f"expected {pattern}"))
-        return field
-    cells = tuple(replace(c, code=found.group(1)) for c in field.cells)
-    return replace(field, cells=cells)
-
-
-def _subject_from_name(field: RawField, pattern: str) -> RawField:
-    found = re.search(pattern, PurePosixPath(field.file).name)
-    subject = found.group(1) if found else field.patient_id
-    return replace(field, patient_id=subject)
-
-
-def _refuse_unknown_codes(raw: RawSet, source: Source, allowed: set[str]) -> None:
-    """TaxonomyError that names each code without a meaning, how often it occurs and where first."""
-    seen: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for field in raw.fields:
-        for cell in field.cells:
-            seen[cell.code] += 1
-            first.setdefault(cell.code, field.file)
-    invented = sorted(c for c in seen if source.class_of(c) not in allowed and c in source.codes)
-    if invented:
-        listed = ", ".join(f"{c!r} to {source.class_of(c)!r}" for c in invented)
-        raise TaxonomyError(
-            f"source {source.name!r} translates {listed}, which is no class of ours: expected names of "
-            f"leukoscope.taxonomy.VOCABULARY; correct the table, or state a taxonomy that has the class"
-        )
-    unmapped = [c for c in seen if source.class_of(c) not in allowed and (c != UNTYPED or source.name)]
-    if not unmapped:
+def _refuse_place(out: Path, replace_set: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: expected a folder to write the manifest into; name another")
+    if replace_set:
         return
-    listed = "; ".join(f"{c[:60]!r} ({seen[c]} cells, first in {first[c]})" for c in sorted(unmapped)[:30])
-    listed += f"; and {len(unmapped) - 30} more" if len(unmapped) > 30 else ""
-    if source.name:
-        known = ", ".join(source.codes) or "none"
-        raise TaxonomyError(
-            f"source {source.name!r} has no class for {listed}; it knows {known}; "
-            f"add the code to a table of your own (TOML)"
-        )
-    raise TaxonomyError(
-        f"no class for {listed}: without a source the codes must be class names of ours "
-        f"(neutrophil, lymphoblast, …: leukoscope.taxonomy.VOCABULARY); "
-        f"state whose codes these are with --source NAME or a TOML table"
-    )
-
-
-def _read_patients(path: str | Path, raw: RawSet) -> dict[str, dict[str, str]]:
-    """{file: row} of a patients table, its files looked up as an annotation's are."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no such file: {path}: expected a CSV of file, patient_id, smear_id, center")
-    rows = read_table(path)
-    missing = [c for c in ("file", "patient_id") if c not in rows[0]]
-    if missing:
+    if (out / REPORT_FILE).exists():
         raise InputError(
-            f"{path} has no column {', '.join(missing)}: expected file, patient_id and maybe smear_id, center; "
-            f"got {', '.join(rows[0])}"
+            f"{out} holds a data set that was split ({REPORT_FILE}): importing into it again would lose the split; "
+            "choose another --out, or say --replace"
         )
-    index = ImageIndex(raw.root, [f.file for f in raw.fields] + raw.images_without_annotation)
-    people: dict[str, dict[str, str]] = {}
-    for number, row in enumerate(rows, 2):
-        file = index.find(row["file"])
-        where = f"{path} row {number} names {row['file']!r}"
-        if file is None:
-            raise InputError(f"{where}, which is no picture under {raw.root}; correct or remove the row")
-        if people.setdefault(file, row) != row:
-            raise InputError(f"{where} a second time with other values; keep one row a picture")
-    return people
+    if (out / "dataset.json").exists():
+        raise InputError(f"{out} holds a data set already: choose another --out, or say --replace to write over it")
 
 
-def _field_ids(fields: list[RawField]) -> dict[str, str]:
-    """{file: field_id}: what the source states, else the path without its suffix, or with it where two pictures differ
-    in nothing else. DataError where two would be one."""
-    stems = Counter(splitext(f.file)[0] for f in fields)
-    ids: dict[str, str] = {}
-    owners: dict[str, str] = {}
-    for field in fields:
-        stem = splitext(field.file)[0]
-        field_id = field.field_id or (stem if stems[stem] == 1 else field.file)
-        if field_id in owners:
-            raise DataError(f"{field.file} and {owners[field_id]} both have the field_id {field_id!r}: state two")
-        ids[field.file], owners[field_id] = field_id, field.file
-    return ids
+def _as_shares(raw: RawSet) -> None:
+    """Boxes that the user says are shares of the picture, in px of it."""
+    if not raw.in_px:
+        raise InputError("coordinates are for formats in px: this one has shares of the picture anyway; leave them out")
+    raw.fields = [scaled(f, (f.width, f.height)) for f in raw.fields]
+    raw.in_px = False
 
 
-def _key(field: RawField, field_id: str, source: Source, person: dict[str, str], specimen: str | None) -> FieldKey:
-    """Smear, patient and centre: what the patients table says, else the annotation, else the source; "" if nobody."""
-    specimen = specimen or field.specimen or source.specimen
-    if specimen not in SPECIMENS:
-        raise DataError(f"{field.file}: specimen must be one of {', '.join(SPECIMENS)}, got {specimen[:40]!r}")
-    return FieldKey(
-        field_id,
-        person.get("smear_id") or field.smear_id,
-        person.get("patient_id") or field.patient_id,
-        person.get("center") or field.center or source.center,
-        specimen,
+def _checked_fields(
+    raw: RawSet, source: Source, meant: dict[str, str | None], people: dict[str, dict[str, str]], specimen: str | None
+) -> tuple[tuple[TruthField, ...], list[str]]:
+    """(fields of the manifest, pictures left out because all of their objects were dropped)."""
+    ids = field_ids(raw.fields)
+    fields, lost = [], []
+    for field in _progress(raw.fields, "importing"):
+        cells = check_cells(field, meant.__getitem__, raw.issues)
+        if not cells and max(field.n_objects, len(field.cells)):
+            lost.append(field.file)
+            continue
+        key = field_key(field, ids[field.file], source, people.get(field.file, {}), specimen)
+        digest = field.sha256 or read_picture(raw.root / field.file).sha256
+        scale = field.um_per_px or source.um_per_px
+        fields.append(TruthField(key, field.file, digest, field.width, field.height, cells, scale, field.split))
+    return tuple(fields), lost
+
+
+def _refuse_nothing(report: ImportReport, src: Path, out: Path) -> None:
+    """DataError where no picture came in, or no cell though there were objects; the report of why is kept."""
+    if report.n_fields and (report.n_cells or not report.n_objects):
+        return
+    why = "; ".join(f"{reason} ({n})" for _, reason, n in report.commonest()) or "no picture has an annotation"
+    _write_report(report, out)
+    raise DataError(
+        f"{src}: nothing could be taken: {report.n_objects} annotated objects, {report.n_cells} cells on "
+        f"{report.n_fields} pictures; {why}; no data set was written, {out / IMPORT_REPORT} lists everything"
     )
 
 
-def _to_truth(field: RawField, key: FieldKey, raw: RawSet, source: Source) -> TruthField:
-    cells = check_cells(field, lambda code: None if code == UNTYPED else source.class_of(code), raw.issues)
-    digest = field.sha256 or read_picture(raw.root / field.file).sha256
-    scale = field.um_per_px or source.um_per_px
-    return TruthField(key, field.file, digest, field.width, field.height, cells, scale, field.split)
+def _write_report(report: ImportReport, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    (out / IMPORT_REPORT).write_text(text, "utf-8")
 
 
 def _note_outside(dataset: Dataset, taxonomy: Taxonomy | None, raw: RawSet) -> None:
@@ -286,7 +232,7 @@ def _note_outside(dataset: Dataset, taxonomy: Taxonomy | None, raw: RawSet) -> N
         raw.note("", f"class outside taxonomy {taxonomy.name}", f"{name}: {classes[name]} cells", classes[name])
 
 
-def _report(dataset: Dataset, raw: RawSet, digest: str) -> ImportReport:
+def _report(dataset: Dataset, raw: RawSet, digest: str, lost: list[str]) -> ImportReport:
     cells = [c for f in dataset.fields for c in f.cells]
     return ImportReport(
         name=dataset.name,
@@ -303,6 +249,8 @@ def _report(dataset: Dataset, raw: RawSet, digest: str) -> ImportReport:
         annotations_without_image=tuple(raw.annotations_without_image),
         fields_sha256=digest,
         n_with_attributes=sum(bool(c.attributes) for c in cells),
+        n_without_cells=sum(not f.cells for f in dataset.fields),
+        images_that_lost_all=tuple(lost),
     )
 
 

@@ -8,90 +8,157 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote
 
-from leukoscope.dataset.cvat import rotated
-from leukoscope.dataset.extras import field_extras, with_attributes, with_extras
-from leukoscope.dataset.files import ImageIndex, files_under, read_json
-from leukoscope.dataset.raw import (
-    Issue,
-    RawCell,
-    RawField,
-    RawSet,
-    bounds,
-    number,
-    source_folder,
-    split_of,
-    take_picture,
-)
+from leukoscope.dataset.extras import field_extras, with_attributes
+from leukoscope.dataset.files import files_under
+from leukoscope.dataset.intake import Intake, Seat, stated_size
+from leukoscope.dataset.raw import RawCell, RawSet, bounds, number
+from leukoscope.dataset.shapes import ellipse, note_turned, polygon, turned_box
+from leukoscope.dataset.text import read_json
 from leukoscope.errors import DataError
 
-_REGIONS = ("rectanglelabels", "polygonlabels", "rectangle", "polygon")
-_OTHER_REGIONS = ("brushlabels", "brush", "ellipselabels", "ellipse", "keypointlabels", "keypoint", "vectorlabels",
-                  "vector", "bitmask", "bitmasklabels")  # fmt: skip
+_REGIONS = ("rectanglelabels", "polygonlabels", "ellipselabels", "rectangle", "polygon", "ellipse")
+_OTHER_REGIONS = ("brushlabels", "brush", "keypointlabels", "keypoint", "vectorlabels", "vector", "bitmask",
+                  "bitmasklabels")  # fmt: skip
 _BESIDE = ("import-report.json", "export-report.json", "dataset.json")
+_PICTURE_KEYS = ("image", "img", "photo", "picture")
 
 
 def read_label_studio(src: str | Path) -> RawSet:
     """Read a folder of pictures and Label Studio JSON exports; DataError for a file that is none."""
-    root = source_folder(src)
-    index = ImageIndex(root)
-    files = [f for f in files_under(root, (".json",)) if Path(f).name not in _BESIDE]
+    intake = Intake(src)
+    raw = intake.raw
+    files = [f for f in files_under(raw.root, (".json",)) if Path(f).name not in _BESIDE]
     if not files:
         raise DataError(
-            f"{root} is not a Label Studio export: expected a .json file of tasks; got {len(index.files)} pictures "
-            f"and no .json; export as JSON, and put the pictures beside it"
+            f"{raw.root} is not a Label Studio export: expected a .json file of tasks; got {len(intake.index.files)} "
+            f"pictures and no .json; export as JSON, and put the pictures beside it"
         )
-    result = RawSet(root)
-    used: dict[str, str] = {}
     for file in files:
-        tasks = read_json(root / file)
+        tasks = read_json(raw.root / file)
         if not isinstance(tasks, list) or not all(isinstance(t, dict) and "data" in t for t in tasks):
             raise DataError(
                 f"{file} is no Label Studio export: expected a list of tasks, each with `data` and `annotations`; "
                 f"export as JSON (not JSON-MIN, not COCO)"
             )
-        for position, task in enumerate(tasks):
-            _read_task(task, f"{file} task {position}", index, used, result)
-    index.note_elsewhere(result)
-    result.images_without_annotation = [f for f in index.files if f not in used]
-    return result
+        read = [_Task(t, f"{file} task {n}") for n, t in enumerate(tasks)]
+        labels = {label for t in read for a in t.regions for r in a for label in _labels(r.get("value"), r.get("type"))}
+        is_classified = not any(regions for t in read for regions in t.regions)
+        for task in read:
+            _read_task(task, intake, None if is_classified else labels)
+    return intake.finish()
 
 
-def _read_task(task: dict, where: str, index: ImageIndex, used: dict[str, str], result: RawSet) -> None:
-    answers = task.get("annotations", task.get("completions", []))
-    if not isinstance(answers, list) or not all(
-        isinstance(a, dict) and isinstance(a.get("result", []), list) for a in answers
-    ):
-        raise DataError(f"{where}: annotations must be a list of objects with a list `result`; export it again")
-    regions = [[r for r in a.get("result", []) if _is_region(r)] for a in answers]
-    result.n_objects += sum(map(len, regions))
-    stated = _stated_picture(task["data"], where)
-    name = _find(stated, index)
-    if name is None:
-        result.without_image(stated[:200], sum(map(len, regions)))
-        return
-    chosen = _choose(answers)
-    for position, answer in enumerate(answers):
-        if position != chosen:
+class _Task:
+    """One task: what people answered, the shapes in each answer, and its pictures by their key in `data`."""
+
+    def __init__(self, task: dict, where: str) -> None:
+        self.where, self.task = where, task
+        self.answers = task.get("annotations", task.get("completions", []))
+        if not isinstance(self.answers, list) or not all(
+            isinstance(a, dict) and isinstance(a.get("result", []), list) for a in self.answers
+        ):
+            raise DataError(f"{where}: annotations must be a list of objects with a list `result`; export it again")
+        self.regions = [[r for r in a.get("result", []) if _is_region(r)] for a in self.answers]
+        data = task["data"] if isinstance(task["data"], dict) else {}
+        keys = dict.fromkeys((*(k for k in _PICTURE_KEYS if k in data), *data))
+        self.pictures = {k: data[k] for k in keys if isinstance(data[k], str) and _names_picture(data[k])}
+        if not self.pictures:
+            raise DataError(f"{where} names no picture: expected data with an `image`, got {str(task['data'])[:60]}")
+        self.chosen = _choose(self.answers)
+
+    @property
+    def answer(self) -> list:
+        """The results of the answer that is taken."""
+        return [] if self.chosen is None else self.answers[self.chosen].get("result", [])
+
+    def by_picture(self) -> dict[str, list[dict]]:
+        """{key of the picture: regions on it} of the answer that is taken; key "" where that can't be told."""
+        regions = [] if self.chosen is None else self.regions[self.chosen]
+        targets = {str(r.get("to_name")) for r in regions}
+        if len(targets) < 2 or len(self.pictures) < 2:
+            key = next((t for t in targets if t in self.pictures), next(iter(self.pictures)))
+            return {key: regions}
+        found: dict[str, list[dict]] = {key: [] for key in self.pictures if key in targets}
+        for region in regions:
+            target = str(region.get("to_name"))
+            found.setdefault(target if target in self.pictures else "", []).append(region)
+        return found
+
+
+def _names_picture(value: str) -> bool:
+    return re.search(r"\.\w{3,4}($|\?)|\?d=", value) is not None
+
+
+def _read_task(task: _Task, intake: Intake, labels: set[str] | None) -> None:
+    """The pictures of a task. labels: those of the file's regions; None where it has none, so that choices classify."""
+    raw, where = intake.raw, task.where
+    raw.n_objects += sum(map(len, task.regions))
+    groups = task.by_picture()
+    unclear = groups.pop("", [])
+    first = next(iter(task.pictures.values()))
+    if unclear:
+        raw.drop(first[:200], "which of the task's pictures a region is on can't be told", where, len(unclear))
+    name = intake.index.find(first) or first[:200]
+    for position, answer in enumerate(task.answers):
+        if position != task.chosen:
             reason = "cancelled annotation" if answer.get("was_cancelled") else "another person's annotation not used"
-            result.drop(name, reason, f"{where}, annotation {position}", len(regions[position]))
-    if chosen is None:
+            raw.drop(name, reason, f"{where}, annotation {position}", len(task.regions[position]))
+    if task.chosen is None:
+        predicted = task.task.get("predictions")
+        if predicted:
+            raw.note(name, "only a model's predictions: not truth, left out", where)
         return  # shown to people, answered by none: without annotation
-    if name in used:
-        raise DataError(f"{where} and {used[name]} both annotate {name}: expected one task a picture; remove one")
-    used[name] = where
-    picture = take_picture(result, name, len(regions[chosen]))
-    if picture is None:
-        return
-    size = (picture.width, picture.height)
-    answer = answers[chosen].get("result", [])
-    cells = [_read_region(r, answer, f"{where}, region {n}", name, size, result) for n, r in enumerate(regions[chosen])]
-    _note_rest(answer, name, where, result)
-    split = split_of(name)
-    field = RawField(name, *size, tuple(c for c in cells if c is not None), split, sha256=picture.sha256)
-    extras = task["data"] if isinstance(task["data"], dict) else {}
-    result.fields.append(with_extras(field, field_extras(extras, where)))
+    whole = [] if any(groups.values()) else _choices(task.answer, labels)
+    raw.n_objects += len(whole)
+    for key, regions in groups.items():
+        size = next((s for s in map(_size_of, regions) if s), None)
+        seat = intake.seat(task.pictures[key], where, len(regions) + len(whole), size=size)
+        if seat is None:
+            continue
+        side = _Side(task.answer)
+        cells = [_read_region(r, side, f"{where}, region {n}", seat, raw) for n, r in enumerate(regions)]
+        cells += _whole_picture(whole, where, seat, raw)
+        if not whole:
+            _note_rest(task.answer, seat.file, where, raw)
+        extras = task.task["data"] if isinstance(task.task["data"], dict) else {}
+        intake.take(seat, cells, extras=field_extras(extras, where))
+
+
+def _size_of(region: dict) -> tuple[float, float] | None:
+    return stated_size((region.get("original_width"), region.get("original_height")))
+
+
+def _choices(answer: list, labels: set[str] | None) -> list[str]:
+    """The choices that classify a whole picture: nothing has a region, or the choice is a region's class too."""
+    found = [
+        c
+        for e in answer
+        if isinstance(e, dict) and e.get("type") == "choices"
+        for c in _labels(e.get("value"), "choices")
+    ]
+    return [c for c in found if labels is None or c in labels]
+
+
+def _whole_picture(choices: list[str], where: str, seat: Seat, raw: RawSet) -> list[RawCell]:
+    if len(choices) > 1:
+        raw.drop(seat.file, "several classes of one whole picture", where, len(choices))
+        return []
+    return [RawCell((0.0, 0.0, *map(float, seat.stated)), c.strip()) for c in choices]
+
+
+class _Side:
+    """What an answer says beside its shapes, by the id of the region that it is about."""
+
+    def __init__(self, answer: list) -> None:
+        self._of: dict[str, list[dict]] = {}
+        for entry in answer:
+            if isinstance(entry, dict) and _side(entry):
+                self._of.setdefault(str(entry.get("id")), []).append(entry)
+
+    def beside(self, region: dict) -> list[dict]:
+        """The results about a region, itself left out."""
+        return [e for e in self._of.get(str(region.get("id")), []) if e is not region]
 
 
 def _is_region(entry: object) -> bool:
@@ -111,22 +178,6 @@ def _side(entry: dict) -> bool:
     return entry.get("type") in ("labels", "choices", "textarea", "rating", "number", "taxonomy", "datetime")
 
 
-def _stated_picture(data: object, where: str) -> str:
-    values = data if isinstance(data, dict) else {}
-    for key in ("image", "img", "photo", "picture", *values):
-        value = values.get(key)
-        if isinstance(value, str) and re.search(r"\.\w{3,4}($|\?)|\?d=", value):
-            return value
-    raise DataError(f"{where} names no picture: expected data with an `image`, got {str(data)[:60]}")
-
-
-def _find(stated: str, index: ImageIndex) -> str | None:
-    """The picture of an upload, a local file or a store's address; an upload's name has eight digits before it."""
-    path = unquote(stated.split("?d=", 1)[1] if "?d=" in stated else stated.split("?", 1)[0])
-    path = re.sub(r"^[a-z0-9]+://[^/]*/?", "", path)
-    return index.find(path) or index.find(re.sub(r"(^|/)[0-9a-f]{8}-([^/]*)$", r"\1\2", path))
-
-
 def _choose(answers: list[dict]) -> int | None:
     """The answer that is taken: the one marked ground truth, else the last that was not cancelled."""
     given = [i for i, a in enumerate(answers) if not a.get("was_cancelled")]
@@ -134,32 +185,31 @@ def _choose(answers: list[dict]) -> int | None:
     return marked[-1] if marked else given[-1] if given else None
 
 
-def _read_region(
-    entry: dict, answer: list, where: str, image: str, size: tuple[int, int], result: RawSet
-) -> RawCell | None:
-    """One region in px, or None where it can't be one cell: listed then."""
+def _read_region(entry: dict, side: _Side, where: str, seat: Seat, raw: RawSet) -> RawCell | None:
+    """One region in px of the size it was drawn at, or None where it can't be one cell: listed then."""
     value = entry.get("value") if isinstance(entry.get("value"), dict) else {}
-    kind = str(entry.get("type"))
+    kind, file = str(entry.get("type")), seat.file
     if kind in _OTHER_REGIONS or not ({"x", "points"} & set(value)):
-        result.drop(image, f"a region of type {kind[:30]} is not read: draw rectangles or polygons", where)
+        raw.drop(file, f"a region of type {kind[:30]} is not read: draw rectangles, ellipses or polygons", where)
         return None
-    beside = [
-        e for e in answer if isinstance(e, dict) and e is not entry and _side(e) and e.get("id") == entry.get("id")
-    ]
+    beside = side.beside(entry)
     labels = _labels(value, kind)
     for other in beside:
         labels += _labels(other.get("value"), "labels") if other.get("type") == "labels" else []
     if len(set(labels)) != 1:
         said = "region without a label" if not labels else "region of several labels"
-        result.drop(image, said, f"{where}: {', '.join(labels)[:80]}")
+        raw.drop(file, said, f"{where}: {', '.join(labels)[:80]}")
         return None
     try:
-        cell = _shape(value, labels[0].strip(), size)
+        cell, is_turned = _shape(value, labels[0].strip(), seat.stated)
     except ValueError as error:
-        result.drop(image, "region without numbers", f"{where}: {str(error)[:80]}")
+        raw.drop(file, "region without numbers", f"{where}: {str(error)[:80]}")
         return None
-    if "points" not in value and cell.contour:
-        result.issues.append(Issue(image, "repaired", "rotated box: the box around it", where))
+    if is_turned:
+        note_turned(raw, file, where)
+    if entry.get("image_rotation") not in (None, 0):
+        # Its editor turns the points back before it writes them (PolygonRegion's serialize): nothing to undo.
+        raw.note(file, "picture turned in the editor: taken as on the unturned picture", where, 1)
     attributes = {
         str(e.get("from_name")): _value_text(e["value"])
         for e in beside
@@ -168,8 +218,8 @@ def _read_region(
     return with_attributes(cell, attributes)
 
 
-def _labels(value: object, kind: str) -> list[str]:
-    found = value.get(kind) if isinstance(value, dict) else None
+def _labels(value: object, kind: object) -> list[str]:
+    found = value.get(str(kind)) if isinstance(value, dict) else None
     return [v for v in found if isinstance(v, str)] if isinstance(found, list) else []
 
 
@@ -179,26 +229,21 @@ def _value_text(value: dict) -> str:
     return "; ".join(map(str, inner)) if isinstance(inner, list) else str(inner)
 
 
-def _shape(value: dict, code: str, size: tuple[int, int]) -> RawCell:
-    """Percent to px. A rectangle turns about its top left corner, on the picture's px."""
+def _shape(value: dict, code: str, size: tuple[float, float]) -> tuple[RawCell, bool]:
+    """(cell, whether it is a turned box) from percent. A rectangle turns about its top left corner, an ellipse about
+    its middle, both on the picture's px."""
     sx, sy = size[0] / 100, size[1] / 100
     if "points" in value:
-        points = value["points"]
-        if (
-            not isinstance(points, list)
-            or len(points) < 3
-            or not all(isinstance(p, list) and len(p) == 2 for p in points)
-        ):
-            raise ValueError("expected points [[x, y], …], three or more")
-        contour = tuple((number(x) * sx, number(y) * sy) for x, y in points)
-        return RawCell(bounds(contour), code, contour)
+        cell = polygon(value["points"], code)
+        contour = tuple((x * sx, y * sy) for x, y in cell.contour)
+        return RawCell(bounds(contour), code, contour), False
+    if "radiusX" in value:
+        x, y, rx, ry = (number(value.get(k)) for k in ("x", "y", "radiusX", "radiusY"))
+        degrees = number(value.get("rotation") or 0)
+        return ellipse((x * sx, y * sy), (rx * sx, ry * sy), code, degrees=degrees), False
     x, y, w, h = (number(value.get(k)) for k in ("x", "y", "width", "height"))
-    x0, y0, x1, y1 = x * sx, y * sy, (x + w) * sx, (y + h) * sy
-    angle = number(value.get("rotation") or 0)
-    if not angle:
-        return RawCell((x0, y0, x1, y1), code)
-    corners = rotated(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), angle, (x0, y0))
-    return RawCell(bounds(corners), code, corners)
+    box = (x * sx, y * sy, (x + w) * sx, (y + h) * sy)
+    return turned_box(box, value.get("rotation") or 0, code, about=box[:2])
 
 
 def _note_rest(answer: list, image: str, where: str, result: RawSet) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from leukoscope.dataset.files import read_table
 from leukoscope.dataset.raw import Issue, RawCell, RawField, RawSet
 from leukoscope.dataset.sources import Source
+from leukoscope.dataset.spreadsheet import read_table
 from leukoscope.errors import DataError
 
 IMAGE_COLUMN, TYPE_COLUMN = "Image", "Category"

@@ -36,6 +36,7 @@ class RawCell:
 
     source_code  what an earlier source called it, where an export of ours carries that; None: `code` is all there is
     attributes   whatever else the source says of the cell, (name, value)
+    predicted    how the source says that a model made it ("score 0.93"); "": a person did, or nobody says
     """
 
     box: Box
@@ -43,11 +44,18 @@ class RawCell:
     contour: Contour | None = None
     source_code: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    predicted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RawField:
-    """One annotated picture; `file` is relative to the source folder, forward slashes. "" and None: not stated."""
+    """One annotated picture; `file` is relative to the source folder, forward slashes. "" and None: not stated.
+
+    width, height  px as the picture is seen
+    n_objects      objects that its annotation states, those included that could not be read
+    stated_size    (width, height) px that the annotation's coordinates are of, None where it says nothing
+    orientation    how EXIF turns the stored picture, 1 to 8; 1: not at all
+    """
 
     file: str
     width: int
@@ -61,6 +69,9 @@ class RawField:
     field_id: str = ""
     um_per_px: float | None = None
     sha256: str = ""
+    n_objects: int = 0
+    stated_size: tuple[float, float] | None = None
+    orientation: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +93,22 @@ class RawSet:
     """What a reader found: annotated pictures, pictures without annotation, annotations without picture.
 
     n_objects is every annotated object met in the source, whatever becomes of it: those in `fields` and those that
-    a "dropped" line of `issues` counts.
+    a "dropped" line of `issues` counts. in_px: the boxes are px as the source states them, so that they can be of
+    another size than the picture's, or shares of it; else shares were multiplied by the size as seen.
     """
 
     root: Path
     fields: list[RawField] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
     images_without_annotation: list[str] = field(default_factory=list)
-    annotations_without_image: list[str] = field(default_factory=list)
+    _absent: dict[str, None] = field(default_factory=dict)  # in order, each once
     n_objects: int = 0
+    in_px: bool = True
+
+    @property
+    def annotations_without_image(self) -> list[str]:
+        """Annotations, or the pictures that they name, for which no picture is here."""
+        return list(self._absent)
 
     def drop(self, file: str, reason: str, detail: str = "", n: int = 1) -> None:
         """List `n` objects as not taken."""
@@ -100,21 +118,22 @@ class RawSet:
         """List something that a reader should know and that changed nothing."""
         self.issues.append(Issue(file, "noted", reason, detail, n))
 
-    def without_image(self, name: str, n: int) -> None:
+    def without_image(self, name: str, n: int, why: str = "") -> None:
         """List an annotation whose picture is not there, with the objects that it holds."""
-        if name not in self.annotations_without_image:
-            self.annotations_without_image.append(name)
-        if n:
-            self.drop(name, "picture not found", f"{n} objects", n)
+        self._absent[name] = None
+        if n or why:
+            reason = "picture only in another folder than stated" if why else "picture not found"
+            self.issues.append(Issue(name, "dropped", reason, why or f"{n} objects", n))
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture's size in px as it is seen (EXIF rotation applied), and its file's digest."""
+    """A picture's size in px as it is seen (EXIF rotation applied), its file's digest, and its EXIF orientation."""
 
     width: int
     height: int
     sha256: str
+    orientation: int = 1
 
 
 def read_picture(path: Path | str) -> Picture:
@@ -124,8 +143,8 @@ def read_picture(path: Path | str) -> Picture:
             data = file.read()
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}") from None
-    width, height = _size(io.BytesIO(data), path)
-    return Picture(width, height, hashlib.sha256(data).hexdigest())
+    width, height, orientation = _size(io.BytesIO(data), path)
+    return Picture(width, height, hashlib.sha256(data).hexdigest(), orientation)
 
 
 def take_picture(raw: RawSet, file: str, n_objects: int) -> Picture | None:
@@ -142,15 +161,17 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises DataError with the reason when the file is no picture.
     """
-    return _size(path, path)
+    return _size(path, path)[:2]
 
 
-def _size(source: Path | io.BytesIO, path: Path | str) -> tuple[int, int]:
+def _size(source: Path | io.BytesIO, path: Path | str) -> tuple[int, int, int]:
+    """(width, height) as seen, and the EXIF orientation."""
     try:
         with warnings.catch_warnings(), Image.open(source) as picture:
             warnings.simplefilter("ignore")  # a large field is no bomb before it is decoded
             width, height = picture.size
-            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            stated = picture.getexif().get(_EXIF_ORIENTATION, 1)
+            orientation = stated if isinstance(stated, int) and 1 <= stated <= 8 else 1
     except (
         UnidentifiedImageError,
         OSError,
@@ -161,7 +182,7 @@ def _size(source: Path | io.BytesIO, path: Path | str) -> tuple[int, int]:
     ) as error:
         why = "no picture format is known by its bytes" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{path} can't be read as a picture ({why})") from None
-    return (height, width) if turned else (width, height)
+    return (height, width, orientation) if orientation >= 5 else (width, height, orientation)
 
 
 def source_folder(src: str | Path) -> Path:

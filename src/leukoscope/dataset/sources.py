@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from leukoscope.dataset import code_tables
 from leukoscope.errors import DataError, InputError, TaxonomyError
+
+COORDINATES = ("pixels", "relative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Source:
 
     codes            code -> (our class, the source's wording)
     code_pattern     a regular expression whose group 1, in the file's name, is a finer code than the annotation's
+    code_attribute   the attribute of each object that holds its class, where its label says only "cell"
     subject_pattern  the same for the patient
     table, columns, coordinates, image_name, mask_name   see `table.read_csv`
     label_attributes numbers behind each YOLO box that are attributes of the cell, see `yolo.read_yolo`
@@ -36,6 +39,7 @@ class Source:
     specimen: str = "blood"
     um_per_px: float | None = None
     code_pattern: str | None = None
+    code_attribute: str | None = None
     subject_pattern: str | None = None
     table: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
@@ -49,19 +53,12 @@ class Source:
     type_code: str = ""
     attributes: str | None = None
 
-    def class_of(self, code: str) -> str | None:
-        """Our class for a code, None where the table has none."""
-        if not self.name:
-            return code
-        return self.codes[code][0] if code in self.codes else None
-
     def require(self, code: str) -> str:
         """Our class for a code; TaxonomyError that names the code where the table has none."""
-        found = self.class_of(code)
-        if found is None:
+        if code not in self.codes:
             known = ", ".join(self.codes)
             raise TaxonomyError(f"source {self.name!r} has no class for code {code!r}; it knows {known}")
-        return found
+        return self.codes[code][0]
 
 
 def _codes(rows: code_tables.Rows) -> dict[str, tuple[str, str]]:
@@ -221,6 +218,16 @@ def read_source(source: str | Path | None) -> Source:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None
     return _source_from_dict(values, path)
+
+
+def changed_source(source: Source, *, columns: dict[str, str], stated: dict[str, str]) -> Source:
+    """The source with what the user states over it; InputError for a key that can't be stated so, or a wrong value."""
+    unknown = sorted(set(stated) - {"coordinates", "code_attribute"})
+    if unknown:
+        raise InputError(f"a source's {', '.join(unknown)} can't be stated here: write a TOML table (docs/format.md)")
+    if stated.get("coordinates", source.coordinates) not in COORDINATES:
+        raise InputError(f"coordinates must be {' or '.join(COORDINATES)}, got {stated['coordinates']!r}")
+    return replace(source, columns={**source.columns, **columns}, **stated)
 
 
 _TABLES, _NUMBERS = ("codes", "columns"), ("um_per_px", "box_px", "label_attributes")

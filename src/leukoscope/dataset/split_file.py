@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from leukoscope.dataset.audit import audit_dataset, describe
-from leukoscope.dataset.files import ImageIndex, read_table
 from leukoscope.dataset.manifest import SPLITS, Dataset
+from leukoscope.dataset.picture_index import ImageIndex
+from leukoscope.dataset.spreadsheet import read_table
 from leukoscope.errors import InputError
 
 _LISTED = 5

@@ -6,30 +6,36 @@ source has masks, else the whole frame.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from leukoscope.dataset.files import ImageIndex, read_table
+from leukoscope.dataset.extras import FieldExtras
+from leukoscope.dataset.intake import Intake, Seat
 from leukoscope.dataset.masks import mask_box, mask_outline, read_mask
-from leukoscope.dataset.raw import RawCell, RawField, RawSet, number, source_folder, split_named, split_of, take_picture
+from leukoscope.dataset.raw import RawCell, RawSet, number, source_folder, split_named
+from leukoscope.dataset.sources import COORDINATES
+from leukoscope.dataset.spreadsheet import read_rows, read_table
+from leukoscope.dataset.table_columns import BOX_FORMS, box_form, header_of, match_columns
 from leukoscope.errors import DataError
 
-# What each of our columns may be called where the source doesn't say; compared in lower case.
-KNOWN_COLUMNS = {
-    "image": ("file", "image", "filename", "file_name", "image_name", "img_name", "path", "image_path"),
-    "label": ("label", "class", "class_name", "category", "cell_type"),
-    "x0": ("x0", "xmin", "x_min", "left"),
-    "y0": ("y0", "ymin", "y_min", "top"),
-    "x1": ("x1", "xmax", "x_max", "right"),
-    "y1": ("y1", "ymax", "y_max", "bottom"),
-    "split": ("split", "set", "subset"),
-    "patient_id": ("patient_id", "patient", "subject"),
-    "smear_id": ("smear_id", "smear", "slide"),
-    "center": ("center", "centre", "site"),
-}
-_CORNERS = ("x0", "y0", "x1", "y1")
-COORDINATES = ("pixels", "relative")
+_OF_A_PICTURE = ("split", "patient_id", "smear_id", "center")
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a row states its cell: the form of its box ("" for none), its columns, and what its numbers are of."""
+
+    box: str
+    names: dict[str, str]
+    coordinates: str
+    mask_name: str | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that hold the box."""
+        return BOX_FORMS.get(self.box, ())
 
 
 def read_csv(
@@ -49,71 +55,49 @@ def read_csv(
     image_name   how the image column's value becomes a file's name, for example "images/{:0>3}.png"
     mask_name    the same for its mask, in which case the box is the mask's
     """
+    if coordinates not in COORDINATES:
+        raise DataError(f"coordinates must be {' or '.join(COORDINATES)}, got {coordinates!r}")
     root = source_folder(src)
-    path = _table_file(root, table)
-    rows = read_table(path)
-    names = match_columns(list(rows[0]), columns or {}, path)
     masks = PurePosixPath(mask_name or "").parts[:-1]
-    index = ImageIndex(root, leave_out=masks[-1:])
-    result = RawSet(root)
+    path = _table_file(root, table)
+    header = header_of(read_rows(path)[0], path)
+    rows = read_table(path, header)
+    names = match_columns(list(rows[0]), columns or {}, path)
+    form, names = box_form(names, list(rows[0]), path, has_masks=mask_name is not None)
+    layout = _Form(form, names, coordinates, mask_name)
+    intake = Intake(src, leave_out=masks[-1:])
+    raw = intake.raw
+    raw.in_px = coordinates == "pixels" and bool(form)
     by_file: dict[str, list[dict[str, str]]] = {}
     lost: Counter[str] = Counter()
-    result.n_objects = len(rows)
     for row in rows:
         value = {ours: row[theirs] for ours, theirs in names.items()}
         named = image_name.format(value["image"])
-        file = index.find(named)
+        raw.n_objects += not _is_blank(value, layout)
+        file = intake.index.find(named)
         if file is None:
-            lost[named] += 1
-            continue
-        by_file.setdefault(file, []).append(value)
-    for named, n in lost.items():
-        result.without_image(named, n)
-    index.note_elsewhere(result)
-    if coordinates == "pixels" and "x0" in names:
-        _refuse_shares(rows, names, path)
-    read_cells = _cell_reader(names, coordinates, mask_name)
-    for file in index.files:
-        if file in by_file:
-            field = _read_field(file, by_file[file], read_cells, result)
-            if field is not None:
-                result.fields.append(field)
+            lost[named] += not _is_blank(value, layout)
         else:
-            result.images_without_annotation.append(file)
+            by_file.setdefault(file, []).append(value)
+    for named, n in lost.items():
+        raw.without_image(named, n, intake.index.why_not(named))
+    unused = [h for h in rows[0] if h not in names.values()]
+    if unused:
+        raw.note(path.name, "columns not used", ", ".join(unused)[:200])
+    for file in (f for f in intake.index.files if f in by_file):
+        _read_field(file, by_file[file], layout, intake)
     if not by_file:
         raise DataError(
-            f"{path}: none of its {len(rows)} rows names a picture under {root}: expected file names in column "
+            f"{path}: none of its {len(rows)} rows names a picture under {raw.root}: expected file names in column "
             f"{names['image']!r}; got {rows[0][names['image']]!r}; state the right column or the right folder"
         )
-    return result
+    _refuse_picture_sizes(raw, form, path)
+    return intake.finish()
 
 
-def match_columns(header: list[str], stated: dict[str, str], path: Path) -> dict[str, str]:
-    """{our column: the table's}, from what is stated and else from KNOWN_COLUMNS; `image` and `label` are needed."""
-    unknown = sorted(set(stated) - set(KNOWN_COLUMNS))
-    if unknown:
-        raise DataError(f"columns can't state {', '.join(unknown)}: expected some of {', '.join(KNOWN_COLUMNS)}")
-    absent = sorted(set(stated.values()) - set(header))
-    if absent:
-        raise DataError(f"{path} has no column {', '.join(absent)}: it has {', '.join(header)}; state one of those")
-    names = dict(stated)
-    for ours, candidates in KNOWN_COLUMNS.items():
-        found = [h for h in header if h.lower() in candidates and h not in stated.values()]
-        if ours in names or not found:
-            continue
-        if len(found) > 1:
-            listed = " or ".join(found)
-            raise DataError(f"{path}: {ours} could be column {listed}; state which in the source's [columns]")
-        names[ours] = found[0]
-    missing = [c for c in ("image", "label") if c not in names]
-    corners = [c for c in _CORNERS if c in names]
-    if missing or (corners and len(corners) < 4):
-        missing = missing or [c for c in _CORNERS if c not in names]
-        raise DataError(
-            f"{path} has no column for {', '.join(missing)}: it has {', '.join(header)}; "
-            f"state which in the source's [columns]"
-        )
-    return names
+def _is_blank(value: dict[str, str], layout: _Form) -> bool:
+    """Whether a row says only that somebody looked at its picture: no class and no box (keras-retinanet's way)."""
+    return bool(layout.box) and not value["label"] and not any(value[c] for c in layout.columns)
 
 
 def _table_file(root: Path, table: str | None) -> Path:
@@ -130,69 +114,83 @@ def _table_file(root: Path, table: str | None) -> Path:
     return tables[0]
 
 
-CellReader = Callable[[dict[str, str], Path, str, tuple[int, int]], RawCell]
-
-
-def _refuse_shares(rows: list[dict[str, str]], names: dict[str, str], path: Path) -> None:
-    """DataError when no corner of the whole table lies outside 0 to 1: those are shares of the picture, not px."""
-    try:
-        shares = all(0 <= number(row[names[c]]) <= 1 for row in rows for c in _CORNERS)
-    except ValueError:
-        return  # a row without numbers is reported when its picture is read
-    if shares:
+def _refuse_picture_sizes(raw: RawSet, form: str, path: Path) -> None:
+    """DataError where every box is as large as its picture and begins elsewhere: width and height are the picture's."""
+    if form not in ("corner and size", "centre and size"):
+        return
+    cells = [(f, c) for f in raw.fields for c in f.cells]
+    sized = [
+        (round(c.box[2] - c.box[0]), round(c.box[3] - c.box[1])) == (f.width, f.height)
+        for f, c in cells
+        if all(v == v for v in c.box)
+    ]
+    if sized and all(sized) and any(min(c.box[:2]) > 0 for _, c in cells):
         raise DataError(
-            f"{path}: every corner lies in 0 to 1, which looks like shares of the picture: expected px; "
-            f"state coordinates = 'relative' in the source's TOML file"
+            f"{path}: width and height are those of the pictures, not of boxes: expected the box's; "
+            f"state the columns with --columns w=…,h=…"
         )
 
 
-def _cell_reader(names: dict[str, str], coordinates: str, mask_name: str | None) -> CellReader:
-    """The function that turns one row into a cell: from corners, from a mask, or the whole frame."""
-    if coordinates not in COORDINATES:
-        raise DataError(f"coordinates must be {' or '.join(COORDINATES)}, got {coordinates!r}")
+def _box(value: dict[str, str], layout: _Form, size: tuple[int, int]) -> tuple[float, ...]:
+    """The box of one row in px; DataError where it isn't four numbers."""
+    words = [value[c] for c in layout.columns]
+    if len(words) == 1:
+        words = [w for w in re.split(r"[\s\[\](),;]+", words[0]) if w]
+    try:
+        a, b, c, d = (number(w) for w in words)
+    except ValueError:
+        raise DataError(f"box without four numbers: {', '.join(words)[:80]}") from None
+    if layout.box in ("corner and size", "one column of x, y, width, height"):
+        c, d = a + c, b + d
+    elif layout.box == "centre and size":
+        a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    if layout.coordinates == "relative":
+        return a * size[0], b * size[1], c * size[0], d * size[1]
+    return a, b, c, d
 
-    def corners(value: dict[str, str], root: Path, file: str, size: tuple[int, int]) -> RawCell:
+
+def _masked(value: dict[str, str], layout: _Form, root: Path, size: tuple[int, int]) -> RawCell:
+    mask_file = root / layout.mask_name.format(value["image"])
+    if not mask_file.is_file():
+        raise DataError(f"no mask {layout.mask_name.format(value['image'])}")
+    mask = read_mask(mask_file)
+    if mask.shape != (size[1], size[0]):
+        raise DataError(f"mask of {mask.shape[1]}x{mask.shape[0]} px, picture of {size[0]}x{size[1]}")
+    box = mask_box(mask)
+    if box is None:
+        raise DataError("empty mask")
+    return RawCell(box, value["label"], mask_outline(mask))
+
+
+def _read_cell(value: dict[str, str], layout: _Form, root: Path, seat: Seat) -> RawCell:
+    """The cell of one row: from its box, from a mask, or the whole frame; DataError where it can't be read."""
+    if not layout.box and layout.mask_name:
+        return _masked(value, layout, root, seat.size)
+    box = _box(value, layout, seat.size) if layout.box else (0.0, 0.0, *map(float, seat.size))
+    score = value.get("score", "")
+    try:
+        predicted = f"score {number(score):g}" if score else ""
+    except ValueError:
+        predicted = ""  # a person's word for how sure they were
+    return RawCell(box, value["label"], predicted=predicted)
+
+
+def _read_field(file: str, rows: list[dict[str, str]], layout: _Form, intake: Intake) -> None:
+    stated = {column: _one_value(rows, column, file) for column in _OF_A_PICTURE}
+    sizes = {(row.get("image_width", ""), row.get("image_height", "")) for row in rows}
+    cells = [row for row in rows if not _is_blank(row, layout)]
+    size = sizes.pop() if len(sizes) == 1 and layout.box else None
+    seat = intake.seat(file, file, len(cells), found=file, size=size)
+    if seat is None:
+        return
+    read = []
+    for value in cells:
         try:
-            box = [number(value[c]) for c in _CORNERS]
-        except ValueError:
-            raise DataError(f"box without four numbers: {', '.join(value[c] for c in _CORNERS)}") from None
-        if coordinates == "relative":
-            box = [box[0] * size[0], box[1] * size[1], box[2] * size[0], box[3] * size[1]]
-        return RawCell(tuple(box), value["label"])
-
-    def masked(value: dict[str, str], root: Path, file: str, size: tuple[int, int]) -> RawCell:
-        mask_file = root / mask_name.format(value["image"])
-        if not mask_file.is_file():
-            raise DataError(f"no mask {mask_name.format(value['image'])}")
-        mask = read_mask(mask_file)
-        if mask.shape != (size[1], size[0]):
-            raise DataError(f"mask of {mask.shape[1]}x{mask.shape[0]} px, picture of {size[0]}x{size[1]}")
-        box = mask_box(mask)
-        if box is None:
-            raise DataError("empty mask")
-        return RawCell(box, value["label"], mask_outline(mask))
-
-    def whole(value: dict[str, str], root: Path, file: str, size: tuple[int, int]) -> RawCell:
-        return RawCell((0.0, 0.0, float(size[0]), float(size[1])), value["label"])
-
-    if "x0" in names:
-        return corners
-    return masked if mask_name else whole
-
-
-def _read_field(file: str, rows: list[dict[str, str]], read_cell: CellReader, result: RawSet) -> RawField | None:
-    picture = take_picture(result, file, len(rows))
-    if picture is None:
-        return None
-    cells = []
-    for value in rows:
-        try:
-            cells.append(read_cell(value, result.root, file, (picture.width, picture.height)))
+            read.append(_read_cell(value, layout, intake.raw.root, seat))
         except DataError as error:
-            result.drop(file, "unreadable box", str(error))
-    stated = {column: _one_value(rows, column, file) for column in ("split", "patient_id", "smear_id", "center")}
-    split = split_named(stated.pop("split"), file) or split_of(file)
-    return RawField(file, picture.width, picture.height, tuple(cells), split, **stated, sha256=picture.sha256)
+            intake.raw.drop(file, "unreadable box", str(error))
+    split = split_named(stated.pop("split"), file)
+    intake.take(seat, read, split=split, extras=FieldExtras(**stated))
 
 
 def _one_value(rows: list[dict[str, str]], column: str, file: str) -> str:

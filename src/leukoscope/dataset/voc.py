@@ -6,109 +6,135 @@ corners, not the 1-based inclusive pixels of the original challenge.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from os.path import splitext
 from pathlib import Path
-from xml.parsers import expat
 
-from leukoscope.dataset.files import ImageIndex, files_under, read_text
+from leukoscope.dataset.extras import FIELD_LABEL, field_extras, with_attributes
+from leukoscope.dataset.files import files_under
+from leukoscope.dataset.intake import Intake
 from leukoscope.dataset.manifest import SPLITS
-from leukoscope.dataset.raw import Picture, RawCell, RawField, RawSet, number, source_folder, take_picture
-from leukoscope.errors import DataError, InputError
+from leukoscope.dataset.names import nfc
+from leukoscope.dataset.picture_index import ImageIndex
+from leukoscope.dataset.raw import Issue, RawCell, RawSet, number
+from leukoscope.dataset.shapes import note_turned, polygon, turned_box
+from leukoscope.dataset.text import parse_xml, read_text
+from leukoscope.errors import DataError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationObject")
+# What an object says beside its name and box, and the value that says nothing.
+_WORDS = {"difficult": "0", "truncated": "0", "occluded": "0", "pose": "unspecified"}
 
 
 def read_voc(src: str | Path) -> RawSet:
     """Read a VOC folder; DataError names an XML file that is malformed or holds no annotation."""
-    root = source_folder(src)
-    index = ImageIndex(root, leave_out=_MASK_FOLDERS)
-    annotations = files_under(root, (".xml",))
+    intake = Intake(src, leave_out=_MASK_FOLDERS)
+    raw = intake.raw
+    annotations = files_under(raw.root, (".xml",))
     if not annotations:
         raise DataError(
-            f"{root} is not a VOC data set: expected .xml annotation files; got {len(index.files)} pictures and "
-            f"no .xml; check the path and the format"
+            f"{raw.root} is not a VOC data set: expected .xml annotation files; got {len(intake.index.files)} pictures "
+            f"and no .xml; check the path and the format"
         )
-    splits = _read_splits(root)
-    result = RawSet(root)
-    used: dict[str, str] = {}
+    splits = _read_splits(raw.root)
     for name in annotations:
-        tree = parse_xml(f"{root}/{name}")
+        tree = parse_xml(f"{raw.root}/{name}")
         if tree.tag != "annotation":
             raise DataError(f"{name} is no VOC annotation: expected <annotation>, got <{tree.tag}>; move it elsewhere")
-        stem = splitext(name.rpartition("/")[2])[0]
-        file = index.find(tree.findtext("filename") or stem) or index.find(stem)
-        n_objects = sum(1 for _ in tree.iter("object"))
-        result.n_objects += n_objects
-        if file is None:
-            result.without_image(name, n_objects)
+        stem = nfc(splitext(name.rpartition("/")[2])[0])
+        objects = list(tree.iter("object"))
+        raw.n_objects += len(objects)
+        found = _find(tree.findtext("filename") or "", name, intake.index, raw)
+        size = (tree.findtext("size/width"), tree.findtext("size/height"))
+        stated = tree.findtext("filename") or stem
+        if found is None:
+            raw.without_image(name, len(objects), intake.index.why_not(stated))
             continue
-        if file in used:
-            raise DataError(f"{name} and {used[file]} both annotate {file}: expected one file a picture; remove one")
-        used[file] = name
-        picture = take_picture(result, file, n_objects)
-        if picture is not None:
-            field = _read_annotation(tree, picture, file, result)
-            result.fields.append(
-                replace(field, split=splits.get(splitext(file.rpartition("/")[2])[0]) or splits.get(stem))
-            )
-    index.note_elsewhere(result)
-    result.images_without_annotation = [file for file in index.files if file not in used]
-    return result
-
-
-def parse_xml(path: Path | str) -> ElementTree.Element:
-    """Parse an XML file that may be hostile: a declared entity is refused, nothing outside the file is opened.
-
-    Raises DataError with the line of the fault.
-    """
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}") from None
-    builder = ElementTree.TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-
-    def refuse(name: str, *_: object) -> None:
-        raise DataError(f"{path} declares the XML entity {name!r}: expected plain annotations; remove the declaration")
-
-    parser.EntityDeclHandler = refuse
-    try:
-        parser.Parse(data, True)
-        return builder.close()
-    except expat.ExpatError as error:
-        raise DataError(f"{path} is not well-formed XML ({error}): export it again or remove it") from None
-
-
-def _read_annotation(tree: ElementTree.Element, picture: Picture, file: str, result: RawSet) -> RawField:
-    stated = (tree.findtext("size/width"), tree.findtext("size/height"))
-    note_other_size(result, file, stated, picture)
-    cells = []
-    for position, entry in enumerate(tree.iter("object")):
-        code = (entry.findtext("name") or "").strip()
-        boxes = entry.findall("bndbox")
-        try:
-            box = tuple(number(entry.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS)
-        except ValueError:
-            result.drop(file, "box without four numbers", f"object {position}, {code or 'no name'}")
+        seat = intake.seat(stated, name, len(objects), found=found, size=size)
+        if seat is None:
             continue
-        if len(boxes) > 1:
-            result.note(file, "object of several boxes, the first taken", f"object {position}, {code}", 1)
-        cells.append(RawCell(box, code))
-    return RawField(file, picture.width, picture.height, tuple(cells), sha256=picture.sha256)
+        cells = [_read_object(e, f"object {n}", seat.file, raw) for n, e in enumerate(objects)]
+        split = splits.get(nfc(splitext(seat.file.rpartition("/")[2])[0])) or splits.get(stem)
+        extras = field_extras(dict(tree.find(FIELD_LABEL).attrib), name) if tree.find(FIELD_LABEL) is not None else None
+        intake.take(seat, cells, split=split, extras=extras)
+    return intake.finish()
 
 
-def note_other_size(result: RawSet, file: str, stated: tuple[str | None, str | None], picture: Picture) -> None:
-    """List a picture whose annotation states another size; 0x0 is "nobody filled it in"."""
-    if None not in stated and stated not in ((str(picture.width), str(picture.height)), ("0", "0")):
-        detail = f"annotation {stated[0][:20]}x{stated[1][:20]}, picture {picture.width}x{picture.height}"
-        result.note(file, "stated size differs", detail)
+def _find(filename: str, name: str, index: ImageIndex, raw: RawSet) -> str | None:
+    """The picture of an XML file. Where <filename> and the XML's own name are two pictures, the XML's own name is
+    right: both files were renamed together, and nobody opened the XML."""
+    stem, folder = splitext(name)[0], name.rpartition("/")[0]
+    by_stem, by_name = index.candidates(nfc(stem)), index.named(filename) if filename else []
+    if len(by_name) > 1:  # the folder of the XML says which
+        by_name = index.candidates(f"{folder}/{nfc(filename.strip())}") or by_name
+    both = [f for f in by_name if f in by_stem]
+    chosen = both or by_stem or by_name
+    if len(chosen) > 1:
+        raise DataError(
+            f"{name}: {filename or stem!r} could be any of {', '.join(chosen[:3])}: expected one picture of that name; "
+            f"put the XML beside its picture"
+        )
+    if by_stem and by_name and not both:
+        raw.note(name, "<filename> is another picture: the XML's own name taken", f"{filename[:80]}, taken {chosen[0]}")
+    return chosen[0] if chosen else None
+
+
+def _read_object(entry: ElementTree.Element, where: str, file: str, raw: RawSet) -> RawCell | None:
+    """One object in px, or None where it can't be read: listed then."""
+    code = (entry.findtext("name") or "").strip()
+    boxes = entry.findall("bndbox")
+    turned = entry.find("robndbox")
+    attributes = _attributes(entry)
+    try:
+        if turned is not None and not boxes:
+            cx, cy, w, h, angle = (number(turned.findtext(k, "")) for k in ("cx", "cy", "w", "h", "angle"))
+            box, degrees = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), math.degrees(angle)
+        else:
+            box, degrees = tuple(number(entry.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS), 0.0
+            degrees = attributes.pop("rotation", "0")
+        cell, is_turned = turned_box(box, degrees, code)
+    except ValueError:
+        raw.drop(file, "box without four numbers", f"{where}, {code or 'no name'}")
+        return None
+    if is_turned:
+        note_turned(raw, file, f"{where}, {code}")
+    if len(boxes) > 1:
+        raw.note(file, "object of several boxes, the first taken", f"{where}, {code}", 1)
+    if entry.find("part") is not None:
+        raw.note(file, "parts of an object not kept", f"{where}, {code}", 1)
+    cell = replace(cell, contour=_outline(entry, cell, where, file, raw))
+    score = (entry.findtext("score") or entry.findtext("confidence") or "").strip()
+    return with_attributes(replace(cell, predicted=f"score {score[:20]}" if score else ""), attributes)
+
+
+def _attributes(entry: ElementTree.Element) -> dict[str, str]:
+    """What an object says beside its name and box: VOC's own words where they say anything, CVAT's attributes."""
+    words = {k: (entry.findtext(k) or "").strip() for k in _WORDS}
+    found = {k: v for k, v in words.items() if v and v.lower() not in (_WORDS[k], "false")}
+    for attribute in entry.findall("attributes/attribute"):
+        name, value = (attribute.findtext("name") or "").strip(), attribute.findtext("value") or ""
+        if name and (name, value) not in (("rotation", "0.0"), ("rotation", "0"), ("occluded", "False")):
+            found[name] = value
+    return found
+
+
+def _outline(entry: ElementTree.Element, cell: RawCell, where: str, file: str, raw: RawSet) -> tuple | None:
+    """The outline of a <polygon> of x1, y1, x2, y2, …, or of <pt>s; else the turned box's, or none."""
+    element = entry.find("polygon")
+    if element is None:
+        return cell.contour
+    try:
+        points = [(p.findtext("x", ""), p.findtext("y", "")) for p in element.findall("pt")]
+        if not points:
+            words = {e.tag: e.text or "" for e in element}
+            points = [(words[f"x{n}"], words.get(f"y{n}", "")) for n in range(1, len(words)) if f"x{n}" in words]
+        return polygon(points, "").contour
+    except ValueError:
+        raw.issues.append(Issue(file, "repaired", "outline can't be read: box only", where))
+        return cell.contour
 
 
 def _read_splits(root: Path) -> dict[str, str]:
@@ -118,7 +144,7 @@ def _read_splits(root: Path) -> dict[str, str]:
     for listing in lists:
         split = Path(listing).stem
         for line in read_text(root / listing).splitlines() if split in SPLITS else ():
-            stem = line.split()[0] if line.strip() else None
+            stem = nfc(line.split()[0]) if line.strip() else None
             if stem is None:
                 continue
             if splits.get(stem, split) != split:

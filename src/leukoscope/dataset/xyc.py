@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from leukoscope.dataset.files import ImageIndex, files_under, read_text
-from leukoscope.dataset.raw import RawCell, RawField, RawSet, number, source_folder, split_of, take_picture
+from leukoscope.dataset.files import files_under
+from leukoscope.dataset.intake import Intake
+from leukoscope.dataset.raw import RawCell, RawSet, number
+from leukoscope.dataset.text import read_text
 from leukoscope.errors import DataError
 
 CODE = "1"  # only blasts are marked
@@ -21,44 +23,39 @@ def read_xyc(src: str | Path, *, box_px: float | None) -> RawSet:
 
     box_px  the side of the square around each centroid; None: refused, since nothing says how large a cell is
     """
-    root = source_folder(src)
-    index = ImageIndex(root)
-    marks = {f[:-4].lower(): f for f in files_under(root, (".xyc",))}
+    intake = Intake(src)
+    raw, files = intake.raw, intake.index.files
+    marks = {f[:-4].lower(): f for f in files_under(raw.root, (".xyc",))}
     if not marks:
         raise DataError(
-            f"{root} is not in the layout of ALL-IDB1: expected .xyc files beside the pictures; "
-            f"got {len(index.files)} pictures and no .xyc; check the path and the format"
+            f"{raw.root} is not in the layout of ALL-IDB1: expected .xyc files beside the pictures; "
+            f"got {len(files)} pictures and no .xyc; check the path and the format"
         )
     if box_px is None:
         raise DataError("a centroid has no size: state box_px in the source (all-idb1 does), in px")
-    result = RawSet(root)
     by_name = {PurePosixPath(stem).name: f for stem, f in marks.items()}
     used = set()
-    for file in index.files:
+    half = box_px / 2
+    for file in files:
         stem = file.rpartition(".")[0].lower()
         mark = marks.get(stem) or by_name.get(PurePosixPath(stem).name)  # `im/` beside `xyc/`
         if mark is None:
-            result.images_without_annotation.append(file)
             continue
         if mark in used:
             raise DataError(f"{mark} would mark two pictures, {file} and another: expected one of each name")
         used.add(mark)
-        points = _centroids(root / mark, file, result)
-        picture = take_picture(result, file, len(points))
-        if picture is not None:
-            half = box_px / 2
-            cells = (
-                RawCell((x - half, y - half, x + half, y + half), CODE, None, None, _ATTRIBUTES) for x, y in points
-            )
-            field = RawField(file, picture.width, picture.height, tuple(cells), split_of(file), sha256=picture.sha256)
-            result.fields.append(field)
+        points = _centroids(raw.root / mark, raw)
+        seat = intake.seat(file, mark, len(points), found=file)
+        if seat is not None:
+            boxes = ((x - half, y - half, x + half, y + half) for x, y in points)
+            intake.take(seat, (RawCell(box, CODE, None, None, _ATTRIBUTES) for box in boxes))
     for mark in (m for m in marks.values() if m not in used):
-        result.without_image(mark, len(_centroids(root / mark, mark, result)))
-    result.note("", "only lymphoblasts are marked", "the other white cells of these photographs have no box")
-    return result
+        raw.without_image(mark, len(_centroids(raw.root / mark, raw)))
+    raw.note("", "only lymphoblasts are marked", "the other white cells of these photographs have no box")
+    return intake.finish()
 
 
-def _centroids(path: Path, file: str, result: RawSet) -> list[tuple[float, float]]:
+def _centroids(path: Path, result: RawSet) -> list[tuple[float, float]]:
     words = read_text(path).replace(",", " ").replace(";", " ").split()
     try:
         values = [number(w) for w in words]

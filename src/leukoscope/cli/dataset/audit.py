@@ -88,6 +88,17 @@ def _print(audit, html: str | None) -> None:
     for row in audit.changed[:_SHOWN]:
         print(f"  not the file that was imported: {audit.place(row)}")
     _more(len(audit.changed))
+    for found in audit.spelled_alike[:_SHOWN]:
+        where = ", ".join(dict.fromkeys(side_words(audit, s) for s in found.sides))
+        names = " and ".join(map(repr, found.patient_ids))
+        print(f"  note: patients {names} may be one, spelled twice ({where}): correct the ids, then split again")
+    _more(len(audit.spelled_alike))
+    if audit.drawn_twice:
+        row, one, _ = audit.drawn_twice[0]
+        print(
+            f"  note: {len(audit.drawn_twice)} pairs of boxes are nearly the same, perhaps one cell drawn twice; "
+            f"the first in {audit.place(row)}, {one.class_name or 'untyped'} at {list(one.box)} (--json has all)"
+        )
     if audit.blank:
         print(f"  note: {len(audit.blank)} pictures have nothing to be recognised by; only same files were looked for")
     if html:

@@ -6,6 +6,7 @@ import argparse
 
 from leukoscope.cli.options import add_command
 from leukoscope.cli.progress import progress_bar
+from leukoscope.dataset.formats import writable
 
 EXAMPLE = """\
 examples:
@@ -14,13 +15,12 @@ examples:
 
 Pictures are copied. Importing the result gives the same data set: what the format can't hold stands beside it.
 """
-FORMATS = ("yolo", "coco", "cvat")
 
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     action = add_command(actions, "export", "write a data set in a format of other tools", EXAMPLE)
-    action.add_argument("format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
+    action.add_argument("format", metavar="FORMAT", choices=writable(), help=", ".join(writable()))
     action.add_argument("dataset", metavar="DIR", help="a data set folder (see dataset import)")
     action.add_argument("--out", metavar="DST", required=True, help="new folder for the pictures and annotations")
     action.set_defaults(run=run)

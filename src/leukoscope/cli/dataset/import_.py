@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 
 from leukoscope.cli.options import add_command
+from leukoscope.dataset.formats import readable
 
 EXAMPLE = """\
 examples:
@@ -17,14 +18,13 @@ examples:
 
 Pictures are referred to, not copied. Every box or picture that was dropped or repaired is listed in import-report.json.
 """
-FORMATS = ("yolo", "voc", "coco", "cvat", "folders", "csv", "label-studio", "xyc")
 
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     action = add_command(actions, "import", "import an annotated data set from another format", EXAMPLE)
-    action.add_argument("format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
-    action.add_argument("src", metavar="SRC", help="the data set's folder, as published")
+    action.add_argument("format", metavar="FORMAT", choices=readable(), help=", ".join(readable()))
+    action.add_argument("src", metavar="SRC", help="the data set's folder or its .zip, as exported or published")
     action.add_argument("--out", metavar="DIR", required=True, help="folder for the manifest")
     action.add_argument(
         "--source",
@@ -41,6 +41,16 @@ def add_to(actions: argparse._SubParsersAction) -> None:
     action.add_argument(
         "--attributes", metavar="CSV", help="table of picture names and, a column each, what else is said of its cell"
     )
+    action.add_argument(
+        "--coordinates", choices=("pixels", "relative"), help="boxes are px (default) or shares of the picture"
+    )
+    action.add_argument(
+        "--code-attribute", metavar="NAME", help="the attribute of each object that holds its class, not its label"
+    )
+    action.add_argument(
+        "--keep-predictions", action="store_true", help="take a model's objects for truth; else they are left out"
+    )
+    action.add_argument("--replace", action="store_true", help="write over a data set that stands in DIR")
     action.add_argument("--specimen", choices=("blood", "marrow"), help="default: the source's own, else blood")
     action.set_defaults(run=run)
 
@@ -70,15 +80,29 @@ def run(args: argparse.Namespace) -> None:
         patients=args.patients,
         attributes=args.attributes,
         specimen=args.specimen,
+        stated={k: v for k in ("coordinates", "code_attribute") if (v := getattr(args, k)) is not None},
+        replace_set=args.replace,
+        keep_predictions=args.keep_predictions,
     )
     print(f"{report.name}: {report.n_fields} fields, {report.n_cells} cells, {report.n_patients} patients stated")
     for title, counts in (("classes", report.cells_by_class), ("splits", report.fields_by_split)):
         print(f"  {title}: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
     if report.n_with_attributes:
         print(f"  cells with attributes: {report.n_with_attributes}")
-    left_out = len(report.images_without_annotation) + len(report.annotations_without_image)
-    actions = Counter(issue.action for issue in report.issues)
-    said = ", ".join(f"{n} {action}" for action, n in sorted(actions.items())) or "none"
-    print(f"  boxes and pictures to note: {said}; left out without a partner: {left_out}")
+    if report.n_without_cells:
+        print(f"  pictures without a cell: {report.n_without_cells} (somebody looked and found none)")
+    for n, what in (
+        (len(report.images_without_annotation), "nobody annotated"),
+        (len(report.annotations_without_image), "named by an annotation and not here"),
+        (len(report.images_that_lost_all), "all of whose objects were dropped"),
+    ):
+        if n:
+            print(f"  pictures left out: {n} {what}")
     print(f"  annotated objects: {report.n_objects} in the source, {report.n_dropped} of them dropped")
+    actions = Counter(issue.action for issue in report.issues)
+    if actions:
+        said = ", ".join(f"{n} lines {action}" for action, n in sorted(actions.items()))
+        print(f"  to note: {said}; the commonest:")
+    for action, reason, n in report.commonest():
+        print(f"    {action}: {reason} ({n})")
     print(f"manifest: {args.out} (what was dropped and why: import-report.json)")

@@ -6,9 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leukoscope.dataset.audit.duplicates import LEAST_AGREEMENT, Pair, Show, find_duplicates
-from leukoscope.dataset.audit.leaks import Side, Straddler, TwoLabels, are_apart, find_straddlers, find_two_labels
+from leukoscope.dataset.audit.leaks import (
+    Side,
+    SpelledAlike,
+    Straddler,
+    TwoLabels,
+    are_apart,
+    find_drawn_twice,
+    find_spelled_alike,
+    find_straddlers,
+    find_two_labels,
+)
 from leukoscope.dataset.audit.turns import NAMES
-from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.errors import DataError
 
 AUDIT_VERSION = 1
@@ -29,6 +39,8 @@ class Audit:
     two_labels      cells under two classes
     unreadable      {row: why}; blank  rows that could only be compared byte by byte
     changed         rows whose file is no longer the one that the manifest describes
+    spelled_alike   patients whose ids differ in case, spaces or zeros alone: perhaps one, spelled twice
+    drawn_twice     (row, cell, cell) of boxes nearly the same: perhaps one cell, drawn twice
     """
 
     datasets: tuple[Dataset, ...]
@@ -41,6 +53,8 @@ class Audit:
     unreadable: dict[int, str]
     blank: tuple[int, ...]
     changed: tuple[int, ...]
+    spelled_alike: tuple[SpelledAlike, ...] = ()
+    drawn_twice: tuple[tuple[int, TruthCell, TruthCell], ...] = ()
 
     def is_across(self, pair: Pair) -> bool:
         """Whether a pair's pictures stand in different splits or data sets."""
@@ -105,6 +119,8 @@ def audit_dataset(
         unreadable=found.unreadable,
         blank=found.blank,
         changed=tuple(row for row, digest in enumerate(found.sha256) if digest and digest != fields[row].sha256),
+        spelled_alike=find_spelled_alike(datasets),
+        drawn_twice=tuple(t for t in find_drawn_twice(fields) if sides[t[0]].dataset == 0),
     )
 
 
@@ -146,6 +162,14 @@ def to_dict(audit: Audit) -> dict:
                 "second": _row_to_dict(audit, t.second) | {"box": list(t.second_box), "class": t.second_class},
             }
             for t in audit.two_labels
+        ],
+        "patients_spelled_alike": [
+            {"center": s.center, "patient_ids": list(s.patient_ids), "splits": [side.split for side in s.sides]}
+            for s in audit.spelled_alike
+        ],
+        "drawn_twice": [
+            _row_to_dict(audit, row) | {"boxes": [list(one.box), list(other.box)], "class": one.class_name}
+            for row, one, other in audit.drawn_twice
         ],
         "unreadable": [_row_to_dict(audit, r) | {"reason": why} for r, why in sorted(audit.unreadable.items())],
         "changed_since_import": [_row_to_dict(audit, row) for row in audit.changed],

@@ -10,7 +10,9 @@ import numpy as np
 
 from leukoscope.dataset.audit.duplicates import Pair
 from leukoscope.dataset.audit.turns import turn_points
+from leukoscope.dataset.checks import drawn_twice
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
+from leukoscope.dataset.names import spelled_alike
 from leukoscope.geometry import box_iou
 from leukoscope.taxonomy import nearest_class
 
@@ -77,6 +79,34 @@ def find_straddlers(datasets: Sequence[Dataset]) -> tuple[Straddler, ...]:
             order = sorted(sides.items(), key=lambda item: (item[0].dataset, item[0].split or ""))
             found.append(Straddler(*name, tuple(order)))
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class SpelledAlike:
+    """Patients of one centre whose ids differ in case, spaces or zeros alone, and the sides on which they stand."""
+
+    center: str
+    patient_ids: tuple[str, ...]
+    sides: tuple[Side, ...]
+
+
+def find_spelled_alike(datasets: Sequence[Dataset]) -> tuple[SpelledAlike, ...]:
+    """Patient ids that may be one patient, spelled twice: 7 and 7.0, P12 and p12."""
+    places: dict[str, dict[str, set[Side]]] = defaultdict(lambda: defaultdict(set))
+    for number, dataset in enumerate(datasets):
+        for field in dataset.fields:
+            places[field.key.center][field.key.patient_id].add(Side(number, field.split))
+    found = []
+    for center, sides_of in sorted(places.items()):
+        for alike in spelled_alike(sides_of):
+            sides = {side for name in alike for side in sides_of[name]}
+            found.append(SpelledAlike(center, alike, tuple(sorted(sides, key=lambda s: (s.dataset, s.split or "")))))
+    return tuple(found)
+
+
+def find_drawn_twice(fields: Sequence[TruthField]) -> tuple[tuple[int, TruthCell, TruthCell], ...]:
+    """(row, cell, cell) of boxes of one picture that are nearly the same and may be one cell, drawn twice."""
+    return tuple((row, one, other) for row, field in enumerate(fields) for one, other in drawn_twice(field.cells))
 
 
 def find_two_labels(fields: Sequence[TruthField], pairs: Sequence[Pair]) -> tuple[TwoLabels, ...]:

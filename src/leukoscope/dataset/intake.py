@@ -1,0 +1,112 @@
+"""How every reader takes a picture: its name resolved, annotated once only, opened, and its size remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from leukoscope.dataset.extras import FieldExtras, with_extras
+from leukoscope.dataset.picture_index import ImageIndex
+from leukoscope.dataset.raw import Picture, RawCell, RawField, RawSet, number, source_folder, split_of, take_picture
+from leukoscope.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A picture that is here and that one annotation describes."""
+
+    file: str
+    picture: Picture
+    n_objects: int
+    stated_size: tuple[float, float] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) px as seen."""
+        return self.picture.width, self.picture.height
+
+    @property
+    def stated(self) -> tuple[float, float]:
+        """(width, height) px that the annotation's coordinates are of: what it states, else the size as seen."""
+        return self.stated_size or self.size
+
+
+class Intake:
+    """What a reader gathers into: `raw`, and the pictures of the source that are not annotated yet."""
+
+    def __init__(self, src: str | Path, *, leave_out: tuple[str, ...] = ()) -> None:
+        """Lists the pictures under `src`; InputError where there is none, or no such folder."""
+        root = source_folder(src)
+        self.index = ImageIndex(root, leave_out=leave_out)
+        self.raw = RawSet(root)
+        self._owners: dict[str, str] = {}
+
+    def seat(
+        self, stated: str, where: str, n_objects: int, *, found: str | None = None, size: tuple | None = None
+    ) -> Seat | None:
+        """The picture that an annotation names, None where it isn't here or can't be read: then listed.
+
+        where      the annotation, in words; DataError where another one describes the same picture
+        n_objects  the objects that it states
+        found      the picture, where the reader knows better than the name alone
+        size       (width, height) as the annotation states it, numbers or texts
+        """
+        file = found or self.index.find(stated)
+        if file is None:
+            self.raw.without_image(stated[:200], n_objects, self.index.why_not(stated))
+            return None
+        self.claim(file, where)
+        picture = take_picture(self.raw, file, n_objects)
+        return None if picture is None else Seat(file, picture, n_objects, stated_size(size))
+
+    def claim(self, file: str, where: str) -> None:
+        """Remember which annotation describes a picture; DataError where another one does."""
+        if file in self._owners:
+            raise DataError(
+                f"{where} and {self._owners[file]} both annotate {file}: expected one annotation a picture; "
+                f"remove one of them"
+            )
+        self._owners[file] = where
+
+    def is_taken(self, file: str) -> bool:
+        """Whether an annotation describes the picture."""
+        return file in self._owners
+
+    def take(
+        self,
+        seat: Seat,
+        cells: Iterable[RawCell | None],
+        *,
+        split: str | None = None,
+        extras: FieldExtras | None = None,
+    ) -> None:
+        """Keep a picture with those of its cells that could be read; its split, where not stated, is its folder's."""
+        field = RawField(
+            seat.file,
+            *seat.size,
+            tuple(c for c in cells if c is not None),
+            split or split_of(seat.file),
+            sha256=seat.picture.sha256,
+            n_objects=seat.n_objects,
+            stated_size=seat.stated_size,
+            orientation=seat.picture.orientation,
+        )
+        self.raw.fields.append(with_extras(field, extras))
+
+    def finish(self) -> RawSet:
+        """The set, with the pictures that nobody annotated listed."""
+        self.index.note_elsewhere(self.raw)
+        self.raw.images_without_annotation = [f for f in self.index.files if f not in self._owners]
+        return self.raw
+
+
+def stated_size(size: tuple | None) -> tuple[float, float] | None:
+    """A stated size in numbers, None where it is no size: 0x0 is "nobody filled it in"."""
+    if size is None:
+        return None
+    try:
+        width, height = (number(v) for v in size)
+    except (ValueError, TypeError):
+        return None
+    return (width, height) if 0 < width < 1e9 and 0 < height < 1e9 else None

@@ -1,0 +1,41 @@
+"""Names compared as people mean them: one Unicode form, no case; ids that differ in spelling only."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+
+
+def nfc(text: str) -> str:
+    """The text in Unicode's composed form: macOS writes é as two characters, everybody else as one."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def folded(text: str) -> str:
+    """The text for comparing without case, in one Unicode form."""
+    return (
+        text.lower() if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    )
+
+
+def class_key(text: str) -> str:
+    """A class name for comparing: no case, and a space, a hyphen and an underscore are one."""
+    return re.sub(r"[\s_-]+", "_", folded(text).strip())
+
+
+def id_key(text: str) -> str:
+    """An id for comparing: no case, no spaces, no zeros before a number, no `.0` that a spreadsheet adds."""
+    plain = re.sub(r"\s+", "", folded(text))
+    plain = re.sub(r"^(\d+)\.0+$", r"\1", plain)
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", plain)
+
+
+def spelled_alike(ids: Iterable[str]) -> list[tuple[str, ...]]:
+    """Groups of different ids that `id_key` makes one: perhaps one patient, spelled twice."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for text in ids:
+        if text:
+            groups[id_key(text)].add(text)
+    return [tuple(sorted(found)) for _, found in sorted(groups.items()) if len(found) > 1]

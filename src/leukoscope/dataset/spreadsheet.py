@@ -1,0 +1,57 @@
+"""Tables as spreadsheets and scripts write them: three delimiters, Excel's own line, empty columns at the end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from leukoscope.dataset.text import read_text
+from leukoscope.errors import DataError
+
+_SEPARATOR = re.compile(r"\A\s*\"?sep=(.)\"?\s*?(?:\r\n|\n|\r)", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"^-?\d+,\d+$")
+
+
+def read_rows(path: Path) -> tuple[list[list[str]], str]:
+    """(rows of stripped values, delimiter) of a CSV file, empty rows and Excel's `sep=` line left out.
+
+    Where the delimiter is not a comma, `10,5` is ten and a half.
+    """
+    text = read_text(path)
+    stated = _SEPARATOR.match(text)
+    if stated:
+        text = text[stated.end() :]
+    first = text.lstrip("\r\n").split("\n", 1)[0]
+    delimiter = stated.group(1) if stated else max(",;\t", key=first.count)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except (csv.Error, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not a CSV table ({error}): save it as CSV again") from None
+    rows = [[value.strip() for value in row] for row in rows if any(value.strip() for value in row)]
+    if delimiter != ",":
+        rows = [[v.replace(",", ".") if _DECIMAL_COMMA.match(v) else v for v in row] for row in rows]
+    return rows, delimiter
+
+
+def read_table(path: Path, header: list[str] | None = None) -> list[dict[str, str]]:
+    """Rows of a CSV file by column name. Columns without a name at the end are left out where they hold nothing.
+
+    header  the columns' names where the file has no line of them
+    """
+    rows, _ = read_rows(path)
+    if header is not None:
+        rows = [header, *rows]
+    if len(rows) < 2:
+        raise DataError(f"{path} has no rows: expected a header line and at least one line below it")
+    width = max((n for row in rows for n, value in enumerate(row, 1) if value), default=0)
+    names = [name or f"column {n}" for n, name in enumerate(rows[0][:width], 1)]
+    if len(set(names)) != len(names):
+        raise DataError(f"{path} names a column twice ({', '.join(names)}): expected each once; rename one")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(rows[0]) and len(row[:width]) != len(names):
+            raise DataError(
+                f"{path} row {number} has {len(row)} values: expected {len(names)}, one for each of {', '.join(names)}"
+            )
+    return [dict(zip(names, row[:width], strict=True)) for row in rows[1:]]

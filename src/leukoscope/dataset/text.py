@@ -1,0 +1,95 @@
+"""Text files of a source, whatever wrote them: UTF-8, UTF-16, an encoding that XML declares; JSON and XML parsed."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from xml.parsers import expat
+
+from leukoscope.errors import DataError, InputError
+
+_DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']{1,60})["']""")
+# A Chinese encoding's superset: tools declare the small one and write characters of the large one.
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "cp936": "gb18030", "ascii": "utf-8"}
+_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """A file's bytes; InputError where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}") from None
+
+
+def read_text(path: Path | str) -> str:
+    """A text file as UTF-8 with or without a byte order mark, or UTF-16 with one; DataError otherwise."""
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
+
+
+def read_json(path: Path | str) -> object:
+    """A JSON file; DataError with the line and column of the fault."""
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path} is not JSON ({error.msg} at line {error.lineno}, column {error.colno}): export it again"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON ({str(error)[:80]}): export it again") from None
+    return value
+
+
+def parse_xml(path: Path | str) -> ElementTree.Element:
+    """Parse an XML file that may be hostile: a declared entity is refused, nothing outside the file is opened.
+
+    Any encoding that Python knows is read, under any of its names. DataError with the line of the fault.
+    """
+    data = read_bytes(path)
+    text = _declared_text(data, path)
+    builder = ElementTree.TreeBuilder()
+    # A text that was decoded here is UTF-8 now, whatever it declares.
+    parser = expat.ParserCreate(None if text is None else "utf-8")
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+
+    def refuse(name: str, *_: object) -> None:
+        raise DataError(f"{path} declares the XML entity {name!r}: expected plain annotations; remove the declaration")
+
+    parser.EntityDeclHandler = refuse
+    try:
+        parser.Parse(data if text is None else text.encode(), True)
+        return builder.close()
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        raise DataError(f"{path} is not well-formed XML ({error}): export it again or remove it") from None
+
+
+def _declared_text(data: bytes, path: Path | str) -> str | None:
+    """The text by the encoding that it declares; None where the parser reads that itself (UTF-8, UTF-16, none)."""
+    declared = None if data[:3].startswith(_MARKS[:2]) or data[:3] == _MARKS[2] else _DECLARED.match(data[:300])
+    if declared is None:
+        return None
+    name = declared.group(1).decode("ascii", "replace").strip()
+    try:
+        known = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        known = ""  # a name nobody knows: nearly always UTF-8 all the same
+    if known in ("utf-8", "utf-16") and name.lower() in ("utf-8", "utf-16"):
+        return None
+    try:
+        return data.decode(_WIDER.get(known, known) or "utf-8")
+    except (UnicodeError, LookupError) as error:
+        said = f"declares the encoding {name!r}" + ("" if known else ", which nobody knows,")
+        raise DataError(f"{path} {said} and can't be read so ({str(error)[:80]}): save it as UTF-8") from None
