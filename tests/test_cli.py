@@ -87,7 +87,8 @@ def test_options_of_the_main_commands():
     named = {"--out", "--model", "--specimen", "--patients", "--um-per-px", "--min-cells", "--resume"}
     assert named <= options("leukoscope analyze")
     assert options("leukoscope train") == {"--data", "--out", "--resume"}
-    assert options("leukoscope evaluate") == {"--data", "--split", "--out"}
+    counts = {"--against", "--specimen", "--limits", "--repeats", "--shared-only"}
+    assert options("leukoscope evaluate") == {"--data", "--split", "--out"} | counts
     assert options("leukoscope simulate") >= {"--out", "--patients", "--seed"}
     assert {"--out", "--source", "--patients"} <= options("leukoscope dataset import")
 

@@ -111,6 +111,53 @@ def passing_bablok(reference: Values, test: Values, *, level: float = 0.95) -> P
     return PassingBablok(n, Limits(slope, low, high), Limits(*intercepts), n_slopes)
 
 
+@dataclass(frozen=True, slots=True)
+class Deming:
+    """The line test = intercept + slope * reference; variance_ratio: test's error variance over the reference's."""
+
+    n: int
+    slope: Limits
+    intercept: Limits
+    variance_ratio: float
+
+
+def deming(reference: Values, test: Values, *, variance_ratio: float = 1.0, level: float = 0.95) -> Deming:
+    """Deming's line where both measurements err, with jackknife limits (Linnet, Clin. Chem. 1993).
+
+    variance_ratio  error variance of test over that of reference; 1: both err alike
+    Limits are the estimate and Student's t with n - 2 degrees of freedom times the jackknife's error. NaN limits below
+    4 patients or where a patient left out leaves no line; NaN altogether where the two do not vary together.
+    """
+    x, y = _checked(reference, test, level)
+    if not variance_ratio > 0:
+        raise DataError(f"a ratio of variances must be above 0, got {variance_ratio}")
+    slope, intercept = _deming_line(x, y, variance_ratio)
+    n = len(x)
+    left = np.array([_deming_line(np.delete(x, i), np.delete(y, i), variance_ratio) for i in range(n)])
+    found = []
+    for value, of_left in ((slope, left[:, 0]), (intercept, left[:, 1])):
+        if n < 4 or not np.isfinite([value, *of_left]).all():
+            found.append(Limits(value, math.nan, math.nan))
+            continue
+        pseudo = n * value - (n - 1) * of_left
+        half = student_t((1 + level) / 2, n - 2) * float(pseudo.std(ddof=1)) / math.sqrt(n)
+        found.append(Limits(value, value - half, value + half))
+    return Deming(n, *found, variance_ratio)
+
+
+def _deming_line(x: np.ndarray, y: np.ndarray, ratio: float) -> tuple[float, float]:
+    """Slope and intercept (Fuller, Measurement Error Models 1987, section 1.3)."""
+    if len(x) < 2:
+        return math.nan, math.nan
+    dx, dy = x - x.mean(), y - y.mean()
+    sxx, syy, sxy = float(dx @ dx), float(dy @ dy), float(dx @ dy)
+    if sxy == 0:
+        return math.nan, math.nan
+    gap = syy - ratio * sxx
+    slope = (gap + math.sqrt(gap * gap + 4 * ratio * sxy * sxy)) / (2 * sxy)
+    return slope, float(y.mean() - slope * x.mean())
+
+
 def lin_ccc(reference: Values, test: Values, *, level: float = 0.95) -> Limits:
     """Lin's concordance correlation coefficient with limits by the z-transform.
 

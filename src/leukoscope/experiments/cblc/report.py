@@ -119,9 +119,7 @@ def sections(
         else paragraph("No patient of this cohort has more than one smear: there is no trend to show.", kind="hint")
     )
     missed = _gallery(result)
-    confused = shown(
-        ("confusion", "Ensemble, validation centres; artefact: what is no expert's cell")
-    )
+    confused = shown(("confusion", "Ensemble, validation centres; artefact: what is no expert's cell"))
     curves = shown(("roc", "ROC by centre, corrected ratio"))
     agreeing = shown(
         ("ratio-raw", "Raw ratio against the expert's, validation patients"),
