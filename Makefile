@@ -12,12 +12,12 @@ SOURCES := $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info/*' | sed
 .PHONY: help demo test test-yolo lint screenshot table formats model-cards clean
 
 help:
-	@echo "make demo         set up, draw sample smears, analyse them with the bundled models, say where the report is"
+	@echo "make demo         set up, draw four patients, analyse them, compare with the truth, say where the report is"
 	@echo "make test         set up with torch and run the tests"
 	@echo "make test-yolo    set up with ultralytics (AGPL-3.0) too and run the tests that need it"
 	@echo "make lint         ruff"
 	@echo "make screenshot   draw docs/report.png anew from the demo's report"
-	@echo "make table        write benchmarks/results into the README's table"
+	@echo "make table        write benchmarks/results into docs/results.md and the README"
 	@echo "make model-cards  write docs/model-cards from the bundled models' cards"
 	@echo "make clean        remove what the other targets made"
 
@@ -40,9 +40,8 @@ $(TEST)/.installed: pyproject.toml constraints.txt | $(TEST)/bin/python
 
 demo: $(DEMO)/.installed
 	@rm -rf demo
-	$(DEMO)/bin/leukoscope simulate --out demo/smears --patients 3 --seed 7
-	$(DEMO)/bin/leukoscope analyze demo/smears/images --out demo/report --model blood
-	@echo "The report: $(CURDIR)/demo/report/report.html (open it in a browser)"
+	$(DEMO)/bin/leukoscope demo --out demo
+	@echo "Open $(CURDIR)/demo/report/report.html in a browser."
 
 test: $(TEST)/.installed
 	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q -n auto

@@ -274,6 +274,20 @@ def test_the_bundle_computes_what_torch_computes(arch, tmp_path):
         export_finetuned(run, tmp_path / "x", validation=val, crop_rule=replace(val.rule, size=64))
 
 
+def test_half_weights_halve_the_file_and_leave_the_calls(tmp_path):
+    pytest.importorskip("onnx", reason="the export needs the extra: pip install '.[train]'")
+    train, val = make_crops(12), make_crops(9, seed=1)
+    sizes, logits = [], []
+    for half in (False, True):
+        config = replace(CONFIG, arch="small", epochs=1, half_weights=half)
+        run = finetune(config, train, val, tmp_path / f"run-{half}")
+        out = export_finetuned(run, tmp_path / f"bundle-{half}", validation=val)  # compares the graph with the network
+        sizes.append((out / "model.onnx").stat().st_size)
+        logits.append(Session(read_bundle(out)).run(pixels=val.crops)[0])
+    assert sizes[1] < 0.52 * sizes[0]
+    assert 0 < np.abs(logits[0] - logits[1]).max() < 0.02
+
+
 def test_a_run_names_the_boxes_of_a_photograph(tmp_path):
     from leukoscope.types import Field, FieldKey
 

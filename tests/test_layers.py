@@ -23,6 +23,7 @@ ORDER = (
     "images",
     "dataset",
     "models",
+    "doctor",
     "locate",
     "scale",
     "crop",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.table import results_table, written_into
+from benchmarks.table import headlines, results_table, written_into
 from leukoscope import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,7 +88,15 @@ def test_research_use_is_said_at_the_top():
 
 
 def test_the_table_is_that_of_the_results():
-    assert written_into(README, results_table()) == README, "run `make table`"
+    results = (ROOT / "docs" / "results.md").read_text("utf-8")
+    assert written_into(results, results_table()) == results, "run `make table`"
+    assert written_into(README, headlines()) == README, "run `make table`"
+
+
+def test_a_headline_whose_result_is_gone_is_told(tmp_path):
+    (tmp_path / "locate_accuracy.csv").write_text("set,measure,value,low,high,threshold,met\n")
+    with pytest.raises(LookupError, match="locate_accuracy.csv has no row 'bccd'"):
+        headlines(tmp_path)
 
 
 def test_the_table_takes_what_was_asked_from_each_file(tmp_path):

@@ -20,7 +20,8 @@ Research use only. Not for diagnosis. A morphologist must review.
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    parser = add_command(commands, "analyze", "analyse smear photographs and write a patient report", EXAMPLE)
+    summary = "analyse smear photographs and write a patient report"
+    parser = add_command(commands, "analyze", summary, EXAMPLE, aliases=("analyse",))
     parser.add_argument("paths", metavar="PATH", nargs="+", help="photographs, or folders of them")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the report")
     parser.add_argument("--model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")

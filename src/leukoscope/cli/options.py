@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 
 
-def add_command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+def add_command(
+    commands: argparse._SubParsersAction, name: str, summary: str, example: str, *, aliases: tuple[str, ...] = ()
+) -> argparse.ArgumentParser:
     """A command's parser: its summary in the list of commands and in its own help, its example at the end."""
     return commands.add_parser(
         name,
+        aliases=aliases,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         epilog=example,
@@ -17,8 +20,8 @@ def add_command(commands: argparse._SubParsersAction, name: str, summary: str, e
 
 
 def positive(text: str) -> float:
-    """A number above 0 (an argparse type)."""
-    value = float(text)
+    """A number above 0 (an argparse type); a decimal comma is a decimal point."""
+    value = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
     if not 0 < value < float("inf"):
         raise ValueError(text)
     return value

@@ -1,17 +1,23 @@
-"""A progress bar on a terminal; silence where the output goes to a file."""
+"""A progress bar on a terminal; where the output goes to a file, a line now and then."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+LINE_SECONDS = 30  # between two lines where there is no terminal
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives `show(done, total)`: draws on stderr, loads rich at its first call, and leaves nothing behind."""
+    """Gives `show(done, total)`: draws on stderr, loads rich at its first call, and leaves nothing behind.
+
+    Without a terminal it prints a line every LINE_SECONDS, so that a log shows that the work goes on.
+    """
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield _lines(what)
         return
     started: list = []
 
@@ -32,3 +38,28 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if started:
             started[0].stop()
+
+
+def _lines(what: str) -> Callable[[int, int], None]:
+    """`show` for a log: how far the work is and about how long it still takes."""
+    began = said = time.monotonic()
+    first: int | None = None  # a resumed run begins in the middle
+
+    def show(done: int, total: int) -> None:
+        nonlocal said, first
+        first = done - 1 if first is None else first
+        now = time.monotonic()
+        if now - said < LINE_SECONDS or not total:
+            return
+        said = now
+        left = (now - began) / max(done - first, 1) * (total - done)
+        print(f"{what}: {done:,} of {total:,} ({100 * done / total:.0f} %), about {_words(left)} left", file=sys.stderr)
+
+    return show
+
+
+def _words(seconds: float) -> str:
+    """ "40 seconds", "12 minutes", "3.5 hours"."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

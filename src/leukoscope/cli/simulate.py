@@ -10,7 +10,7 @@ from leukoscope.errors import InputError
 
 EXAMPLE = """\
 examples:
-  leukoscope simulate --out smears --patients 3 --seed 7
+  leukoscope simulate --out smears --patients 4 --seed 7
   leukoscope simulate --out cohort --specimen marrow --patients 60 --centers 6 --seed 1
 
 With --centers: a cohort of several laboratories, whose stains, cameras and scales differ, with each patient's
@@ -25,7 +25,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures and their manifest")
     parser.add_argument("--patients", metavar="N", type=whole, required=True, help="how many patients")
     parser.add_argument("--seed", metavar="S", type=whole, required=True, help="the same seed draws the same smears")
-    parser.add_argument("--centers", metavar="K", type=whole, help="draw a cohort from this many laboratories")
+    parser.add_argument(
+        "--centers", "--centres", metavar="K", type=whole, help="draw a cohort from this many laboratories"
+    )
     parser.add_argument(
         "--specimen", choices=("blood", "marrow"), help="of a cohort: blood (nine classes) or marrow (sixteen)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from pathlib import Path
 
 from leukoscope.cli.options import add_command
 from leukoscope.cli.progress import progress_bar
@@ -48,3 +49,24 @@ def run(args: argparse.Namespace) -> None:
     with progress_bar("training") as progress:
         folder = train(args.config, args.data, args.out, resume=args.resume, progress=progress)
     print(f"trained: {folder}")
+    for line in next_commands(folder):
+        print(line)
+
+
+def next_commands(run: Path) -> list[str]:
+    """What to type next, with the folder that was just written; nothing for a network without a bundle."""
+    import shlex
+
+    from leukoscope.models.bundle import find_model
+
+    if not (run / "bundle" / "card.json").is_file():
+        return []
+    (task,) = find_model(run)
+    folder = shlex.quote(str(run))
+    analyze = {
+        "locate": f"--locator {folder}",
+        "classify": f"--model {folder} --locator blood",
+        "detect": f"--model {folder}",
+    }.get(task)
+    lines = [f"next: leukoscope evaluate {folder} --data DATA --split test --out results"]
+    return lines + ([f"or:   leukoscope analyze photographs/ --out report {analyze}"] if analyze else [])

@@ -202,7 +202,8 @@ def find_model(name_or_dir: str | Path) -> dict[str, Bundle]:
     """The bundles of a model, by task.
 
     A model is one bundle folder, or a folder whose sub-folders `locator/` and `classifier/` (and perhaps `outliner/`)
-    are bundles; the name of a bundled model is that model. ModelError when there is none: no model is ever substituted.
+    are bundles; the name of a bundled model is that model, and a run folder of `train` is its bundle.
+    ModelError when there is none: no model is ever substituted.
     """
     # A bundled name means the bundled model even where a folder happens to have that name: ./name is the folder.
     name = str(name_or_dir)
@@ -211,6 +212,8 @@ def find_model(name_or_dir: str | Path) -> dict[str, Bundle]:
     if not path.is_dir() or not name.strip():
         names = ", ".join(bundled_names()) or "none"
         raise ModelError(f"no model {name!r}: expected a bundle folder or one of the bundled models ({names})")
+    if (path / "bundle" / "card.json").is_file():
+        path = path / "bundle"
     if (path / "card.json").is_file():
         bundle = read_bundle(path)
         return {bundle.card.task: bundle}

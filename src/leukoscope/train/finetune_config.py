@@ -36,6 +36,7 @@ class FinetuneConfig:
     recompute      activations in the backward pass (transformers): less memory, a third more time
     ema            running average of the weights, kept for validation and the results; 0: none
     workers        threads that prepare batches
+    half_weights   the bundle's convolutions are rounded to sixteen bits and stored so: half the file
     """
 
     name: str
@@ -76,6 +77,7 @@ class FinetuneConfig:
     recompute: bool = False
     ema: float = 0.0
     workers: int = 0
+    half_weights: bool = False
     seed: int = 0
     licence: str = "Apache-2.0"
     description: str = ""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from leukoscope.errors import DataError, ModelError
 from leukoscope.evaluate.calibration import fit_temperature
@@ -17,6 +19,7 @@ from leukoscope.evaluate.classes import confusion_matrix
 from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_backbones import CropNetwork
+from leukoscope.models.torch_classifier import round_to_half, store_halved
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_run import load_finetuned, predict_logits
@@ -56,9 +59,14 @@ def export_finetuned(
         raise DataError("the temperature needs validation cells with classes of the run's taxonomy")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    config = record["config"]
+    if config.get("half_weights"):
+        fuse_norms(network.eval())  # else the exporter does it, and the weights that were rounded are no more
+        round_to_half(network)
     logits = predict_logits(network, validation)  # before the network leaves the accelerator
     write_onnx(network, out / "model.onnx")
-    config = record["config"]
+    if config.get("half_weights"):
+        store_halved(out / "model.onnx")
     card = Card(
         name=config["name"],
         task="classify",
@@ -91,6 +99,16 @@ def export_finetuned(
     temperature = round(fit_temperature(logits, validation.labels), 4)
     write_card(replace(card, temperature=temperature, confusion=confusion), out / "card.json")
     return out
+
+
+def fuse_norms(network: nn.Module) -> None:
+    """Work each batch normalisation that follows a convolution into it, in place; the network must be evaluating."""
+    for part in network.modules():
+        if not isinstance(part, nn.Sequential):
+            continue
+        for at, (first, second) in enumerate(zip(list(part), list(part)[1:], strict=False)):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                part[at], part[at + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
 
 
 def fits_one_file(network: CropNetwork) -> bool:

@@ -1,0 +1,112 @@
+"""What is installed, what each extra would add, which accelerator there is, and where the models lie."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+import leukoscope
+from leukoscope.cores import usable_cores
+from leukoscope.errors import ModelError
+from leukoscope.models.bundle import BUNDLED, bundled_names, find_model
+
+# What an extra is for; of one that is not here the packages are named.
+EXTRAS = {
+    "train": "leukoscope train and adapt: torch and the exporter",
+    "study": "the two papers' studies: their networks, figures and statistics",
+    "review": "the reading room: review, correct, sign",
+    "review-postgresql": "the reading room's database for several readers",
+    "yolo": "YOLO11 by ultralytics (AGPL-3.0)",
+    "test": "the test suite and the references it compares with",
+}
+_NAME = re.compile(r"^[A-Za-z0-9._-]+")
+_OWN = re.compile(r"^leukoscope\[([a-z0-9-]+)\]")
+_EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report. ok: False where the default install does not work, None for what is optional."""
+
+    topic: str
+    text: str
+    ok: bool | None = True
+
+
+def examine() -> list[Finding]:
+    """Look at everything; nothing is changed and nothing is loaded from the network."""
+    return [*_system(), *_packages(), *_accelerators(), *_models()]
+
+
+def _system() -> Iterator[Finding]:
+    yield Finding("leukoscope", f"{leukoscope.__version__} in {leukoscope.__path__[0]}")
+    yield Finding("python", f"{platform.python_version()} ({sys.executable})", sys.version_info >= (3, 11))
+    yield Finding("machine", f"{platform.platform()}, {usable_cores()} cores")
+
+
+def _packages() -> Iterator[Finding]:
+    needed = _requirements()
+    missing = [name for name in needed.pop("", ()) if _version(name) is None]
+    found = [f"{name} {_version(name)}" for name in _requirements().get("", ()) if name not in missing]
+    yield Finding("default install", ", ".join(found) or "nothing", not missing)
+    if missing:
+        yield Finding("missing", f"{', '.join(missing)}: run `pip install leukoscope` again", False)
+    for extra, names in sorted(needed.items()):
+        absent = [name for name in names if _version(name) is None]
+        state = "installed" if not absent else f"not installed (lacks {', '.join(absent)}): pip install '.[{extra}]'"
+        yield Finding(f"extra {extra}", f"{EXTRAS.get(extra, ', '.join(names))}: {state}", None if absent else True)
+
+
+def _requirements() -> dict[str, list[str]]:
+    """{"": names of the default install, extra: its names, those of an extra that it includes too}."""
+    groups: dict[str, list[str]] = {"": []}
+    includes: dict[str, str] = {}
+    try:
+        lines = metadata.requires("leukoscope") or []
+    except metadata.PackageNotFoundError:  # run from a source folder that was never installed
+        lines = []
+    for line in lines:
+        marker = _EXTRA.search(line)
+        extra, own = marker.group(1) if marker else "", _OWN.match(line)
+        names = groups.setdefault(extra, [])
+        if own:
+            includes[extra] = own.group(1)
+        else:
+            names.append(_NAME.match(line).group(0))
+    for extra, other in includes.items():
+        groups[extra] = [*groups.get(other, ()), *groups[extra]]
+    return groups
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _accelerators() -> Iterator[Finding]:
+    providers = ", ".join(importlib.import_module("onnxruntime").get_available_providers())
+    yield Finding("analysis runs on", f"the processor (onnxruntime {_version('onnxruntime')}: {providers})")
+    if _version("torch") is None:
+        yield Finding("training runs on", "nothing: torch is not installed", None)
+        return
+    cuda = importlib.import_module("torch").cuda
+    where = cuda.get_device_name(0) if cuda.is_available() else "the processor (torch sees no accelerator)"
+    yield Finding("training runs on", f"{where}, torch {_version('torch')}")
+
+
+def _models() -> Iterator[Finding]:
+    yield Finding("models", f"{BUNDLED}")
+    for name in bundled_names():
+        try:
+            parts = ", ".join(f"{b.card.task}: {b.card.name}" for b in find_model(name).values())
+            size = sum(f.stat().st_size for f in (BUNDLED / name).rglob("*.onnx")) / 1e6
+            yield Finding(f"model {name}", f"{parts} ({size:.0f} MB, digests fit)")
+        except ModelError as error:
+            yield Finding(f"model {name}", str(error), False)
