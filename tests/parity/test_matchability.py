@@ -93,6 +93,29 @@ def test_a_poor_match_is_corrected_at_full_weight_and_iou_gets_no_gradient():
     assert float(logits.grad) == pytest.approx(1 / (1 + math.exp(-3)) - 0.05**1.5, rel=1e-6)
 
 
+def test_pictures_are_matched_as_transformers_matches_them():
+    """Three pictures with 0, 2 and 5 boxes, four layers: the same pairs as one matrix over the whole batch gives."""
+    from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
+
+    from leukoscope.train.matchability import BlockMatcher
+
+    config, rng = RTDetrV2Config(num_labels=4), torch.Generator().manual_seed(5)
+    targets = [
+        {"class_labels": torch.randint(0, 4, (n,), generator=rng), "boxes": torch.rand(n, 4, generator=rng) * 0.5 + 0.1}
+        for n in (0, 2, 5)
+    ]
+    layers = [
+        {"logits": torch.randn(3, 9, 4, generator=rng), "pred_boxes": torch.rand(3, 9, 4, generator=rng) * 0.5 + 0.1}
+        for _ in range(4)
+    ]
+    layers[3]["logits"][1, 2] = torch.nan
+    theirs, ours = RTDetrHungarianMatcher(config), BlockMatcher(config)
+    ours.match(layers, targets)
+    for layer in layers:
+        for (a, b), (c, d) in zip(theirs(layer, targets), ours(layer, targets), strict=True):
+            assert a.tolist() == c.tolist() and b.tolist() == d.tolist()
+
+
 def test_losses_are_divided_by_the_boxes_a_process_has_on_average(monkeypatch):
     """Two processes with 1 and 5 boxes: each divides by 3, as one process would by 6 and then halve."""
     from leukoscope.train import matchability

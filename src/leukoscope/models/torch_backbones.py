@@ -129,6 +129,13 @@ def freeze_blocks(network: CropNetwork, n_blocks: int) -> None:
         block.requires_grad_(False)
 
 
+def repeated_parts(network: CropNetwork) -> list[nn.Module]:
+    """The parts that hold nearly all of the network's work: what is worth compiling."""
+    if isinstance(network.trunk, VitTrunk):
+        return list(network.trunk.net.encoder.layer)
+    return [network.trunk.net]
+
+
 class _NormTrunk(nn.Module):
     """A backbone with batch normalisation that may be frozen: then it stays in evaluation mode."""
 

@@ -138,6 +138,12 @@ class Detr(nn.Module):
         return model.backbone if self.arch in RTDETR_SIZES else model.conv_encoder
 
 
+    @property
+    def encoder(self) -> nn.Module:
+        """What joins the backbone's maps."""
+        return self.net.model.encoder
+
+
 class ExportedDetr(nn.Module):
     """The graph that ships: pixels (1, H, W, 3) uint8 RGB to boxes (Q, 4) px xyxy and scores (Q, C) in [0, 1], best
     box first. With `columns` the scores are (Q,), the best of those classes: a locator's."""

@@ -15,7 +15,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
 
 # Settings that came after runs were made: at these values they change no weight, and such runs can still be resumed.
-LATER = {"attributes": None, "attribute_weight": 0.5, "grey": False}
+LATER = {"attributes": None, "attribute_weight": 0.5, "grey": False, "compile": "auto"}
 WORDS = ("name", "licence", "description", "limits")  # for the card only: changing them changes no weight
 AFTER = ("start_share",)  # applied when the training has ended: a finished run can take another
 # How far a step goes: a run that has diverged goes on with smaller ones.

@@ -25,6 +25,7 @@ from leukoscope.evaluate.boxes import score_boxes
 from leukoscope.models.torch_detr import Detr, ExportedDetr
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark
+from leukoscope.train.compiled import compile_parts
 from leukoscope.train.detector_config import DetectorConfig, YoloConfig
 from leukoscope.train.detector_data import Batch, Batches, Pictures, Recipe
 from leukoscope.train.detector_network import batch_losses, build_detector, make_optimizer, resolve
@@ -71,9 +72,13 @@ def train_detector(
             write_run(run, config, taxonomy, {"train": train, "val": val}, origin=origin)
         own.wait()  # so that no process looks for a checkpoint before the folder stands
         net.to(own.device)
+        if own.device.type == "cuda":  # as pixels lie, so that no convolution turns them around
+            net.to(memory_format=torch.channels_last)
         if own.size > 1 and own.device.type == "cuda":
             net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
         own.agree(net)
+        if config.compile == "on" or not config.multi_scale:  # each size would be a program of its own
+            compile_parts((net.backbone, net.encoder), config.compile, own.device)
         validation = Validation(config, val, taxonomy, own, time.monotonic())
         task = detector_task(config, net, pictures, validation)
         run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)

@@ -35,6 +35,7 @@ class DetectorConfig:
     patience    epochs without a better AP50-95 on validation before the run ends; None: never
     amp         "auto": half precision where an accelerator is; "off"
     workers     processes that prepare batches
+    compile     "auto": backbone and encoder are compiled on an accelerator, where pictures have one size; "on", "off"
     """
 
     name: str
@@ -75,6 +76,7 @@ class DetectorConfig:
     memory_mb: int = 4000
     workers: int = 0
     amp: str = "auto"
+    compile: str = "auto"
     seed: int = 0
     licence: str = "Apache-2.0"
     description: str = ""
@@ -89,6 +91,8 @@ class DetectorConfig:
             raise ConfigError(f"plain_epochs must be 0 to epochs ({self.epochs}), got {self.plain_epochs}")
         if self.amp not in ("auto", "off"):
             raise ConfigError(f'amp must be "auto" or "off", got {self.amp!r}')
+        if self.compile not in ("auto", "on", "off"):
+            raise ConfigError(f'compile must be "auto", "on" or "off", got {self.compile!r}')
         if not 0 < self.val_share < 1:
             raise ConfigError(f"val_share must lie between 0 and 1, got {self.val_share}")
 

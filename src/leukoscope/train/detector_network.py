@@ -12,6 +12,7 @@ from leukoscope.errors import ConfigError
 from leukoscope.models.torch_detr import RTDETR_SIZES, Detr
 from leukoscope.models.torch_detr_keys import arch_of_file, load_published
 from leukoscope.train.detector_config import DetectorConfig
+from leukoscope.train.loop import adamw
 from leukoscope.train.matchability import MatchabilityObjective
 
 
@@ -59,7 +60,7 @@ def make_optimizer(net: Detr, config: DetectorConfig) -> torch.optim.Optimizer:
     groups: dict[tuple[bool, bool], list] = {}
     for p in net.parameters():
         groups.setdefault((id(p) in backbone, id(p) in bare), []).append(p)
-    return torch.optim.AdamW(
+    return adamw(
         [
             {"params": params, "lr": rate, "weight_decay": 0.0 if is_bare else config.weight_decay}
             for (of_backbone, is_bare), params in groups.items()

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.models.torch_backbones import build_network
+from leukoscope.models.torch_backbones import build_network, repeated_parts
 from leukoscope.train.checkpoint import run_mark, settings_fingerprint
+from leukoscope.train.compiled import compile_parts
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_config import FinetuneConfig
 from leukoscope.train.finetune_loop import ClassLoss, ExtraLoss, Losses, Tuning
@@ -27,7 +28,7 @@ from leukoscope.train.processes import join_processes
 
 __all__ = ["FinetuneConfig", "finetune", "load_finetuned", "predict_features", "predict_logits"]
 
-SPEED_ONLY = ("workers", "recompute", "accumulate")  # settings that change no weight but for rounding
+SPEED_ONLY = ("workers", "recompute", "accumulate", "compile")  # settings that change no weight but for rounding
 
 
 def finetune(
@@ -80,6 +81,8 @@ def finetune(
     if hasattr(network.trunk, "recompute"):
         network.trunk.recompute = config.recompute
     own.agree(network)
+    if not config.recompute:  # forgetting activations and compiling are two ways with the same blocks
+        compile_parts(repeated_parts(network), config.compile, own.device)
     loss = class_loss or partial(F.cross_entropy, label_smoothing=config.label_smoothing)
     losses = Losses(loss, tuple(extra_losses), sampler_weights)
     tuning = Tuning(config, network, train, val, own, losses)

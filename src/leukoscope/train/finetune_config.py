@@ -10,6 +10,7 @@ from leukoscope.models.bundle import CropRule
 AUGMENTS = ("none", "paper", "stain")
 AMPS = ("auto", "off", "bf16", "fp16")
 MONITORS = ("macro_f1", "loss")
+COMPILES = ("auto", "on", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class FinetuneConfig:
     ema            running average of the weights, kept for validation and the results; 0: none
     workers        threads that prepare batches
     half_weights   the bundle's convolutions are rounded to sixteen bits and stored so: half the file
+    compile        "auto": the network's blocks are compiled on an accelerator (`train.compiled`); "on", "off"
     """
 
     name: str
@@ -78,13 +80,14 @@ class FinetuneConfig:
     ema: float = 0.0
     workers: int = 0
     half_weights: bool = False
+    compile: str = "auto"
     seed: int = 0
     licence: str = "Apache-2.0"
     description: str = ""
     limits: tuple = ()
 
     def __post_init__(self) -> None:
-        for name, allowed in (("augment", AUGMENTS), ("amp", AMPS), ("monitor", MONITORS)):
+        for name, allowed in (("augment", AUGMENTS), ("amp", AMPS), ("monitor", MONITORS), ("compile", COMPILES)):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name in ("batch_size", "accumulate", "size"):

@@ -19,7 +19,7 @@ from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_config import FinetuneConfig, StagePlan
 from leukoscope.train.finetune_data import epoch_batches, make_batch, prepared
 from leukoscope.train.finetune_run import predict_features, predict_logits
-from leukoscope.train.loop import EpochEnd, Place, Stage, Task, half_precision, quick_average, warm_cosine
+from leukoscope.train.loop import EpochEnd, Place, Stage, Task, adamw, half_precision, quick_average, warm_cosine
 from leukoscope.train.processes import Processes
 
 ClassLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -83,7 +83,7 @@ class Tuning:
         self.cache = None
         if not plan.backbone_rate and plan.augment == "none" and not self.losses.extra:
             self.cache = (self._features(self.train), self._features(self.val) if self.val is not None else None)
-        self.optimizer = torch.optim.AdamW(groups)
+        self.optimizer = adamw(groups)
         return self.optimizer
 
     def ready(self, plan: StagePlan) -> None:

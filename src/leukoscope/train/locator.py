@@ -22,7 +22,7 @@ from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.locator_data import Photo, draw_canvas, is_white, load_photos
-from leukoscope.train.loop import FINAL_RATE, Stage, Task, quick_average, run_task, warm_cosine, warm_steps
+from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.processes import join_processes
 
 LOSS_NAMES = ("score_loss", "overlap_loss", "sides_loss")
@@ -185,7 +185,7 @@ def _optimizer(net: LocatorNet, config: LocatorConfig) -> torch.optim.Optimizer:
     groups = [{"params": head, "lr": config.learning_rate}]
     if backbone:
         groups.append({"params": backbone, "lr": config.backbone_rate})
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    return adamw(groups, weight_decay=config.weight_decay)
 
 
 def _write_run(run: Path, config: LocatorConfig, datasets: list[Dataset]) -> None:

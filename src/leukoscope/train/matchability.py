@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
 from transformers.image_transforms import center_to_corners_format
 from transformers.loss.loss_for_object_detection import box_iou
 from transformers.loss.loss_rt_detr import RTDetrLoss
@@ -57,9 +58,11 @@ class MatchabilityCriterion(RTDetrLoss):
         self.weight_dict = {"loss_mal": 1.0, "loss_bbox": config.weight_loss_bbox, "loss_giou": config.weight_loss_giou}
         self.mal_gamma, self.mal_alpha = gamma, alpha
         self.boxes_over = 1.0
+        self.matcher = BlockMatcher(config)
 
     def forward(self, outputs, targets):
         self.boxes_over = _mean_boxes_over_own(targets)
+        self.matcher.match([outputs, *outputs.get("auxiliary_outputs", ())], targets)
         return super().forward(outputs, targets)
 
     def get_loss(self, loss, outputs, targets, indices, num_boxes):
@@ -81,6 +84,57 @@ class MatchabilityCriterion(RTDetrLoss):
             alpha=self.mal_alpha,
         )
         return {"loss_mal": value}
+
+
+class BlockMatcher(nn.Module):
+    """RT-DETR's Hungarian matching of all layers at once, of each picture's queries with that picture's boxes only.
+
+    transformers' matcher, whose answers these are, weighs every query of a batch against every box of the batch, layer
+    by layer, and waits for the accelerator each time.
+    """
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.costs = config.matcher_class_cost, config.matcher_bbox_cost, config.matcher_giou_cost
+        self.alpha, self.gamma = config.matcher_alpha, config.matcher_gamma
+        self.answers: list = []
+
+    @torch.no_grad()
+    def match(self, layers: list[dict], targets: list[dict]) -> None:
+        """Match every layer's outputs; `forward` then gives the answers in their order."""
+        sizes, n_layers = [len(t["boxes"]) for t in targets], len(layers)
+        classes = nn.utils.rnn.pad_sequence([t["class_labels"] for t in targets], batch_first=True)  # (B, N)
+        truth = nn.utils.rnn.pad_sequence([t["boxes"] for t in targets], batch_first=True)  # (B, N, 4)
+        costs = torch.stack([self._costs(layer["logits"], layer["pred_boxes"], classes, truth) for layer in layers])
+        largest = torch.finfo(costs.dtype).max
+        costs = torch.nan_to_num(costs, nan=largest, posinf=largest, neginf=largest).cpu().numpy()
+        self.answers = [
+            [tuple(map(torch.from_numpy, linear_sum_assignment(costs[i, b, :, :n]))) for b, n in enumerate(sizes)]
+            for i in range(n_layers)
+        ]
+
+    def forward(self, outputs: dict, targets: list[dict]) -> list[tuple[Tensor, Tensor]]:
+        return self.answers.pop(0)
+
+    def _costs(self, logits: Tensor, boxes: Tensor, classes: Tensor, truth: Tensor) -> Tensor:
+        """(B, Q, N) of logits (B, Q, C), boxes (B, Q, 4), classes (B, N) and true boxes (B, N, 4)."""
+        chance = logits.sigmoid().gather(2, classes[:, None].expand(-1, logits.shape[1], -1))
+        negative = (1 - self.alpha) * chance**self.gamma * -(1 - chance + 1e-8).log()
+        positive = self.alpha * (1 - chance) ** self.gamma * -(chance + 1e-8).log()
+        overlap = _block_giou(center_to_corners_format(boxes), center_to_corners_format(truth))
+        of_class, of_box, of_giou = self.costs
+        sides = torch.cdist(boxes, truth, p=1)
+        return of_box * sides + of_class * (positive - negative) + of_giou * -overlap
+
+
+def _block_giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU (B, Q, N) of boxes (B, Q, 4) and (B, N, 4), xyxy."""
+    areas = [(x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1]) for x in (a, b)]
+    a, b = a[:, :, None], b[:, None]
+    common = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    union = areas[0][:, :, None] + areas[1][:, None] - common
+    hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    return common / union - (hull - union) / hull
 
 
 class MatchabilityObjective:

@@ -24,7 +24,7 @@ from leukoscope.models.torch_lite import fold_norms
 from leukoscope.models.torch_outline import UNKNOWN, UNKNOWN_PART, OutlineNet, outline_loss
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
-from leukoscope.train.loop import FINAL_RATE, Stage, Task, quick_average, run_task, warm_cosine, warm_steps
+from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.outliner_data import (
     PATCH_PX,
     Patches,
@@ -256,7 +256,7 @@ def _optimizer(net: OutlineNet, config: OutlinerConfig) -> torch.optim.Optimizer
     inside = {id(p) for p in net.backbone.parameters()}
     head = [p for p in net.parameters() if id(p) not in inside]
     groups = [{"params": head, "lr": config.learning_rate}, {"params": backbone, "lr": config.backbone_rate}]
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    return adamw(groups, weight_decay=config.weight_decay)
 
 
 def _write_run(run: Path, config: OutlinerConfig, datasets: list[Dataset], groups: list[Patches]) -> None:
