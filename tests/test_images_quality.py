@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from leukoscope.errors import InputError
 from leukoscope.images import PROBLEMS, background_color, check_quality, read_image, white_balance
@@ -220,3 +220,55 @@ def test_checks_are_cheap():
     decoding = fastest(lambda: np.array(Image.open(io.BytesIO(file.getvalue()))))
     assert fastest(lambda: check_quality(pixels)) < 20 * decoding
     assert fastest(lambda: white_balance(pixels, background_color(pixels))) < 15 * decoding
+
+
+# Is it a stained smear at a usable scale?
+
+
+def test_a_grey_photograph_is_no_stained_smear():
+    grey = np.repeat(draw_smear()[..., 1:2], 3, axis=2)
+    assert check_quality(grey).problems == ("no_color",)
+
+
+@pytest.mark.parametrize("tint", [(1, 1, 1), (0.7, 1, 1), (1, 1, 0.6), (0.8, 1, 0.8)])
+def test_red_and_blue_exchanged(tint):
+    pixels = (draw_smear() * np.array(tint)).astype(np.uint8)
+    assert check_quality(pixels).problems == ()
+    swapped = (draw_smear()[..., ::-1] * np.array(tint)).astype(np.uint8)
+    assert check_quality(swapped).problems == ("channels_swapped",)
+
+
+@pytest.mark.parametrize("size", [7, 12])
+def test_an_overview_is_too_small(size):
+    """Red cells of `size` px."""
+    overview = draw_smear(height=480, width=640, red=int(640 * 480 * 0.3 / size**2), radius=size / 2)
+    assert "too_small" in check_quality(overview).problems
+    usable = draw_smear(height=480, width=640, red=60, radius=20)
+    assert check_quality(usable).problems == ()
+
+
+def test_what_is_no_smear_is_never_fine():
+    rng = np.random.default_rng(0)
+    page = Image.new("RGB", (640, 480), "white")
+    pen = ImageDraw.Draw(page)
+    for line in range(20, 460, 16):
+        pen.text((20, line), "differential count of 200 cells, ward 7 " * 3, fill=(30, 30, 120))
+    y, x = np.mgrid[:480, :640]
+    meadow = np.stack([60 + 60 * np.sin(x / 19), 120 + 50 * np.cos(y / 23), 40 + 0 * x], axis=2)
+    face = np.stack(
+        [230 - 80 * np.sin(x / 60) ** 2, 180 - 90 * np.sin(x / 60) ** 2, 150 - 110 * np.sin(y / 50) ** 2], 2
+    )
+    others = [np.asarray(page), meadow.clip(0, 255), face.clip(0, 255), rng.integers(0, 256, (480, 640, 3))]
+    for pixels in others:
+        assert check_quality(pixels.astype(np.uint8)).problems
+
+
+@pytest.mark.parametrize("folder", ["pbc/train/images", "bccd/JPEGImages", "bionet/images", "cnmc/all", "jtsc/images", "raabin/images"])  # fmt: skip  # noqa: E501
+def test_real_smears_in_any_light_have_a_smears_colours(shared_data, folder):
+    files = sorted((shared_data / folder).iterdir())
+    pictures = [read_image(f) for f in files[:: max(1, len(files) // 20)][:20]]
+    strange = {"no_color", "not_stained", "channels_swapped", "too_small"}
+    assert sum(bool(strange & set(check_quality(p).problems)) for p in pictures) <= 1
+    swapped = [check_quality(np.ascontiguousarray(p[..., ::-1])).problems for p in pictures]
+    assert sum(bool(strange & set(problems)) for problems in swapped) >= 14
+    assert all("no_color" in check_quality(np.repeat(p[..., 1:2], 3, 2)).problems for p in pictures)

@@ -1,4 +1,4 @@
-"""What a microscopist would say of a photograph before counting on it: focus, light, stain, and how full it is.
+"""What a microscopist would say of a photograph before counting on it: focus, light, stain, scale, and how full it is.
 
 The thresholds separate real photographs of five public sets (the training images of the Barcelona cells and of BCCD;
 the JTSC, CellaVision and draaslan sets) from the same ones blurred, darkened, overexposed and paled. All five were
@@ -12,8 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from leukoscope.images.color import BLACK, N_SAMPLES, find_background, thin
+from leukoscope.images.stain import judge_color
 
-PROBLEMS = ("blurred", "too_dark", "too_bright", "low_stain_contrast", "empty", "crowded")
+PROBLEMS = (
+    "blurred",
+    "too_dark",
+    "too_bright",
+    "low_stain_contrast",
+    "empty",
+    "crowded",
+    "no_color",
+    "not_stained",
+    "channels_swapped",
+    "too_small",
+)
 
 _BLURRED = 0.045  # focus below this; a Gaussian blur of 3 px took all of those photographs below it
 _TOO_DARK = 0.47  # exposure below this: half the light of an ordinary photograph
@@ -22,6 +34,12 @@ _MOST_CLIPPED = 0.85  # of the pixels: red cells have gone white
 _PALE_WHEN_CLIPPED = 130  # green of the darkest pixels when the background is clipped: nuclei have gone pale
 _LOW_STAIN = 0.30  # stain below this: nothing is darker than a pale red cell
 _EMPTY, _CROWDED = 0.01, 0.92  # content
+
+# Cells of usable size are still much the same 8 px further on. Half of the variation there is what red cells of about
+# 17 px leave (0.4 um/px); the smallest of those photographs' have 25 px, and an overview at a tenth 7 px.
+_GRAIN_PX = 8
+_LEAST_GRAIN = 0.5
+_LEAST_SPREAD = 0.05  # standard deviation of the optical density: below it there is noise to judge, and no cells
 
 _FIELD_PX = 1000  # a large photograph's focus is judged on blocks of a 1000th of its longer side
 _SMALL_PX = 48  # below this a crop is too small for blocks
@@ -40,6 +58,7 @@ class Quality:
     exposure  brightness of the background (of the brightest pixels where none is found): 1 is white
     stain     how much darker than the background the darkest 0.5 % are, in green light: nuclei reach 0.4 to 0.95
     content   share of pixels that are not background
+    grain     correlation of optical density over 8 px: below 0.5 things are too small; None where nothing can be judged
     problems  names out of PROBLEMS, in that order; none for a good photograph
     """
 
@@ -47,6 +66,7 @@ class Quality:
     exposure: float
     stain: float
     content: float
+    grain: float | None
     problems: tuple[str, ...]
 
 
@@ -56,7 +76,7 @@ def check_quality(pixels: np.ndarray) -> Quality:
     greatest = _greatest(sample)
     lit = sample[greatest > BLACK]
     if not len(lit):
-        return Quality(focus=None, exposure=0.0, stain=0.0, content=0.0, problems=("too_dark", "empty"))
+        return Quality(None, exposure=0.0, stain=0.0, content=0.0, grain=None, problems=("too_dark", "empty"))
     background = find_background(lit)
     green = lit[:, 1]
     darkest, dark, bright = _levels(green, (0.005, 0.02, 0.98))
@@ -70,6 +90,8 @@ def check_quality(pixels: np.ndarray) -> Quality:
     stain = max(0.0, 1 - darkest / max(empty_green, 1.0))
     has_black = len(lit) < len(sample)
     focus = measure_focus(pixels, has_black=has_black)
+    grain = None if has_black else measure_grain(pixels, empty_green)
+    color = judge_color(lit, background) if content >= _EMPTY else None
     n_clipped = np.count_nonzero(green >= _CLIPPED)
     clipped = background is not None and background[1] >= _CLIPPED
     found = {
@@ -79,13 +101,15 @@ def check_quality(pixels: np.ndarray) -> Quality:
         "low_stain_contrast": content >= _EMPTY and stain < _LOW_STAIN,
         "empty": content < _EMPTY,
         "crowded": content > _CROWDED and not has_black,  # a cell cut out on black is no crowd
+        "too_small": content >= _EMPTY and grain is not None and grain < _LEAST_GRAIN,
     }
     return Quality(
         focus=None if focus is None else round(focus, 4),
         exposure=round(exposure, 4),
         stain=round(stain, 4),
         content=round(content, 4),
-        problems=tuple(name for name in PROBLEMS if found[name]),
+        grain=None if grain is None else round(grain, 4),
+        problems=tuple(name for name in PROBLEMS if found.get(name) or name == color),
     )
 
 
@@ -113,6 +137,26 @@ def measure_focus(pixels: np.ndarray, *, has_black: bool = False) -> float | Non
         energy += float(np.vdot(np.square(laplacian), gradient))
         weight += float(np.vdot(gradient, gradient))
     return energy / weight if weight else None
+
+
+def measure_grain(pixels: np.ndarray, empty_green: float) -> float | None:
+    """Correlation of the green optical density with itself _GRAIN_PX further across and down, in [-1, 1]: how large
+    things are, whatever they are. None where hardly anything is there, or the photograph is too large to tell."""
+    height, width = pixels.shape[:2]
+    bin_px = 1 if min(height, width) < _SMALL_PX else max(2, round(max(height, width) / _FIELD_PX))
+    lag = round(_GRAIN_PX / bin_px)
+    if lag < 1:
+        return None
+    n, total, squares, moved, n_moved = 0, 0.0, 0.0, 0.0, 0
+    for window in _windows(pixels, bin_px):
+        density = np.log((empty_green + 1) / (_binned(window[..., 1], bin_px) + 1)).clip(0, 0.5)
+        if min(density.shape) <= lag:
+            return None
+        n, total, squares = n + density.size, total + float(density.sum()), squares + float(np.vdot(density, density))
+        for step in (density[:, lag:] - density[:, :-lag], density[lag:] - density[:-lag]):
+            moved, n_moved = moved + float(np.vdot(step, step)), n_moved + step.size
+    spread = squares / n - (total / n) ** 2
+    return 1 - moved / n_moved / (2 * spread) if spread > _LEAST_SPREAD**2 else None
 
 
 def _windows(pixels: np.ndarray, bin_px: int) -> list[np.ndarray]:

@@ -52,6 +52,10 @@ _REASONS = {
     "too_bright": "too bright",
     "low_stain_contrast": "weak stain contrast",
     "crowded": "too crowded for single cells",
+    "no_color": "no colour: a stain can't be judged in grey",
+    "not_stained": "its colours are not those of a stained smear",
+    "channels_swapped": "red and blue seem to be exchanged (a camera program saved BGR as RGB)",
+    "too_small": "too small: cells need a higher magnification",
 }
 
 _BANDS = {"<5": "below 5 %", "5-9": "5–9 %", "10-19": "10–19 %", ">=20": "20 % or more"}
