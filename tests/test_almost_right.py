@@ -299,7 +299,7 @@ def test_a_stale_filename_is_passed_over(tmp_path):
     put(tmp_path / "cell_b.xml", voc(voc_object(NEUTROPHIL), name="cell_a.png"))
     report, cells = take("voc", tmp_path)
     assert list(cells) == ["cell_b.png"] and report.images_without_annotation == ("cell_a.png",)
-    assert reasons(report) == ["<filename> is another picture: the XML's own name taken"]
+    assert reasons(report) == ["the stated picture is not the file's own: its own name taken"]
 
 
 def ls_region(x, to_name, **more):

@@ -145,12 +145,12 @@ def _read_cell(entry: dict, where: str, seat: Seat, categories: dict, raw: RawSe
     # CVAT writes its own two with each object; its box is the one before it was turned.
     pairs = {k: v for k, v in pairs.items() if (k, v) != ("occluded", "False")}
     cell = RawCell(box or bounds(contour), code, contour)
-    if contour is None:
+    if isinstance(entry.get("source_code"), str):
+        pairs["source_code"] = entry["source_code"]  # an export of ours, which has turned its boxes already
+    elif contour is None:
         cell = _turned(cell, pairs, where, seat.file, raw)
     elif pairs.get("rotation") in ("0", "0.0"):
         pairs.pop("rotation")
-    if isinstance(entry.get("source_code"), str):
-        pairs["source_code"] = entry["source_code"]
     score = entry.get("score")
     predicted = f"score {_text(score)[:20]}" if isinstance(score, (int, float, str)) and score != "" else ""
     return with_attributes(replace(cell, predicted=predicted), pairs)

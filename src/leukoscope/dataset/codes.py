@@ -76,7 +76,7 @@ def translate(raw: RawSet, source: Source, names: Iterable[str]) -> dict[str, st
             f"leukoscope.taxonomy.VOCABULARY; correct the table, or state a taxonomy that has the class"
         )
     known = list(source.codes) if source.name else allowed
-    spelling = {code: _spelled(code, known) for code in seen if code != UNTYPED or source.name}
+    spelling = {code: spelled(code, known) for code in seen if code != UNTYPED or source.name}
     unmapped = sorted(code for code, found in spelling.items() if found is None)
     if unmapped:
         raise TaxonomyError(_unknown(unmapped, seen, first, source, known))
@@ -102,7 +102,7 @@ def _note_class_attributes(raw: RawSet, allowed: list[str]) -> None:
             raw.note("", "an attribute holds class names: --code-attribute takes them", f"{name}: {n} cells", n)
 
 
-def _spelled(code: str, known: list[str]) -> str | None:
+def spelled(code: str, known: list[str]) -> str | None:
     """The known code that is meant: the same, or the only one that differs in case, spaces, hyphens alone."""
     if code in known:
         return code

@@ -15,11 +15,11 @@ from pathlib import Path
 from leukoscope.dataset.cvat_tracks import read_tracks
 from leukoscope.dataset.extras import FIELD_LABEL, field_extras, with_attributes
 from leukoscope.dataset.files import files_under
-from leukoscope.dataset.intake import Intake, Seat
+from leukoscope.dataset.intake import Intake
 from leukoscope.dataset.names import nfc
 from leukoscope.dataset.raw import Issue, RawCell, RawSet, bounds, number, split_named
 from leukoscope.dataset.rle import outline_of, read_cvat_rle
-from leukoscope.dataset.shapes import ellipse, note_turned, polygon, turned_box
+from leukoscope.dataset.shapes import ellipse, note_turned, polygon, turned_box, whole_picture
 from leukoscope.dataset.text import parse_xml
 from leukoscope.errors import DataError
 
@@ -79,7 +79,8 @@ def _read_image(image: ElementTree.Element, where: str, intake: Intake, labels: 
     for element in others:
         raw.drop(seat.file, f"a {element.tag} is no outline of a cell", f"{where}, {element.get('label', '')[:60]}")
     cells = [read_shape(e, f"{where}, {e.tag} {n}", seat.file, raw) for n, e in enumerate(shapes)]
-    cells += _whole_picture(whole, where, seat, raw)
+    classes = whole_picture([t.get("label", "") for t in whole], where, seat.file, seat.stated, raw)
+    cells += [with_attributes(_marked(c, whole[0]), _attributes(whole[0])) for c in classes]
     extras = None
     for tag in image.iter("tag"):
         if tag.get("label") == FIELD_LABEL:
@@ -87,15 +88,6 @@ def _read_image(image: ElementTree.Element, where: str, intake: Intake, labels: 
         elif tag not in whole:
             raw.note(seat.file, "tag of a picture not kept", tag.get("label", "")[:80])
     intake.take(seat, cells, split=split_named(subset, where), extras=extras)
-
-
-def _whole_picture(tags: list[ElementTree.Element], where: str, seat: Seat, raw: RawSet) -> list[RawCell]:
-    """The full-frame cell of a picture that one tag classifies; of several tags none can be chosen: listed."""
-    if len(tags) > 1:
-        raw.drop(seat.file, "several classes of one whole picture", where, len(tags))
-        return []
-    box = (0.0, 0.0, *map(float, seat.stated))
-    return [with_attributes(_marked(RawCell(box, t.get("label", "").strip()), t), _attributes(t)) for t in tags]
 
 
 def _marked(cell: RawCell, element: ElementTree.Element) -> RawCell:

@@ -54,15 +54,15 @@ def _label(name: str, attributes: Iterable[str], position: int, *, kind: str = "
 
 def _meta(dataset: Dataset, labels: list[dict]) -> Iterable[str]:
     yield "  <meta>\n    <task>\n"
-    yield f"      <name>{_text(dataset.name)}</name>\n      <size>{len(dataset.fields)}</size>\n"
+    yield f"      <name>{xml_text(dataset.name)}</name>\n      <size>{len(dataset.fields)}</size>\n"
     yield "      <mode>annotation</mode>\n      <overlap>0</overlap>\n      <flipped>False</flipped>\n      <labels>\n"
     for label in labels:
-        yield f"        <label>\n          <name>{_text(label['name'])}</name>\n"
+        yield f"        <label>\n          <name>{xml_text(label['name'])}</name>\n"
         yield f"          <color>{label['color']}</color>\n          <type>{label['type']}</type>\n"
         yield "          <attributes>\n"
         for attribute in label["attributes"]:
             yield (
-                f"            <attribute><name>{_text(attribute['name'])}</name><mutable>False</mutable>"
+                f"            <attribute><name>{xml_text(attribute['name'])}</name><mutable>False</mutable>"
                 "<input_type>text</input_type><default_value></default_value><values></values></attribute>\n"
             )
         yield "          </attributes>\n        </label>\n"
@@ -71,7 +71,7 @@ def _meta(dataset: Dataset, labels: list[dict]) -> Iterable[str]:
 
 def _image(image_id: int, field: TruthField, name: str) -> Iterable[str]:
     # No subset here: CVAT writes one in projects only, and readers of a task pass over pictures that state one.
-    yield f'  <image id="{image_id}" name="{_text(name)}" width="{field.width}" height="{field.height}">\n'
+    yield f'  <image id="{image_id}" name="{xml_text(name)}" width="{field.width}" height="{field.height}">\n'
     for cell in field.cells:
         yield from _shape(cell)
     values = {key: value for key, value in field_values(field).items() if value}
@@ -81,7 +81,7 @@ def _image(image_id: int, field: TruthField, name: str) -> Iterable[str]:
 
 
 def _shape(cell: TruthCell) -> Iterable[str]:
-    label = _text(UNTYPED if cell.class_name is None else cell.class_name)
+    label = xml_text(UNTYPED if cell.class_name is None else cell.class_name)
     values = [(SOURCE_CODE, cell.source_code)]
     if cell.contour is None:
         x0, y0, x1, y1 = (f"{v:.3f}" for v in cell.box)
@@ -98,10 +98,10 @@ def _shape(cell: TruthCell) -> Iterable[str]:
 
 def _attributes(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
     for name, value in pairs:
-        yield f'      <attribute name="{_text(name)}">{_text(value)}</attribute>\n'
+        yield f'      <attribute name="{xml_text(name)}">{xml_text(value)}</attribute>\n'
 
 
-def _text(value: str) -> str:
+def xml_text(value: str) -> str:
     """Text for XML, in an element or an attribute, line ends and tabs kept; DataError for what XML can't hold."""
     if _NOT_XML.search(value):
         raise DataError(f"{value[:60]!r} holds a character that XML can't: correct it, or export as coco or yolo")

@@ -73,9 +73,8 @@ def export_dataset(
 
 def picture_place(format: str, field: TruthField, names: dict[str, str]) -> str:
     """Where a field's picture stands in an export, relative."""
-    if format == "cvat":
-        return f"images/{names[field.file]}"
-    return f"images/{field.split or NEITHER_SPLIT}/{names[field.file]}"
+    folder = format_named(format, among=writable()).pictures.format(split=field.split or NEITHER_SPLIT)
+    return folder + names[field.file]
 
 
 def _class_order(dataset: Dataset) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ class Format:
     beside          what the format can't hold, and where an export keeps it
     settings        keys of `Source` that its reader takes as keywords
     shares          what becomes of a set whose boxes are all shares of the picture: "refuse" or "convert"
+    pictures        the folder of an export's pictures
     """
 
     name: str
@@ -31,6 +32,7 @@ class Format:
     beside: str = ""
     settings: tuple[str, ...] = ()
     shares: str = "refuse"
+    pictures: str = "images/{split}/"
 
     def read(self) -> Callable:
         """The function that reads a folder in this format."""
@@ -63,6 +65,10 @@ FORMATS = (
         "one `.xml` a picture: boxes, `<polygon>`, roLabelImg's `<robndbox>`, CVAT's attributes and rotation; splits "
         "from `ImageSets/Main`. An XML entity declaration is refused",
         "voc:read_voc",
+        "`Annotations/NAME.xml`, `ImageSets/Main/<split>.txt`: boxes, and outlines as `<polygon>`",
+        "export_voc:write_voc",
+        "the element `field` of each file; CVAT's `<attributes>` of each object",
+        pictures="JPEGImages/",
     ),
     Format(
         "coco",
@@ -84,6 +90,7 @@ FORMATS = (
         "`annotations.xml` (CVAT for images 1.1), `labels.json` for CVAT's raw label editor",
         "export_cvat:write_cvat",
         "the tag `field` on each picture, attributes of each shape: CVAT keeps both",
+        pictures="images/",
     ),
     Format(
         "label-studio",
@@ -103,6 +110,36 @@ FORMATS = (
         "mask, else full-frame); makesense.ai's and RectLabel's tables, keras-retinanet's without a header",
         "table:read_csv",
         settings=("table", "columns", "coordinates", "image_name", "mask_name"),
+    ),
+    Format(
+        "labelme",
+        "one `.json` a picture of LabelMe or X-AnyLabeling: rectangles, polygons, circles, masks; image flags",
+        "labelme:read_labelme",
+    ),
+    Format(
+        "geojson",
+        "QuPath's GeoJSON, `NAME.geojson` beside each picture: annotations; detections are predictions; an object "
+        "without a class is untyped",
+        "geojson:read_geojson",
+        "`geojson/<split>/NAME.geojson`: one annotation a cell, which QuPath opens",
+        "export_geojson:write_geojson",
+        "the key `leukoscope` of each file; the metadata of each object, which QuPath keeps",
+    ),
+    Format(
+        "via",
+        "VGG Image Annotator 1 and 2: project, JSON or CSV; its class: the one attribute, or `--code-attribute`",
+        "via:read_via",
+        settings=("code_attribute",),
+    ),
+    Format(
+        "supervisely",
+        "a Supervisely project (`meta.json`, `img/`, `ann/`): rectangles, polygons, bitmaps, tags as attributes",
+        "supervisely:read_supervisely",
+    ),
+    Format(
+        "datumaro",
+        "Datumaro's JSON, which CVAT exports: boxes, turned boxes, polygons, masks, ellipses, labels of whole pictures",
+        "datumaro:read_datumaro",
     ),
     Format("xyc", "ALL-IDB1: centroids in `.xyc` files", "xyc:read_xyc", settings=("box_px",)),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
+from os.path import splitext
 from pathlib import Path
 
 from leukoscope.dataset.extras import FieldExtras, with_extras
+from leukoscope.dataset.names import nfc
 from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import Picture, RawCell, RawField, RawSet, number, source_folder, split_of, take_picture
 from leukoscope.errors import DataError
@@ -59,6 +62,32 @@ class Intake:
         self.claim(file, where)
         picture = take_picture(self.raw, file, n_objects)
         return None if picture is None else Seat(file, picture, n_objects, stated_size(size))
+
+    def beside(self, name: str, stated: str) -> str | None:
+        """The picture of an annotation file that is named after it, None where there is none.
+
+        Where the stated name and the file's own are two pictures, the file's own is right: both files were renamed
+        together, and nobody opened the annotation. DataError where it could be several.
+        """
+        stem, folder = nfc(splitext(name)[0]), name.rpartition("/")[0]
+        stated = stated.strip().replace("\\", "/")
+        by_stem, by_name = self.index.candidates(stem), []
+        if stated:
+            near = posixpath.normpath(posixpath.join(folder, stated))
+            by_name = [near] if near in self.index.exact else self.index.named(stated)
+        if len(by_name) > 1:  # the folder of the annotation says which
+            by_name = self.index.candidates(f"{folder}/{nfc(stated)}") or by_name
+        both = [f for f in by_name if f in by_stem]
+        chosen = both or by_stem or by_name
+        if len(chosen) > 1:
+            raise DataError(
+                f"{name}: {stated or stem!r} could be any of {', '.join(chosen[:3])}: expected one picture "
+                f"of that name; put the annotation beside its picture"
+            )
+        if by_stem and by_name and not both:
+            detail = f"stated as {stated[:80]}, taken {chosen[0]}"
+            self.raw.note(name, "the stated picture is not the file's own: its own name taken", detail)
+        return chosen[0] if chosen else None
 
     def claim(self, file: str, where: str) -> None:
         """Remember which annotation describes a picture; DataError where another one does."""

@@ -13,7 +13,7 @@ from leukoscope.dataset.extras import field_extras, with_attributes
 from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake, Seat, stated_size
 from leukoscope.dataset.raw import RawCell, RawSet, bounds, number
-from leukoscope.dataset.shapes import ellipse, note_turned, polygon, turned_box
+from leukoscope.dataset.shapes import ellipse, note_turned, polygon, turned_box, whole_picture
 from leukoscope.dataset.text import read_json
 from leukoscope.errors import DataError
 
@@ -118,7 +118,7 @@ def _read_task(task: _Task, intake: Intake, labels: set[str] | None) -> None:
             continue
         side = _Side(task.answer)
         cells = [_read_region(r, side, f"{where}, region {n}", seat, raw) for n, r in enumerate(regions)]
-        cells += _whole_picture(whole, where, seat, raw)
+        cells += whole_picture(whole, where, seat.file, seat.stated, raw)
         if not whole:
             _note_rest(task.answer, seat.file, where, raw)
         extras = task.task["data"] if isinstance(task.task["data"], dict) else {}
@@ -138,13 +138,6 @@ def _choices(answer: list, labels: set[str] | None) -> list[str]:
         for c in _labels(e.get("value"), "choices")
     ]
     return [c for c in found if labels is None or c in labels]
-
-
-def _whole_picture(choices: list[str], where: str, seat: Seat, raw: RawSet) -> list[RawCell]:
-    if len(choices) > 1:
-        raw.drop(seat.file, "several classes of one whole picture", where, len(choices))
-        return []
-    return [RawCell((0.0, 0.0, *map(float, seat.stated)), c.strip()) for c in choices]
 
 
 class _Side:

@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".ti
 # Folders that say how a set is laid out: they can't contradict another folder.
 _LAYOUT = {
     "images", "image", "imgs", "img", "jpegimages", "labels", "annotations", "photos", "photographs", "pictures",
-    "data", "dataset", "default", "files", "media", "upload", "uploads", "unpacked", *SPLIT_NAMES,
+    "data", "dataset", "default", "ann", "geojson", "files", "media", "upload", "uploads", "unpacked", *SPLIT_NAMES,
 }  # fmt: skip
 _ABSOLUTE = re.compile(r"^(/|[a-zA-Z]:|[a-z0-9]+://)")
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
@@ -80,7 +80,7 @@ class ImageIndex:
         """The pictures that a path, with forward slashes, may name: those whose folders agree with it for longest."""
         if stated in self.exact:
             return [self.exact[stated]]
-        parts = [p for p in folded(stated).split("/") if p not in ("", ".")]
+        parts = _parts(stated)
         if not parts:
             return []
         stem, suffix = os.path.splitext(parts[-1])
@@ -100,7 +100,7 @@ class ImageIndex:
         """Keep for `note_elsewhere` what was found under URL escapes, in another folder or under another suffix."""
         if "%" in stated and "%" not in spelling:
             self._respelt.setdefault(stated, file)
-        plain = "/".join(p for p in folded(spelling).split("/") if p not in ("", "."))
+        plain = "/".join(_parts(spelling))
         if not _same_place(folded(file), plain, whole=bool(os.path.splitext(plain)[1])):
             self._elsewhere.setdefault(stated, file)
 
@@ -144,7 +144,7 @@ class ImageIndex:
             for file in self.files:
                 self._by_upload[_upload_key(file)].append(file)
         for spelling in _spellings(stated):
-            folders = [p for p in folded(spelling).split("/")[:-1] if p not in ("", ".")]
+            folders = _parts(spelling)[:-1]
             found = [
                 f for f in self._by_upload.get(_upload_key(spelling), []) if not self._contradicts(spelling, folders, f)
             ]
@@ -152,6 +152,11 @@ class ImageIndex:
                 self._respelt.setdefault(stated, found[0])
                 return found[0]
         return None
+
+
+def _parts(path: str) -> list[str]:
+    """The folders and the name of a path, for comparing; steps up and down left out."""
+    return [p for p in folded(path).split("/") if p not in ("", ".", "..")]
 
 
 def _spellings(stated: str) -> list[str]:

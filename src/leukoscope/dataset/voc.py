@@ -12,12 +12,11 @@ from dataclasses import replace
 from os.path import splitext
 from pathlib import Path
 
-from leukoscope.dataset.extras import FIELD_LABEL, field_extras, with_attributes
+from leukoscope.dataset.extras import FIELD_LABEL, SOURCE_CODE, field_extras, with_attributes
 from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake
 from leukoscope.dataset.manifest import SPLITS
 from leukoscope.dataset.names import nfc
-from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import Issue, RawCell, RawSet, number
 from leukoscope.dataset.shapes import note_turned, polygon, turned_box
 from leukoscope.dataset.text import parse_xml, read_text
@@ -47,7 +46,7 @@ def read_voc(src: str | Path) -> RawSet:
         stem = nfc(splitext(name.rpartition("/")[2])[0])
         objects = list(tree.iter("object"))
         raw.n_objects += len(objects)
-        found = _find(tree.findtext("filename") or "", name, intake.index, raw)
+        found = intake.beside(name, tree.findtext("filename") or "")
         size = (tree.findtext("size/width"), tree.findtext("size/height"))
         stated = tree.findtext("filename") or stem
         if found is None:
@@ -63,25 +62,6 @@ def read_voc(src: str | Path) -> RawSet:
     return intake.finish()
 
 
-def _find(filename: str, name: str, index: ImageIndex, raw: RawSet) -> str | None:
-    """The picture of an XML file. Where <filename> and the XML's own name are two pictures, the XML's own name is
-    right: both files were renamed together, and nobody opened the XML."""
-    stem, folder = splitext(name)[0], name.rpartition("/")[0]
-    by_stem, by_name = index.candidates(nfc(stem)), index.named(filename) if filename else []
-    if len(by_name) > 1:  # the folder of the XML says which
-        by_name = index.candidates(f"{folder}/{nfc(filename.strip())}") or by_name
-    both = [f for f in by_name if f in by_stem]
-    chosen = both or by_stem or by_name
-    if len(chosen) > 1:
-        raise DataError(
-            f"{name}: {filename or stem!r} could be any of {', '.join(chosen[:3])}: expected one picture of that name; "
-            f"put the XML beside its picture"
-        )
-    if by_stem and by_name and not both:
-        raw.note(name, "<filename> is another picture: the XML's own name taken", f"{filename[:80]}, taken {chosen[0]}")
-    return chosen[0] if chosen else None
-
-
 def _read_object(entry: ElementTree.Element, where: str, file: str, raw: RawSet) -> RawCell | None:
     """One object in px, or None where it can't be read: listed then."""
     code = (entry.findtext("name") or "").strip()
@@ -94,7 +74,8 @@ def _read_object(entry: ElementTree.Element, where: str, file: str, raw: RawSet)
             box, degrees = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), math.degrees(angle)
         else:
             box, degrees = tuple(number(entry.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS), 0.0
-            degrees = attributes.pop("rotation", "0")
+            # An export of ours has turned its boxes already: there a rotation is a word like any other.
+            degrees = attributes.pop("rotation", "0") if SOURCE_CODE not in attributes else "0"
         cell, is_turned = turned_box(box, degrees, code)
     except ValueError:
         raw.drop(file, "box without four numbers", f"{where}, {code or 'no name'}")
@@ -114,11 +95,9 @@ def _attributes(entry: ElementTree.Element) -> dict[str, str]:
     """What an object says beside its name and box: VOC's own words where they say anything, CVAT's attributes."""
     words = {k: (entry.findtext(k) or "").strip() for k in _WORDS}
     found = {k: v for k, v in words.items() if v and v.lower() not in (_WORDS[k], "false")}
-    for attribute in entry.findall("attributes/attribute"):
-        name, value = (attribute.findtext("name") or "").strip(), attribute.findtext("value") or ""
-        if name and (name, value) not in (("rotation", "0.0"), ("rotation", "0"), ("occluded", "False")):
-            found[name] = value
-    return found
+    said = [(a.findtext("name") or "", a.findtext("value") or "") for a in entry.findall("attributes/attribute")]
+    usual = () if SOURCE_CODE in dict(said) else (("rotation", "0.0"), ("rotation", "0"), ("occluded", "False"))
+    return found | {name: value for name, value in said if (name, value) not in usual}
 
 
 def _outline(entry: ElementTree.Element, cell: RawCell, where: str, file: str, raw: RawSet) -> tuple | None:

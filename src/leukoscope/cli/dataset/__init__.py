@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.dataset import audit, crops, export, import_, split, stats, suspects
+from leukoscope.cli.dataset import audit, classes, crops, export, import_, split, stats, suspects
 from leukoscope.cli.options import add_command
 
 # One line an action, in the order of the help; each module has `add_to(actions)` and `run(args)`.
 ACTIONS = (
     import_,
+    classes,
     export,
     split,
     suspects,
