@@ -70,7 +70,17 @@ def time_rows(out: Path) -> list[dict]:
 def table_rows(out: Path) -> list[dict]:
     """How many tables have rows, and whether the page and the bundle are there."""
     filled = [name for name in TABLES if len(read(out, name))]
-    there = all((out / part).is_file() for part in ("study.html", "bundle/classifier/card.json", "tripod-ai.md"))
+    there = all(
+        (out / part).is_file()
+        for part in (
+            "study.html",
+            "bundle/classifier/card.json",
+            "tripod-ai.md",
+            "stard-ai.md",
+            "claim.md",
+            "preregistration.json",
+        )
+    )
     return [
         asked("tables filled", len(filled), least=len(TABLES)),
         asked("page and bundle written", int(there), least=1),

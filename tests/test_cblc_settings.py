@@ -12,7 +12,6 @@ pytest.importorskip("efficientnet_lite_pytorch")
 from leukoscope.errors import ConfigError  # noqa: E402
 from leukoscope.experiments.cblc.members import component_variants  # noqa: E402
 from leukoscope.experiments.cblc.settings import StudyConfig, read_settings  # noqa: E402
-from leukoscope.experiments.cblc.tripod import AUTHORS, ITEMS, checklist  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -60,10 +59,3 @@ def test_a_missing_folder_or_unknown_key_is_said(tmp_path):
     (tmp_path / "study.toml").write_text('name = "x"\nfold = 3\n', "utf-8")
     with pytest.raises(ConfigError, match="unknown key fold"):
         read_settings(tmp_path)
-
-
-def test_the_checklist_has_all_items_and_leaves_what_a_run_can_not_know_to_the_authors():
-    numbers = {int("".join(c for c in number if c.isdigit())) for number, *_ in ITEMS}
-    assert numbers == set(range(1, 28))
-    rows = {number: said for number, _, _, said in checklist({"data": "the set"})}
-    assert rows["18e"] == "the set" and rows["17"] == AUTHORS

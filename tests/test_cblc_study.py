@@ -17,6 +17,7 @@ pytest.importorskip("skimage")
 from data.make_marrow import make_marrow  # noqa: E402
 
 from leukoscope.errors import ConfigError, InputError  # noqa: E402
+from leukoscope.experiments import preregistration  # noqa: E402
 from leukoscope.experiments.cblc import (  # noqa: E402
     baselines,
     cohort,
@@ -129,7 +130,8 @@ def test_the_study_writes_every_table_and_the_page(finished):
     assert "Research use only" in html and "TRIPOD+AI" in html and "<script" not in html
     assert "weighted F1, 16 classes" in html and "not measured" not in html
     assert any("ablation" in s for s in said)
-    assert "to be written by the authors" in (options.out / "tripod-ai.md").read_text("utf-8")
+    for name in ("tripod-ai", "stard-ai", "claim"):
+        assert "to be written by the authors" in (options.out / f"{name}.md").read_text("utf-8")
     assert (options.out / "figures" / "roc.svg").read_bytes().startswith(b"<?xml")
 
 
@@ -188,6 +190,29 @@ def test_the_tiny_networks_tell_patients_apart(finished):
     baselines_of = {r["System"]: r for r in read_csv(options.out / "tables" / "baselines.csv")}
     assert float(baselines_of["expert count itself"]["Mean absolute error (%)"]) == 0
     assert baselines_of["one-stage detector"]["Note"] == "no detector.toml in the configuration"
+
+
+def test_what_was_registered_is_checked_afterwards(finished, monkeypatch):
+    options, page, said = finished
+    path = options.out / "preregistration.json"
+    record = json.loads(path.read_text("utf-8"))
+    assert said.index("pre-registration") < said.index("tables, figures and page")
+    assert set(record["data"]) == {"development", "validation", "diagnoses"} and len(record["models"]) == 2
+    table = {(r["Patients of"], r["Ratio"]): r for r in read_csv(options.out / "tables" / "diagnosis.csv")}
+    shown = float(table["all validation centres", "corrected"]["Threshold (%)"]) / 100
+    assert record["thresholds"]["corrected"] == pytest.approx(shown, abs=1e-6)
+    assert "thresholds, models, predictions and code are as registered" in page.read_text("utf-8")
+    again = replace(options, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(preregistration, "code_digest", lambda: "0" * 64)
+        moved = study.run_study(again, say=lambda _: None).read_text("utf-8")
+    assert "Not as registered: code_sha256: registered" in moved and json.loads(path.read_text("utf-8")) == record
+    assert study.run_study(replace(again, register_only=True), say=lambda _: None) == path
+    changed = record | {"thresholds": {"raw count": 0.5, "corrected": 0.5}}
+    path.write_text(json.dumps(changed), "utf-8")
+    with pytest.raises(ConfigError, match="was changed after it was written"):
+        study.run_study(again, say=lambda _: None)
+    path.write_text(json.dumps(record), "utf-8")
 
 
 def test_a_trend_is_shown_for_patients_with_several_smears(finished):

@@ -16,8 +16,9 @@ example:
       --config configs/cblc-small --out study
   leukoscope analyze photographs --model study/bundle --specimen marrow --um-per-px 0.1 --out report
 
-Writes study.html, tables/*.csv, figures/, tripod-ai.md and bundle/. Every cell needs its contour, every photograph
-its patient and centre. Stopped? The same command with --resume goes on. docs/studies/cblc.md explains the tables.
+Writes study.html, tables/*.csv, figures/, preregistration.json, three checklists and bundle/. Every cell needs its
+contour, every photograph its patient and centre. Stopped? The same command with --resume goes on.
+docs/studies/cblc.md explains the tables.
 
 Needs the extra: pip install 'leukoscope[study]'
 """
@@ -45,6 +46,10 @@ def add_to(studies: argparse._SubParsersAction) -> None:
         "patients.csv)",
     )
     parser.add_argument("--resume", action="store_true", help="go on where a stopped study left off")
+    parser.add_argument(
+        "--register", action="store_true", help="stop when preregistration.json is written, before any number of the "
+        "validation centres: deposit it, then go on with --resume",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -65,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
         out=Path(args.out),
         diagnosis=Path(args.diagnosis) if args.diagnosis else None,
         resume=args.resume,
+        register_only=args.register,
     )
     with progress_bar("study") as progress:
         page = run_study(options, say=lambda words: print(words, flush=True), show=progress)
-    print(f"study: {page}")
+    print(f"{'registered' if args.register else 'study'}: {page}")

@@ -1,4 +1,4 @@
-"""What a run knows of itself, for the TRIPOD+AI checklist."""
+"""What a run knows of itself, for the reporting checklists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from leukoscope.experiments.tables import Table
 
 
 def known_facts(result: StudyResult, ratios: Ratios, every: dict[str, Table]) -> dict[str, str]:
-    """{key of `tripod.ITEMS`: words}."""
+    """{fact of checklists.toml: words}."""
     study, cohort = result.files.study, result.cohort
     n = {role: len(cohort.of(role)) for role in (DEVELOP, VALIDATE)}
     aml = {role: sum(p.diagnosis == AML for p in cohort.of(role)) for role in (DEVELOP, VALIDATE)}
@@ -67,8 +67,39 @@ def known_facts(result: StudyResult, ratios: Ratios, every: dict[str, Table]) ->
         "performance": f"Validation AUROC, corrected ratio: {found.value:.3f} ({found.low:.3f} to {found.high:.3f}); "
         "tables diagnosis and cells.",
         "limits": _limits(result),
+        "preregistration": result.registration,
+        "same_cells": "None: both read the same photographs.",
+        "crosstab": _crosstab(ratios, threshold) if math.isfinite(threshold) else "",
+        "errors": "Confusion matrix and the surest wrong calls: section Cells named; patients outside their limits: "
+        "tables/ratios.csv.",
+        "available": f"Code: Leukoscope, {result.about['commit']}. Model: bundle/, with its card. Data: "
+        f"{dataset.name}, {dataset.licence}.",
+        "software": f"{result.about['versions']}; {result.about['machine']}.",
+        "start": f"Weights: {classifier.weights or 'random'}; stage 2 begins where stage 1 ended.",
+        "training": f"{classifier.epochs} and {study.second_epochs} epochs, batches of {classifier.batch_size}, "
+        f"rate {classifier.learning_rate:g}, augmentation {classifier.augment}; {study.folds} members; study.json.",
+        "choice": "Each member's epoch on a fifth of its own training patients; nothing on the patients it leaves out.",
+        "ensemble": f"Mean of {study.folds} members' probabilities, weights "
+        f"{', '.join(map(str, study.ensemble_weights)) or 'alike'}.",
+        "uncertainty": "Limits leave out whole patients in turn; DeLong, Newcombe, Clopper-Pearson as each table says.",
+        "robustness": f"Each component left out in turn ({'table ablation' if study.ablation else 'not run'}); every "
+        "number by centre.",
+        "internal": "Development patients, each by the member that left it out, beside the validation centres.",
         "poor_input": "A photograph that can't be read is listed, never counted; poor focus and few cells are flagged.",
     }
+
+
+def _crosstab(ratios: Ratios, threshold: float) -> str:
+    scores = patient_scores(parts(ratios.patients)[POOLED], corrected)
+    called = scores.score >= threshold
+    pairs = {
+        "AML called so": scores.positive & called,
+        "AML missed": scores.positive & ~called,
+        "not AML, called AML": ~scores.positive & called,
+        "not AML, called so": ~scores.positive & ~called,
+    }
+    counted = ", ".join(f"{name} {int(rows.sum())}" for name, rows in pairs.items())
+    return f"Validation patients at {100 * threshold:.1f} % of the corrected ratio: {counted}."
 
 
 def _limits(result: StudyResult) -> str:

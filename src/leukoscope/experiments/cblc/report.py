@@ -20,10 +20,10 @@ from leukoscope.experiments.cblc.facts import known_facts
 from leukoscope.experiments.cblc.measure import area, patient_scores
 from leukoscope.experiments.cblc.segment import expert_contours
 from leukoscope.experiments.cblc.study import StudyResult
-from leukoscope.experiments.cblc.tripod import checklist, checklist_markdown
 from leukoscope.experiments.cblc.verdicts import Ratios, corrected, make_ratios, parts, raw
+from leukoscope.experiments.checklists import checklists
 from leukoscope.experiments.page import Section, facts, figure, gallery, paragraph, plots, study_page
-from leukoscope.experiments.tables import Table, table_html, texts, words, write_table
+from leukoscope.experiments.tables import Table, table_html, words, write_table
 from leukoscope.images import read_field
 from leukoscope.report.words import class_words
 
@@ -32,7 +32,7 @@ LIN = "Lin's concordance"
 
 
 def write_report(result: StudyResult) -> Path:
-    """Write tables/*.csv, figures/*, tripod-ai.md and study.html into the study's folder; returns the page."""
+    """Write tables/*.csv, figures/*, the checklists and study.html into the study's folder; returns the page."""
     out, ratios = result.options.out, make_ratios(result)
     every = make_tables(result, ratios)
     for table in every.values():
@@ -44,7 +44,8 @@ def write_report(result: StudyResult) -> Path:
         (folder / f"{name}{'.jpg' if image.startswith(bytes([0xFF, 0xD8])) else '.svg'}").write_bytes(image)
     known = known_facts(result, ratios, every)
     title = f"From cells to a patient: {result.files.study.name}"
-    (out / "tripod-ai.md").write_text(checklist_markdown(known, title=title), "utf-8")
+    for checklist in checklists():
+        (out / f"{checklist.name}.md").write_text(checklist.markdown(known, title=title), "utf-8")
     page = study_page(
         title, notices(result), sections(result, ratios, every, drawn, known),
         meta=meta(result), first=facts(result.about.items()),
@@ -110,8 +111,6 @@ def sections(
     numerator = f"{composite} is the sum of {n_cells} classes: " + ", ".join(
         class_words(n) for n in result.cohort.taxonomy.composites[composite]
     )
-    items = checklist(known)
-    tripod = Table("tripod", "TRIPOD+AI, stub", texts("Item", "Section", "Asks for", "This study"), tuple(items))
     in_csv = paragraph("In full: tables/splits.csv and tables/ratios.csv, a row a patient.", kind="hint")
     serial = (
         ""
@@ -142,7 +141,7 @@ def sections(
         ("ablation", "Each component on and off", html["ablation"] + effects),
         ("smears", "Smears and trends", serial + moved),
         ("training", "Training", trained + html["seconds"]),
-        ("tripod", "TRIPOD+AI checklist (stub)", table_html(tripod)),
+        ("checklists", "Reporting checklists", "".join(table_html(c.table(known)) for c in checklists())),
         ("limits", "What this can't say", paragraph(known["limits"])),
     )
     return [Section(*body) for body in bodies]
@@ -174,7 +173,7 @@ def in_short(result: StudyResult, every: dict[str, Table]) -> list[tuple[str, st
              f"{found('agreement', 'Bias', **of)}; Lin's concordance {found('agreement', LIN, **of)}")
         )  # fmt: skip
     note = "All on validation centres, which nothing was trained, chosen or fixed on; 95 % limits in brackets."
-    return [*lines, ("Where", note)]
+    return [*lines, ("Where", note), ("Pre-registration", result.registration)]
 
 
 def notices(result: StudyResult) -> list[str]:
@@ -185,6 +184,8 @@ def notices(result: StudyResult) -> list[str]:
             "Rendered smears: every cell is a drawing. These numbers show that the study runs and how its parts "
             "compare; they say nothing about patients."
         )
+    if result.not_as_registered:
+        found.append(result.registration)
     unknown = sum(not p.diagnosis for p in result.cohort.patients.values())
     if unknown:
         found.append(f"{unknown} patients have no diagnosis: they count for agreement, not for AML or not.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from leukoscope.errors import ConfigError
@@ -118,6 +118,11 @@ class StudyFiles:
     locator: LocatorConfig
     outliner: OutlinerConfig
     detector: DetectorConfig | None
+
+    def settings(self) -> dict[str, dict | None]:
+        """Plain values by file."""
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: asdict(part) if part else None for name, part in parts.items()}
 
 
 def read_settings(folder: str | Path) -> StudyFiles:

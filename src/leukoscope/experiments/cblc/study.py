@@ -21,9 +21,11 @@ from leukoscope.experiments.cblc.crop_files import load_crops, save_crops
 from leukoscope.experiments.cblc.crops import areas_um2, draw_nuclei, expert_crops, predicted_crops, study_rule
 from leukoscope.experiments.cblc.members import Member, component_variants, measure_morphology
 from leukoscope.experiments.cblc.predictions import Material, Predictions, ablate, make_member, predict_cells
+from leukoscope.experiments.cblc.registration import registration_facts
 from leukoscope.experiments.cblc.segment import FieldCells, Outline, segment
 from leukoscope.experiments.cblc.segmenters import make_locator, make_outline
 from leukoscope.experiments.cblc.settings import StudyFiles, read_settings
+from leukoscope.experiments.preregistration import NAME, differences, register, words
 from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import Row, fingerprint_of, read_row, run_row
 from leukoscope.train.crop_set import CropSet
@@ -34,7 +36,7 @@ DETECTOR = "one-stage"
 
 @dataclass(frozen=True, slots=True)
 class StudyOptions:
-    """What the command line says."""
+    """What the command line says; register_only: stop before a number of the validation centres is made."""
 
     data: Path
     develop: tuple[str, ...]
@@ -43,6 +45,7 @@ class StudyOptions:
     out: Path
     diagnosis: Path | None = None
     resume: bool = False
+    register_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +61,8 @@ class StudyResult:
     rows: dict[str, Row]
     seconds: dict[str, float]
     about: dict[str, str]
+    registration: str
+    not_as_registered: list[str]
 
 
 Say = Callable[[str], None]
@@ -65,7 +70,11 @@ Show = Callable[[int, int], None]
 
 
 def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = None) -> Path:
-    """Run what is not done yet, then write tables, figures, page and bundle; returns the page's path."""
+    """Run what is not done yet, then write tables, figures, page and bundle; returns the page's path.
+
+    Before any number of the validation centres is made, preregistration.json is written; with `register_only` the study
+    stops there and its path is returned.
+    """
     from leukoscope.experiments.cblc.report import write_report
 
     files = read_settings(options.config)
@@ -86,6 +95,11 @@ def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = No
             members.append(make_member(files.study, material, work / f"member-{fold}", fold=fold, show=show))
     with clock("predictions"):
         predictions = predict_cells(material, members, areas_um2(cells, cohort.dataset))
+    with clock("pre-registration"):
+        facts = registration_facts(cohort, files, predictions, options.out, members=[m.last for m in members])
+        registered = register(options.out, facts)
+    if options.register_only:
+        return options.out / NAME
     ablation = {}
     for name, config in (component_variants(files.study) if files.study.ablation else {}).items():
         with clock(f"ablation: {name}"):
@@ -93,7 +107,11 @@ def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = No
     rows = {DETECTOR: _detector(options, files, cohort, clock)}
     with clock("bundle"):
         _export(options, files, predictions, members)
-    result = StudyResult(options, files, cohort, cells, predictions, ablation, rows, clock.seconds, provenance())
+    apart = differences(registered, facts)
+    said = words(registered, apart)
+    result = StudyResult(
+        options, files, cohort, cells, predictions, ablation, rows, clock.seconds, provenance(), said, apart
+    )
     with clock("tables, figures and page"):
         page = write_report(result)
     return page
@@ -123,7 +141,7 @@ class Clock:
 def _claim(options: StudyOptions, files: StudyFiles, cohort: Cohort) -> None:
     """Write study.json; ConfigError where OUT holds another study, or this one and --resume was not given."""
     path = options.out / "study.json"
-    settings = {name: asdict(part) if part else None for name, part in files_of(files).items()}
+    settings = files.settings()
     parts = [settings, cohort.dataset.sha256(), options.develop, options.validate]
     diagnoses = {k: p.diagnosis for k, p in cohort.patients.items()}
     digest = fingerprint_of(*parts, diagnoses)
@@ -136,11 +154,6 @@ def _claim(options: StudyOptions, files: StudyFiles, cohort: Cohort) -> None:
     (options.out / "work").mkdir(parents=True, exist_ok=True)
     record = {"fingerprint": digest, "settings": settings, "develop": options.develop, "validate": options.validate}
     path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-
-
-def files_of(files: StudyFiles) -> dict[str, object]:
-    """The settings by file."""
-    return {name: getattr(files, name) for name in ("study", "classifier", "locator", "outliner", "detector")}
 
 
 def _segment(

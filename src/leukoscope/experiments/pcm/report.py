@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from leukoscope.experiments.checklists import checklists
 from leukoscope.experiments.page import Section, facts, figure, gallery, paragraph, plots, study_page
 from leukoscope.experiments.pcm import report_figures as drawn
 from leukoscope.experiments.pcm.data import EXTERNAL, TARGET, StudyData, StudySet
+from leukoscope.experiments.pcm.facts import known_facts
 from leukoscope.experiments.pcm.study import StudyRun
 from leukoscope.experiments.pcm.tables_compare import table_calibration, table_differences
 from leukoscope.experiments.pcm.tables_results import (
@@ -38,7 +40,7 @@ def _write_tables(run: StudyRun) -> dict[str, Table]:
 
 
 def write_study(run: StudyRun) -> None:
-    """Write OUT/study.html, its tables under OUT/tables and its figures under OUT/figures."""
+    """Write OUT/study.html, the checklists beside it, its tables under OUT/tables and its figures under OUT/figures."""
     tables = _write_tables(run)
     text = study_page(
         run.config.title,
@@ -47,6 +49,9 @@ def write_study(run: StudyRun) -> None:
         meta=f"A study after PCM-Leukemia (Naing et al., under review for MIDL 2026) · {run.study.data.name}",
         first=_first_page(run),
     )
+    for checklist in checklists():
+        known = known_facts(run)
+        (run.out / f"{checklist.name}.md").write_text(checklist.markdown(known, title=run.config.title), "utf-8")
     partial = run.page.with_name(run.page.name + ".part")
     partial.write_text(text, "utf-8")
     partial.replace(run.page)
@@ -73,7 +78,7 @@ def table_audit(run: StudyRun) -> Table:
 
 def _notices(run: StudyRun) -> list[str]:
     """What a reader must not miss."""
-    study, notices = run.study, []
+    study, notices = run.study, [run.registration] if run.not_as_registered else []
     if any(s.source.source_format == RENDERED for s in study.sets):
         names = ", ".join(s.name for s in study.sets if s.source.source_format == RENDERED)
         notices.append(f"Rendered cells, drawn by leukoscope simulate: {names}. No number here is one of patients.")
@@ -115,6 +120,7 @@ def _first_page(run: StudyRun) -> str:
         ("Versions", run.provenance["versions"]),
         ("Commit", run.provenance["commit"]),
         ("Command", run.provenance["command"]),
+        ("Pre-registration", run.registration),
         ("Use", "Research use only. Not a diagnosis. A morphologist must review."),
     ]
     return facts(pairs)

@@ -9,11 +9,16 @@ from pathlib import Path
 from leukoscope.errors import ConfigError
 from leukoscope.experiments.pcm.config import EXTRAS, RowPlan, StudyConfig, read_study
 from leukoscope.experiments.pcm.data import TARGET, Folders, Show, StudyData, open_study
+from leukoscope.experiments.preregistration import differences, register, words
 from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import NOT_RUN, Row, fingerprint_of, read_row, row_folder, run_row
 from leukoscope.train.config import read_toml
 
 RESULT_VERSION = 1  # of what rows keep: a row of another version is refused, not misread
+PRIMARY = (
+    "mAP50-95 and mAP50 of detectors, macro-F1 and accuracy of classifiers, macro-F1 end to end, on test and external "
+    "sets; thresholds, temperatures and conformal sets from validation photographs alone"
+)
 _LONG = 60.0  # seconds: after a row that took longer, the page is written before the next begins
 
 
@@ -26,6 +31,8 @@ class StudyRun:
     rows: dict[str, Row]
     out: Path
     provenance: dict[str, str]
+    registration: str = ""
+    not_as_registered: tuple[str, ...] = ()
 
     @property
     def page(self) -> Path:
@@ -63,6 +70,7 @@ def run_study(
     out = Path(out)
     study = open_study(settings, folders, out, show=show)
     say(_audit_line(study, settings))
+    register(out, registration_facts(settings, study))
     for plan in plans:
         row = _run(settings, plan, study, out, resume=resume, show=show)
         say(f"{plan.name}: {row.status}" + (f" ({row.reason})" if row.reason else f" in {row.seconds:.0f} s"))
@@ -75,7 +83,22 @@ def run_study(
 
 def _as_it_stands(config: StudyConfig, study: StudyData, out: Path) -> StudyRun:
     rows = {p.name: read_row(out, p.name) for p in config.rows}
-    return StudyRun(config, study, rows, out, provenance())
+    facts = registration_facts(config, study)
+    registered = register(out, facts)
+    apart = differences(registered, facts)
+    return StudyRun(config, study, rows, out, provenance(), words(registered, apart), tuple(apart))
+
+
+def registration_facts(config: StudyConfig, study: StudyData) -> dict:
+    """What is fixed before a row sees a test photograph: sets, splits, settings, rows, and what is measured."""
+    own = {p.name: read_toml(config.folder / p.config) if p.config else {} for p in config.rows}
+    return {
+        "study": "pcm",
+        "data": study.digests(),
+        "settings": fingerprint_of(config.settings()),
+        "rows": {p.name: fingerprint_of(asdict(p), own[p.name]) for p in config.rows},
+        "analysis": {"primary": PRIMARY, "level": 0.95, "conformal_level": config.level},
+    }
 
 
 def _asked(config: StudyConfig, only: Sequence[str]) -> list[RowPlan]:
