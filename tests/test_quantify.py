@@ -18,10 +18,11 @@ from leukoscope.quantify import (
     correct_ratio,
     further_cells,
     further_cells_corrected,
+    no_scatter,
     trend,
     weigh,
 )
-from leukoscope.quantify.trend import rising_p
+from leukoscope.quantify.trend import Overdispersion, overdispersion, rising_p
 from leukoscope.taxonomy import BLOOD_12, MARROW_16
 from leukoscope.types import Differential
 
@@ -41,7 +42,8 @@ def test_false_alarms_and_misses_are_taken_out():
 
 
 def test_the_two_methods_agree():
-    adjusted, bayesian = (correct_ratio([60, 240], CONFUSION, subset=[0], method=m) for m in ("adjusted", "bayesian"))
+    same = {"subset": [0], "scatter": no_scatter()}  # the Bayesian one knows no scatter between patients
+    adjusted, bayesian = (correct_ratio([60, 240], CONFUSION, method=m, **same) for m in ("adjusted", "bayesian"))
     assert adjusted.method != bayesian.method
     for name in ("value", "low", "high"):
         assert getattr(adjusted, name) == pytest.approx(getattr(bayesian, name), abs=0.015)
@@ -164,8 +166,8 @@ def test_a_cards_confusion_is_read_by_name():
 def test_a_patients_composite_is_corrected_by_name():
     names = MARROW_16.names
     truth, called = (
-        [*names[:8] * 30, *["neutrophil"] * 300],
-        [*names[:8] * 30, *["neutrophil"] * 290, *["myeloblast"] * 10],
+        [*MARROW_16.composites["cblc"] * 30, *["neutrophil"] * 300],
+        [*MARROW_16.composites["cblc"] * 30, *["neutrophil"] * 290, *["myeloblast"] * 10],
     )
     confusion = confusion_from_labels(truth, called, MARROW_16)
     counts = [30 if name in MARROW_16.composites["cblc"] else 100 if name == "neutrophil" else 0 for name in names]
@@ -194,7 +196,8 @@ def test_further_cells_round_up_and_zero_blasts_can_be_settled():
 def test_no_number_of_cells_makes_up_for_an_unknown_classifier():
     near = weigh([23, 77], CONFUSION, subset=[0])
     assert further_cells_corrected(near, 0.20) is None
-    sure = weigh([23, 77], 100 * CONFUSION, subset=[0])
+    sure = weigh([23, 77], 100 * CONFUSION, subset=[0], scatter=no_scatter())
+    assert further_cells_corrected(weigh([23, 77], 100 * CONFUSION, subset=[0]), 0.20) is None  # patients differ
     assert further_cells_corrected(sure, 0.20) > 1000
     assert further_cells_corrected(sure, 0.02) == 0
     assert further_cells_corrected(weigh([0, 0], CONFUSION, subset=[0]), 0.2) is None
@@ -210,8 +213,9 @@ def smears(*counts, days=None):
 
 def test_serial_smears_show_a_fall_and_no_change():
     course = trend(smears([120, 280], [60, 340], [40, 360]), CONFUSION, subset=[0])
-    assert course.smear_ids == ("s0", "s1", "s2") and course.rising_p < 1e-6
+    assert course.smear_ids == ("s0", "s1", "s2") and course.rising_p < 0.001
     assert course.whole.high < 0 and course.whole.p < 0.01 and course.steps[0].high < 0
+    assert course.overdispersion == Overdispersion()  # nothing tells how smears differ: the default
     assert course.whole.difference == pytest.approx(course.ratios[2].value - course.ratios[0].value, abs=0.02)
     same = trend(smears([60, 340], [63, 337], [58, 342]), CONFUSION, subset=[0])
     assert same.whole.low < 0 < same.whole.high and same.rising_p > 0.3 and same.whole.p > 0.3
@@ -219,7 +223,7 @@ def test_serial_smears_show_a_fall_and_no_change():
 
 def test_shared_errors_cancel_in_a_change():
     vague = np.array([[18, 2], [4, 76]])
-    course = trend(smears([600, 1400], [450, 1550]), vague, subset=[0])
+    course = trend(smears([680, 1320], [380, 1620]), vague, subset=[0])
     a, b = course.ratios
     assert a.low < b.high  # each alone is so vague that they overlap
     assert course.whole.high < 0 and course.whole.p < 0.05
@@ -249,3 +253,37 @@ def test_cochran_armitage_of_a_table_worked_by_hand():
     # shares 2/10, 5/10, 8/10 at 0, 1, 2: z = 6 / sqrt(0.25 * 20) = 2.683, p = 0.0073
     assert rising_p([2, 5, 8], [10, 10, 10], [0, 1, 2]) == pytest.approx(0.00729, abs=1e-5)
     assert math.isnan(rising_p([0, 0, 0], [10, 10, 10], [0, 1, 2])) and math.isnan(rising_p([1, 2], [5, 5], [0, 1]))
+
+
+def test_smears_of_one_day_show_how_much_smears_differ():
+    day = date(2026, 3, 1)
+    alike = [Smear(f"s{k}", np.array([50, 450]), day) for k in range(6)]
+    apart = [Smear(f"s{k}", np.array([c, 500 - c]), day) for k, c in enumerate((20, 90, 35, 75, 25, 80))]
+    groups = np.array([0, 1])
+    calm, wild = overdispersion(alike, groups), overdispersion(apart, groups)
+    assert calm.n_repeats == wild.n_repeats == 5 and calm.correlation == 0.005  # half the default's
+    # 325 of 3,000: chi-square 4771 / (500 * 0.108 * 0.892) = 98.8 over 5 is 19.8 = 1 + correlation * 499
+    assert wild.correlation == pytest.approx((0.0376 + 0.01) / 2, rel=0.01)
+    assert overdispersion(smears([1, 9], [2, 8]), groups) == Overdispersion()
+
+
+def test_photographs_show_how_clumped_cells_lie():
+    fields = np.array([[20, 0], [0, 20], [20, 0], [0, 20]])
+    clumped = Smear("a", fields.sum(0), date(2026, 1, 1), fields)
+    even = Smear("b", np.array([40, 40]), date(2026, 2, 1), np.full((4, 2), 10))
+    # the worst clumps: each photograph is all or nothing, chi-square 80 over 3; beside even ones 80 over 6
+    assert overdispersion([clumped], np.array([0, 1])).clumping == pytest.approx(80 / 3)
+    assert overdispersion([clumped, even], np.array([0, 1])).clumping == pytest.approx(80 / 6)
+
+
+def test_smears_whose_cells_are_correlated_seldom_seem_to_change():
+    """Two smears of 500 cells, correlation 0.01 within a smear, the same patient: false steps."""
+    rng, table = np.random.default_rng(0), 1000 * CONFUSION
+    steps, rises = [], []
+    for _ in range(300):
+        shares = rng.beta(0.2 * 99, 0.8 * 99, 4)  # correlation 1 / (1 + 99)
+        counts = [[k := int(rng.binomial(500, s * 0.9 + (1 - s) * 0.05)), 500 - k] for s in shares]
+        course = trend(smears(*counts), table, subset=[0], scatter=no_scatter())
+        steps.append(course.steps[0].p < 0.05)
+        rises.append(course.rising_p < 0.05)
+    assert np.mean(steps) < 0.09 and np.mean(rises) < 0.09

@@ -19,8 +19,10 @@ from leukoscope.evaluate.location import score_detection, score_location
 from leukoscope.evaluate.patients import METHOD
 from leukoscope.evaluate.predict import FieldPrediction, predict_fields
 from leukoscope.evaluate.readings import Reading, called_blast, read_probs, score_reading, with_limits
-from leukoscope.models.bundle import Bundle, find_model
+from leukoscope.models.bundle import Bundle, Card, find_model
+from leukoscope.quantify import by_patient_for_card
 from leukoscope.taxonomy import Taxonomy
+from leukoscope.types import is_identified
 
 EVALUATION_VERSION = 2  # 2: limits by leaving out clusters; recall and false boxes of every box
 ALL = "all"  # every field, whatever its split
@@ -81,6 +83,9 @@ def evaluate_model(
         taxonomy = bundles["classify"].card.taxonomy
         readings = _all_readings(predictions, taxonomy)
         result["classification"] = _score_classes(predictions, readings, clusters, taxonomy)
+        told = _by_patient(predictions, readings, clusters, unit, bundles["classify"].card)
+        if told is not None:
+            result["classification"]["confusion_by_patient"] = told
         rule = bundles["classify"].card.attributes
         if rule is not None:
             cells = [pair for p in predictions for pair in zip(p.stated, p.words, strict=True)]
@@ -163,6 +168,23 @@ def _score_classes(
         "readings": {r.name: score_reading(r, of_cell, names) for r in readings},
         "called_blast": called_blast(probs, names, of_cell, taxonomy) if taxonomy.blasts else None,
     }
+
+
+def _by_patient(
+    predictions: list[FieldPrediction], readings: list[Reading], clusters: list[str], unit: str, card: Card
+) -> dict | None:
+    """What became of the cells that are labelled with the model's classes, by patient (docs/ratio.md): for a card, or
+    for `analyze --own-cells`. Cells below the card's threshold "unidentified" are called nothing. None without any."""
+    reading = next((r for r in readings if r.name == "as_labelled"), None)
+    if reading is None:
+        return None
+    probs = np.concatenate([p.truth_probs for p in predictions])[reading.rows]
+    known = is_identified(probs, card.thresholds.get("unidentified", 0.0))
+    names = card.taxonomy.names
+    called = [names[c] if k else None for c, k in zip(probs.argmax(1), known, strict=True)]
+    truth = [reading.labels[c] for c in reading.truth]
+    patients = _of_cells(predictions, clusters)[reading.rows].tolist()
+    return by_patient_for_card(truth, called, patients, card.taxonomy, unit=unit)
 
 
 def _score_end_to_end(predictions: list[FieldPrediction], clusters: list[str], taxonomy: Taxonomy) -> dict:

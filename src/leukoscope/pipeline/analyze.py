@@ -93,7 +93,7 @@ def analyze(
     models = _models(model, options)
     card = part_of_model(models, "classify").card
     own = None if options.own_cells is None else read_own_cells(options.own_cells, card)
-    correction = Correction.of(card, None if own is None else own.confusion)
+    correction = Correction.of(card) if own is None else Correction.of(card, own.confusion, own.by_patient)
     knowledge = Knowledge.of(card)
     sources = find_sources(paths, specimen=options.specimen, patients=patients)
     if own is not None and len({s.key.center for s in sources}) > 1:

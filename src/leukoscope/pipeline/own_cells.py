@@ -11,18 +11,23 @@ import numpy as np
 
 from leukoscope.errors import InputError
 from leukoscope.models.bundle import Card
-from leukoscope.quantify import confusion_of
+from leukoscope.quantify import cells_by_patient, confusion_of
 
 READING = "as_labelled"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnCells:
-    """confusion (C, C) labelled cells, truth x called; where they come from: file name, SHA-256."""
+    """Labelled cells, truth x called; where they come from: file name, SHA-256.
+
+    confusion   (C, C), or (C, C + 1) with those not identified
+    by_patient  (P, C, C + 1) the same by patient; None where the file tells no patients apart
+    """
 
     confusion: np.ndarray
     file: str
     sha256: str
+    by_patient: np.ndarray | None = None
 
     def facts(self) -> dict:
         """For the record's provenance."""
@@ -48,10 +53,19 @@ def read_own_cells(path: str | Path, card: Card) -> OwnCells:
         raise InputError(
             f"{path} measured another classifier than {card.name!r}: evaluate the model that you analyse with"
         )
+    digest, told = hashlib.sha256(data).hexdigest(), metrics["classification"].get("confusion_by_patient")
+    if told is not None:
+        tables = cells_by_patient(told, card.taxonomy, least=1)
+        if tables is not None:
+            return OwnCells(tables.sum(0), path.name, digest, tables if told.get("unit") == "patient" else None)
     if READING not in readings:
         have = ", ".join(readings) or "none"
         raise InputError(
             f"{path} has no reading {READING!r} (it has {have}): label your cells with the model's classes"
         )
+    if card.thresholds.get("unidentified", 0.0) > 0:
+        raise InputError(
+            f"{path} does not say which cells {card.name!r} could not identify: evaluate again with this version"
+        )
     table = {"names": readings[READING]["labels"], "counts": readings[READING]["confusion"]}
-    return OwnCells(confusion_of(table, card.taxonomy), path.name, hashlib.sha256(data).hexdigest())
+    return OwnCells(confusion_of(table, card.taxonomy), path.name, digest)

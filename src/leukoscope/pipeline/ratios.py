@@ -10,18 +10,26 @@ import numpy as np
 
 from leukoscope.count import COVERS, band_minimum, denominator_of, ratios, read_bands
 from leukoscope.models.bundle import Card
-from leukoscope.quantify import ErrorRate, confusion_of, further_cells, further_cells_corrected, ratio_of, weigh_patient
+from leukoscope.quantify import (
+    ErrorRate,
+    cells_by_patient,
+    confusion_of,
+    further_cells,
+    further_cells_corrected,
+    ratio_of,
+    weigh_patient,
+)
 from leukoscope.quantify.needed import NONE_SEEN_LINES, ONE_SIDED_LEVEL, cells_to_exclude, most_missed
 from leukoscope.types import Differential, Ratio
 
 DIGITS = 6
 CORRECTED_COVERS = (
-    "sampling error and the classifier's errors as often as it made them in validation; not that it may err otherwise "
-    "on another laboratory's stain, nor cells that were not found"
+    "sampling error, the classifier's errors as often as it made them in validation, and that patients differ in them; "
+    "not that it may err otherwise on another laboratory's stain, nor cells that were not found"
 )
 OWN_COVERS = (
-    "sampling error and the classifier's errors as its validation and labelled cells of this laboratory show them; "
-    "not cells that were not found"
+    "sampling error, the classifier's errors as its validation and labelled cells of this laboratory show them, and "
+    "that patients differ in them; not cells that were not found"
 )
 
 
@@ -29,17 +37,22 @@ OWN_COVERS = (
 class Correction:
     """What a classifier's card gives to correct ratios with.
 
-    confusion   (C, C) validation cells, truth x called; None: the card has none
+    confusion   (C, C) validation cells, truth x called, or (C, C + 1) with those not identified; None: none is known
     thresholds  ratio name -> the lines that a patient may be on either side of
-    own         (C, C) labelled cells of the laboratory whose pictures are analysed, or None
+    own         the same of labelled cells of the laboratory whose pictures are analysed, or None
+    by_patient  (P, C, C + 1) cells by patient, of validation and of the laboratory together, which tell how much error
+                rates differ between patients; None: not told
+    unit        what a "patient" of them is, for people
     """
 
     confusion: np.ndarray | None = None
     thresholds: dict[str, tuple[float, ...]] | None = None
     own: np.ndarray | None = None
+    by_patient: np.ndarray | None = None
+    unit: str = "patient"
 
     @classmethod
-    def of(cls, card: Card, own: np.ndarray | None = None) -> Correction:
+    def of(cls, card: Card, own: np.ndarray | None = None, own_by_patient: np.ndarray | None = None) -> Correction:
         """From a classifier's card: its confusion matrix, and thresholds called ratio_NAME (a study's own line).
 
         Own cells correct also where the card has no matrix.
@@ -53,7 +66,10 @@ class Correction:
         confusion = confusion_of(card.confusion, card.taxonomy)
         if confusion is None and own is not None:
             confusion = np.zeros_like(own)
-        return cls(confusion, lines, own)
+        told = [cells_by_patient(card.confusion_by_patient, card.taxonomy), own_by_patient]
+        told = [tables for tables in told if tables is not None]
+        unit = str((card.confusion_by_patient or {}).get("unit", "patient"))
+        return cls(confusion, lines, own, np.concatenate(told) if told else None, unit)
 
 
 def ratio_entries(differential: Differential, correction: Correction, *, min_cells: int | None = None) -> list[dict]:
@@ -115,7 +131,8 @@ def _corrected_entry(
         return None
     per_field = ratio.denominator / differential.n_fields if differential.n_fields else 0.0
     own = correction.own
-    evidence = weigh_patient(differential, correction.confusion, ratio.name, local=own)
+    told = {"local": own, "scatter": correction.by_patient}
+    evidence = weigh_patient(differential, correction.confusion, ratio.name, **told)
     corrected = ratio_of(evidence, level=ratio.level)
     known = math.isfinite(corrected.value)
     return {
@@ -130,6 +147,12 @@ def _corrected_entry(
         "sensitivity": _rate_entry(corrected.sensitivity),
         "false_alarm": _rate_entry(corrected.false_alarm),
         "unseen": number(corrected.unseen),
+        "worth": None if math.isnan(corrected.worth) else round(corrected.worth, 1),
+        "scatter": {
+            "sd": number(corrected.scatter_sd),
+            "n_patients": corrected.n_patients,
+            "unit": correction.unit,
+        },
         "further_cells": [
             _further(t, further_cells_corrected(evidence, t, level=ratio.level), per_field) for t in lines if known
         ],

@@ -20,6 +20,7 @@ from leukoscope.quantify.bayesian import bayesian_limits
 from leukoscope.quantify.beta import even_shares
 from leukoscope.quantify.draws import RateDraws
 from leukoscope.quantify.groups import NUMERATOR, OTHER, UNCOUNTED, GroupRates, group_rates, groups_of, mix_of
+from leukoscope.quantify.scatter import Scatter, default_scatter, scatter_of
 
 METHODS = ("adjusted", "bayesian")
 
@@ -29,6 +30,10 @@ NO_SENSITIVITY = "numerator_not_validated"
 NO_SPECIFICITY = "others_not_validated"
 USELESS = "classifier_cannot_tell"
 MISFIT = "calls_do_not_fit"
+UNSEEN = "class_not_validated"
+UNIDENTIFIED = "unidentified_not_validated"
+LEAST_UNSEEN = 0.005  # the prior alone gives every class some share
+MOST_UNSEEN = 0.10  # share of the patient's cells in classes without validation cells up to which a value is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,8 @@ class ErrorRate:
     """How often cells of one true group are called the numerator, of those called anything that is counted.
 
     n_called, n_cells  validation cells (with the centre's labelled ones), as counted
-    value, low, high   the rate for this patient's mix of cells; NaN, 0 and 1 where no cell was validated
+    value, low, high   the rate for this patient's mix of cells, on average, and the limits of a patient's own; NaN, 0
+                       and 1 where no cell was validated
     """
 
     n_called: int
@@ -54,11 +60,17 @@ class CorrectedRatio:
     value         corrected share; NaN where it can't be had, and `reason` says why
     low, high     cover sampling and classifier error at `level`; 0 and 1 where nothing is known
     sensitivity   of the numerator's cells; false_alarm: of the other counted cells
-    unseen        share of the patient's counted cells whose class was never validated
-    reason        None, or a code: "no_cells", "numerator_not_validated", "others_not_validated",
-                  "classifier_cannot_tell" (sensitivity not above the false alarms; limits are given, no value), or
-                  "calls_do_not_fit" (fewer called than false alarms alone, or more than there can be: a value is
-                  given, at the edge, and the classifier seems to work otherwise here than in validation)
+    unseen        share of the patient's counted cells whose class was never validated: of their error rates nothing is
+                  known, which widens the interval
+    worth         cells that would say as much if no error rate were in doubt; NaN where there is no value
+    scatter_sd    standard deviation of the false alarms' logit between patients that was reckoned with (median)
+    n_patients    validation patients that it was learnt from; 0: none are told, a default was taken
+    reason        None, or a code. No value: "no_cells", "numerator_not_validated", "others_not_validated",
+                  "unidentified_not_validated" (cells were not identified, and validation does not say how many of each
+                  class are not); no value, but limits: "classifier_cannot_tell" (sensitivity not above the false
+                  alarms), "class_not_validated" (`unseen` above MOST_UNSEEN). A value at the edge:
+                  "calls_do_not_fit" (fewer called than false alarms alone, or more than there can be: the classifier
+                  seems to work otherwise here than in validation)
     """
 
     numerator: int
@@ -72,6 +84,9 @@ class CorrectedRatio:
     false_alarm: ErrorRate
     unseen: float
     reason: str | None
+    worth: float = math.nan
+    scatter_sd: float = 0.0
+    n_patients: int = 0
 
     @property
     def raw(self) -> float:
@@ -85,7 +100,10 @@ class Evidence:
     called  the patient's cells called the numerator, called other counted classes, called uncounted
     groups, mix  (C,) group of each class, and its share among the patient's cells as estimated
     rates   error rates of the three true groups in validation; of_centre: in the centre's labelled cells, or None
-    draws   draws of both together
+    draws   draws of both together, for a patient who is not of the validation's
+    ends    the same with the lowest and the highest rate of classes that were never validated; () without such cells
+    scatter how much the rates differ between patients
+    withheld  a reason why no value may be given, whatever the numbers say; None: none
     """
 
     counts: np.ndarray
@@ -97,6 +115,17 @@ class Evidence:
     rates: tuple[GroupRates, ...]
     of_centre: tuple[GroupRates, ...] | None
     draws: RateDraws
+    scatter: Scatter
+    ends: tuple[RateDraws, ...] = ()
+    withheld: str | None = None
+
+    def limits(self, called: Sequence[float], *, level: float) -> tuple[float, float, float, bool]:
+        """(value, low, high, misfit) as `RateDraws.limits`, wider where nothing is known of some class's rates."""
+        value, low, high, misfit = self.draws.limits(called, level=level)
+        for draws in self.ends:
+            _, lower, higher, _ = draws.limits(called, level=level)
+            low, high = min(low, lower), max(high, higher)
+        return value, low, high, misfit
 
 
 def weigh(
@@ -106,14 +135,22 @@ def weigh(
     subset: Sequence[int],
     counted: Sequence[int] | None = None,
     local: Sequence[Sequence[int]] | np.ndarray | None = None,
+    scatter: Scatter | np.ndarray | None = None,
 ) -> Evidence:
     """The evidence for one ratio of one patient; arguments and errors as in `correct_ratio`."""
     counts, confusion, local = _checked(counts, confusion, local)
     groups = groups_of(len(counts), subset, counted)
-    mix = mix_of(counts, confusion if local is None else confusion + local)
-    rates = group_rates(confusion, groups, mix)
-    of_centre = None if local is None else group_rates(local, groups, mix)
+    together = confusion if local is None else confusion + local
+    mix, known = mix_of(counts, together), together.sum(1)
+    rates = group_rates(confusion, groups, mix, known=known)
+    of_centre = None if local is None else group_rates(local, groups, mix, known=known)
+    if scatter is None:
+        scatter = default_scatter()
+    elif not isinstance(scatter, Scatter):
+        scatter = scatter_of(scatter, groups)
     called = tuple(int(counts[groups == g].sum()) for g in range(3))
+    facts = {"scatter": scatter, "losses": UNCOUNTED in groups}
+    blind = max(rates[NUMERATOR].unseen, rates[OTHER].unseen) >= LEAST_UNSEEN
     return Evidence(
         counts,
         confusion,
@@ -123,7 +160,9 @@ def weigh(
         called,
         rates,
         of_centre,
-        RateDraws.of(rates, of_centre, losses=UNCOUNTED in groups),
+        RateDraws.of(rates, of_centre, **facts),
+        scatter,
+        tuple(RateDraws.of(rates, of_centre, **facts, unseen_rate=end) for end in (0.0, 1.0)) if blind else (),
     )
 
 
@@ -134,6 +173,7 @@ def correct_ratio(
     subset: Sequence[int],
     counted: Sequence[int] | None = None,
     local: Sequence[Sequence[int]] | np.ndarray | None = None,
+    scatter: Scatter | np.ndarray | None = None,
     level: float = 0.95,
     method: str = "adjusted",
 ) -> CorrectedRatio:
@@ -144,11 +184,14 @@ def correct_ratio(
     subset     columns of the numerator; counted: columns of the denominator (None: every class)
     local      (C, C) labelled cells of this patient's own centre, or None: they correct what validation elsewhere
                says, the more of them there are and the less they agree with it (quantify/centre.py)
-    method     "adjusted" (what `analyze` uses) or "bayesian" (Gibbs sampling over the full matrix; slower)
+    scatter    validation cells by patient (P, C, C), which tell how much error rates differ between patients, or a
+               `Scatter`; None: not known, and the default is taken (quantify/scatter.py)
+    method     "adjusted" (what `analyze` uses) or "bayesian" (Gibbs sampling over the full matrix; slower, and for
+               patients who all have the validation's error rates)
     The same input gives the same numbers. Classes in neither subset nor `counted` never enter the denominator.
     DataError for tables that don't fit each other.
     """
-    evidence = weigh(counts, confusion, subset=subset, counted=counted, local=local)
+    evidence = weigh(counts, confusion, subset=subset, counted=counted, local=local, scatter=scatter)
     return ratio_of(evidence, level=level, method=method)
 
 
@@ -160,26 +203,34 @@ def ratio_of(evidence: Evidence, *, level: float = 0.95, method: str = "adjusted
     called, draws, groups = evidence.called, evidence.draws, evidence.groups
     sensitivity, false_alarm = (_error_rate(evidence, g, level) for g in (NUMERATOR, OTHER))
     value, low, high = math.nan, 0.0, 1.0
-    reason = _unknown(called, sensitivity, false_alarm)
+    unseen, worth = _unseen(evidence), math.nan
+    reason = _unknown(called, sensitivity, false_alarm) or evidence.withheld
     if reason is None:
-        value, low, high, misfit = draws.limits(called, level=level)
+        value, low, high, misfit = evidence.limits(called, level=level)
         useless = draws.reversed_share() > (1 - level) / 2
-        reason = USELESS if useless else MISFIT if misfit else None
+        reason = USELESS if useless else UNSEEN if unseen > MOST_UNSEEN else MISFIT if misfit else None
         if method == "bayesian":
             tables = {"local": evidence.local, "level": level}
             value, low, high = bayesian_limits(evidence.counts, evidence.confusion, groups, **tables)
+        if reason in (USELESS, UNSEEN):
+            value = math.nan
+        else:
+            worth = draws.worth(called, value)
     return CorrectedRatio(
         numerator=called[NUMERATOR],
         denominator=called[NUMERATOR] + called[OTHER],
-        value=math.nan if reason == USELESS else value,
+        value=value,
         low=low,
         high=high,
         level=level,
         method=method,
         sensitivity=sensitivity,
         false_alarm=false_alarm,
-        unseen=_unseen(evidence),
+        unseen=unseen,
         reason=reason,
+        worth=worth,
+        scatter_sd=evidence.scatter.typical_sd,
+        n_patients=evidence.scatter.n_patients,
     )
 
 
@@ -211,7 +262,8 @@ def _error_rate(evidence: Evidence, group: int, level: float) -> ErrorRate:
         return ErrorRate(0, 0, math.nan, 0.0, 1.0)
     rate = np.sort(evidence.draws.called[group])
     low, high = np.interp([(1 - level) / 2, (1 + level) / 2], even_shares(len(rate)), rate)
-    return ErrorRate(sum(t.n_numerator for t in tables), n_cells, float(rate.mean()), float(low), float(high))
+    value = float(evidence.draws.average[group])
+    return ErrorRate(sum(t.n_numerator for t in tables), n_cells, value, float(low), float(high))
 
 
 def _unseen(evidence: Evidence) -> float:

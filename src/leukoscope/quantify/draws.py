@@ -9,55 +9,80 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leukoscope.quantify.beta import even_shares, lattice_orders
-from leukoscope.quantify.centre import rate_quantiles
+from leukoscope.quantify.beta import lattice_orders
 from leukoscope.quantify.groups import NUMERATOR, OTHER, UNCOUNTED, GroupRates, Tally
+from leukoscope.quantify.scatter import GENERATOR, NO_SPREAD, Scatter, Spread, predictive_quantiles
 
 # A prime, and the generator of the lattice of that many points with the lowest P2 among forty, over the three numbers
 # that matter most (sensitivity, false alarms, the patient's calls).
 N_DRAWS = 2039
-GENERATOR = 1783
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RateDraws:
-    """K draws of what cells of the two counted groups are called.
+    """K draws of what cells of the two counted groups are called in a patient who is not of the validation's.
 
     called      (2, K) share called the numerator among cells of NUMERATOR, of OTHER, that are called anything counted;
                 NaN where no cell of the group was validated
-    apart       (K,) determinant of the three rows: positive where each group is called by its own name more than the
-                others are
+    average     (2,) the same for the average patient
+    apart       (K,) determinant of the three rows of the average patient: positive where each group is called by its
+                own name more than the others are
     normal_at   (2, 3, K) what `contradiction` multiplies the called shares by, at ratio 0 and at ratio 1
+    normal      (2, 3) the same for the average patient
     artefacts   whether validation had true artefacts: if not, they are taken as always called artefact
     """
 
     called: np.ndarray
+    average: np.ndarray
     apart: np.ndarray
     normal_at: np.ndarray
+    normal: np.ndarray
     artefacts: bool
 
     @classmethod
     def of(
-        cls, rates: Sequence[GroupRates], local: Sequence[GroupRates] | None = None, *, losses: bool = True
+        cls,
+        rates: Sequence[GroupRates],
+        local: Sequence[GroupRates] | None = None,
+        *,
+        scatter: Scatter,
+        losses: bool = True,
+        unseen_rate: float | None = None,
     ) -> RateDraws:
         """Draws from the rates of the three groups, from validation and, where given, from the centre's own cells.
 
-        losses  whether there is a class at all that is not counted, so that a cell can be lost to it
+        scatter  how much the rates differ between patients
+        losses   whether there is a class at all that is not counted, so that a cell can be lost to it
+        unseen_rate  share called the numerator among cells of classes that were never validated; None: as the others of
+                 their group. Nothing is known of it: 0 and 1 are its ends
         """
-        rows = np.zeros((3, 3, N_DRAWS))  # true group x called group x draw
-        rows[UNCOUNTED, UNCOUNTED] = 1
-        called = np.full((3, N_DRAWS), np.nan)
+        rows, average = np.zeros((2, 3, 3, N_DRAWS))  # true group x called group x draw
+        rows[UNCOUNTED, UNCOUNTED] = average[UNCOUNTED, UNCOUNTED] = 1
+        called, usual = np.full((2, 3, N_DRAWS), np.nan)
         n_cells = [rate.n_cells + (local[g].n_cells if local else 0) for g, rate in enumerate(rates)]
         for group in range(3):
             if n_cells[group]:
                 here, there = rates[group], local[group] if local else GroupRates.none()
-                called[group] = _draw(2 * group + 1, here.numerator, there.numerator)
-                lost = _draw(2 * group, here.uncounted, there.uncounted) if losses else np.zeros(N_DRAWS)
-                rows[group, NUMERATOR] = (1 - lost) * called[group]
-                rows[group, OTHER] = 1 - lost - rows[group, NUMERATOR]
-                rows[group, UNCOUNTED] = lost
-        normals = np.stack([_cross(rows[g], rows[UNCOUNTED]) for g in (OTHER, NUMERATOR)])
-        return cls(called[:2], (rows[NUMERATOR] * normals[0]).sum(0), normals, n_cells[UNCOUNTED] > 0)
+                spreads = (scatter.called[group], scatter.lost[group])
+                called[group] = _draw(2 * group + 1, here.numerator, there.numerator, spreads[0])
+                if unseen_rate is not None:
+                    called[group] = (1 - here.unseen) * called[group] + here.unseen * unseen_rate
+                usual[group] = _draw(2 * group + 1, here.numerator, there.numerator)
+                lost = [np.zeros(N_DRAWS)] * 2
+                if losses:
+                    tallies = (here.uncounted, there.uncounted)
+                    lost = [_draw(2 * group, *tallies, spreads[1]), _draw(2 * group, *tallies)]
+                _fill(rows[group], called[group], lost[0])
+                _fill(average[group], usual[group], lost[1])
+        mean = average.mean(2, keepdims=True)
+        return cls(
+            called[:2],
+            usual[:2].mean(1),
+            (average[NUMERATOR] * _normal(average, OTHER)).sum(0),
+            np.stack([_normal(rows, g) for g in (OTHER, NUMERATOR)]),
+            np.stack([_normal(mean, g)[:, 0] for g in (OTHER, NUMERATOR)]),
+            n_cells[UNCOUNTED] > 0,
+        )
 
     def reversed_share(self) -> float:
         """Share of draws in which the groups are not told apart: their cells are no likelier to be called so."""
@@ -101,10 +126,21 @@ class RateDraws:
             low, high, misfit = float(max(0.0, least)), 1.0, True
         low = 0.0 if called[NUMERATOR] == 0 else low  # no cell was called so: none may be there
         high = 1.0 if called[OTHER] == 0 else high
-        value = ratios_between(*(self.normal_at.mean(2) @ np.asarray(called, np.float64))[:, None])[0]
+        value = ratios_between(*(self.normal @ np.asarray(called, np.float64))[:, None])[0]
         if np.isnan(value):  # more artefacts than there can be: the counted cells' own share is all there is
             value, misfit = called[NUMERATOR] / (called[NUMERATOR] + called[OTHER]), True
         return float(np.clip(value, low, high)), low, high, misfit
+
+    def worth(self, called: Sequence[float], value: float) -> float:
+        """Cells that would say as much as these do if no error rate were in doubt: at most all of them.
+
+        The called share has its binomial variance, and that of the error rates at this ratio; the number is of as many
+        cells as have both together by chance alone. NaN where nothing was counted or the share is 0 or 1.
+        """
+        n = called[NUMERATOR] + called[OTHER]
+        shares = value * self.called[NUMERATOR] + (1 - value) * self.called[OTHER]
+        chance = float(shares.mean() * (1 - shares.mean()))
+        return chance / (chance / n + float(shares.var())) if n and chance > 0 else math.nan
 
     def _called_share(self, called: Sequence[float], smear: int = 0) -> np.ndarray:
         """(K,) draws of the share called the numerator among the called cells that are counted."""
@@ -159,11 +195,23 @@ def _allowed(falling: np.ndarray, at_0: np.ndarray, at_1: np.ndarray, tail: floa
 
 
 @functools.lru_cache(maxsize=512)
-def _draw(column: int, validation: Tally, local: Tally) -> np.ndarray:
+def _draw(column: int, validation: Tally, local: Tally, spread: Spread = NO_SPREAD) -> np.ndarray:
     """(K,) draws of a share that was seen as a tally; the last 512 are kept, for patients share error rates."""
-    draws = rate_quantiles(even_shares(N_DRAWS), validation, local)[_order(column)]
+    draws = predictive_quantiles(N_DRAWS, validation, local, spread)[_order(column)]
     draws.flags.writeable = False
     return draws
+
+
+def _fill(row: np.ndarray, called: np.ndarray, lost: np.ndarray) -> None:
+    """A true group's row (3, K) from its share called the numerator among counted calls, and its share lost."""
+    row[NUMERATOR] = (1 - lost) * called
+    row[OTHER] = 1 - lost - row[NUMERATOR]
+    row[UNCOUNTED] = lost
+
+
+def _normal(rows: np.ndarray, group: int) -> np.ndarray:
+    """(3, K) normal of the plane of a group's row and the artefacts'."""
+    return _cross(rows[group], rows[UNCOUNTED])
 
 
 def _order(column: int) -> np.ndarray:

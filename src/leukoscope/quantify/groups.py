@@ -42,6 +42,7 @@ class GroupRates:
     uncounted  cells called something that is not counted, of all of the group
     numerator  cells called the numerator, of those called anything that is counted
     n_cells    validation cells of the group; n_numerator of them were called the numerator, n_uncounted not counted
+    unseen     share of the patient's cells of the group, as estimated, whose class has no labelled cell at all
     """
 
     uncounted: Tally
@@ -49,6 +50,7 @@ class GroupRates:
     n_cells: int
     n_numerator: int
     n_uncounted: int
+    unseen: float = 0.0
 
     @classmethod
     def none(cls) -> GroupRates:
@@ -92,14 +94,23 @@ def mix_of(counts: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     return mix
 
 
-def group_rates(confusion: np.ndarray, groups: np.ndarray, mix: np.ndarray) -> tuple[GroupRates, ...]:
-    """The rates of the three true groups for a patient of this mix (C,); see the module's text."""
+def group_rates(
+    confusion: np.ndarray, groups: np.ndarray, mix: np.ndarray, *, known: np.ndarray | None = None
+) -> tuple[GroupRates, ...]:
+    """The rates of the three true groups for a patient of this mix (C,); see the module's text.
+
+    known  (C,) labelled cells of each class in all tables together; None: this table is the only one
+    """
     called = confusion @ np.eye(3)[groups]  # (C, 3)
-    return tuple(_rates(called[groups == group], mix[groups == group]) for group in range(3))
+    known = confusion.sum(1) if known is None else known
+    return tuple(
+        _rates(called[groups == group], mix[groups == group], known[groups == group] > 0) for group in range(3)
+    )
 
 
-def _rates(table: np.ndarray, weights: np.ndarray) -> GroupRates:
-    """The rates of one group from its classes' validation cells by called group (K, 3), and their weights (K,)."""
+def _rates(table: np.ndarray, weights: np.ndarray, known: np.ndarray) -> GroupRates:
+    """The rates of one group from its classes' validation cells by called group (K, 3), their weights (K,), and whether
+    any cell of a class was labelled (K,)."""
     cells = table.sum(1)
     if not cells.sum():
         return GroupRates.none()
@@ -111,6 +122,7 @@ def _rates(table: np.ndarray, weights: np.ndarray) -> GroupRates:
         n_cells=int(table.sum()),
         n_numerator=int(table[:, NUMERATOR].sum()),
         n_uncounted=int(table[:, UNCOUNTED].sum()),
+        unseen=float(weights[~known].sum() / weights.sum()),
     )
 
 

@@ -47,7 +47,7 @@ def further_cells_corrected(evidence: Evidence, threshold: float, *, level: floa
         return None
 
     def settled(n_cells: float) -> bool:
-        _, low, high, _ = evidence.draws.limits([c * n_cells / n for c in evidence.called], level=level)
+        _, low, high, _ = evidence.limits([c * n_cells / n for c in evidence.called], level=level)
         return not low <= threshold <= high
 
     return _least(settled, n)

@@ -5,6 +5,8 @@ Records of before corrections (and of models without a confusion matrix) have no
 
 from __future__ import annotations
 
+import math
+
 from leukoscope.report.charts import interval_bar
 from leukoscope.report.words import BAND_EDGES, bands_covered, class_words, escape, percent, plural, ratio_words
 
@@ -60,8 +62,27 @@ def rates_words(corrected: dict, name: str) -> str:
         f"{_rate(hit)} found, {_rate(alarm)} of the others called {name}."
     )
     if corrected["unseen"] is not None and corrected["unseen"] > _RATE_SLACK:
-        text += f" {percent(corrected['unseen'], 0)} of the cells are of kinds that were never validated."
+        text += (
+            f" {percent(corrected['unseen'], 0)} of the cells are of kinds that were never validated: their error "
+            "rates may be anything, which widens the interval."
+        )
+    text += scatter_words(corrected)
     return text[0].upper() + text[1:]
+
+
+def scatter_words(corrected: dict) -> str:
+    """How much patients differ, from where that is known, and what the cells are worth; "" in records of before."""
+    scatter, worth = corrected.get("scatter"), corrected.get("worth")
+    if scatter is None:
+        return ""
+    sd, n = scatter["sd"], scatter["n_patients"]
+    low, high = (1 / (1 + math.exp(-(math.log(0.05 / 0.95) + turn * 1.96 * sd))) for turn in (-1, 1))
+    what = f"a rate of 5 % would lie between {100 * low:.1f} and {percent(high)} in 95 of 100 patients"
+    if n:
+        text = f" Patients differ, as {plural(n, 'validation ' + scatter['unit'])} showed: {what}."
+    else:
+        text = f" How much patients differ is not known, for validation tells none apart; it is assumed that {what}."
+    return text if worth is None else f"{text} For this ratio the cells are worth {worth:,.0f} that no error touched."
 
 
 def no_correction_words(corrected: dict, name: str) -> str:
@@ -72,6 +93,10 @@ def no_correction_words(corrected: dict, name: str) -> str:
         "no_cells": "No cells were counted.",
         "numerator_not_validated": f"Not possible: the model's validation cells held no {name}, so how many it misses "
         f"is not known.{known if alarm['n_cells'] else ''}",
+        "class_not_validated": f"Not possible: {percent(corrected['unseen'], 0)} of the cells are of kinds that were "
+        "never validated, so how often they are called wrongly is not known.",
+        "unidentified_not_validated": "Not possible: some cells were not identified, and the model's validation does "
+        f"not say how many {name} and how many other cells are not.",
         "others_not_validated": f"Not possible: the model's validation cells held nothing but {name}, so how many "
         "other cells it calls so is not known.",
         "classifier_cannot_tell": f"Not possible: in validation the model called {hit['n_called']:,} of "
