@@ -16,20 +16,21 @@ from torch.utils.checkpoint import checkpoint
 
 from leukoscope.errors import ModelError
 from leukoscope.models.torch_checkpoints import (
-    leave_out,
     load_exactly,
     load_hub_model,
     read_weights,
     tensors_only,
     without_prefix,
 )
+from leukoscope.models.torch_conv_layouts import conv_state, is_torchvision_efficientnet
 from leukoscope.models.torch_dinov2 import SHAPES, build_vit, load_vit
 
 IMAGENET = ((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255))  # mean, deviation
 LITE = ((127.0,) * 3, (128.0,) * 3)
 VITS = {f"{family}-{size}": size for family in ("dinobloom", "dinov2") for size in ("s", "b", "l", "g")}
 VITS |= {"tiny-vit": "tiny", "tiny-vit-swiglu": "tiny-swiglu"}
-CONVS = ("resnet50", "efficientnet-b0", "tiny-resnet", "tiny-efficientnet")
+TORCHVISION_B0 = "efficientnet-b0-torchvision"  # pads both sides alike; "efficientnet-b0" pads as TensorFlow does
+CONVS = ("resnet50", "efficientnet-b0", TORCHVISION_B0, "tiny-resnet", "tiny-efficientnet")
 ARCHS = ("efficientnet-lite0", *CONVS, *VITS, "small", "tiny")
 NORMS = ("frozen", "trained")
 
@@ -120,6 +121,13 @@ def build_network(
     return CropNetwork(arch, trunk, n_classes, size=size, dropout=dropout)
 
 
+def arch_of_weights(arch: str, weights: str | None) -> str:
+    """The network that a weights file is of: torchvision's EfficientNet-B0 is padded otherwise than the original."""
+    if arch != "efficientnet-b0" or not weights or not Path(weights).is_file():
+        return arch
+    return TORCHVISION_B0 if is_torchvision_efficientnet(read_weights(weights)) else arch
+
+
 def freeze_blocks(network: CropNetwork, n_blocks: int) -> None:
     """Take the first blocks, from the pixels on, out of training (`trunk.blocks` lists them)."""
     blocks = network.trunk.blocks()
@@ -189,7 +197,13 @@ class ConvTrunk(_NormTrunk):
         config = self.net.config
         self.width = config.hidden_sizes[-1] if "resnet" in arch else config.hidden_dim
         if weights and Path(weights).is_file():
-            load_exactly(self.net, _conv_state(read_weights(weights), weights), weights)
+            state = read_weights(weights)
+            if "efficientnet" in arch and is_torchvision_efficientnet(state) != (arch == TORCHVISION_B0):
+                layout, fits = "torchvision's", TORCHVISION_B0
+                if arch == TORCHVISION_B0:
+                    layout, fits = "the original's", "efficientnet-b0"
+                raise ModelError(f"{weights} has {layout} layout, whose padding {arch} has not: take arch {fits}")
+            load_exactly(self.net, conv_state(state, weights), weights)
         elif weights:
             load_exactly(self.net, load_hub_model(type(self.net), weights).state_dict(), weights)
 
@@ -296,29 +310,18 @@ def _conv_net(arch: str) -> nn.Module:
     b0 = {"image_size": 224, "width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
     if arch == "tiny-efficientnet":
         b0 |= {"width_coefficient": 0.25, "hidden_dim": 320, "num_block_repeats": [1] * 7}
-    return EfficientNetModel(EfficientNetConfig(**b0))
+    net = EfficientNetModel(EfficientNetConfig(**b0))
+    if arch == TORCHVISION_B0:
+        _pad_alike(net)
+    return net
 
 
-def _conv_state(state: dict, where: str) -> dict[str, torch.Tensor]:
-    """A weights file's entries under `transformers`' names of the backbone: its own, or torchvision's of ResNet-50."""
-    state = tensors_only(state, where)
-    if "layer1.0.conv1.weight" in state:
-        return {_resnet_name(k): v for k, v in leave_out(state, ("fc.",)).items()}
-    for prefix in ("resnet.", "efficientnet."):
-        state = without_prefix(state, prefix)
-    return leave_out(state, ("classifier.",))
-
-
-def _resnet_name(key: str) -> str:
-    """torchvision's name of a ResNet entry as `transformers` calls it."""
-    parts = key.split(".")
-    kinds = {"conv": "convolution", "bn": "normalization"}
-    if parts[0] in ("conv1", "bn1"):
-        return f"embedder.embedder.{kinds[parts[0][:-1]]}.{parts[-1]}"
-    if not parts[0].startswith("layer") or len(parts) < 4:
-        return key  # told by load_exactly as unknown
-    layer = f"encoder.stages.{int(parts[0][5:]) - 1}.layers.{parts[1]}."
-    if parts[2] == "downsample":
-        return f"{layer}shortcut.{('convolution', 'normalization')[int(parts[3])]}.{parts[-1]}"
-    kind, number = parts[2].rstrip("0123456789"), int(parts[2][-1])
-    return f"{layer}layer.{number - 1}.{kinds.get(kind, kind)}.{parts[-1]}"
+def _pad_alike(net: nn.Module) -> None:
+    """torchvision's padding, half of the kernel on every side, and its constant in batch normalisation."""
+    net.embeddings.padding = nn.ZeroPad2d(1)
+    for block in net.encoder.blocks:
+        depthwise = block.depthwise_conv
+        depthwise.depthwise_conv_pad = nn.ZeroPad2d(depthwise.depthwise_conv.kernel_size[0] // 2)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-5

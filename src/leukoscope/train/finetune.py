@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +17,20 @@ import torch
 import torch.nn.functional as F
 
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.models.torch_backbones import build_network, repeated_parts
+from leukoscope.models.torch_backbones import arch_of_weights, build_network, repeated_parts
 from leukoscope.train.checkpoint import run_mark, settings_fingerprint
 from leukoscope.train.compiled import compile_parts
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_config import FinetuneConfig
 from leukoscope.train.finetune_loop import ClassLoss, ExtraLoss, Losses, Tuning
-from leukoscope.train.finetune_run import load_finetuned, load_state, predict_features, predict_logits, write_run
+from leukoscope.train.finetune_run import (
+    load_finetuned,
+    load_state,
+    predict_features,
+    predict_logits,
+    read_run,
+    write_run,
+)
 from leukoscope.train.loop import run_task
 from leukoscope.train.processes import join_processes
 
@@ -56,6 +64,7 @@ def finetune(
     each batch, and the first one writes.
     """
     run = Path(run)
+    config = replace(config, arch=_arch_of_start(config, start_from))
     own = join_processes()
     if sampler_weights is not None:
         if np.shape(sampler_weights) != (len(train),):
@@ -89,6 +98,17 @@ def finetune(
     run_task(tuning.task(), run, fingerprint=fingerprint, own=own, progress=progress)
     own.wait()
     return run
+
+
+def _arch_of_start(config: FinetuneConfig, start_from: dict | str | Path | None) -> str:
+    """The architecture that the first weights are of: one name can stand for two published layouts."""
+    if start_from is None:
+        return arch_of_weights(config.arch, config.weights)
+    if isinstance(start_from, dict):
+        return config.arch
+    folder = Path(start_from) if Path(start_from).is_dir() else Path(start_from).parent
+    began = read_run(folder)["config"]["arch"] if (folder / "config.json").is_file() else config.arch
+    return began if began.startswith(f"{config.arch}-") else config.arch
 
 
 def _check_sets(config: FinetuneConfig, train: CropSet, val: CropSet | None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from leukoscope.experiments.cblc.settings import StudyConfig
-from leukoscope.models.torch_backbones import build_network
+from leukoscope.models.torch_backbones import arch_of_weights, build_network
 from leukoscope.train.center_border import center_border_losses
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune import finetune, load_finetuned, predict_features
@@ -134,8 +134,9 @@ def _morphology_loss(config: StudyConfig, network: FinetuneConfig, train: CropSe
     if start is not None:
         begin = load_finetuned(start)[0]
     else:
+        arch = arch_of_weights(network.arch, network.weights)
         begin = build_network(
-            network.arch, len(train.taxonomy.names), weights=network.weights, size=network.size, norms=network.norms
+            arch, len(train.taxonomy.names), weights=network.weights, size=network.size, norms=network.norms
         )
     rows = np.random.default_rng(network.seed).permutation(len(train))[:MORPHOLOGY_CELLS]
     features = predict_features(begin.eval(), train.crops[rows])

@@ -134,7 +134,7 @@ class _Answers:
 
         own = self.plan.config
         settings: FinetuneConfig = read_finetune_config(self.config.folder / own) if own else self.settings
-        settings = replace(settings, seed=self.config.seed + number, size=self.settings.size, arch=self.settings.arch)
+        settings = replace(settings, seed=self.config.seed + number, size=self.settings.size, arch=self.network.arch)
         source, few = self.source_crops(), self.crops.subset(labelled)
         both = join_crop_sets([replace(source, extras={}), replace(few, extras={})])
         share = self.config.target_weight
