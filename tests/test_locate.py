@@ -7,12 +7,14 @@ import pytest
 from data.make_bundles import BOX_PX, INPUT_PX, draw_field, make_locator, scatter_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
 
 from leukoscope.errors import InputError
 from leukoscope.geometry import box_iou
-from leukoscope.locate import default_tile_px, letterbox, locate
+from leukoscope.locate import default_tile_px, fitting_tile_px, letterbox, locate
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
+from leukoscope.scale import red_cell_px
 from leukoscope.types import Field, FieldKey
 
 KEY = FieldKey("f", "s", "p", "c", "blood")
@@ -85,11 +87,42 @@ def test_a_cell_on_the_border_of_two_tiles_comes_out_whole(locator):
         assert len(found) == 1 and box_iou(found.boxes, wanted)[0, 0] > 0.75
 
 
-def test_a_large_field_is_tiled_without_being_asked(locator):
-    assert default_tile_px(locator.card) == 3 * INPUT_PX
-    cells = scatter_cells(np.random.default_rng(5), 1100, 1300, 12, apart=180)
-    found = locate(Field(KEY, draw_field(1100, 1300, cells, radius=54)), locator)
-    assert_each_found_once(found, cells, within=12)
+def test_tiles_are_as_large_as_the_red_cells_ask(locator):
+    view = Field(KEY, draw_field(1100, 1300, []))
+    assert fitting_tile_px(view, locator, red_px=100) == 1300  # 13 red cells across: the locator sees it whole
+    assert fitting_tile_px(view, locator, red_px=60) == 540
+    assert fitting_tile_px(view, locator, red_px=5) == INPUT_PX // 2  # no tile is enlarged more than twice
+    small = Field(KEY, draw_field(300, 200, []))
+    assert fitting_tile_px(small, locator, red_px=40) == 300
+
+
+def test_without_red_cells_a_large_field_is_shown_whole_while_its_cells_are_large(tmp_path):
+    assert default_tile_px(read_bundle(make_locator(tmp_path / "a")).card) == 3 * INPUT_PX
+    cells = scatter_cells(np.random.default_rng(5), 1500, 2000, 8, apart=400)
+    field = Field(KEY, draw_field(1500, 2000, cells, radius=140))
+    wide = Session(read_bundle(make_locator(tmp_path / "b", box_px=44)))
+    assert fitting_tile_px(field, wide, red_px=None) == 2000
+    narrow = Session(read_bundle(make_locator(tmp_path / "c", box_px=12)))  # boxes no wider than platelets at any size
+    assert fitting_tile_px(field, narrow, red_px=None) == 3 * INPUT_PX
+
+
+def test_a_field_says_its_own_tiles_where_none_are_stated(locator):
+    """Red cells of 30 px ask for tiles of 270 in a field of 1,000 px, where the white cells would else be too small."""
+    rng = np.random.default_rng(2)
+    cells = [(x, y, "monocyte") for x, y in ((150, 200), (500, 480), (830, 300), (300, 760), (800, 800))]
+    picture = Image.fromarray(draw_field(1000, 1000, cells, radius=19))
+    draw = ImageDraw.Draw(picture)
+    for x, y in ((x, y) for x in range(30, 1000, 42) for y in range(30, 1000, 42)):
+        if all(np.hypot(x - cx, y - cy) > 60 for cx, cy, _ in cells):
+            dx, dy = rng.integers(-3, 4, 2)
+            draw.ellipse((x + dx - 15, y + dy - 15, x + dx + 15, y + dy + 15), fill=(235, 205, 205))
+    pixels = np.asarray(picture)
+    assert red_cell_px(pixels) == pytest.approx(30, rel=0.1)
+    for scale in (1, 2):
+        large = np.asarray(picture.resize((1000 * scale, 1000 * scale)))
+        found = locate(Field(KEY, large), locator)
+        strong = found.scores > 0.8 * found.scores.max()
+        assert strong.sum() == len(cells)
 
 
 def test_the_card_may_say_the_tile(tmp_path):

@@ -91,7 +91,7 @@ def test_the_record_holds_the_contracts_keys_in_order(run):
     )
     assert list(record["fields"][0]) == (
         "file sha256 patient_id smear_id center status reason note width height um_per_px scale_from quality "
-        "cells".split()
+        "cells red_cell_px scale_doubt tile_px".split()
     )
     assert list(record["fields"][0]["cells"][0]) == ["box", "class", "probs", "score", "suspicion", "identified"]
     assert record["provenance"]["um_per_px"] is None and "Research use only" in record["provenance"]["use"]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from leukoscope.classify import diameters_um
-from leukoscope.scale import RED_CELL_UM, measure_um_per_px, with_scale
+from leukoscope.scale import RED_CELL_UM, measure_um_per_px, red_cell_px, scale_doubt, with_scale
 from leukoscope.types import Cells, Field, FieldKey
 
 KEY = FieldKey("f", "s", "p", "c", "blood")
@@ -59,3 +59,36 @@ def test_a_cell_cut_by_the_frame_has_no_known_diameter():
     assert diameters_um(field, boxes).tolist() == pytest.approx([6, 0, 0, 0])
     unknown = Field(KEY, field.pixels)
     assert not diameters_um(unknown, boxes).any()
+
+
+@pytest.mark.parametrize(("red_px", "within"), [(9, 0.25), (24, 0.15), (60, 0.15), (150, 0.15), (300, 0.15)])
+def test_red_cells_are_found_at_any_scale_without_a_white_cell(red_px, within):
+    pixels, _ = smear(red_px, n=16, white_px=0, side=7)
+    assert red_cell_px(pixels) == pytest.approx(red_px, rel=within)
+
+
+def test_a_mirrored_field_has_the_same_ruler():
+    pixels, _ = smear(40, n=14)
+    rulers = [red_cell_px(p) for p in (pixels, pixels[:, ::-1], pixels[::-1], pixels.transpose(1, 0, 2))]
+    assert rulers == pytest.approx([rulers[0]] * 4, rel=0.03)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 500), (40, 40), (600, 800)])
+def test_empty_glass_has_no_ruler(shape):
+    noise = np.random.default_rng(1).normal(240, 3, (*shape, 3)).clip(0, 255).astype(np.uint8)
+    assert red_cell_px(noise) is None
+
+
+def test_the_smears_ruler_goes_before_the_fields_own():
+    pixels, boxes = smear(40)
+    cells = Cells(KEY, boxes, np.ones(1))
+    assert with_scale(Field(KEY, pixels), cells, red_px=50.0).um_per_px == pytest.approx(0.14)
+    assert with_scale(Field(KEY, pixels, 0.3), cells, red_px=50.0).um_per_px == 0.3
+
+
+def test_a_scale_is_doubtful_when_unknown_or_a_quarter_off():
+    assert scale_doubt(None, um_per_px=None, red_px=None) == "unknown"
+    assert scale_doubt(0.1, um_per_px=0.1, red_px=None) is None  # lysed red cells say nothing
+    assert scale_doubt(0.1, um_per_px=0.1, red_px=80.0) is None  # 8 µm: a macrocyte
+    assert scale_doubt(0.1, um_per_px=0.1, red_px=95.0) == "red_cells_disagree"
+    assert scale_doubt(0.1, um_per_px=0.1, red_px=50.0) == "red_cells_disagree"

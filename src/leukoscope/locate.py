@@ -15,10 +15,15 @@ from leukoscope.geometry import box_iou, merge_tiles, nms, tiles
 from leukoscope.images import background_color, white_balance
 from leukoscope.models.bundle import Card
 from leukoscope.models.runtime import Session
+from leukoscope.scale import red_cell_px
 from leukoscope.types import Calls, Cells, Field
 
 PADDING = 240  # right of and below a letterboxed field: the colour of white-balanced empty glass
 TILES_PER_INPUT = 3  # a field of up to this many times the input's side is shown to the locator whole
+# In red cells, a third to two thirds of a white cell: a view of up to WHOLE_RED_CELLS shows cells large enough, and
+# larger fields are cut into tiles of TILE_RED_CELLS. The training pictures show 5 to 10 red cells across.
+WHOLE_RED_CELLS, TILE_RED_CELLS = 14.0, 9.0
+LEAST_CELL = 0.12  # of a view's longer side: cells narrower are found, but their boxes are coarse
 LOOK_SIDE = 2.4  # of a box's longer side; this and the weights were chosen on pbc val and bccd val
 LOOK_IOU, LOOK_SCORE, LOOK_LEAST = 0.6, 0.3, 0.1
 TILE_OVERLAP = 0.25  # of a tile's side: no white cell is longer
@@ -28,10 +33,34 @@ def locate(field: Field, locator: Session, *, tile_px: int | None = None) -> Cel
     """The white cells of a field, best score first.
 
     A field whose longer side is above `tile_px` is cut into overlapping tiles of that side, for in one picture its
-    cells would become too small to be found; a cell that several tiles see is reported once, and whole. `tile_px`:
-    see `default_tile_px`. Boxes lie within the field and are at least a pixel wide.
+    cells would become too small to be found; a cell that several tiles see is reported once, and whole. None: it is
+    chosen from the field by `fitting_tile_px`. Boxes lie within the field and are at least a pixel wide.
     """
     return locate_balanced(prepare(field, locator.card), locator, tile_px=tile_px)
+
+
+def fitting_tile_px(view: Field, locator: Session, *, red_px: float | None) -> int:
+    """The side in px of the tiles that show a field's cells to the locator as large as those it learnt.
+
+    view    from `prepare`
+    red_px  diameter of the red cells (`leukoscope.scale.red_cell_px`, pooled over the smear's fields where there are
+            several); None: not known. Then the field is shown whole first, and in halves, quarters and so on until
+            the boxes found are as wide as white cells are; where none are, the card's own side (`default_tile_px`).
+    """
+    least, longer = max(locator.card.input_size) // 2, max(view.pixels.shape[:2])
+    if red_px is not None:
+        whole = longer <= WHOLE_RED_CELLS * red_px
+        return max(least, longer if whole else round(TILE_RED_CELLS * red_px))
+    default = default_tile_px(locator.card)
+    if longer <= default:
+        return default
+    tile_px = longer
+    while tile_px >= max(least, default / 4):
+        boxes = locate_balanced(view, locator, tile_px=tile_px).boxes
+        if len(boxes) and np.median((boxes[:, 2:] - boxes[:, :2]).max(1)) >= LEAST_CELL * tile_px:
+            return tile_px
+        tile_px //= 2
+    return default
 
 
 def locate_closely(field: Field, locator: Session, *, tile_px: int | None = None) -> Cells:
@@ -80,6 +109,7 @@ def detect_balanced(field: Field, detector: Session, *, tile_px: int | None = No
     A cell's score is its best class's; its probabilities are its class scores s, as s^(1/T) with the card's
     temperature T, over their sum.
     """
+    tile_px = default_tile_px(detector.card) if tile_px is None else tile_px
     boxes, scores, of_classes = _search(field, detector, tile_px=tile_px)
     powers = np.maximum(of_classes, 1e-9) ** (1 / detector.card.temperature)
     probs = powers / powers.sum(1, keepdims=True)
@@ -100,15 +130,16 @@ def default_tile_px(card: Card) -> int:
 
 def locate_balanced(field: Field, locator: Session, *, tile_px: int | None = None) -> Cells:
     """`locate` for a field that `prepare` has already seen."""
+    if tile_px is None:
+        tile_px = fitting_tile_px(field, locator, red_px=red_cell_px(field.pixels))
     boxes, scores, _ = _search(field, locator, tile_px=tile_px)
     return Cells(field.key, boxes, scores)
 
 
-def _search(field: Field, locator: Session, *, tile_px: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _search(field: Field, locator: Session, *, tile_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (N, 4) in field px and scores (N,), best first, and each box's scores by class (N, C); C is 1 of a
     locator, whose one class is the cell."""
     card = locator.card
-    tile_px = default_tile_px(card) if tile_px is None else tile_px
     if tile_px < max(card.input_size) // 2:
         raise InputError(f"tile_px must be at least {max(card.input_size) // 2} for model {card.name!r}, got {tile_px}")
     height, width = field.pixels.shape[:2]

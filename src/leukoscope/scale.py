@@ -18,21 +18,45 @@ from leukoscope.types import Cells, Field
 
 RED_CELL_UM = 7.0  # dried and stained; 6.2 to 8.2 in healthy people
 LEAST_CIRCLES = 2
+MOST_DISAGREEMENT = 1.25
 _WHITE_CELL_PX = 36  # the field is shrunk until its median white cell is this wide
 _REACH = 2.2  # half of the window that is searched, in white cells
 _RADII = np.arange(5.5, 19.5)  # of red cells, at that scale: a third of a white cell to all of it
 _LEAST_VOTES = 0.5  # a circle's length; edges are a few pixels thick, so a quarter of the circle can do
 _WHITE = 240.0  # what white balance makes of empty glass
+# The search for red cells of any size: the field is shown at sides a factor apart, so that some side shows red cells
+# within _RADII; there their circles fill the most of what is looked at.
+_FIRST_SIDE, _SIDE_STEP, _MOST_SIDE = 96.0, 1.7, 6000.0
+_SEARCH_PX, _MEASURE_PX = 200, 320  # sides of the window in the middle that is searched, and then measured
+_LEAST_FILLED = 0.04  # of the window's area: half a dozen red cells; noise and texture fill 0.02
+_SURE_FILLED = 0.15  # from here on a nearer view that shows less than half as much ends the search
+_MEASURED_AT = 20.0  # px of a red cell's diameter when it is measured: the middle of what _RADII reaches
 
 
-def with_scale(field: Field, cells: Cells) -> Field:
-    """The field with its scale: as stated, else measured at its red cells, else as it was (unknown).
+def with_scale(field: Field, cells: Cells, *, red_px: float | None = None) -> Field:
+    """The field with its scale: as stated, else by its red cells, else as it was (unknown).
 
-    field  white-balanced (`leukoscope.locate.prepare`); cells  its white cells
+    field   white-balanced (`leukoscope.locate.prepare`); cells  its white cells
+    red_px  diameter of its smear's red cells, where that is known; None: they are looked for beside a white cell
     """
     if field.um_per_px is not None:
         return field
+    if red_px is not None:
+        return replace(field, um_per_px=round(RED_CELL_UM / red_px, 4))
     return replace(field, um_per_px=measure_um_per_px(field.pixels, cells.boxes))
+
+
+def scale_doubt(stated: float | None, *, um_per_px: float | None, red_px: float | None) -> str | None:
+    """What a reader should know of a field's scale: "unknown", "red_cells_disagree" or None.
+
+    A stated scale disagrees when the smear's red cells would then be a quarter wider or narrower than 7 µm: more than
+    macrocytes and microcytes (110 and 60 fl) are.
+    """
+    if um_per_px is None:
+        return "unknown"
+    if stated is None or red_px is None:
+        return None
+    return "red_cells_disagree" if abs(np.log(stated * red_px / RED_CELL_UM)) > np.log(MOST_DISAGREEMENT) else None
 
 
 def measure_um_per_px(pixels: np.ndarray, boxes: np.ndarray) -> float | None:
@@ -57,6 +81,43 @@ def measure_um_per_px(pixels: np.ndarray, boxes: np.ndarray) -> float | None:
     green = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1, 1])).resize(size, Image.Resampling.BOX)
     diameters = 2 * _circle_radii(np.asarray(green, np.float32), (boxes - np.tile((x0, y0), 2)) * scale) / scale
     return round(RED_CELL_UM / float(np.median(diameters)), 4) if len(diameters) >= LEAST_CIRCLES else None
+
+
+def red_cell_px(pixels: np.ndarray) -> float | None:
+    """Median diameter in px of a field's red cells, whatever its scale; None where too few are seen.
+
+    pixels  (H, W, 3) uint8 RGB with white-balanced background
+    Nothing needs to be known of the field: it is looked at from far and from near, and the view that round things
+    fill most decides. Single fields scatter by 10 to 15 % around their smear's median, so pool several.
+    """
+    height, width = pixels.shape[:2]
+    longer = max(height, width)
+    green = Image.fromarray(np.ascontiguousarray(pixels[..., 1]))
+    most, diameter, side = 0.0, None, _FIRST_SIDE
+    while side <= min(max(1.5 * longer, _FIRST_SIDE), _MOST_SIDE):
+        radii, filled = _look(green, side / longer, _SEARCH_PX)
+        if len(radii) >= LEAST_CIRCLES and filled >= max(_LEAST_FILLED, most):
+            most, diameter = filled, 2 * float(np.median(radii)) * longer / side
+        elif most >= _SURE_FILLED and filled < most / 2:
+            break
+        side *= _SIDE_STEP
+    if diameter is None:
+        return None
+    radii, _ = _look(green, _MEASURED_AT / diameter, _MEASURE_PX)
+    return 2 * float(np.median(radii)) * diameter / _MEASURED_AT if len(radii) >= LEAST_CIRCLES else None
+
+
+def _look(green: Image.Image, scale: float, window_px: int) -> tuple[np.ndarray, float]:
+    """Radii (K,) of round things in the middle of `green` shown at `scale`, and the share of its area they fill."""
+    width, height = (min(window_px, side * scale) for side in green.size)
+    if min(width, height) < 2 * _RADII[0]:
+        return np.empty(0), 0.0
+    left, top = (max(0.0, (side - shown / scale) / 2) for side, shown in zip(green.size, (width, height), strict=True))
+    box = (left, top, green.size[0] - left, green.size[1] - top)
+    how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    shown = np.asarray(green.resize((round(width), round(height)), how, box), np.float32)
+    radii = _circle_radii(shown, np.empty((0, 4)))
+    return radii, float(np.pi * np.square(radii).sum() / shown.size)
 
 
 def _circle_radii(green: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import leukoscope
 from leukoscope.cores import usable_cores
 from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
-from leukoscope.locate import default_tile_px
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.fields import FieldAnalyzer
@@ -22,6 +21,7 @@ from leukoscope.pipeline.lock import RunLock
 from leukoscope.pipeline.own_cells import read_own_cells
 from leukoscope.pipeline.ratios import Correction
 from leukoscope.pipeline.resume import check_done, same_sources
+from leukoscope.pipeline.ruler import Ruler, first_of_each, measure_ruler, smear_of
 from leukoscope.pipeline.sources import Source, find_sources
 from leukoscope.pipeline.summary import write_record
 from leukoscope.practice import MINIMUM_CELLS
@@ -41,7 +41,7 @@ class AnalyzeOptions:
     um_per_px  micrometres a pixel of every photograph; None: not known, and the record says so
     min_cells  patients with fewer counted cells are flagged and get no band; None: the specimen's own
                (`practice.MINIMUM_CELLS`)
-    tile_px    longer fields are cut into tiles of this side; None: what the locator's card says
+    tile_px    longer fields are cut into tiles of this side; None: chosen by the smear's red cells
     workers    photographs analysed at a time; None: one a processor core, at most 8
     own_cells  metrics.json of `leukoscope evaluate` with this model on labelled cells of the laboratory that the
                photographs come from: they correct the ratios together with the card's confusion matrix
@@ -114,7 +114,7 @@ def analyze(
         try:
             todo = sources[journal.n_sources :]
             # A run that is complete needs no models to write its record again.
-            for entries, thumbs in _analyze_fields(todo, models, options) if todo else ():
+            for entries, thumbs in _analyze_fields(todo, first_of_each(sources), models, options) if todo else ():
                 journal.write(entries, thumbs)
                 if progress is not None:
                     progress(journal.n_sources, len(sources))
@@ -169,7 +169,7 @@ def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
         "usual_min_cells": MINIMUM_CELLS[options.specimen],
         "unidentified_below": knowledge.least_prob,
         "not_offered": not_offered(classifier.card.taxonomy, options.specimen, knowledge),
-        "options": {"tile_px": options.tile_px or default_tile_px(locator.card)},
+        "options": {"tile_px": options.tile_px},
         "use": USE,
     }
 
@@ -209,9 +209,15 @@ def _open_journal(out: Path, head: dict, sources: list[Source], *, resume: bool)
 
 
 def _analyze_fields(
-    sources: list[Source], models: dict[str, Bundle], options: AnalyzeOptions
+    sources: list[Source],
+    first: dict[tuple[str, str], list[Source]],
+    models: dict[str, Bundle],
+    options: AnalyzeOptions,
 ) -> Iterator[tuple[list[dict], list[list[bytes]]]]:
-    """Entries and thumbnails in the order of `sources`; a few photographs are under way at a time, never all."""
+    """Entries and thumbnails in the order of `sources`; a few photographs are under way at a time, never all.
+
+    first  the photographs of each smear that its ruler is measured on
+    """
     locator = Session(models["locate"])
     classifier = locator if models["classify"] == models["locate"] else Session(models["classify"])
     outliner = Session(models["outline"]) if "outline" in models else None
@@ -220,8 +226,12 @@ def _analyze_fields(
     pool = ThreadPoolExecutor(workers)
     try:
         under_way: deque = deque()
+        rulers: dict[tuple[str, str], Future[Ruler]] = {}
         for source in sources:
-            under_way.append(pool.submit(analyzer, source))
+            smear = smear_of(source)
+            if smear not in rulers:  # before its photographs, so that none of them waits for one that waits for it
+                rulers[smear] = pool.submit(measure_ruler, first[smear], analyzer.rooms)
+            under_way.append(pool.submit(analyzer, source, rulers[smear].result))
             if len(under_way) > 2 * workers:
                 yield under_way.popleft().result()
         while under_way:

@@ -1,8 +1,9 @@
-"""One photograph, all the way: read, check, locate, crop, classify. Nothing here depends on any other photograph."""
+"""One photograph, all the way: read, check, locate, crop, classify. Nothing of others is used but the smear's ruler."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -11,14 +12,15 @@ from PIL import Image
 from leukoscope.classify import Batch, classify_batches
 from leukoscope.crop import crop_cells
 from leukoscope.images import Picture, check_quality
-from leukoscope.locate import detect_balanced, locate_balanced, prepare
+from leukoscope.locate import default_tile_px, detect_balanced, fitting_tile_px, locate_balanced, prepare
 from leukoscope.models.bundle import CropRule
 from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
 from leukoscope.pipeline.outlines import outline_entries
 from leukoscope.pipeline.photographs import Rooms, each_picture
+from leukoscope.pipeline.ruler import Ruler
 from leukoscope.pipeline.sources import Source
-from leukoscope.scale import with_scale
+from leukoscope.scale import RED_CELL_UM, scale_doubt, with_scale
 from leukoscope.types import Cells, Field
 
 THUMB_PX = 96
@@ -42,44 +44,52 @@ class FieldAnalyzer:
     outliner: Session | None = None
     rooms: Rooms = field(default_factory=Rooms)
 
-    def __call__(self, source: Source) -> tuple[list[dict], list[list[bytes]]]:
+    def __call__(self, source: Source, ruler: Callable[[], Ruler]) -> tuple[list[dict], list[list[bytes]]]:
         """The record's entries of one photograph, and for each a JPEG thumbnail of each of its cells.
 
+        ruler  gives the ruler of the photograph's smear, once it is measured
         A file of several fields (pages) has an entry for each. A picture that can't be read gives status "failed"; one
         of poor quality is analysed and counted all the same, with status "poor". `reason` holds the short words for
         either.
         """
 
         def work(picture: Picture) -> tuple[dict, list[bytes]]:
-            return self._analyze(Field(source.key, picture.pixels, self.um_per_px))
+            field = Field(source.key, picture.pixels, self.um_per_px)
+            return self._analyze(field, measured.of(picture.pixels))
 
+        measured = ruler()  # awaited before any room is taken: the one who measures may need it
         return each_picture(source, self.um_per_px, self.rooms, work)
 
-    def _analyze(self, field: Field) -> tuple[dict, list[bytes]]:
-        """What the entry of a picture that could be read says, and the thumbnails."""
+    def _analyze(self, field: Field, red_px: float | None) -> tuple[dict, list[bytes]]:
+        """What the entry of a picture that could be read says, and the thumbnails. `red_px`: the smear's red cells."""
         quality = asdict(check_quality(field.pixels))
         problems = list(quality.pop("problems"))
-        cells, thumbs, um_per_px = self._cells(field)
+        cells, thumbs, um_per_px, tile_px = self._cells(field, red_px)
         found = {
             "status": "poor" if problems else "ok",
             "reason": ", ".join(problems) or None,
             "width": field.pixels.shape[1],
             "height": field.pixels.shape[0],
-            **_scale(field, um_per_px),
+            **_scale(field, um_per_px, red_px),
+            "tile_px": tile_px,
             "quality": {name: _measure(value) for name, value in quality.items()} | {"problems": problems},
             "cells": cells,
         }
         return found, thumbs
 
-    def _cells(self, field: Field) -> tuple[list[dict], list[bytes], float | None]:
-        """The entries of the field's cells, their thumbnails, and the scale they were judged by."""
+    def _cells(self, field: Field, red_px: float | None) -> tuple[list[dict], list[bytes], float | None, int]:
+        """The entries of the field's cells, their thumbnails, the scale they were judged by, and the tiles' side."""
         if self.locator.card.task == "detect":
-            return self._detected(field)
+            return self._detected(field, red_px)
         # Both models often want the same view of the field: it is made once.
         cards = {card.white_balance: card for card in (self.locator.card, self.classifier.card)}
         views = {balance: prepare(field, card) for balance, card in cards.items()}
-        cells = locate_balanced(views[self.locator.card.white_balance], self.locator, tile_px=self.tile_px)
-        view = with_scale(views[self.classifier.card.white_balance], cells)
+        located = views[self.locator.card.white_balance]
+        # A stated scale says how wide a red cell is; what the smear's own say is then only compared with it.
+        seen = red_px if self.um_per_px is None else RED_CELL_UM / self.um_per_px
+        tile_px = self.tile_px or fitting_tile_px(located, self.locator, red_px=seen)
+        cells = locate_balanced(located, self.locator, tile_px=tile_px)
+        view = with_scale(views[self.classifier.card.white_balance], cells, red_px=red_px)
         outlines = outline(field, cells, self.outliner) if self.outliner is not None else None
         if outlines is not None:
             cells = outlines.cells  # a classifier may want its crops by contour
@@ -87,17 +97,18 @@ class FieldAnalyzer:
         for batch in classify_batches(view, cells, self.classifier):
             batches.append(batch._replace(crops=None))  # the crops of a crowded field are not kept
             thumbs += [_thumb(crop) for crop in batch.crops]
-        return _with_outlines(self._entries(cells, batches), outlines), thumbs, view.um_per_px
+        return _with_outlines(self._entries(cells, batches), outlines), thumbs, view.um_per_px, tile_px
 
-    def _detected(self, field: Field) -> tuple[list[dict], list[bytes], float | None]:
+    def _detected(self, field: Field, red_px: float | None) -> tuple[list[dict], list[bytes], float | None, int]:
         """`_cells` of a one-stage detector, which locates and names in one."""
         view = prepare(field, self.locator.card)
-        calls = detect_balanced(view, self.locator, tile_px=self.tile_px)
-        view = with_scale(view, calls.cells)
+        tile_px = self.tile_px or default_tile_px(self.locator.card)
+        calls = detect_balanced(view, self.locator, tile_px=tile_px)
+        view = with_scale(view, calls.cells, red_px=red_px)
         thumbs = [_thumb(crop) for box in calls.cells.boxes for crop in crop_cells(view.pixels, box, THUMB_RULE)]
         batches = [Batch(None, calls.probs, None)] if len(calls.cells) else []
         outlines = outline(field, calls.cells, self.outliner) if self.outliner is not None else None
-        return _with_outlines(self._entries(calls.cells, batches), outlines), thumbs, view.um_per_px
+        return _with_outlines(self._entries(calls.cells, batches), outlines), thumbs, view.um_per_px, tile_px
 
     def _entries(self, cells: Cells, batches: list[Batch]) -> list[dict]:
         """The record's cells. The class is the most probable one of the rounded numbers that are written."""
@@ -132,11 +143,16 @@ def _with_outlines(entries: list[dict], outlines: Outlines | None) -> list[dict]
     return [entry | drawn for entry, drawn in zip(entries, outline_entries(outlines), strict=True)]
 
 
-def _scale(field: Field, um_per_px: float | None) -> dict:
-    """The scale used, and where it comes from: "stated" (for the run), "red_cells" (measured) or None (unknown)."""
-    if field.um_per_px is not None:
-        return {"um_per_px": field.um_per_px, "scale_from": "stated"}
-    return {"um_per_px": um_per_px, "scale_from": None if um_per_px is None else "red_cells"}
+def _scale(field: Field, um_per_px: float | None, red_px: float | None) -> dict:
+    """The scale used, and where it comes from: "stated" (for the run), "red_cells" (measured) or None (unknown);
+    the red cells' diameter, and what is doubtful about the scale."""
+    origin = "stated" if field.um_per_px is not None else None if um_per_px is None else "red_cells"
+    return {
+        "um_per_px": um_per_px,
+        "scale_from": origin,
+        "red_cell_px": None if red_px is None else round(red_px, 1),
+        "scale_doubt": scale_doubt(field.um_per_px, um_per_px=um_per_px, red_px=red_px),
+    }
 
 
 def _measure(value: float | None) -> float | None:

@@ -40,6 +40,7 @@ class LocatorConfig:
                single cells filling the picture
     transpose  whether pictures are also turned by a quarter (not only mirrored), which hides an annotator's habit of
                leaving more room at the sides than above and below
+    touching   share of the pictures in which a cell gets neighbours that lean on it
     fold       whether the backbone's norms are folded into its convolutions: quicker steps
     init_from  a run folder whose averaged weights this one starts from
     memory_px  longer side of the photographs held in memory
@@ -60,6 +61,7 @@ class LocatorConfig:
     own_colour: float = 0.25
     plain: float = 0.45
     transpose: bool = True
+    touching: float = 0.0
     fold: bool = False
     init_from: str | None = None
     white_balance: bool = True
@@ -145,7 +147,7 @@ def make_batch(
     """The batch of one step: pixels (B, S, S, 3) float in [0, 255], and per picture boxes to find and boxes to skip."""
     rng = np.random.default_rng((config.seed, step))
     torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    how = {"plain": config.plain, "transpose": config.transpose}
+    how = {"plain": config.plain, "transpose": config.transpose, "touching": config.touching}
     canvases = [draw_canvas(groups, weights, config.side, rng, **how) for _ in range(config.batch_size)]
     batch = torch.from_numpy(np.stack([c.pixels for c in canvases])).permute(0, 3, 1, 2).float() / 255
     changed = torch.from_numpy(rng.random(len(batch)) >= config.own_colour)

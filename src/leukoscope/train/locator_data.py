@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from leukoscope.dataset.manifest import Dataset, TruthCell
+from leukoscope.geometry import box_iou
 from leukoscope.images import background_color, read_image, white_balance
 
 GLASS = 240  # what surrounds a letterboxed field, at training as at inference
@@ -62,11 +63,13 @@ def draw_canvas(
     *,
     plain: float = 0.45,
     transpose: bool = True,
+    touching: float = 0.0,
 ) -> Canvas:
     """One training picture out of photographs from every group (a group is drawn with its weight).
 
     A share of `plain` is one photograph near the scale of inference; of the rest, 8 in 11 are a mosaic of four with
-    cells of 20 to 150 px (for a side of 256) and 3 in 11 one cell that fills much of the canvas.
+    cells of 20 to 150 px (for a side of 256) and 3 in 11 one cell that fills much of the canvas. In a share of
+    `touching`, a cell gets one or two others that lean on it.
     """
     kind = rng.random()
     canvas = np.full((side, side, 3), GLASS, np.uint8)
@@ -86,6 +89,9 @@ def draw_canvas(
     else:
         photo = _turned(_pick(groups, weights, rng), rng, transpose)
         _paste(canvas, whole, photo, _scale_to(photo, side * _log_uniform(rng, 0.5, 0.95)), rng, (kept, cut))
+    if touching and rng.random() < touching:
+        for _ in range(rng.integers(1, 3)):
+            _lean(canvas, kept, _turned(_pick(groups, weights, rng), rng, transpose), rng)
     boxes = np.array(kept, np.float32).reshape(-1, 4)
     return Canvas(canvas, boxes, np.array(cut, np.float32).reshape(-1, 4))
 
@@ -107,6 +113,38 @@ def _turned(photo: Photo, rng: np.random.Generator, transpose: bool) -> Photo:
     if transpose and rng.random() < 0.5:
         pixels, boxes = pixels.transpose(1, 0, 2), boxes[:, [1, 0, 3, 2]]
     return Photo(pixels, boxes)
+
+
+def _lean(canvas: np.ndarray, kept: list[np.ndarray], photo: Photo, rng: np.random.Generator) -> None:
+    """Put a cell of `photo` on the canvas so that it touches one of the boxes `kept`, and add its box to them.
+
+    Two cells that touch were found as one: photographs of single cells, most of what is learnt from, never show any.
+    """
+    side = len(canvas)
+    hosts = [b for b in kept if min(b[2:] - b[:2]) >= 0.05 * side]
+    inner = photo.boxes[(photo.boxes[:, :2] > 1).all(1) & (photo.boxes[:, 2:] < photo.pixels.shape[1::-1]).all(1)]
+    if not hosts or not len(inner):
+        return
+    host, box = hosts[rng.integers(len(hosts))], inner[rng.integers(len(inner))]
+    host_half, half = (host[2:] - host[:2]) / 2, (box[2:] - box[:2]) / 2
+    half = half * (host_half.mean() / half.mean() * _log_uniform(rng, 0.7, 1.4))
+    angle = rng.uniform(0, 2 * np.pi)
+    away = np.array([np.cos(angle), np.sin(angle)])
+    reach = sum(1 / np.sqrt(((away / h) ** 2).sum()) for h in (host_half, half))  # of the two ellipses, along `away`
+    centre = (host[:2] + host[2:]) / 2 + away * reach * rng.uniform(0.85, 1.03)
+    x0, y0 = np.rint(centre - half).astype(int)
+    width, height = np.maximum(np.rint(2 * half).astype(int), 4)
+    new = np.array([x0, y0, x0 + width, y0 + height], np.float32)
+    if min(x0, y0) < 0 or max(x0 + width, y0 + height) > side or box_iou(new, np.stack(kept)).max() > 0.3:
+        return
+    picture = Image.fromarray(np.ascontiguousarray(photo.pixels))
+    cell = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, tuple(box.tolist())), np.float32)
+    y, x = np.mgrid[:height, :width] + 0.5
+    distance = np.hypot((x - width / 2) / (width / 2), (y - height / 2) / (height / 2))
+    shown = np.clip((1.02 - distance) * min(width, height) / 4, 0, 1)[..., None]  # a soft rim of some two pixels
+    under = canvas[y0 : y0 + height, x0 : x0 + width]
+    under[:] = np.rint(shown * cell + (1 - shown) * under)
+    kept.append(new)
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
