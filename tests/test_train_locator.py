@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -57,7 +58,8 @@ def paint_dataset(folder, *, n_fields=4, n_cells=2, name="painted", class_name="
         cells.append(TruthCell((80.0, 60.0, 95.0, 75.0), "red_cell", "RBC"))
         picture.save(images / f"{i}.png")
         key = FieldKey(f"f{i}", "s", "p", "c", "blood")
-        fields.append(TruthField(key, f"{i}.png", "0" * 64, 96, 80, tuple(cells), split="train" if i else "val"))
+        digest = hashlib.sha256((folder / "images" / f"{i}.png").read_bytes()).hexdigest()
+        fields.append(TruthField(key, f"{i}.png", digest, 96, 80, tuple(cells), split="train" if i else "val"))
     write_dataset(Dataset(name, images, tuple(fields), "CC0", "painted here", "folders"), folder / "set")
     return folder / "set"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -57,7 +58,8 @@ def paint_set(folder, *, name="painted", n_fields=4, contours=False):
         picture.save(folder / "images" / f"{i}.png")
         mask.save(folder / "images" / "masks" / f"{i}.png")
         key = FieldKey(f"f{i}", "s", "p", "c", "blood")
-        fields.append(TruthField(key, f"{i}.png", "0" * 64, 120, 90, tuple(cells), split="train" if i else "val"))
+        digest = hashlib.sha256((folder / "images" / f"{i}.png").read_bytes()).hexdigest()
+        fields.append(TruthField(key, f"{i}.png", digest, 120, 90, tuple(cells), split="train" if i else "val"))
     write_dataset(Dataset(name, folder / "images", tuple(fields), "CC0", "painted here", "folders"), folder / "set")
     return folder / "set"
 

@@ -54,7 +54,7 @@ def paint(folder: Path, *, n_fields=4, bare=()) -> Dataset:
 
 def test_polygons_are_written_as_one_class_and_fields_without_are_left_out(tmp_path):
     data = paint(tmp_path / "a", bare=(2,))
-    train, val = with_contours(data, ("train",)), with_contours(data, ("val",))
+    train, val = with_contours(data.subset("train")), with_contours(data.subset("val"))
     assert [f.file for f in train.fields] == ["1.png", "3.png"] and [f.file for f in val.fields] == ["0.png"]
     path = write_polygons(tmp_path / "yolo", {"train": [train], "val": [val]})
     content = {k: json.loads(v) for k, v in (line.split(": ", 1) for line in path.read_text().splitlines())}

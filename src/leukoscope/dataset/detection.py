@@ -80,13 +80,6 @@ def label_fields(dataset: Dataset, taxonomy: Taxonomy, *, leave_out: tuple[str, 
     return result
 
 
-def choose_splits(dataset: Dataset, splits: tuple[str, ...]) -> Dataset:
-    """The fields of these splits; a set that states no split is used whole."""
-    if not any(f.split for f in dataset.fields):
-        return dataset
-    return replace(dataset, fields=tuple(f for f in dataset.fields if f.split in splits))
-
-
 def counted_columns(taxonomy: Taxonomy) -> list[int]:
     """Columns of the classes that are cells to count; TaxonomyError when there are none."""
     if not taxonomy.counted:

@@ -5,44 +5,29 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from leukoscope.dataset.detection import choose_splits, label_fields
-from leukoscope.dataset.manifest import Dataset, TruthField
-from leukoscope.dataset.splits import split_by_patient
+from leukoscope.dataset.detection import label_fields
+from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector_config import DetectorConfig, YoloConfig
+from leukoscope.train.fields import seen_fields, validation_fields, with_validation
 
 
 def split_off_validation(
     datasets: list[Dataset], config: DetectorConfig | YoloConfig
 ) -> tuple[list[Dataset], list[Dataset]]:
-    """(train, val): fields of config.splits and of split "val"; config.val_share of the former, by patient or else by
-    field, where no set has any of the latter (PCM, section 2.3.1: 80:20). A set of one patient trains whole."""
-    if "val" in config.splits:
-        raise ConfigError("splits has val, which chooses the best weights: train on another split")
-    train = [choose_splits(d, config.splits) for d in datasets]
-    if not any(d.fields for d in train):
+    """(train, val): the fields that the run may see (`train.fields`), with config.val_share of them held out where no
+    set has a split "val" (PCM, section 2.3.1: 80:20)."""
+    divided = with_validation(datasets, config.splits, config.seed, config.val_share)
+    train = [d for d in seen_fields(divided, config.splits) if d.fields]
+    if not train:
         raise DataError(f"no field in splits {', '.join(config.splits)} of {', '.join(d.name for d in datasets)}")
-    val = [replace(d, fields=tuple(f for f in d.fields if f.split == "val")) for d in datasets]
-    if not any(d.fields for d in val):
-        shares = {"train": 1 - config.val_share, "val": config.val_share}
-        cut = [split_by_patient(d, shares, seed=config.seed, group=_who) if _several(d) else d for d in train]
-        val = [replace(d, fields=tuple(f for f in d.fields if f.split == "val")) for d in cut]
-        train = [replace(d, fields=tuple(f for f in d.fields if f.split != "val")) for d in cut]
-    return [d for d in train if d.fields], [d for d in val if d.fields]
-
-
-def _several(dataset: Dataset) -> bool:
-    return len({_who(f) for f in dataset.fields}) > 1
-
-
-def _who(field: TruthField) -> str:
-    return field.key.patient_id or field.key.field_id
+    return train, validation_fields(divided)
 
 
 def write_run(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.dataset.splits import drop_copies
-from leukoscope.errors import ConfigError
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.crop_set import CropSet, read_crop_set, split_by_group, taxonomy_without
+from leukoscope.train.fields import refuse_validation, seen_fields, validation_fields
 from leukoscope.train.finetune import FinetuneConfig, finetune, load_finetuned
 from leukoscope.train.finetune_export import export_finetuned, fits_one_file
 from leukoscope.train.processes import join_processes, leave_processes
@@ -51,16 +49,12 @@ def training_crops(
 ) -> tuple[CropSet, CropSet]:
     """The cells to train and to validate on.
 
-    Where a data set states splits, its fields of config.splits are trained on and those of "val" validated on; else
-    config.val_share of the groups is held out for that (PCM, section 2.3.1: 80:20). A picture that another split
-    holds too is not trained on. Cells without a class in the taxonomy are left out.
+    The fields are those that the run may see (`train.fields`); where no data set has a split "val", config.val_share of
+    the groups of cells is held out for validation (PCM, section 2.3.1: 80:20; groups are patients, or clusters of near
+    duplicates where none are known). Cells without a class in the taxonomy are left out.
     """
-    if "val" in config.splits:
-        raise ConfigError("splits has val, which the run is validated on: train on another split")
-    seen = [_fields(d, lambda s: s is None or s in config.splits) for d in datasets]
-    hidden = [_fields(d, lambda s: s is not None and s not in config.splits) for d in datasets]
-    seen = [drop_copies(s, h) for s, h in zip(seen, hidden, strict=True)]
-    stated = [_fields(d, lambda s: s == "val") for d in datasets]
+    refuse_validation(config.splits)
+    seen, stated = seen_fields(datasets, config.splits), validation_fields(datasets)
     options = {
         "taxonomy": taxonomy_without(read_taxonomy(config.taxonomy), config.exclude),
         "rule": config.crop_rule(),
@@ -68,12 +62,7 @@ def training_crops(
         "masks": masks,
     }
     train = read_crop_set(seen, progress=progress, **options).typed()
-    if any(d.fields for d in stated):
+    if stated:
         return train, read_crop_set(stated, **options).typed()
     rest, held = split_by_group(train, config.val_share, seed=config.seed)
     return train.subset(rest), train.subset(held)
-
-
-def _fields(dataset: Dataset, wanted: Callable[[str | None], bool]) -> Dataset:
-    """The data set's fields in the splits wanted."""
-    return replace(dataset, fields=tuple(f for f in dataset.fields if wanted(f.split)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from leukoscope.models.torch_lite import fold_norms, freeze_norms, normalise
 from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
+from leukoscope.train.fields import seen_fields
 from leukoscope.train.locator_data import Photo, draw_canvas, is_white, load_photos
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.processes import join_processes
@@ -90,7 +91,13 @@ def train_locator(
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     run_mark(run, resume=resume)
-    chosen = [_choose(d, config.splits) for d in datasets]
+    chosen = seen_fields(datasets, config.splits)
+    for dataset in chosen:
+        if not any(is_white(c) for f in dataset.fields for c in f.cells):
+            raise DataError(
+                f"data set {dataset.name!r} has no white cell in splits {', '.join(config.splits)} that is no copy of "
+                "a picture of another split: nothing to learn"
+            )
     weights = _weights(chosen, config.shares)
     fingerprint = run_fingerprint(config, chosen)
     _write_run(run, config, chosen)
@@ -155,15 +162,6 @@ def make_batch(
         batch[changed] = jitter_colour(batch[changed], torch_rng, strength=config.colour_strength)
     truth = [torch.from_numpy(c.boxes) for c in canvases]
     return (batch * 255).permute(0, 2, 3, 1), truth, [torch.from_numpy(c.cut) for c in canvases]
-
-
-def _choose(dataset: Dataset, splits: tuple) -> Dataset:
-    """The fields of a data set that this run may see; DataError when they hold no white cell."""
-    if any(f.split for f in dataset.fields):
-        dataset = replace(dataset, fields=tuple(f for f in dataset.fields if f.split in splits))
-    if not any(is_white(c) for f in dataset.fields for c in f.cells):
-        raise DataError(f"data set {dataset.name!r} has no white cell in splits {', '.join(splits)}: nothing to learn")
-    return dataset
 
 
 def _weights(datasets: list[Dataset], shares: dict) -> np.ndarray:

@@ -24,6 +24,7 @@ from leukoscope.models.torch_lite import fold_norms
 from leukoscope.models.torch_outline import UNKNOWN, UNKNOWN_PART, OutlineNet, outline_loss
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
+from leukoscope.train.fields import seen_fields
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.outliner_data import (
     PATCH_PX,
@@ -98,7 +99,7 @@ def train_outliner(
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     run_mark(run, resume=resume)
-    chosen = [_choose(d, config.splits) for d in datasets]
+    chosen = seen_fields(datasets, config.splits)
     unknown = sorted((set(config.masks) | set(config.shares)) - {d.name for d in chosen} - {"*"})
     if unknown:
         raise ConfigError(f"masks or shares name {', '.join(unknown)}, which is no data set given with --data")
@@ -225,13 +226,6 @@ def _network(config: OutlinerConfig) -> OutlineNet:
     net = OutlineNet(width=config.width, pretrained=config.pretrained)
     fold_norms(net.backbone)
     return net.to(memory_format=torch.channels_last)
-
-
-def _choose(dataset: Dataset, splits: tuple) -> Dataset:
-    """The fields of a data set that this run may see."""
-    if any(f.split for f in dataset.fields):
-        return replace(dataset, fields=tuple(f for f in dataset.fields if f.split in splits))
-    return dataset
 
 
 def _load(dataset: Dataset, config: OutlinerConfig) -> Patches:

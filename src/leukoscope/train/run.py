@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import leukoscope
 from leukoscope.dataset.manifest import Dataset, read_dataset
-from leukoscope.dataset.splits import split_by_patient
-from leukoscope.errors import ConfigError
+from leukoscope.errors import ConfigError, DataError
 from leukoscope.train.config import build_config, read_toml
+from leukoscope.train.fields import validation_fields, with_validation
 
 TASKS = ("classify", "join", "locate", "finetune", "detect", "outline", "segment")
 SHARED = ("finetune", "detect")  # tasks whose batches several processes share, under torchrun
-VALIDATION_SHARE = 0.15  # kept from training where no data set has a validation split
 
 
 def train(
@@ -79,7 +78,7 @@ def _classify(job: _Job) -> Path:
     from leukoscope.train.classifier_export import export_run
 
     config = build_config(ClassifierConfig, job.values, job.config_path)
-    datasets = with_validation(job.datasets, config.splits, config.seed)
+    datasets = _divide(job, config)
     if config.attributes:
         from leukoscope.train.attribute_layer import refit_attributes, require_described
 
@@ -111,7 +110,7 @@ def _locate(job: _Job) -> Path:
     from leukoscope.train.locator_export import export_locator
 
     config = build_config(LocatorConfig, job.values, job.config_path)
-    datasets = with_validation(job.datasets, config.splits, config.seed)
+    datasets = _divide(job, config)
     train_locator(config, datasets, job.out, **job.options)
     export_locator(job.out, job.out / "bundle", validation=validation_fields(datasets), side=config.side, **job.card)
     return job.out
@@ -132,10 +131,9 @@ def _detect(job: _Job) -> Path:
     from leukoscope.train.detector import train_detector
     from leukoscope.train.detector_config import detector_config
     from leukoscope.train.detector_export import export_detector, exportable
-    from leukoscope.train.detector_run import split_off_validation
 
     config = detector_config(job.values, job.config_path)
-    _, validation = split_off_validation(job.datasets, config)
+    validation = validation_fields(with_validation(job.datasets, config.splits, config.seed, config.val_share))
     train_detector(config, job.datasets, job.out, **job.options)
     if int(os.environ.get("RANK", 0)) == 0 and exportable(config.arch):
         export_detector(job.out, job.out / "bundle", validation=validation, **job.card)
@@ -148,7 +146,7 @@ def _outline(job: _Job) -> Path:
     from leukoscope.train.outliner_export import export_outliner
 
     config = build_config(OutlinerConfig, job.values, job.config_path)
-    datasets = with_validation(job.datasets, config.splits, config.seed)
+    datasets = _divide(job, config)
     train_outliner(config, datasets, job.out, **job.options)
     export_outliner(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
     return job.out
@@ -159,34 +157,18 @@ def _segment(job: _Job) -> Path:
     from leukoscope.train.yolo_seg import YoloSegConfig, train_yolo_seg
 
     config = build_config(YoloSegConfig, job.values, job.config_path)
-    return train_yolo_seg(config, with_validation(job.datasets, config.splits, config.seed), job.out, **job.options)
+    return train_yolo_seg(config, _divide(job, config), job.out, **job.options)
 
 
-def with_validation(datasets: list[Dataset], splits: tuple[str, ...], seed: int) -> list[Dataset]:
-    """The data sets, with 15 % of their patients or fields in split "val" where none of them has any."""
-    if "val" in splits:
-        raise ConfigError("splits has val, which sets the bundle's thresholds and temperature: train on another split")
-    if any(f.split == "val" for d in datasets for f in d.fields):
-        return datasets
-    shares = {"train": 1 - VALIDATION_SHARE, "val": VALIDATION_SHARE}
-
-    def who(field):
-        return field.key.patient_id or field.key.field_id
-
-    divided = []
-    for dataset in datasets:
-        is_seen = [f.split is None or f.split in splits for f in dataset.fields]
-        seen = tuple(f for f, s in zip(dataset.fields, is_seen, strict=True) if s)
-        others = tuple(f for f, s in zip(dataset.fields, is_seen, strict=True) if not s)
-        cut = split_by_patient(replace(dataset, fields=seen), shares, seed=seed, group=who)
-        divided.append(replace(dataset, fields=cut.fields + others))
-    return divided
-
-
-def validation_fields(datasets: list[Dataset]) -> list[Dataset]:
-    """The validation fields of the data sets that have any."""
-    cut = [replace(d, fields=tuple(f for f in d.fields if f.split == "val")) for d in datasets]
-    return [d for d in cut if d.fields]
+def _divide(job: _Job, config) -> list[Dataset]:
+    """The job's data sets with validation fields, without which no threshold could be set: DataError then."""
+    datasets = with_validation(job.datasets, config.splits, config.seed)
+    if not validation_fields(datasets):
+        raise DataError(
+            "no field can be held out to set thresholds on: no data set has a split val or a second patient "
+            "(see `leukoscope dataset split`)"
+        )
+    return datasets
 
 
 def source_commit() -> str:

@@ -23,6 +23,7 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.geometry import contour_area
 from leukoscope.models.torch_yolo import NOTICE, import_ultralytics, require_weights
 from leukoscope.train.checkpoint import load_checkpoint, run_fingerprint, run_mark, save_checkpoint
+from leukoscope.train.fields import seen_fields, validation_fields
 from leukoscope.train.locator_data import is_white
 from leukoscope.types import Cells, Field
 
@@ -83,8 +84,8 @@ def train_yolo_seg(
     """
     run = Path(run)
     require_weights(config.weights)
-    train = [with_contours(d, config.splits) for d in datasets]
-    val = [with_contours(d, ("val",)) for d in datasets]
+    train = [with_contours(d) for d in seen_fields(datasets, config.splits)]
+    val = [with_contours(d) for d in validation_fields(datasets)]
     if not any(d.fields for d in train) or not any(d.fields for d in val):
         raise DataError(
             "YOLO11-seg needs fields whose white cells all have contours, to train on and in split val: "
@@ -165,14 +166,12 @@ def as_cells(field: Field, boxes: np.ndarray, scores: np.ndarray, contours: list
     return Cells(field.key, boxes[real], np.asarray(scores, np.float32)[real], tuple(contours[i] for i in real))
 
 
-def with_contours(dataset: Dataset, splits: tuple) -> Dataset:
-    """The fields of some splits (all, where a set has none), white cells only, each with its contour."""
-    has_splits = any(f.split for f in dataset.fields)
+def with_contours(dataset: Dataset) -> Dataset:
+    """The fields whose white cells all have contours, with these cells only."""
     kept = []
     for field in dataset.fields:
         white = tuple(replace(c, class_name=CELL) for c in field.cells if is_white(c))
-        chosen = field.split in splits if has_splits else splits != ("val",)
-        if chosen and all(c.contour for c in white):
+        if all(c.contour for c in white):
             kept.append(replace(field, cells=white))
     return replace(dataset, fields=tuple(kept))
 

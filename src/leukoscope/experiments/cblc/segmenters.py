@@ -14,11 +14,12 @@ from leukoscope.experiments.provenance import command
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.outline import outline
+from leukoscope.train.fields import validation_fields
 from leukoscope.train.locator import LocatorConfig, train_locator
 from leukoscope.train.locator_export import export_locator
 from leukoscope.train.outliner import OutlinerConfig, train_outliner
 from leukoscope.train.outliner_export import export_outliner
-from leukoscope.train.run import source_commit, validation_fields
+from leukoscope.train.run import source_commit
 from leukoscope.types import Cells, Field
 
 Show = Callable[[int, int], None] | None
