@@ -6,6 +6,7 @@
     python benchmarks/ratio_intervals.py quapy
     python benchmarks/ratio_intervals.py write --parts DIR
 
+Here all patients are alike (ratio_patients.py has those that differ): it checks sampling and validation error alone.
 Frequentist: a classifier's true error rates are fixed, and in every repeat both the validation sample and the patient's
 cells are drawn anew. `coverage` crosses true ratios of 1 to 60 % with 100 to 2,000 cells for several classifiers;
 `bayesian` does some of these cells with the other method; `centres` gives every repeat a centre whose rates differ from
@@ -27,7 +28,7 @@ from provenance import write_results
 
 from leukoscope.intervals import excludes
 from leukoscope.models.bundle import find_model
-from leukoscope.quantify import correct_ratio
+from leukoscope.quantify import correct_ratio, no_scatter
 from leukoscope.quantify.draws import RateDraws
 from leukoscope.quantify.groups import GroupRates, Tally
 
@@ -117,10 +118,12 @@ def corrected(classifier: Classifier, counts: np.ndarray, confusion: np.ndarray,
     first repeat of each cell of the table checks that (`same_as_shipped`).
     """
     if len(counts) > 2 or method != "adjusted":
-        columns = {"subset": classifier.subset, "counted": classifier.counted}
+        columns = {"subset": classifier.subset, "counted": classifier.counted, "scatter": no_scatter()}
         ratio = correct_ratio(counts, confusion, **columns, local=local, method=method)
         return ratio.value, ratio.low, ratio.high
-    draws = RateDraws.of(_two_rates(confusion), None if local is None else _two_rates(local), losses=False)
+    draws = RateDraws.of(
+        _two_rates(confusion), None if local is None else _two_rates(local), scatter=no_scatter(), losses=False
+    )
     value, low, high, _ = draws.limits([int(counts[0]), int(counts[1]), 0], level=0.95)
     return (value if draws.reversed_share() <= 0.025 else float("nan")), low, high
 
@@ -132,7 +135,8 @@ def _two_rates(confusion: np.ndarray) -> list[GroupRates]:
 
 
 def same_as_shipped(classifier: Classifier, counts: np.ndarray, confusion: np.ndarray, found: tuple) -> None:
-    ratio = correct_ratio(counts, confusion, subset=classifier.subset, counted=classifier.counted)
+    sides = {"subset": classifier.subset, "counted": classifier.counted, "scatter": no_scatter()}
+    ratio = correct_ratio(counts, confusion, **sides)
     np.testing.assert_allclose(found, (ratio.value, ratio.low, ratio.high), atol=1e-9)
 
 

@@ -33,6 +33,7 @@ N_SDS = 8  # quantiles of the posterior that stand for it
 _SDS = np.concatenate([[0.0], np.geomspace(0.05, 2.5, 19)])
 _MEANS = np.linspace(-4.5, 4.5, 25)
 _NODES = np.linspace(-4.0, 4.0, 33)
+N_EACH = 509  # a prime: draws of a rate for each standard deviation
 GENERATOR = 1783  # of the lattice of draws (draws.py)
 
 
@@ -90,7 +91,7 @@ def scatter_of(by_patient: np.ndarray, groups: np.ndarray) -> Scatter:
     lost, called = [], []
     for group in range(3):
         own = tables[:, groups == group]  # (P, K, 3)
-        lost.append(_spread(own[:, :, UNCOUNTED], own.sum(2)))
+        lost.append(_spread(own[:, :, UNCOUNTED], own.sum(2)) if UNCOUNTED in groups else NO_SPREAD)
         called.append(_spread(own[:, :, NUMERATOR], own[:, :, NUMERATOR] + own[:, :, OTHER]))
     n_patients = int((by_patient.sum((1, 2)) > 0).sum())
     return Scatter(tuple(lost), tuple(called), n_patients)
@@ -117,12 +118,15 @@ def sd_quantiles(hits: np.ndarray, cells: np.ndarray, offsets: np.ndarray, poole
 
     pooled  logit of the rate of all patients together, where the grid of means is centred
     """
-    n = cells.sum()
+    n, n_squared = cells.sum(), (cells**2).sum()
+    # Patients of the same numbers have the same likelihood: it is computed once.
+    rows, times = np.unique(np.stack([hits, cells, offsets.round(2)]), axis=1, return_counts=True)
+    hits, cells, offsets = rows
     rate = 1 / (1 + np.exp(-pooled))
     sampling = 1 / (n * rate * (1 - rate) + 0.5)
     log_posterior = np.empty(len(_SDS))
     for k, sd in enumerate(_SDS):
-        width = np.sqrt(sampling + sd**2 * (cells**2).sum() / n**2)
+        width = np.sqrt(sampling + sd**2 * n_squared / n**2)
         means = pooled * np.sqrt(1 + MEAN_SHIFT * sd**2) + width * _MEANS  # (M,)
         nodes = _NODES if sd else np.zeros(1)
         theta = means[:, None, None] + sd * nodes[None, :, None] + offsets  # (M, Z, P)
@@ -132,8 +136,8 @@ def sd_quantiles(hits: np.ndarray, cells: np.ndarray, offsets: np.ndarray, poole
         each = np.einsum("z,mzp->mp", weights / weights.sum(), np.exp(log_l - top))
         # Jeffreys's prior of a rate, on the logit scale.
         log_prior = 0.5 * means - np.logaddexp(0, means)
-        log_m = np.log(np.maximum(each, 1e-300)).sum(1) + log_prior
-        log_posterior[k] = top.sum() + log_m.max() + np.log(np.exp(log_m - log_m.max()).sum() * width)
+        log_m = np.log(np.maximum(each, 1e-300)) @ times + log_prior
+        log_posterior[k] = top @ times + log_m.max() + np.log(np.exp(log_m - log_m.max()).sum() * width)
     log_posterior -= np.log1p((_SDS / PRIOR_SD) ** 2)
     density = np.exp(log_posterior - log_posterior.max())
     steps = (density[1:] + density[:-1]) / 2 * np.diff(_SDS)
@@ -148,11 +152,13 @@ def predictive_quantiles(n: int, validation: Tally, local: Tally, spread: Spread
     """
     if not spread.sds:
         return beta_quantiles(even_shares(n), *rate_mixture(validation, local))
-    draws, order = [], lattice_orders(n, GENERATOR, 2)[1]
+    n_each = N_EACH if len(spread.sds) > 1 else n
+    draws, order = [], lattice_orders(n_each, GENERATOR, 2)[1]
     for sd in spread.sds:
-        base = beta_quantiles(even_shares(n), *rate_mixture(_by_patient(validation, sd, spread.n_patients), local))
+        tally = _by_patient(validation, sd, spread.n_patients)
+        base = beta_quantiles(even_shares(n_each), *rate_mixture(tally, local))
         mean = _logit(np.clip(base, 1e-12, 1 - 1e-12)) * np.sqrt(1 + MEAN_SHIFT * sd**2)
-        draws.append(mean + sd * _normal_quantiles(n)[order])
+        draws.append(mean + sd * _normal_quantiles(n_each)[order])
     logits = np.sort(np.concatenate(draws))
     return 1 / (1 + np.exp(-np.interp(even_shares(n), even_shares(len(logits)), logits)))
 
