@@ -160,7 +160,7 @@ def test_analyze_says_the_model_the_counts_and_where_the_report_is(run, smear, t
     lines = printed.splitlines()
     assert name in lines[0] and "bundled" not in lines[0]
     assert lines[1].startswith(
-        "P1: 3 cells counted in 2 photographs; 1 could not be read; blasts 33.3 % (0.8 to 90.6 %)"
+        "P1: 3 leukocytes counted in 2 photographs; 1 could not be read; blasts 33.3 % (0.8 to 90.6 %)"
     )
     assert "few_cells" in lines[1]
     assert str(out / "report.html") in lines[2]

@@ -83,6 +83,32 @@ def test_archived_record_is_read_for_ever(tmp_path):
     assert "The picture is not shown" in text  # the pictures are not in the archive
 
 
+def test_archived_record_of_version_2_is_read_for_ever(tmp_path):
+    archive = ARCHIVE.parent / "record-v2"
+    record = read_record(archive / "record.json")
+    one, two = record.patients
+    assert (record.version, one["denominator"], one["n_counted"], one["n_nucleated_red"]) == (2, "leukocytes", 7, 4)
+    assert one["nucleated_red_per_100"] == pytest.approx(400 / 7, abs=1e-4) and one["n_unidentified"] == 1
+    assert record.roles["erythroblast"] == "beside" and two["ratios"][0]["none_seen"]["upper"] > 0.6
+    write_cells_csv(archive / "record.json", tmp_path / "cells.csv")
+    assert (tmp_path / "cells.csv").read_bytes() == (archive / "cells.csv").read_bytes()
+    write_report(archive / "record.json", archive / "thumbs.jsonl", tmp_path / "report.html")
+    text = _Page((tmp_path / "report.html").read_text("utf-8")).text.replace("\u00a0", " ")
+    for said in (
+        "Blasts among leukocytes",
+        "for orientation only",
+        "4 cells: 57.1 per 100 leukocytes; beside the differential",
+        "1 cell below 35 %; in no ratio",
+        "12 % of healthy 100-cell films carry this flag (drawn).",
+        "Patients differ, as 6 validation patients showed",
+        "that no error touched",
+        "No blast seen: 3 cells without one leave up to 63.2 % possible",
+        "APL can't be recognised by this model",
+        "100 were asked for, laboratories count 200",
+    ):
+        assert said in text, said
+
+
 def test_a_record_of_version_1_is_given_in_the_shape_of_version_2_with_its_own_numbers(tmp_path):
     """Its ratios are of all nucleated cells, in blood too; bands stay only where today's rules give one."""
 

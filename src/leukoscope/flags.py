@@ -251,14 +251,10 @@ def _number_of_cells(d: Differential, min_cells: int):
     what = "leukocyte" if d.specimen == "blood" else "cell"
     if n == 0:
         yield "no_cells", f"No {what} was counted: there is no differential and no ratio."
-    elif n < min_cells:
-        yield "few_cells", f"Only {n} {what}s were counted; at least {min_cells} were asked for."
-    elif n < usual:
-        yield (
-            "few_cells",
-            f"Only {n} {what}s were counted: {min_cells} were asked for (--min-cells), laboratories count {usual} in "
-            f"{d.specimen}.",
-        )
+    elif n < max(min_cells, usual):
+        asked = f"at least {min_cells} were asked for" if n < min_cells else f"{min_cells} were asked for (--min-cells)"
+        others = f", laboratories count {usual} in {d.specimen}" if min_cells < usual else ""
+        yield "few_cells", f"Only {n} {what}s were counted: {asked}{others}."
 
 
 def _cells(n: int) -> str:

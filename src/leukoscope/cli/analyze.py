@@ -90,13 +90,16 @@ def run(args: argparse.Namespace) -> None:
 
 def patient_line(patient: dict) -> str:
     """One patient of a record in one line: cells, ratios with their limits, what is flagged."""
-    words = [f"{patient['n_counted']} cells counted in {patient['n_fields']} photographs"]
+    what = "leukocytes" if patient["denominator"] == "leukocytes" else "cells"
+    words = [f"{patient['n_counted']} {what} counted in {patient['n_fields']} photographs"]
+    if patient["n_nucleated_red"] and what == "leukocytes":
+        words.append(f"{patient['n_nucleated_red']} nucleated red cells beside")
     if patient["n_failed"]:
         words.append(f"{patient['n_failed']} could not be read")
     for ratio in patient["ratios"]:
         if ratio["value"] is not None:
             share, low, high = (f"{100 * ratio[key]:.1f}" for key in ("value", "low", "high"))
-            words.append(f"{ratio['name']} {share} % ({low} to {high} %)")
+            words.append(f"{ratio['name'].replace('_', ' ')} {share} % ({low} to {high} %)")
             corrected = ratio.get("corrected")
             if corrected and corrected["value"] is not None:
                 share, low, high = (f"{100 * corrected[key]:.1f}" for key in ("value", "low", "high"))

@@ -35,6 +35,12 @@ def card_text(card: Card) -> str:
         lines += ["", "## Measured results", "", *_table([_flat(row) for row in card.results])]
     if card.confusion:
         lines += ["", "## Confusion matrix", "", *_confusion(card.confusion)]
+    if card.confusion_by_patient:
+        told = card.confusion_by_patient
+        told = f"{len(told['patients'])} of unit {told.get('unit', 'patient')}"
+        lines += ["", f"Its cells are told apart by patient: {told} (how much error rates differ, docs/ratio.md)."]
+    if card.clinical:
+        lines += ["", "## What it can know", "", *_nested(card.clinical)]
     if card.limits:
         lines += ["", "## Limits", "", *(f"- {limit}" for limit in card.limits)]
     return "\n".join(lines) + "\n"
