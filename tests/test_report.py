@@ -104,7 +104,8 @@ def test_archived_record_of_version_2_is_read_for_ever(tmp_path):
         "that no error touched",
         "No blast seen: 3 cells without one leave up to 63.2 % possible",
         "APL can't be recognised by this model",
-        "100 were asked for, laboratories count 200",
+        "fewer than the 100 asked for, laboratories count 200",
+        "not identified",
     ):
         assert said in text, said
 

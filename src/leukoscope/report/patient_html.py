@@ -12,6 +12,7 @@ from leukoscope.report.pictures import field_picture
 from leukoscope.report.words import (
     USE,
     cell_words,
+    cells_words,
     class_short,
     class_words,
     counted_words,
@@ -44,7 +45,7 @@ def patient_section(content: Content, row: int) -> Iterator[str]:
         f'<header><h2 id="ph-{row}">Patient {name_of(patient["patient_id"])}</h2>'
         f'<p class="meta">{escape(patient["specimen"])} · smear {smears} · centre {centers} · {fields}'
         f"{' (' + ', '.join(missing) + ')' if missing else ''} · {plural(patient['n_cells'], 'cell')} found, "
-        f"{patient['n_counted']:,} {of_words(patient['denominator'])} counted</p></header>{flag_list(patient)}"
+        f"{patient['n_counted']:,} {cells_words(patient['denominator'])} counted</p></header>{flag_list(patient)}"
         f"{_not_offered(content)}"
         f'<div class="cards">{_ratio_card(content, patient)}{_chart_card(content, patient)}'
         f"{_table_card(content, patient)}</div>"
@@ -210,6 +211,7 @@ def _cell_item(content: Content, key: tuple[int, int], class_name: str) -> str:
         else f'<span class="nothumb">no picture<span class="hidden">: {escape(words)}</span></span>'
     )
     doubt = f'<span class="doubt">blast {percent(suspicion, 0)}</span>' if suspicion >= 0.1 and not blast else ""
+    doubt += "" if cell["identified"] else '<span class="doubt">not identified</span>'
     said = "".join(
         f"<span><b>{escape(part)}</b> {escape(text)}</span> "
         for part, text in cell_words(cell.get("attributes", {}), content.record.attributes)

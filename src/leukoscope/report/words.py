@@ -142,13 +142,18 @@ def of_words(of: str) -> str:
     return _OF.get(of, of.replace("_", " "))
 
 
+def cells_words(of: str) -> str:
+    """The same after a number: "leukocytes", "nucleated cells"."""
+    return of_words(of).removeprefix("all ")
+
+
 def no_band_words(ratio: dict) -> str | None:
     """Why the ratio has no band, as a sentence; None where it has one or no cell was counted."""
     reason = ratio.get("band_reason")
     if ratio["band"] is not None or reason in (None, "no_cells"):
         return None
     facts = {"n": f"{ratio['denominator']:,}", "minimum": f"{ratio.get('band_minimum', 0):,}"}
-    return _BAND_REASONS.get(reason, f"No band: {reason}").format(of=of_words(ratio.get("of", "")), **facts) + "."
+    return _BAND_REASONS.get(reason, f"No band: {reason}").format(of=cells_words(ratio.get("of", "")), **facts) + "."
 
 
 def none_seen_words(ratio: dict) -> str | None:
@@ -200,7 +205,8 @@ def ratio_words(ratio: dict) -> str:
 
 def counted_words(patient: dict, minimum: int, usual: int) -> str:
     """The cells of the denominator, what laboratories call such a count, and whether fewer were asked for."""
-    text = f"{patient['n_counted']:,} {of_words(patient['denominator'])}: {patient['count_tier']}"
-    if patient["n_counted"] < minimum:
-        text += f"; fewer than the {minimum:,} asked for"
-    return text + (f"; {minimum:,} were asked for, laboratories count {usual:,}" if minimum < usual else "")
+    text = f"{patient['n_counted']:,} {cells_words(patient['denominator'])}: {patient['count_tier']}"
+    few = f"fewer than the {minimum:,} asked for" if patient["n_counted"] < minimum else f"{minimum:,} were asked for"
+    if minimum < usual:
+        return f"{text}; {few}, laboratories count {usual:,}"
+    return f"{text}; {few}" if patient["n_counted"] < minimum else text
