@@ -54,16 +54,16 @@ def test_f1_equals_scikit_learn_and_skips_what_nobody_states():
 
 def test_a_clear_attribute_is_shown_and_a_blurred_one_only_where_it_is_sure():
     stated = draw()
-    clear, blurred = noisy_values(stated, 0.5), noisy_values(stated, 3.0, seed=1)
+    clear, blurred = noisy_values(stated, 0.5), noisy_values(stated, 2.0, seed=1)
     values = np.concatenate([clear[:, :2], blurred[:, 2:]], 1)
     rule = choose_word_rule(values, stated, TWO, classes=("monocyte",))
     assert rule.thresholds[0] == 0.5 and rule.measured[0]["shown"] == 1.0
-    assert rule.thresholds[1] is None or rule.thresholds[1] > 0.5
+    assert 0.5 < rule.thresholds[1] < 1 and rule.measured[1]["shown"] < 0.9
     said = rule.say(values, ["monocyte"] * len(values))
     for column, attribute in enumerate(TWO.attributes):
         for place, value in enumerate(attribute.values):
             rows = [i for i, words in enumerate(said) if words.get(attribute.name) == value]
-            assert not rows or (stated[rows, column] == place).mean() >= LEAST_RIGHT
+            assert len(rows) > 20 and (stated[rows, column] == place).mean() >= LEAST_RIGHT
 
 
 def test_an_attribute_that_only_says_the_commonest_value_is_never_shown():

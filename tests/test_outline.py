@@ -144,8 +144,8 @@ def test_analysis_records_contours_and_ratios(tmp_path):
     for old, cell in pairs:
         assert set(cell) - set(old) == new and all(cell[k] == old[k] for k in old)
         assert contour_area(np.array(cell["contour"])) == cell["cell_area_px"] > 600
-        assert 0 <= cell["nc_ratio"] <= 1
         assert sum(contour_area(np.array(n)) for n in cell["nuclei"]) == cell["nucleus_area_px"]
+        assert cell["nc_ratio"] == pytest.approx(cell["nucleus_area_px"] / cell["cell_area_px"], abs=1e-3)
     with open(outlined.with_name("cells.csv"), encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(r["nc_ratio"]) for r in rows] == [c["nc_ratio"] for _, c in pairs]

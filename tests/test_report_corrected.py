@@ -13,7 +13,7 @@ from data import make_bundles, make_record
 
 from leukoscope.count import COVERS, no_cells, ratio
 from leukoscope.errors import ModelError
-from leukoscope.models.bundle import Card, read_card, write_card
+from leukoscope.models.bundle import read_card, write_card
 from leukoscope.pipeline.ratios import CORRECTED_COVERS, Correction, ratio_entries
 from leukoscope.pipeline.summary import summarise
 from leukoscope.quantify import correct_patient
@@ -95,7 +95,6 @@ def card_with(tmp_path, **values):
 
 def test_a_card_gives_its_matrix_and_a_studys_line(tmp_path):
     card = card_with(tmp_path, confusion=None, thresholds={"ratio_blasts": 0.3, "other": 1.0})
-    assert isinstance(card, Card)
     correction = Correction.of(card)
     assert correction.confusion is None and correction.thresholds == {"blasts": (0.3,)}
     wrong = replace(card, confusion={"names": ["nobody"], "counts": "?"})

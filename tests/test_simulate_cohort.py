@@ -141,6 +141,15 @@ def test_a_cohort_spreads_over_ratios_classes_and_centres(specimen, taxonomy):
         assert len(own) == 10 and (own < 0.2).any() and (own > 0.5).any()  # no centre gives the diagnosis away
 
 
+@pytest.mark.parametrize(("specimen", "taxonomy"), [("blood", PCM_9), ("marrow", MARROW_16)])
+def test_a_cohort_near_the_line_is_hard_to_tell_apart(specimen, taxonomy):
+    options = CohortOptions(specimen, patients=40, centers=4, seed=1, near_line=True)
+    plan = plan_patients(np.random.default_rng(1), options)
+    ratios = np.array([ratio_of(p, taxonomy) for p in plan])
+    assert 0.06 < ratios.min() and ratios.max() < 0.4 and (abs(ratios - 0.2) < 0.05).sum() >= 13
+    assert plan[0].patient_id == f"rendered-{specimen}-1-near-line-001"  # no patient of the usual cohort
+
+
 def ratio_of(patient, taxonomy):
     names = [c for field in patient.fields for c, drawing in field if drawing not in NOT_COUNTED]
     return sum(n in taxonomy.blasts for n in names) / len(names)

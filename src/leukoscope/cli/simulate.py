@@ -34,6 +34,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--fields", metavar="F", type=whole, help="of a cohort: photographs a patient (default: blood 10, marrow 5)"
     )
+    parser.add_argument(
+        "--near-line", action="store_true", help="of a cohort: blast ratios around 20 %%, patients hard to tell apart"
+    )
     parser.set_defaults(run=run)
 
 
@@ -48,8 +51,9 @@ def run(args: argparse.Namespace) -> None:
 def _run_demo(args: argparse.Namespace) -> None:
     from leukoscope.simulate import simulate
 
-    for option in ("specimen", "fields"):
-        if getattr(args, option) is not None:
+    for option in ("specimen", "fields", "near_line"):
+        if getattr(args, option) not in (None, False):
+            option = option.replace("_", "-")
             raise InputError(f"--{option} belongs to a cohort: add --centers K, or leave --{option} out")
     with progress_bar("pictures") as progress:
         simulate(args.out, patients=args.patients, seed=args.seed, progress=progress)
@@ -67,6 +71,7 @@ def _run_cohort(args: argparse.Namespace) -> None:
         centers=args.centers,
         seed=args.seed,
         fields_per_patient=args.fields,
+        near_line=args.near_line,
     )
     with progress_bar("pictures") as progress:
         simulate_cohort(args.out, options, progress=progress)

@@ -15,7 +15,16 @@ from leukoscope.dataset.exporter import export_dataset
 from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import InputError
 from leukoscope.simulate.cell import choose_clone
-from leukoscope.simulate.disease import TAXONOMY_OF, Patient, patient_truth, plan_patients
+from leukoscope.simulate.disease import (
+    HIGH,
+    LOW,
+    NEAR_HIGH,
+    NEAR_LOW,
+    TAXONOMY_OF,
+    Patient,
+    patient_truth,
+    plan_patients,
+)
 from leukoscope.simulate.field import Placed, render_field
 from leukoscope.simulate.look import Look, choose_centers, field_look, patient_look
 from leukoscope.simulate.smear import check_place, picture_of
@@ -44,6 +53,7 @@ class CohortOptions:
     """How large a cohort is.
 
     fields_per_patient, cells_per_field   None: 10 fields of 8 to 16 cells in blood, 5 of 32 to 48 in marrow
+    near_line   blast ratios of 8 to 36 % around the line of 20 %, not of 0 to 90: patients that are hard to tell apart
     """
 
     specimen: str
@@ -52,10 +62,11 @@ class CohortOptions:
     seed: int
     fields_per_patient: int | None = None
     cells_per_field: tuple[int, int] | None = None
+    near_line: bool = False
 
     def set_name(self) -> str:
         """What the manifest calls the cohort, and its patients' ids begin with."""
-        return f"rendered-{self.specimen}-{self.seed}"
+        return f"rendered-{self.specimen}-{self.seed}{'-near-line' if self.near_line else ''}"
 
     def n_fields(self) -> int:
         """Fields of one patient."""
@@ -64,6 +75,10 @@ class CohortOptions:
     def n_cells(self) -> tuple[int, int]:
         """Fewest and most cells of one field."""
         return self.cells_per_field or CELLS_PER_FIELD[self.specimen]
+
+    def ratios(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Planned blast ratios of patients without and with acute leukaemia, lowest and highest."""
+        return (NEAR_LOW, NEAR_HIGH) if self.near_line else (LOW, HIGH)
 
 
 def simulate_cohort(

@@ -15,6 +15,7 @@ from leukoscope.taxonomy import MARROW_16, PCM_9
 TAXONOMY_OF = {"blood": PCM_9, "marrow": MARROW_16}
 AML_RATIO = 0.20  # myeloid blasts and equivalents among counted cells (ELN 2022, without its genetic exceptions)
 LOW, HIGH = (0.0, 0.17), (0.23, 0.90)  # planned blast ratios of patients without and with acute leukaemia
+NEAR_LOW, NEAR_HIGH = (0.08, 0.19), (0.21, 0.36)  # of a cohort whose patients are hard to tell apart
 LOW_SHARE = 0.45
 NOT_COUNTED_SHARE = {"blood": 0.10, "marrow": 0.05}
 NOT_COUNTED = {"smudge_cell": 0.45, "cut_cell": 0.35, "artefact": 0.20}
@@ -84,6 +85,7 @@ class _Sizes(Protocol):
     def set_name(self) -> str: ...
     def n_fields(self) -> int: ...
     def n_cells(self) -> tuple[int, int]: ...
+    def ratios(self) -> tuple[tuple[float, float], tuple[float, float]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,9 @@ class Patient:
 
 
 def plan_patients(rng: np.random.Generator, sizes: _Sizes) -> list[Patient]:
-    """Patients whose blast ratios are spread over 0 to 90 %, dealt out so that every centre has high and low ones."""
+    """Patients with blast ratios over `sizes.ratios()`, dealt out so that every centre has high and low ones."""
     n_low = round(LOW_SHARE * sizes.patients)
-    low, high = np.linspace(*LOW, n_low), np.linspace(*HIGH, sizes.patients - n_low)
+    low, high = (np.linspace(*ends, n) for ends, n in zip(sizes.ratios(), (n_low, sizes.patients - n_low), strict=True))
     order = rng.permutation(sizes.patients)  # a patient's number says nothing of ratio or centre
     plan: list[Patient | None] = [None] * sizes.patients
     for place, ratio in enumerate([*low, *high]):
