@@ -26,11 +26,12 @@ from leukoscope.experiments.cblc import (  # noqa: E402
     verdicts,
 )
 from leukoscope.experiments.cblc.cohort import Patient  # noqa: E402
-from leukoscope.experiments.cblc.patients import PatientRatio, local_confusions
+from leukoscope.experiments.cblc.patients import PatientRatio, Validation, local_confusions
 from leukoscope.experiments.cblc.predictions import epoch_patients
 from leukoscope.experiments.cblc.settings import with_artefact  # noqa: E402
 from leukoscope.geometry import contour_box  # noqa: E402
 from leukoscope.models.bundle import find_model  # noqa: E402
+from leukoscope.quantify import correct_ratio  # noqa: E402
 from leukoscope.taxonomy import MARROW_16  # noqa: E402
 from leukoscope.types import Cells  # noqa: E402
 
@@ -164,6 +165,7 @@ def test_the_bundle_classifies_and_carries_its_left_out_confusion(finished):
     counts = np.array(bundle.card.confusion["counts"])
     artefact = bundle.card.taxonomy.index("artefact")
     assert counts.sum() == matched + extra and counts[artefact].sum() == extra  # what is no cell has its own row
+    assert len(bundle.card.confusion_by_patient["patients"]) == 12
     assert counts[artefact, artefact] > 0.5 * extra and "artefact" not in bundle.card.taxonomy.counted
 
 
@@ -285,6 +287,29 @@ def test_a_patients_own_cells_never_correct_it(finished):
     assert all(table[15].sum() == (crops.groups == key).sum() for k, table in found.items() if k != key)
     few = local_confusions(marked, probs, ["c"], 10, seed=0)
     assert all(table.sum() == 10 for table in few.values())
+
+
+def test_patients_differ_and_nobody_is_corrected_by_their_own_cells(finished):
+    """Development patients who are called well and badly by turns widen a new patient's limits."""
+    names, counted = MARROW_16.names, list(range(16))
+    own = {}
+    for number in range(12):
+        table = np.zeros((16, 16), np.int64)
+        table[0, 0], table[0, 4], table[4, 4], table[4, 0] = (18, 2, 38, 2) if number % 2 else (10, 10, 28, 12)
+        own[f"a/{number}"] = table
+    alike = {k: sum(own.values()) // 12 for k in own}
+    assert names[0] == "myeloblast" and names[4] == "neutrophil"
+    counts = np.bincount([0] * 30 + [4] * 70, minlength=16)
+    widths = []
+    for tables in (own, alike):
+        matrix, scatter = Validation(tables).for_patient("new", [0], counted)
+        fixed = correct_ratio(counts, matrix, subset=[0], counted=counted, scatter=scatter)
+        widths.append(fixed.high - fixed.low)
+    assert widths[0] > 1.3 * widths[1]
+    known = Validation(own)
+    without, _ = known.for_patient("a/0", [0], counted)
+    assert (without == sum(own.values()) - own["a/0"]).all()
+    assert (known.for_patient("c/9", [0], counted)[0] == sum(own.values())).all()
 
 
 def test_the_size_baseline_never_sees_the_patients_it_judges(finished):

@@ -12,7 +12,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate.classes import roc_auc
 from leukoscope.evaluate.roc import Limits, choose_threshold
 from leukoscope.experiments.cblc.cohort import AML, Cohort, patient_key
-from leukoscope.experiments.cblc.patients import PatientRatio, make_ratio
+from leukoscope.experiments.cblc.patients import PatientRatio
 from leukoscope.train.crop_set import CropSet
 
 N_DRAWS = 1000
@@ -100,10 +100,10 @@ def _otsu(values: np.ndarray) -> float:
     return float(middles[(below * above * (mean_below - mean_above) ** 2).argmax()])
 
 
-def detector_ratios(
-    cohort: Cohort, detector: object, train: Dataset, validation: Dataset, folder: Path, *, composite: str, resume: bool
-) -> tuple[list[PatientRatio], np.ndarray]:
-    """Train a one-stage detector of all classes and count what it finds; ratios by patient, and the counts (P, C).
+def detector_counts(
+    cohort: Cohort, detector: object, train: Dataset, validation: Dataset, folder: Path, *, resume: bool
+) -> np.ndarray:
+    """Train a one-stage detector of all classes and count what it finds: (P, C) cells of each patient and class.
 
     detector     `train.detector_config.DetectorConfig`; it learns on `train` and chooses its weights on `validation`
     The score threshold is chosen on validation fields: the one at which it finds as many cells as the expert did.
@@ -130,9 +130,4 @@ def detector_ratios(
     for field, boxes in zip(cohort.dataset.fields, found, strict=True):
         kept = boxes.class_ids[boxes.scores >= threshold]
         counts[patient_key(field)] += np.bincount(kept, minlength=n_classes)[:n_classes]
-    ideal = np.eye(n_classes, dtype=np.int64) * 1000  # no validation matrix: the raw count is what is compared
-    ratios = [
-        make_ratio(p, "", p.expert, counts[key], ideal, cohort.taxonomy, composite, None)
-        for key, p in cohort.patients.items()
-    ]
-    return ratios, np.stack([counts[key] for key in cohort.patients])
+    return np.stack([counts[key] for key in cohort.patients])

@@ -12,6 +12,8 @@ import numpy as np
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.experiments.cblc.members import Member
 from leukoscope.models.bundle import Bundle, Card, write_card
+from leukoscope.quantify import by_patient_for_card
+from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.ensemble import EnsembleNetwork
 from leukoscope.train.finetune_export import check_graph, write_onnx
@@ -25,12 +27,18 @@ class LeftOut:
     """What the ensemble says of cells that none, or not all, of its members were trained on.
 
     logits (N, C) and labels (N,) of matched cells, each called by the member that left its patient out
-    confusion (C, C) of them, rows truth
+    confusion (C, C) of them, rows truth; patients (N,) whose they are
     """
 
     logits: np.ndarray
     labels: np.ndarray
     confusion: np.ndarray
+    patients: np.ndarray
+
+    def by_patient(self, taxonomy: Taxonomy) -> dict:
+        """The card's `confusion_by_patient`, from which `analyze` learns how much patients differ."""
+        named = [[taxonomy.names[i] for i in rows] for rows in (self.labels, self.logits.argmax(1))]
+        return by_patient_for_card(*named, self.patients.tolist(), taxonomy, unit="patient")
 
 
 def export_classifier(
@@ -81,6 +89,7 @@ def export_classifier(
         },
         results=tuple(results),
         confusion={"rows": "truth", "columns": "pred", "names": names, "counts": left_out.confusion.tolist()},
+        confusion_by_patient=left_out.by_patient(validation.taxonomy),
         limits=tuple(config["limits"]),
         licence=config["licence"],
         description=config["description"],

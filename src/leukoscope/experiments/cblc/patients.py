@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from leukoscope.evaluate.classes import confusion_matrix
 from leukoscope.experiments.cblc.cohort import Cohort, Patient, expert_counts, expert_ratio, patient_key
 from leukoscope.intervals import clopper_pearson
-from leukoscope.quantify import correct_ratio
+from leukoscope.quantify import Scatter, correct_ratio, scatter_of
+from leukoscope.quantify.groups import groups_of
 from leukoscope.quantify.trend import Smear, Trend, trend
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crop_set import CropSet
@@ -55,11 +56,35 @@ def left_out_confusion(crops: CropSet, probs: np.ndarray, rows: np.ndarray) -> n
     return confusion_matrix(crops.labels[rows], probs[rows].argmax(1), n_classes=len(crops.taxonomy.names))
 
 
+def by_patient(crops: CropSet, probs: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """{patient: `left_out_confusion` of the patient's own cells among `rows`}, patients with a labelled cell."""
+    rows = rows & (crops.labels >= 0)
+    return {str(key): left_out_confusion(crops, probs, rows & (crops.groups == key))
+            for key in np.unique(crops.groups[rows])}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """What called cells are corrected by: (C, C) cells of each patient, called by what did not learn on the patient."""
+
+    tables: dict[str, np.ndarray]
+    known: dict[tuple[str, bytes], Scatter] = field(default_factory=dict)  # scatter takes long, and is asked for often
+
+    def for_patient(self, key: str, subset: Sequence[int], counted: Sequence[int]) -> tuple[np.ndarray, Scatter]:
+        """(C, C) of all patients but this one, and how much those differ: nobody is corrected by their own cells."""
+        others = np.stack([t for k, t in self.tables.items() if k != key])
+        groups = groups_of(others.shape[1], subset, counted)
+        name = (key if key in self.tables else "", groups.tobytes())
+        if name not in self.known:
+            self.known[name] = scatter_of(others, groups)
+        return others.sum(0), self.known[name]
+
+
 def patient_ratios(
     cohort: Cohort,
     crops: CropSet,
     probs: np.ndarray,
-    confusion: np.ndarray,
+    validation: Validation,
     *,
     composite: str,
     local: dict[str, np.ndarray] | None = None,
@@ -69,46 +94,47 @@ def patient_ratios(
     zeros = np.zeros(len(cohort.taxonomy.names), np.int64)
     local = local or {}
     return [
-        make_ratio(p, "", p.expert, counts.get(key, zeros), confusion, cohort.taxonomy, composite, local.get(key))
+        make_ratio(p, p.expert, counts.get(key, zeros), cohort.taxonomy, composite, validation=validation,
+                   local=local.get(key))
         for key, p in cohort.patients.items()
-    ]
+    ]  # fmt: skip
 
 
 def smear_ratios(
-    cohort: Cohort, crops: CropSet, probs: np.ndarray, confusion: np.ndarray, *, composite: str
+    cohort: Cohort, crops: CropSet, probs: np.ndarray, validation: Validation, *, composite: str
 ) -> list[PatientRatio]:
     """One entry a smear; a patient's smears in the order of their names (dates first sort by time)."""
     names = np.char.add(np.char.add(crops.groups.astype(str), "\t"), crops.extras["smears"].astype(str))
     counts = called_counts(crops, probs, names)
     zeros = np.zeros(len(cohort.taxonomy.names), np.int64)
     by_smear: dict[str, list] = {}
-    for field in cohort.dataset.fields:
-        by_smear.setdefault(f"{patient_key(field)}\t{field.key.smear_id}", []).append(field)
+    for truth in cohort.dataset.fields:
+        by_smear.setdefault(f"{patient_key(truth)}\t{truth.key.smear_id}", []).append(truth)
     found = []
     for name in sorted(by_smear):
         key, smear = name.split("\t")
         expert = expert_counts(by_smear[name], cohort.taxonomy)
-        patient = cohort.patients[key]
-        found.append(
-            make_ratio(patient, smear, expert, counts.get(name, zeros), confusion, cohort.taxonomy, composite, None)
-        )
+        patient, own = cohort.patients[key], counts.get(name, zeros)
+        found.append(make_ratio(patient, expert, own, cohort.taxonomy, composite, validation=validation, smear=smear))
     return found
 
 
 def make_ratio(
     patient: Patient,
-    smear: str,
     expert: np.ndarray,
     counts: np.ndarray,
-    confusion: np.ndarray,
     taxonomy: Taxonomy,
     composite: str,
-    local: np.ndarray | None,
+    *,
+    validation: Validation,
+    local: np.ndarray | None = None,
+    smear: str = "",
 ) -> PatientRatio:
     """Raw and corrected ratio of counts (C,), beside the expert's counts (C,)."""
     subset, counted = taxonomy.columns(taxonomy.composites[composite]), taxonomy.columns(taxonomy.counted)
     n_true, n_expert = expert_ratio(expert, taxonomy, composite)
-    fixed = correct_ratio(counts, confusion, subset=subset, counted=counted, local=local)
+    confusion, scatter = validation.for_patient(patient.key, subset, counted)
+    fixed = correct_ratio(counts, confusion, subset=subset, counted=counted, local=local, scatter=scatter)
     raw_low, raw_high = clopper_pearson(fixed.numerator, fixed.denominator)
     return PatientRatio(
         patient=patient,
@@ -128,7 +154,7 @@ def make_ratio(
 
 
 def smear_trends(
-    cohort: Cohort, crops: CropSet, probs: np.ndarray, confusion: np.ndarray, *, composite: str
+    cohort: Cohort, crops: CropSet, probs: np.ndarray, validation: Validation, *, composite: str
 ) -> dict[str, Trend]:
     """{patient: the course over the patient's smears, in the order of their names}, for patients with several."""
     taxonomy = cohort.taxonomy
@@ -138,7 +164,9 @@ def smear_trends(
         own = crops.groups == key
         counts = called_counts(crops.subset(own), probs[own], crops.extras["smears"][own])
         if len(counts) > 1:
-            found[key] = trend([Smear(name, counts[name]) for name in sorted(counts)], confusion, **tables)
+            confusion, scatter = validation.for_patient(key, **tables)
+            smears = [Smear(name, counts[name]) for name in sorted(counts)]
+            found[key] = trend(smears, confusion, **tables, scatter=scatter)
     return found
 
 

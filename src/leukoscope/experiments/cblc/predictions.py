@@ -13,7 +13,7 @@ from leukoscope.experiments.cblc.cohort import DEVELOP, Cohort
 from leukoscope.experiments.cblc.crop_files import join_crops, median_density, with_stain
 from leukoscope.experiments.cblc.crops import crop_scale
 from leukoscope.experiments.cblc.members import Member, cap_classes, join_probs, train_member
-from leukoscope.experiments.cblc.patients import left_out_confusion
+from leukoscope.experiments.cblc.patients import Validation, by_patient, left_out_confusion
 from leukoscope.experiments.cblc.settings import StudyConfig, StudyFiles
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_run import predict_logits
@@ -49,7 +49,8 @@ class Predictions:
     """What the trained members say of every predicted cell, row-aligned with `crops`.
 
     ensemble (N, C) probabilities: development cells by the member that left their patient out, validation cells by all
-    members; single: by that one member, or the first; gt: by stage 1 of it. nucleus_um2 (N,)
+    members; single: by that one member, or the first; gt: by stage 1 of it. nucleus_um2 (N,); validation: the labelled
+    development cells by patient, each called by the member that left the patient out
     """
 
     crops: CropSet
@@ -58,6 +59,7 @@ class Predictions:
     single: np.ndarray
     gt: np.ndarray
     nucleus_um2: np.ndarray
+    validation: Validation
 
     def confusion(self) -> np.ndarray:
         """(C, C) of development cells, called by the member that left the patient out; artefacts have a row."""
@@ -119,7 +121,8 @@ def predict_cells(material: Material, members: Sequence[Member], outlined_um2: n
     for number, probs in enumerate(by_member):
         single[folds == number] = ensemble[folds == number] = probs[folds == number]
     areas = nucleus_areas(predicted, outlined_um2, crop_scale(predicted, material.cohort.dataset, predicted.rule))
-    return Predictions(stained, folds >= 0, ensemble, single, join_probs([first], ()), areas)
+    gt, learnt = join_probs([first], ()), folds >= 0
+    return Predictions(stained, learnt, ensemble, single, gt, areas, Validation(by_patient(stained, ensemble, learnt)))
 
 
 def ablate(config: StudyConfig, material: Material, folder: Path) -> dict[str, np.ndarray]:

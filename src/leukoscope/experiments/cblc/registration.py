@@ -51,7 +51,7 @@ def registration_facts(
 def _thresholds(cohort: Cohort, files: StudyFiles, predictions: Predictions) -> dict[str, float | None]:
     """The ratio at which a patient is called AML, by Youden's index on left-out development patients."""
     own = patient_ratios(
-        cohort, predictions.crops, predictions.ensemble, predictions.confusion(), composite=files.study.composite
+        cohort, predictions.crops, predictions.ensemble, predictions.validation, composite=files.study.composite
     )
     own = [r for r in own if r.patient.role == DEVELOP]
 

@@ -204,9 +204,7 @@ def _detector(options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: C
     held = cohort.fields(lambda p: p.role == DEVELOP and p.fold == 0)
 
     def work(folder: Path, resume: bool) -> dict:
-        _, counts = baselines.detector_ratios(
-            cohort, files.detector, train, held, folder / "run", composite=files.study.composite, resume=resume
-        )
+        counts = baselines.detector_counts(cohort, files.detector, train, held, folder / "run", resume=resume)
         return {"patients": list(cohort.patients), "counts": counts.tolist()}
 
     with clock("one-stage detector"):
@@ -217,8 +215,9 @@ def _detector(options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: C
 def _export(options: StudyOptions, files: StudyFiles, predictions: Predictions, members: Sequence[Member]) -> None:
     rows = predictions.develop & (predictions.crops.labels >= 0)
     left_out = LeftOut(
-        np.log(np.maximum(predictions.ensemble[rows], 1e-9)), predictions.crops.labels[rows], predictions.confusion()
-    )
+        np.log(np.maximum(predictions.ensemble[rows], 1e-9)), predictions.crops.labels[rows], predictions.confusion(),
+        predictions.crops.groups[rows],
+    )  # fmt: skip
     about = provenance()
     export_classifier(
         members, files.study.ensemble_weights, options.out / "bundle" / "classifier", left_out=left_out,

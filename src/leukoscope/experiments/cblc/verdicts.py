@@ -64,18 +64,18 @@ def corrected(r: PatientRatio) -> float:
 def make_ratios(result: StudyResult) -> Ratios:
     """Count every patient and smear."""
     p, study = result.predictions, result.files.study
-    confusion = p.confusion()
+    validation = p.validation
     shared = {"composite": study.composite}
     local = []
     if study.local_cells:
         centers = result.cohort.centers(VALIDATE)
         few = local_confusions(p.crops, p.ensemble, centers, study.local_cells, seed=study.seed)
-        local = patient_ratios(result.cohort, p.crops, p.ensemble, confusion, local=few, **shared)
+        local = patient_ratios(result.cohort, p.crops, p.ensemble, validation, local=few, **shared)
     return Ratios(
-        patient_ratios(result.cohort, p.crops, p.ensemble, confusion, **shared),
+        patient_ratios(result.cohort, p.crops, p.ensemble, validation, **shared),
         local,
-        smear_ratios(result.cohort, p.crops, p.ensemble, confusion, **shared),
-        smear_trends(result.cohort, p.crops, p.ensemble, confusion, **shared),
+        smear_ratios(result.cohort, p.crops, p.ensemble, validation, **shared),
+        smear_trends(result.cohort, p.crops, p.ensemble, validation, **shared),
     )
 
 
@@ -245,7 +245,7 @@ def composites_table(result: StudyResult) -> Table:
     p = result.predictions
     rows = []
     for name, members in result.cohort.taxonomy.composites.items():
-        own = patient_ratios(result.cohort, p.crops, p.ensemble, p.confusion(), composite=name)
+        own = patient_ratios(result.cohort, p.crops, p.ensemble, p.validation, composite=name)
         held = parts(own)[POOLED]
         for system, value in (("raw count", raw), ("corrected", corrected)):
             found = agreement(held, value)
