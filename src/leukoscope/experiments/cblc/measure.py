@@ -22,6 +22,7 @@ from leukoscope.experiments.intervals import (
     macro_f1_of,
     paired_difference,
 )
+from leukoscope.intervals import clopper_pearson
 from leukoscope.taxonomy import Taxonomy
 
 MEASURES = ("weighted F1", "composite F1", "accuracy", "macro F1")
@@ -149,12 +150,12 @@ def error_difference(
     return Limits(found.value, found.low, found.high)
 
 
-def coverage(ratios: Sequence[PatientRatio]) -> dict[str, float]:
-    """Share of patients whose expert ratio lies in the interval: corrected, and raw with sampling error only."""
+def coverage(ratios: Sequence[PatientRatio]) -> dict[str, Limits]:
+    """Share of patients whose expert ratio lies in the limits (raw: sampling alone), itself with exact limits."""
     kept = [r for r in ratios if math.isfinite(r.expert) and r.n_cells]
-    if not kept:
-        return {"corrected": math.nan, "raw": math.nan}
-    return {
-        "corrected": float(np.mean([r.low <= r.expert <= r.high for r in kept])),
-        "raw": float(np.mean([r.raw_low <= r.expert <= r.raw_high for r in kept])),
+    held = {
+        "corrected": sum(r.low <= r.expert <= r.high for r in kept),
+        "raw": sum(r.raw_low <= r.expert <= r.raw_high for r in kept),
     }
+    n = len(kept)
+    return {k: Limits(v / n if n else math.nan, *clopper_pearson(v, n)) for k, v in held.items()}

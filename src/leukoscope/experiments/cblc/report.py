@@ -172,8 +172,21 @@ def in_short(result: StudyResult, every: dict[str, Table]) -> list[tuple[str, st
              f"mean absolute error {found('agreement', 'Mean absolute error', **of)}; bias "
              f"{found('agreement', 'Bias', **of)}; Lin's concordance {found('agreement', LIN, **of)}")
         )  # fmt: skip
+    lines.append(("Nominal 95 % limits", coverage_words(every["correction"])))
     note = "All on validation centres, which nothing was trained, chosen or fixed on; 95 % limits in brackets."
     return [*lines, ("Where", note), ("Pre-registration", result.registration)]
+
+
+def coverage_words(table: Table) -> str:
+    """Whether the corrected limits hold what they say, in development and in validation."""
+    place = {c.heading: i for i, c in enumerate(table.columns)}
+    said = []
+    for part in ("development, left out", tables.POOLED):
+        for row in (r for r in table.rows if r[0] == part):
+            held = row[place["Expert within corrected limits"]]
+            met = "as asked" if held.value >= verdicts.HELD else f"below the {100 * verdicts.HELD:.0f} % asked"
+            said.append(f"{part}: they hold the expert's ratio in {100 * held.value:.0f} % of {held.n} patients, {met}")
+    return "; ".join(said) or "not measured"
 
 
 def notices(result: StudyResult) -> list[str]:

@@ -33,6 +33,7 @@ from leukoscope.experiments.intervals import PATIENT, Estimate
 from leukoscope.experiments.tables import Column, Table, percents, texts
 from leukoscope.quantify.trend import Trend
 
+HELD = 0.92  # asked of nominal 95 % limits
 Value = Callable[[PatientRatio], float]
 
 
@@ -148,7 +149,8 @@ def correction_table(ratios: Ratios) -> Table:
         rows.append(
             (part, len(own), _estimate(area(a), len(a.score)), _estimate(area(b), len(b.score)),
              _estimate(moved, len(shared)), gain.p if gain else math.nan,
-             _estimate(error_difference(own, corrected, raw), len(own)), held["corrected"], held["raw"])
+             _estimate(error_difference(own, corrected, raw), len(own)),
+             *(_estimate(held[k], len(own)) for k in ("corrected", "raw")))
         )  # fmt: skip
     columns = (
         *texts("Patients of", "Patients"), Column("AUROC corrected", digits=3), Column("AUROC raw", digits=3),
@@ -157,7 +159,8 @@ def correction_table(ratios: Ratios) -> Table:
     )  # fmt: skip
     note = (
         "Difference of the areas: DeLong, paired. Change of error: corrected minus raw, below 0 is better, limits "
-        "by patients. Raw limits are binomial: sampling error only. The expert's count is a sample itself."
+        "by patients. Raw limits are binomial: sampling error only. The expert's count is a sample itself. Limits that "
+        f"hold what they say contain {100 * HELD:.0f} % of the experts' ratios or more."
     )
     return Table("correction", "The corrected ratio against the raw count", columns, tuple(rows), note)
 
