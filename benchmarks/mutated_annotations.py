@@ -1,12 +1,13 @@
-"""1,000 mutated annotation files from a seed: does importing any crash, hang, or lose an object without a word?
+"""3,000 mutated annotation files from a seed: does importing any crash, hang, or lose an object without a word?
 
-    python benchmarks/mutated_annotations.py [--n 1000] [--seed 1]
+    python benchmarks/mutated_annotations.py [--n 3000] [--seed 1]
 
 Each file is a small set's annotation with its bytes, its numbers or its structure changed. An import must end in one
 line of an error that Leukoscope raises on purpose, or in a report that accounts for every object: as many objects as
 a count that shares no code with the readers finds in the file, each in the manifest or in a line that says "dropped".
 Anything else is counted: a crash (another exception, or an error of several lines), a hang (over --limit seconds),
-a silent loss (objects that neither the manifest nor the report has). Exit code 1 when there was any.
+a silent loss (objects that neither the manifest nor the report has; a picture recorded as "no cell" whose file holds
+objects). Exit code 1 when there was any.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent.parent / "tests")]
 from data.make_pictures import draw_field  # noqa: E402
 
+from benchmarks import annotation_samples as samples  # noqa: E402
 from benchmarks.provenance import write_results  # noqa: E402
 from leukoscope.dataset.importer import import_dataset  # noqa: E402
+from leukoscope.dataset.manifest import read_dataset  # noqa: E402
 from leukoscope.errors import LeukoscopeError  # noqa: E402
 
 SIZE = (40, 30)
-BOXES = (("lymphocyte", 2, 3, 12, 14), ("monocyte", 20, 5, 33, 22), ("lymphocyte", 5, 16, 18, 28))
+BOXES = samples.BOXES
 FILES = {
     "yolo": "labels/a.txt",
     "yolo names": "data.yaml",
@@ -46,6 +49,7 @@ FILES = {
     "csv": "labels.csv",
     "label-studio": "export.json",
     "xyc": "images/a.xyc",
+    **samples.FILES,
 }
 _RLE = {"size": [30, 40], "counts": [63, 11] + [19, 11] * 9 + [856]}
 
@@ -59,7 +63,10 @@ def fabricate(root: Path, kind: str) -> Path:
     for name in ("a", "b"):
         draw_field(root / f"images/{name}.png", SIZE, [(10, 10, 5)], seed=ord(name))
     shapes = {"yolo": _yolo, "voc": _voc, "coco": _coco, "cvat": _cvat, "csv": _csv, "xyc": _xyc}
-    (shapes | {"label-studio": _label_studio})[kind.split()[0]](root)
+    if kind in samples.WRITERS:
+        samples.WRITERS[kind](root)
+    else:
+        (shapes | {"label-studio": _label_studio})[kind.split()[0]](root)
     return root / FILES[kind]
 
 
@@ -259,6 +266,8 @@ def count_objects(kind: str, data: bytes) -> int | None:
     """Objects in an annotation file of `fabricate`, by other means than the readers'; None where it can't be read."""
     try:
         text = data.decode("utf-16") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else data.decode("utf-8-sig")
+        if kind in samples.FILES:
+            return samples.count_objects(kind, text, data)
         if kind in ("voc", "cvat"):
             tree = ElementTree.fromstring(data)
             tags = ("object",) if kind == "voc" else ("box", "polygon", "mask", "polyline", "points", "cuboid")
@@ -274,13 +283,15 @@ def count_objects(kind: str, data: bytes) -> int | None:
             results = [r for a in answers for r in a.get("result", []) if isinstance(r, dict)]
             return sum(r.get("type") in shapes for r in results)
         if kind == "csv":
-            return sum(any(v.strip() for v in row) for row in csv.reader(io.StringIO(text, newline=""))) - 1
+            rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+            return sum(sum(bool(v.strip()) for v in row) > 2 for row in rows)  # a picture's name alone is no object
         return len(text.split()) // 2 if kind == "xyc" else sum(bool(line.strip()) for line in text.splitlines())
-    except (ValueError, ElementTree.ParseError, csv.Error, AttributeError, TypeError, RecursionError):
+    except (ValueError, ElementTree.ParseError, csv.Error, AttributeError, TypeError, KeyError, RecursionError):
         return None
 
 
-ELSEWHERE = {"yolo": 1, "yolo names": 5, "yolo side table": 5, "voc": 3}  # objects in files that are not mutated
+# Objects in files that are not mutated.
+ELSEWHERE = {"yolo": 1, "yolo names": 5, "yolo side table": 5, "voc": 3, **samples.ELSEWHERE}
 
 
 def judge(kind: str, root: Path, data: bytes, limit: float) -> tuple[str, str]:
@@ -288,7 +299,7 @@ def judge(kind: str, root: Path, data: bytes, limit: float) -> tuple[str, str]:
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         source = "all-idb1" if kind == "xyc" else None
-        report = import_dataset(kind.split()[0], root, root / "out", source=source)
+        report = import_dataset(kind.split()[0], root, root / "out", source=source, replace_set=True)
     except LeukoscopeError as error:
         lines = str(error).splitlines()
         return (
@@ -305,6 +316,10 @@ def judge(kind: str, root: Path, data: bytes, limit: float) -> tuple[str, str]:
     counted = 0 if kind in ("yolo names", "yolo side table") else count_objects(kind, data)
     if counted is None:
         return "silent loss", "taken, though another parser can't read it"
+    if kind in samples.OF_ONE_PICTURE and counted:
+        for field in read_dataset(root / "out").fields:
+            if Path(field.file).stem == "a" and not field.cells:
+                return "silent loss", f"{counted} objects of a picture that is recorded as empty"
     counted += ELSEWHERE.get(kind, 0)
     if counted > report.n_objects:
         return "silent loss", f"{counted} objects by another count, {report.n_objects} in the report"
@@ -313,7 +328,7 @@ def judge(kind: str, root: Path, data: bytes, limit: float) -> tuple[str, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--n", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=float, default=20.0, help="seconds after which an import counts as a hang")
     parser.add_argument("--dry", action="store_true", help="print only, write no results")

@@ -128,7 +128,9 @@ def _resume(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _imports(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    return [row | {"set": f"40,000 cells, {row['format']}"} for row in _as_they_are(rows)]
+    sets = {True: "{n_cells:,} cells, {format}", False: "{n_cells:,} cells, {format}, {n_absent:,} absent pictures"}
+    rows = [row | {k: int(row.get(k) or 0) for k in ("n_cells", "n_absent")} for row in _as_they_are(rows)]
+    return [row | {"set": sets[not row["n_absent"]].format(**row)} for row in rows]
 
 
 def _adapted(rows: list[dict[str, str]]) -> list[dict[str, str]]:

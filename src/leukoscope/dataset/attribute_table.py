@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import RawField, RawSet
-from leukoscope.dataset.spreadsheet import read_table
+from leukoscope.dataset.spreadsheet import read_table, shown
 from leukoscope.dataset.table_columns import KNOWN_COLUMNS
 from leukoscope.errors import InputError
 from leukoscope.taxonomy import AttributeSet
@@ -32,7 +32,7 @@ def join_attributes(raw: RawSet, path: str | Path, known: AttributeSet | None) -
     if name_column is None:
         raise InputError(
             f"{path} has no column of picture names: expected one of {', '.join(KNOWN_COLUMNS['image'])}; "
-            f"got {', '.join(columns)}"
+            f"got {shown(columns)}"
         )
     attributes = [c for c in columns if c != name_column and (known is None or known.get(c))]
     for column in columns:

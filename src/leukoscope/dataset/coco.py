@@ -13,19 +13,17 @@ from pathlib import Path
 
 from leukoscope.dataset.checks import overlap
 from leukoscope.dataset.extras import field_extras, with_attributes
-from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake, Seat
 from leukoscope.dataset.names import nfc
 from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import SPLIT_NAMES, Box, Contour, Issue, RawCell, RawSet, bounds, number, split_of
 from leukoscope.dataset.rle import outline_of, read_coco_rle
-from leukoscope.dataset.shapes import note_turned, pairs_of, turned_box
-from leukoscope.dataset.text import read_json
+from leukoscope.dataset.shapes import largest, note_turned, pairs_of, turned_box
+from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
-from leukoscope.geometry import contour_area
 
+_PLAIN = {"id", "image_id", "category_id", "bbox", "area", "segmentation", "iscrowd"}
 _PARTS = ("images", "annotations", "categories")
-_BESIDE = ("import-report.json", "export-report.json", "dataset.json", "labels.json", "leukoscope.json")
 
 
 def read_coco(src: str | Path) -> RawSet:
@@ -33,10 +31,7 @@ def read_coco(src: str | Path) -> RawSet:
     intake = Intake(src)
     raw = intake.raw
     files: dict[str, dict] = {}
-    for file in files_under(raw.root, (".json",)):
-        if Path(file).name in _BESIDE:
-            continue
-        content = read_json(raw.root / file)
+    for file, content in read_json_files(raw.root):
         if isinstance(content, dict) and all(isinstance(content.get(part), list) for part in _PARTS):
             files[file] = content
         else:
@@ -127,8 +122,11 @@ def _read_cell(entry: dict, where: str, seat: Seat, categories: dict, raw: RawSe
     category = entry.get("category_id")
     named = categories.get(_id(category)) if _is_id(category) else None
     code = named if named is not None else f"category {str(category)[:40]}"
-    contour = _outline(entry.get("segmentation"), where, seat, raw)
-    box = _box(entry.get("bbox"))
+    box, outline = _box(entry.get("bbox")), entry.get("segmentation")
+    if box is not None and not outline and not entry.get("iscrowd") and _PLAIN.issuperset(entry):
+        # Most annotations: a box and nothing else.
+        return RawCell(_not_corners(box, None, entry, where, seat, raw), code)
+    contour = _outline(outline, where, seat, raw)
     if box is None and contour is None:
         if whole:
             return RawCell((0.0, 0.0, *map(float, seat.stated)), code)
@@ -152,12 +150,15 @@ def _read_cell(entry: dict, where: str, seat: Seat, categories: dict, raw: RawSe
     elif pairs.get("rotation") in ("0", "0.0"):
         pairs.pop("rotation")
     score = entry.get("score")
-    predicted = f"score {_text(score)[:20]}" if isinstance(score, (int, float, str)) and score != "" else ""
-    return with_attributes(replace(cell, predicted=predicted), pairs)
+    if isinstance(score, (int, float, str)) and score != "":
+        cell = replace(cell, predicted=f"score {_text(score)[:20]}")
+    return with_attributes(cell, pairs)
 
 
 def _turned(cell: RawCell, pairs: dict[str, str], where: str, file: str, raw: RawSet) -> RawCell:
     """The box turned by its attribute `rotation`, degrees clockwise about its middle; the attribute is used up then."""
+    if "rotation" not in pairs:
+        return cell
     try:
         turned, is_turned = turned_box(cell.box, pairs.get("rotation", "0"), cell.code)
     except ValueError:
@@ -170,6 +171,8 @@ def _turned(cell: RawCell, pairs: dict[str, str], where: str, file: str, raw: Ra
 
 def _not_corners(box: Box, contour: Contour | None, entry: dict, where: str, seat: Seat, raw: RawSet) -> Box:
     """The box; or, where its outline or area says that it was written as corners (x0, y0, x1, y1), those corners."""
+    if contour is None and box[2] <= seat.stated[0] + 1 and box[3] <= seat.stated[1] + 1:
+        return box
     corners = (box[0], box[1], box[2] - box[0], box[3] - box[1])
     if corners[2] <= corners[0] or corners[3] <= corners[1]:
         return box
@@ -178,13 +181,12 @@ def _not_corners(box: Box, contour: Contour | None, entry: dict, where: str, sea
         is_corners = overlap(corners, around) > 0.9 > overlap(box, around)
     else:
         try:
-            area = number(entry["area"])
+            area = number(entry.get("area"))
         except ValueError:
             return box
         as_corners = (corners[2] - corners[0]) * (corners[3] - corners[1])
         # Outside its picture as it stands, and of the stated area as corners.
-        outside = box[2] > seat.stated[0] + 1 or box[3] > seat.stated[1] + 1
-        is_corners = outside and abs(as_corners - area) <= 0.01 * area
+        is_corners = abs(as_corners - area) <= 0.01 * area
     if not is_corners:
         return box
     raw.issues.append(Issue(seat.file, "repaired", "box was written as corners, not as corner and size", where))
@@ -195,7 +197,7 @@ def _box(value: object) -> Box | None:
     if not isinstance(value, list) or len(value) != 4:
         return None
     try:
-        x, y, w, h = (number(v) for v in value)
+        x, y, w, h = map(number, value)
     except ValueError:
         return None
     return x, y, x + w, y + h
@@ -217,7 +219,7 @@ def _outline(value: object, where: str, seat: Seat, raw: RawSet) -> Contour | No
         return None
     if len(parts) > 1:
         raw.note(seat.file, "outline in several parts: the largest kept", f"{where}: {len(parts)} parts", 1)
-    return max(parts, key=contour_area)
+    return largest(parts)
 
 
 def _polygon(part: object) -> Contour:
@@ -244,6 +246,8 @@ def _is_id(value: object) -> bool:
 
 def _id(value: object) -> str:
     """An id as a key: 7, 7.0 and "7" are one, since tools write the same id in different types."""
+    if type(value) is int:
+        return str(value)
     text = str(int(value)) if isinstance(value, float) else str(value).strip()
     whole, dot, rest = text.partition(".")
     return whole if dot and whole.isdigit() and not rest.strip("0") else text

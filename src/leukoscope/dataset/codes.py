@@ -95,7 +95,7 @@ def _note_class_attributes(raw: RawSet, allowed: list[str]) -> None:
     n_cells = 0
     for field in raw.fields:
         n_cells += len(field.cells)
-        for cell in field.cells:
+        for cell in (c for c in field.cells if c.attributes):
             said.update(k for k, v in cell.attributes if class_key(v) in keys and class_key(v) != class_key(cell.code))
     for name, n in said.items():
         if 2 * n >= n_cells:

@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from leukoscope.dataset.extras import with_attributes
-from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake, Seat
 from leukoscope.dataset.names import nfc
 from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
 from leukoscope.dataset.raw import SPLIT_NAMES, RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of, read_coco_rle
 from leukoscope.dataset.shapes import ellipse, note_turned, pairs_of, polygon, turned_box, whole_picture
-from leukoscope.dataset.text import read_json
+from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
 _SHAPES = ("bbox", "rotated_bbox", "polygon", "mask", "ellipse")
@@ -26,11 +25,12 @@ def read_datumaro(src: str | Path) -> RawSet:
     intake = Intake(src)
     raw = intake.raw
     n_files = 0
-    for file in files_under(raw.root, (".json",)):
-        content = read_json(raw.root / file)
+    for file, content in read_json_files(raw.root):
         if isinstance(content, dict) and isinstance(content.get("items"), list) and "categories" in content:
             n_files += 1
             _read_file(file, content, intake)
+        else:
+            raw.note(file, "not read: no Datumaro file", "expected a list `items` and `categories`")
     if not n_files:
         raise DataError(
             f"{raw.root} is not a Datumaro set: expected annotations/<subset>.json with `items` and `categories`; "
@@ -44,7 +44,7 @@ def _read_file(file: str, content: dict, intake: Intake) -> None:
     subset = Path(file).stem
     split = SPLIT_NAMES.get(subset.lower())
     entries = [a for item in content["items"] for a in _annotations(item)]
-    shaped = {a.get("label_id") for a in entries if a.get("type") in _SHAPES}
+    shaped = {_code(a, labels) for a in entries if a.get("type") in _SHAPES}
     for position, item in enumerate(content["items"]):
         if not isinstance(item, dict) or not isinstance(item.get("id"), str):
             raise DataError(f"{file}: item {position} must be an object with an id")
@@ -65,13 +65,13 @@ def _annotations(item: object) -> list[dict]:
 
 
 def _read_item(
-    item: dict, where: str, subset: str, split: str | None, labels: list[str], shaped: set, intake: Intake
+    item: dict, where: str, subset: str, split: str | None, labels: list[str], shaped: set[str], intake: Intake
 ) -> None:
     raw = intake.raw
     entries = _annotations(item)
     whole = [a for a in entries if a.get("type") == "label"]
     shapes = [a for a in entries if a.get("type") not in ("label", "caption", "hash_key")]
-    if shapes or (shaped and not all(a.get("label_id") in shaped for a in whole)):
+    if shapes or (shaped and not all(_code(a, labels) in shaped for a in whole)):
         whole = []  # a word about the picture, not its class
     n_objects = len(shapes) + len(whole)
     raw.n_objects += n_objects

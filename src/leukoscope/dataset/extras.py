@@ -76,6 +76,8 @@ def with_extras(field: RawField, extras: FieldExtras | None) -> RawField:
 
 def with_attributes(cell: RawCell, attributes: dict[str, str]) -> RawCell:
     """The cell with its attributes, those that an export of ours wrote taken for what they mean."""
+    if not attributes:
+        return cell
     source_code, exact = attributes.get(SOURCE_CODE), attributes.get(EXACT_BOX)
     box = _box(exact) if exact else None
     ours = (SOURCE_CODE, EXACT_BOX) if box else (SOURCE_CODE,)

@@ -8,21 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from leukoscope.dataset.extras import SOURCE_CODE, field_extras, with_attributes
-from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake, Seat
-from leukoscope.dataset.raw import UNTYPED, RawCell, RawSet, number
-from leukoscope.dataset.shapes import polygon
-from leukoscope.dataset.text import read_json
+from leukoscope.dataset.raw import UNTYPED, RawCell, RawSet, bounds, number
+from leukoscope.dataset.shapes import largest, polygon
+from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
-from leukoscope.geometry import contour_area
 
 FIELD_KEY = "leukoscope"  # of a collection that an export of ours wrote: patient, smear and the rest
 SHAPE_KEY, BOX_SHAPE = "leukoscope_shape", "box"  # in a feature's metadata: the rectangle is a box, no outline
 _PREDICTED = ("detection", "cell", "tile")
-_BESIDE = ("import-report.json", "export-report.json", "dataset.json", "leukoscope.json")
 
 
 def read_geojson(src: str | Path) -> RawSet:
@@ -30,14 +25,13 @@ def read_geojson(src: str | Path) -> RawSet:
     intake = Intake(src)
     raw = intake.raw
     n_files = 0
-    for file in files_under(raw.root, (".geojson", ".json")):
-        if Path(file).name in _BESIDE:
-            continue
-        content = read_json(raw.root / file)
+    for file, content in read_json_files(raw.root, suffixes=(".geojson", ".json")):
         features = _features(content)
-        if features is not None:
-            n_files += 1
-            _read_file(file, features, content, intake)
+        if features is None:
+            raw.note(file, "not read: no GeoJSON of features", "expected a FeatureCollection or a list of features")
+            continue
+        n_files += 1
+        _read_file(file, features, content, intake)
     if not n_files:
         raise DataError(
             f"{raw.root} is not a set of GeoJSON files: expected NAME.geojson beside each picture, as QuPath exports "
@@ -81,10 +75,11 @@ def _read_feature(feature: object, where: str, seat: Seat, raw: RawSet) -> RawCe
         return None
     try:
         rings = _rings(geometry.get("coordinates"), kind)
-        cell = max((polygon(ring, code) for ring, _ in rings), key=lambda c: contour_area(np.array(c.contour)))
+        contour = largest([polygon(ring, code).contour for ring, _ in rings])
     except ValueError as error:
         raw.drop(seat.file, "polygon that can't be read", f"{where}, {code[:60]}: {str(error)[:80]}")
         return None
+    cell = RawCell(bounds(contour), code, contour)
     if len(rings) > 1:
         raw.note(seat.file, "outline in several parts: the largest kept", f"{where}: {len(rings)} parts", 1)
     if any(holes for _, holes in rings):

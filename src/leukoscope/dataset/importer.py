@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from leukoscope.dataset.archive import UNPACKED, unpack
@@ -78,7 +78,16 @@ class ImportReport:
 
     def to_dict(self) -> dict:
         """Plain types for JSON."""
-        return asdict(self)
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return plain | {"issues": [{k: getattr(i, k) for k in Issue.__slots__} for i in self.issues]}
+
+    def to_json(self) -> str:
+        """The report as JSON, a line for each issue."""
+        plain = self.to_dict()
+        encode = json.JSONEncoder(ensure_ascii=False).encode
+        lines = [f" {encode(k)}: {encode(v)}" for k, v in plain.items() if k != "issues"]
+        issues = ",\n".join("  " + encode(i) for i in plain["issues"])
+        return "{\n" + ",\n".join([*lines, f' "issues": [\n{issues}\n ]']) + "\n}\n"
 
 
 def import_dataset(
@@ -142,17 +151,17 @@ def import_dataset(
             join_attributes(raw, attributes, read_attribute_set(known.attributes) if known.attributes else None)
         people = read_patients(patients, raw) if patients is not None else {}
         meant = translate(raw, known, (*VOCABULARY, *(taxonomy.names if taxonomy else ())))
-        fields, lost = _checked_fields(raw, known, meant, people, specimen)
+        truth, lost = _checked_fields(raw, known, meant, people, specimen)
         head = {} if known.name else read_head(root)
         dataset = Dataset(
             name=known.name or head.get("name") or name,
             image_root=root.resolve(),
-            fields=fields,
+            fields=truth,
             licence=head.get("licence", known.licence),
             citation=head.get("citation", known.citation),
             source_format=format,
         )
-        note_ids_spelled_twice([f.key for f in fields], raw)
+        note_ids_spelled_twice([f.key for f in truth], raw)
         _note_outside(dataset, taxonomy, raw)
         _refuse_nothing(_report(dataset, raw, "", lost), src, out)
     except BaseException:
@@ -192,7 +201,7 @@ def _checked_fields(
 ) -> tuple[tuple[TruthField, ...], list[str]]:
     """(fields of the manifest, pictures left out because all of their objects were dropped)."""
     ids = field_ids(raw.fields)
-    fields, lost = [], []
+    kept, lost = [], []
     for field in _progress(raw.fields, "importing"):
         cells = check_cells(field, meant.__getitem__, raw.issues)
         if not cells and max(field.n_objects, len(field.cells)):
@@ -201,8 +210,8 @@ def _checked_fields(
         key = field_key(field, ids[field.file], source, people.get(field.file, {}), specimen)
         digest = field.sha256 or read_picture(raw.root / field.file).sha256
         scale = field.um_per_px or source.um_per_px
-        fields.append(TruthField(key, field.file, digest, field.width, field.height, cells, scale, field.split))
-    return tuple(fields), lost
+        kept.append(TruthField(key, field.file, digest, field.width, field.height, cells, scale, field.split))
+    return tuple(kept), lost
 
 
 def _refuse_nothing(report: ImportReport, src: Path, out: Path) -> None:
@@ -219,8 +228,7 @@ def _refuse_nothing(report: ImportReport, src: Path, out: Path) -> None:
 
 def _write_report(report: ImportReport, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    (out / IMPORT_REPORT).write_text(text, "utf-8")
+    (out / IMPORT_REPORT).write_text(report.to_json(), "utf-8")
 
 
 def _note_outside(dataset: Dataset, taxonomy: Taxonomy | None, raw: RawSet) -> None:

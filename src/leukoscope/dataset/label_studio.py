@@ -10,17 +10,15 @@ import re
 from pathlib import Path
 
 from leukoscope.dataset.extras import field_extras, with_attributes
-from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake, Seat, stated_size
 from leukoscope.dataset.raw import RawCell, RawSet, bounds, number
 from leukoscope.dataset.shapes import ellipse, note_turned, polygon, turned_box, whole_picture
-from leukoscope.dataset.text import read_json
+from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
 _REGIONS = ("rectanglelabels", "polygonlabels", "ellipselabels", "rectangle", "polygon", "ellipse")
 _OTHER_REGIONS = ("brushlabels", "brush", "keypointlabels", "keypoint", "vectorlabels", "vector", "bitmask",
                   "bitmasklabels")  # fmt: skip
-_BESIDE = ("import-report.json", "export-report.json", "dataset.json")
 _PICTURE_KEYS = ("image", "img", "photo", "picture")
 
 
@@ -28,14 +26,13 @@ def read_label_studio(src: str | Path) -> RawSet:
     """Read a folder of pictures and Label Studio JSON exports; DataError for a file that is none."""
     intake = Intake(src)
     raw = intake.raw
-    files = [f for f in files_under(raw.root, (".json",)) if Path(f).name not in _BESIDE]
+    files = list(read_json_files(raw.root))
     if not files:
         raise DataError(
             f"{raw.root} is not a Label Studio export: expected a .json file of tasks; got {len(intake.index.files)} "
             f"pictures and no .json; export as JSON, and put the pictures beside it"
         )
-    for file in files:
-        tasks = read_json(raw.root / file)
+    for file, tasks in files:
         if not isinstance(tasks, list) or not all(isinstance(t, dict) and "data" in t for t in tasks):
             raise DataError(
                 f"{file} is no Label Studio export: expected a list of tasks, each with `data` and `annotations`; "

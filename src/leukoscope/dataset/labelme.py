@@ -13,12 +13,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from leukoscope.dataset.extras import with_attributes
-from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake, Seat
 from leukoscope.dataset.raw import RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of
 from leukoscope.dataset.shapes import ellipse, polygon, whole_picture
-from leukoscope.dataset.text import read_json
+from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
 _OTHER_SHAPES = ("point", "points", "line", "linestrip", "cuboid")
@@ -30,10 +29,11 @@ def read_labelme(src: str | Path) -> RawSet:
     intake = Intake(src)
     raw = intake.raw
     found: dict[str, dict] = {}
-    for file in files_under(raw.root, (".json",)):
-        content = read_json(raw.root / file)
+    for file, content in read_json_files(raw.root):
         if isinstance(content, dict) and isinstance(content.get("shapes"), list):
             found[file] = content
+        else:
+            raw.note(file, "not read: no LabelMe file", "expected a list `shapes`")
     if not found:
         raise DataError(
             f"{raw.root} is not a LabelMe set: expected a .json file with `shapes` for each picture; got none; "

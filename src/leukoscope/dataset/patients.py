@@ -10,7 +10,7 @@ from leukoscope.dataset.names import spelled_alike
 from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import RawField, RawSet
 from leukoscope.dataset.sources import Source
-from leukoscope.dataset.spreadsheet import read_table
+from leukoscope.dataset.spreadsheet import read_table, shown
 from leukoscope.errors import DataError, InputError
 from leukoscope.types import SPECIMENS, FieldKey
 
@@ -25,7 +25,7 @@ def read_patients(path: str | Path, raw: RawSet) -> dict[str, dict[str, str]]:
     if missing:
         raise InputError(
             f"{path} has no column {', '.join(missing)}: expected file, patient_id and maybe smear_id, center; "
-            f"got {', '.join(rows[0])}"
+            f"got {shown(rows[0])}"
         )
     index = ImageIndex(raw.root, [f.file for f in raw.fields] + raw.images_without_annotation)
     people: dict[str, dict[str, str]] = {}

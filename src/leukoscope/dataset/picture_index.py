@@ -39,7 +39,7 @@ class ImageIndex:
         self._by_upload: dict[str, list[str]] | None = None
         self._elsewhere: dict[str, str] = {}
         self._respelt: dict[str, str] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, str] = {}  # folded spelling: the picture that its folders contradict
         for file in self.files:
             folder, _, name = folded(file).rpartition("/")
             stem = os.path.splitext(name)[0]
@@ -67,13 +67,14 @@ class ImageIndex:
         if name in self.exact:
             return [self.exact[name]]
         stated = nfc(name.strip()).replace("\\", "/")
-        for spelling in _spellings(stated):
+        spellings = _spellings(stated)
+        for spelling in spellings:
             found = self.candidates(spelling)
             if found:
                 if len(found) == 1:
                     self._remember(stated, spelling, found[0])
                 return found
-        uploaded = self._uploaded(stated)
+        uploaded = self._uploaded(stated, spellings)
         return [uploaded] if uploaded else []
 
     def candidates(self, stated: str) -> list[str]:
@@ -106,6 +107,8 @@ class ImageIndex:
 
     def why_not(self, name: str) -> str:
         """Why `find` gave None, in words: nothing of that name, or only in a folder that the name contradicts."""
+        if not self._refused:
+            return ""
         stated = nfc(name.strip()).replace("\\", "/")
         refused = next((self._refused[s] for s in _spellings(stated) if s in self._refused), None)
         return f"stated as {stated[:120]}, but here only {refused}: another folder" if refused else ""
@@ -136,18 +139,18 @@ class ImageIndex:
             return False
         return not (absolute and one[-1] == other[-1])
 
-    def _uploaded(self, stated: str) -> str | None:
+    def _uploaded(self, stated: str, spellings: list[str]) -> str | None:
         """The one picture whose name an upload would have changed to the stated one, None where there is not just one:
         Label Studio writes 8 digits before it, spaces as _, and leaves out brackets and the like."""
         if self._by_upload is None:
             self._by_upload = defaultdict(list)
             for file in self.files:
                 self._by_upload[_upload_key(file)].append(file)
-        for spelling in _spellings(stated):
-            folders = _parts(spelling)[:-1]
-            found = [
-                f for f in self._by_upload.get(_upload_key(spelling), []) if not self._contradicts(spelling, folders, f)
-            ]
+        for spelling in spellings:
+            found = self._by_upload.get(_upload_key(spelling), [])
+            if found:
+                folders = _parts(spelling)[:-1]
+                found = [f for f in found if not self._contradicts(spelling, folders, f)]
             if len(found) == 1:
                 self._respelt.setdefault(stated, found[0])
                 return found[0]
@@ -161,14 +164,18 @@ def _parts(path: str) -> list[str]:
 
 def _spellings(stated: str) -> list[str]:
     """The ways to read a stated name: as it stands, then without a query, URL escapes, an upload's eight digits."""
-    plain = stated.split("?d=", 1)[1] if "?d=" in stated else stated
-    found = [plain]
-    if "?" in plain:
-        found.append(plain.split("?", 1)[0])
-    found += [unquote(s) for s in found if "%" in s]
-    found += [folder + slash + _UPLOADED.sub("", name) for folder, slash, name in (s.rpartition("/") for s in found)]
-    found += [_STORE.sub("", s) for s in found if _STORE.match(s)]
-    return [nfc(s.replace("\\", "/")) for s in dict.fromkeys(found)]
+    found = [stated.split("?d=", 1)[1] if "?d=" in stated else stated]
+    if "?" in found[0]:
+        found.append(found[0].split("?", 1)[0])
+    if "%" in found[0]:
+        found += [nfc(unquote(s)).replace("\\", "/") for s in found]
+    for spelling in tuple(found):
+        folder, slash, name = spelling.rpartition("/")
+        if _UPLOADED.match(name):
+            found.append(folder + slash + _UPLOADED.sub("", name))
+    if "upload/" in stated:
+        found += [_STORE.sub("", s) for s in found if _STORE.match(s)]
+    return list(dict.fromkeys(found))
 
 
 def _upload_key(path: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from leukoscope.dataset.raw import Issue, RawCell, RawField, RawSet
 from leukoscope.dataset.sources import Source
-from leukoscope.dataset.spreadsheet import read_table
+from leukoscope.dataset.spreadsheet import read_table, shown
 from leukoscope.errors import DataError
 
 IMAGE_COLUMN, TYPE_COLUMN = "Image", "Category"
@@ -24,7 +24,7 @@ def apply_picture_types(raw: RawSet, source: Source) -> None:
         return
     rows = read_table(path)
     if not {IMAGE_COLUMN, TYPE_COLUMN} <= set(rows[0]):
-        raise DataError(f"{path}: expected columns {IMAGE_COLUMN} and {TYPE_COLUMN}, got {', '.join(rows[0])}")
+        raise DataError(f"{path}: expected columns {IMAGE_COLUMN} and {TYPE_COLUMN}, got {shown(rows[0])}")
     types = {source.type_image.format(row[IMAGE_COLUMN]): row[TYPE_COLUMN] for row in rows}
     raw.fields = [_typed(f, types.get(PurePosixPath(f.file).stem, ""), source, raw.issues) for f in raw.fields]
 

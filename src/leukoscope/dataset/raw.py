@@ -218,6 +218,8 @@ def number(value: object) -> float:
 
     An underscore is no part of a number: Python would read 1_0 as ten.
     """
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float, str)) or "_" in str(value):
         raise ValueError(f"not a number: {value!r}"[:80])
     try:

@@ -67,6 +67,17 @@ def polygon(points: object, code: str) -> RawCell:
     return RawCell(bounds(contour), code, contour)
 
 
+def largest(contours: Sequence[Contour]) -> Contour:
+    """The outline that encloses most; one that is no number encloses nothing."""
+    return max(contours, key=_area)
+
+
+def _area(contour: Contour) -> float:
+    shifted = (*contour[1:], contour[0])
+    doubled = abs(sum(x * q - p * y for (x, y), (p, q) in zip(contour, shifted, strict=True)))
+    return doubled / 2 if doubled == doubled else 0.0
+
+
 def pairs_of(values: object) -> list[tuple[float, float]]:
     """[(x, y), …] of a flat list x, y, x, y, …; ValueError where it is none."""
     if not isinstance(values, (list, tuple)) or len(values) % 2:

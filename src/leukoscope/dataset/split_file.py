@@ -9,7 +9,7 @@ from pathlib import Path
 from leukoscope.dataset.audit import audit_dataset, describe
 from leukoscope.dataset.manifest import SPLITS, Dataset
 from leukoscope.dataset.picture_index import ImageIndex
-from leukoscope.dataset.spreadsheet import read_table
+from leukoscope.dataset.spreadsheet import read_table, shown
 from leukoscope.errors import InputError
 
 _LISTED = 5
@@ -27,7 +27,7 @@ def apply_split_file(dataset: Dataset, path: str | Path) -> Dataset:
     rows = read_table(path)
     missing = [c for c in ("file", "split") if c not in rows[0]]
     if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}: expected file, split; got {', '.join(rows[0])}")
+        raise InputError(f"{path} has no column {', '.join(missing)}: expected file, split; got {shown(rows[0])}")
     by_id = {f.key.field_id: f.file for f in dataset.fields}
     index = ImageIndex(dataset.image_root, [f.file for f in dataset.fields])
     split_of: dict[str, str] = {}
@@ -43,9 +43,9 @@ def apply_split_file(dataset: Dataset, path: str | Path) -> Dataset:
     without = [f.file for f in dataset.fields if f.file not in split_of]
     for what, files in (("rows that name no picture of the set", unknown), ("pictures of the set without", without)):
         if files:
-            shown = ", ".join(files[:_LISTED]) + (", …" if len(files) > _LISTED else "")
+            listed = ", ".join(files[:_LISTED]) + (", …" if len(files) > _LISTED else "")
             tail = " a row" if files is without else ""
-            raise InputError(f"{path}: {len(files)} {what}{tail}: {shown}; one row for every picture is expected")
+            raise InputError(f"{path}: {len(files)} {what}{tail}: {listed}; one row for every picture is expected")
     return replace(dataset, fields=tuple(replace(f, split=split_of[f.file]) for f in dataset.fields))
 
 

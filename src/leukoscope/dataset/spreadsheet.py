@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from leukoscope.dataset.text import read_text
@@ -12,6 +13,12 @@ from leukoscope.errors import DataError
 
 _SEPARATOR = re.compile(r"\A\s*\"?sep=(.)\"?\s*?(?:\r\n|\n|\r)", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"^-?\d+,\d+$")
+
+
+def shown(names: Iterable[str]) -> str:
+    """Names of columns for a message: one line, none longer than a reader takes in."""
+    names = [" ".join(name.split())[:40] for name in names]
+    return ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
 
 
 def read_rows(path: Path) -> tuple[list[list[str]], str]:
@@ -48,10 +55,10 @@ def read_table(path: Path, header: list[str] | None = None) -> list[dict[str, st
     width = max((n for row in rows for n, value in enumerate(row, 1) if value), default=0)
     names = [name or f"column {n}" for n, name in enumerate(rows[0][:width], 1)]
     if len(set(names)) != len(names):
-        raise DataError(f"{path} names a column twice ({', '.join(names)}): expected each once; rename one")
+        raise DataError(f"{path} names a column twice ({shown(names)}): expected each once; rename one")
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(rows[0]) and len(row[:width]) != len(names):
             raise DataError(
-                f"{path} row {number} has {len(row)} values: expected {len(names)}, one for each of {', '.join(names)}"
+                f"{path} row {number} has {len(row)} values: expected {len(names)}, one for each of {shown(names)}"
             )
     return [dict(zip(names, row[:width], strict=True)) for row in rows[1:]]

@@ -13,12 +13,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from leukoscope.dataset.extras import with_attributes
-from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake, Seat
 from leukoscope.dataset.raw import Issue, RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of
 from leukoscope.dataset.shapes import polygon, whole_picture
-from leukoscope.dataset.text import read_json
+from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
 _SHAPES = ("rectangle", "polygon", "bitmap")
@@ -31,10 +30,11 @@ def read_supervisely(src: str | Path) -> RawSet:
     intake = Intake(src)
     raw = intake.raw
     found: dict[str, dict] = {}
-    for file in files_under(raw.root, (".json",)):
-        content = read_json(raw.root / file)
+    for file, content in read_json_files(raw.root):
         if isinstance(content, dict) and isinstance(content.get("objects"), list) and "size" in content:
             found[file] = content
+        elif Path(file).name != "meta.json":
+            raw.note(file, "not read: no annotation of Supervisely", "expected `objects` and `size`")
     if not found:
         raise DataError(
             f"{raw.root} is not a Supervisely project: expected ann/NAME.json with `objects` and `size` for each "

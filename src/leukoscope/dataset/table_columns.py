@@ -7,6 +7,7 @@ from pathlib import Path
 
 from leukoscope.dataset.names import folded
 from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
+from leukoscope.dataset.spreadsheet import shown
 from leukoscope.errors import DataError
 
 # What each of our columns may be called where the source doesn't say; compared without case.
@@ -59,10 +60,10 @@ def match_columns(header: list[str], stated: dict[str, str], path: Path) -> dict
     """{our column: the table's}, from what is stated and else from KNOWN_COLUMNS; `image` and `label` are needed."""
     unknown = sorted(set(stated) - set(KNOWN_COLUMNS))
     if unknown:
-        raise DataError(f"columns can't state {', '.join(unknown)}: expected some of {', '.join(KNOWN_COLUMNS)}")
+        raise DataError(f"columns can't state {shown(unknown)}: expected some of {', '.join(KNOWN_COLUMNS)}")
     absent = sorted(set(stated.values()) - set(header))
     if absent:
-        raise DataError(f"{path} has no column {', '.join(absent)}: it has {', '.join(header)}; state one of those")
+        raise DataError(f"{path} has no column {shown(absent)}: it has {shown(header)}; state one of those")
     names = dict(stated)
     for ours, candidates in KNOWN_COLUMNS.items():
         taken = set(stated.values()) | ({names.get("w"), names.get("h")} if ours in _SIZES else set())
@@ -70,13 +71,13 @@ def match_columns(header: list[str], stated: dict[str, str], path: Path) -> dict
         if ours in names or not found:
             continue
         if len(found) > 1 and ours not in _SIZES:
-            listed = " or ".join(h for h in header if h in found)
+            listed = shown(h for h in header if h in found).replace(", ", " or ")
             raise DataError(f"{path}: {ours} could be column {listed}; state which in the source's [columns]")
         names[ours] = found[0]
     missing = [c for c in ("image", "label") if c not in names]
     if missing:
         raise DataError(
-            f"{path} has no column for {', '.join(missing)}: it has {', '.join(header)}; "
+            f"{path} has no column for {', '.join(missing)}: it has {shown(header)}; "
             f"state which in the source's [columns]"
         )
     return names
@@ -101,15 +102,15 @@ def box_form(names: dict[str, str], header: list[str], path: Path, *, has_masks:
         forms = [f for f in BOX_FORMS.values() if set(f) & set(part)]
         missing = [c for c in forms[0] if c not in names]
         raise DataError(
-            f"{path} has no column for {', '.join(missing)}: it has {', '.join(header)}; "
+            f"{path} has no column for {', '.join(missing)}: it has {shown(header)}; "
             f"state which in the source's [columns]"
         )
     used = set(names.values())
     like = [h for h in header if h not in used and _LIKE_A_BOX.fullmatch(folded(h).strip())]
     if like:
         raise DataError(
-            f"{path}: column {', '.join(like)} looks like a box and is not used: state what it is with --columns "
-            f"(bbox_xywh={like[0]}, bbox_xyxy={like[0]}, x0=…, y0=…, x1=…, y1=…), or remove it"
+            f"{path}: column {shown(like)} looks like a box and is not used: state what it is with --columns "
+            f"(bbox_xywh={shown(like[:1])}, bbox_xyxy={shown(like[:1])}, x0=…, y0=…, x1=…, y1=…), or remove it"
         )
     return "", names
 
@@ -122,7 +123,5 @@ def header_of(rows: list[list[str]], path: Path) -> list[str] | None:
         return None
     guess = _HEADERLESS.get(len(first))
     if guess is None or guess.index("image") not in places:
-        raise DataError(
-            f"{path} has no header line (it begins with {', '.join(first)[:80]}): expected their names; add it"
-        )
+        raise DataError(f"{path} has no header line (it begins with {shown(first)[:80]}): expected their names; add it")
     return list(guess)

@@ -6,14 +6,19 @@ import codecs
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 from xml.parsers import expat
 
+from leukoscope.dataset.files import files_under
 from leukoscope.errors import DataError, InputError
 
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']{1,60})["']""")
 # A Chinese encoding's superset: tools declare the small one and write characters of the large one.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "cp936": "gb18030", "ascii": "utf-8"}
+OUR_FILES = (
+    "import-report.json", "export-report.json", "split-report.json", "dataset.json", "labels.json", "leukoscope.json"
+)  # fmt: skip
 _MARKS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
 
 
@@ -37,7 +42,11 @@ def read_text(path: Path | str) -> str:
 
 def read_json(path: Path | str) -> object:
     """A JSON file; DataError with the line and column of the fault."""
-    text = read_text(path)
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: Path | str) -> object:
+    """A text as JSON; DataError with the line and column of the fault. path: the file, for the message."""
     try:
         value = json.loads(text)
         if "\\ud" in text or "\\uD" in text:
@@ -49,6 +58,13 @@ def read_json(path: Path | str) -> object:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({str(error)[:80]}): export it again") from None
     return value
+
+
+def read_json_files(root: Path, *, suffixes: tuple[str, ...] = (".json",)) -> Iterator[tuple[str, object]]:
+    """(file, content) of every JSON file under a folder, those left out that an import or an export of ours wrote."""
+    for file in files_under(root, suffixes):
+        if Path(file).name not in OUR_FILES:
+            yield file, read_json(root / file)
 
 
 def parse_xml(path: Path | str) -> ElementTree.Element:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from leukoscope.dataset.intake import Intake, Seat
 from leukoscope.dataset.raw import RawCell, RawSet, number
 from leukoscope.dataset.shapes import ellipse, polygon, whole_picture
 from leukoscope.dataset.spreadsheet import read_table
-from leukoscope.dataset.text import read_json
+from leukoscope.dataset.text import parse_json, read_json_files
 from leukoscope.errors import DataError
 
 _USUAL = ("class", "label", "type", "name", "cell", "cell_type", "category")
@@ -28,8 +27,11 @@ def read_via(src: str | Path, *, code_attribute: str | None = None) -> RawSet:
     intake = Intake(src)
     raw = intake.raw
     entries: list[tuple[str, dict]] = []
-    for file in files_under(raw.root, (".json", ".csv")):
-        found = _of_csv(raw.root / file) if file.lower().endswith(".csv") else _of_json(read_json(raw.root / file))
+    read = [(file, _of_json(content, file)) for file, content in read_json_files(raw.root)]
+    read += [(file, _of_csv(raw.root / file)) for file in files_under(raw.root, (".csv",))]
+    for file, found in read:
+        if not found:
+            raw.note(file, "not read: no VIA file", "expected pictures with a filename and regions")
         entries += [(f"{file} entry {n}", entry) for n, entry in enumerate(found)]
     if not entries:
         raise DataError(
@@ -44,19 +46,28 @@ def read_via(src: str | Path, *, code_attribute: str | None = None) -> RawSet:
     return intake.finish()
 
 
-def _of_json(content: object) -> list[dict]:
-    """Entries of a project or an export, each with lists and objects where VIA has them; [] for another file."""
+def _of_json(content: object, file: str) -> list[dict]:
+    """Entries of a project or an export, each with lists and objects where VIA has them; [] for another file.
+
+    DataError for a file of which only some entries are VIA's.
+    """
     if not isinstance(content, dict):
         return []
     listed = content.get("_via_img_metadata", content)
     entries = list(listed.values()) if isinstance(listed, dict) else []
-    if not entries or not all(isinstance(e, dict) and isinstance(e.get("filename"), str) for e in entries):
+    is_via = [isinstance(e, dict) and isinstance(e.get("filename"), str) for e in entries]
+    if not any(is_via):
         return []
+    if not all(is_via):
+        raise DataError(
+            f"{file}: entry {is_via.index(False)} has no filename: expected one for each picture; correct it"
+        )
     read = []
     for entry in entries:
         regions = entry.get("regions", [])
         regions = list(regions.values()) if isinstance(regions, dict) else regions  # VIA 1 numbers them
-        regions = regions if isinstance(regions, list) else []
+        if not isinstance(regions, list):
+            raise DataError(f"{file}: the regions of {entry['filename'][:80]} are no list: export it again")
         read.append(_entry(entry["filename"], entry.get("file_attributes"), regions))
     return read
 
@@ -71,15 +82,12 @@ def _of_csv(path: Path) -> list[dict]:
     if not set(columns) >= _COLUMNS:
         return []
     found: dict[str, dict] = {}
-    for number_, row in enumerate(rows, 2):
+    for n, row in enumerate(rows, 2):
         value = {ours: row[theirs] for ours, theirs in columns.items()}
-        try:
-            shape, said, of_file = (
-                json.loads(value.get(k) or "{}")
-                for k in ("region_shape_attributes", "region_attributes", "file_attributes")
-            )
-        except (ValueError, RecursionError):
-            raise DataError(f"{path} row {number_}: its attributes are not JSON: export it again") from None
+        shape, said, of_file = (
+            parse_json(value.get(k) or "{}", f"{path} row {n}: {k}")
+            for k in ("region_shape_attributes", "region_attributes", "file_attributes")
+        )
         entry = found.setdefault(value["filename"], _entry(value["filename"], of_file, []))
         if shape:
             region = {"shape_attributes": shape, "region_attributes": said}

@@ -86,9 +86,12 @@ def _read_object(entry: ElementTree.Element, where: str, file: str, raw: RawSet)
         raw.note(file, "object of several boxes, the first taken", f"{where}, {code}", 1)
     if entry.find("part") is not None:
         raw.note(file, "parts of an object not kept", f"{where}, {code}", 1)
-    cell = replace(cell, contour=_outline(entry, cell, where, file, raw))
+    if entry.find("polygon") is not None:
+        cell = replace(cell, contour=_outline(entry, cell, where, file, raw))
     score = (entry.findtext("score") or entry.findtext("confidence") or "").strip()
-    return with_attributes(replace(cell, predicted=f"score {score[:20]}" if score else ""), attributes)
+    if score:
+        cell = replace(cell, predicted=f"score {score[:20]}")
+    return with_attributes(cell, attributes)
 
 
 def _attributes(entry: ElementTree.Element) -> dict[str, str]:
@@ -103,8 +106,6 @@ def _attributes(entry: ElementTree.Element) -> dict[str, str]:
 def _outline(entry: ElementTree.Element, cell: RawCell, where: str, file: str, raw: RawSet) -> tuple | None:
     """The outline of a <polygon> of x1, y1, x2, y2, …, or of <pt>s; else the turned box's, or none."""
     element = entry.find("polygon")
-    if element is None:
-        return cell.contour
     try:
         points = [(p.findtext("x", ""), p.findtext("y", "")) for p in element.findall("pt")]
         if not points:

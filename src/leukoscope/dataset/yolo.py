@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os.path import splitext
 from pathlib import Path, PurePosixPath
 
@@ -96,7 +96,7 @@ def _note(
 
 def _named(cell: RawCell, code: str, extras: CellExtras | None) -> RawCell:
     if extras is None:
-        return replace(cell, code=code)
+        return RawCell(cell.box, code, cell.contour, None, cell.attributes, cell.predicted)
     return RawCell(extras.box or cell.box, code, cell.contour, extras.source_code, extras.attributes, cell.predicted)
 
 
