@@ -9,13 +9,14 @@ YOLO := .venv-yolo
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info/*' | sed 's/ /\\ /g')
 
-.PHONY: help demo test test-yolo lint screenshot table formats model-cards clean
+.PHONY: help demo review test test-yolo lint screenshot table formats model-cards clean
 
 help:
 	@echo "make demo         set up, draw four patients, analyse them, compare with the truth, say where the report is"
 	@echo "make test         set up with torch and run the tests"
 	@echo "make test-yolo    set up with ultralytics (AGPL-3.0) too and run the tests that need it"
 	@echo "make lint         ruff"
+	@echo "make review       open the demo's patients in the reading room: correct, sign (prints an address)"
 	@echo "make screenshot   draw docs/report.png anew from the demo's report"
 	@echo "make table        write benchmarks/results into docs/results.md and the README"
 	@echo "make model-cards  write docs/model-cards from the bundled models' cards"
@@ -42,6 +43,15 @@ demo: $(DEMO)/.installed
 	@rm -rf demo
 	$(DEMO)/bin/leukoscope demo --out demo
 	@echo "Open $(CURDIR)/demo/report/report.html in a browser."
+
+# The reading room over the demo's patients: an environment with the extra, the demo's run, then a server.
+$(DEMO)/.review: $(DEMO)/.installed
+	$(DEMO)/bin/python $(PIP) '.[review]'
+	@touch $@
+
+review: $(DEMO)/.review
+	@test -f demo/report/record.json || $(MAKE) --no-print-directory demo
+	$(DEMO)/bin/leukoscope review demo/report --db demo/reading-room.db
 
 test: $(TEST)/.installed
 	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q -n auto

@@ -15,7 +15,7 @@ from PIL import Image
 from leukoscope import __version__, cli
 from leukoscope.errors import InputError
 
-COMMANDS = {"adapt", "analyze", "dataset", "demo", "doctor", "evaluate", "models", "simulate", "study", "train"}
+COMMANDS = set("adapt analyze dataset demo doctor evaluate models review simulate study train".split())
 
 
 def parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from data import make_record, postgresql
+from data import make_room, postgresql
 
 from leukoscope.errors import InputError
 
@@ -49,12 +49,7 @@ def where(request, tmp_path) -> str:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    paths = make_record.make_run(folder, n_patients=2, n_fields=8, n_cells=5)
-    work = folder / ".work"
-    work.mkdir(exist_ok=True)
-    shutil.copy(paths["thumbs"], work / "thumbs.jsonl")
-    return folder
+    return make_room.make_run(tmp_path_factory.mktemp("run"), n_patients=2, n_fields=8, n_cells=5)
 
 
 class Room:

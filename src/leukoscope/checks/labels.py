@@ -13,6 +13,7 @@ from leukoscope.checks.out_of_fold import out_of_fold_probs
 from leukoscope.checks.suspect import Suspect, trusted
 from leukoscope.dataset.audit import find_duplicates
 from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.evaluate.classes import cohen_kappa, confusion_matrix
 from leukoscope.taxonomy import PARENTS
 
 LEAST_GROUPS = 2  # of a class: with one, the heads never see the class when they judge it
@@ -70,10 +71,8 @@ def doubt_labels(
 
 def agreement_beyond_chance(calls: np.ndarray, labels: np.ndarray) -> float:
     """Cohen's kappa of two columns of class numbers, at least 0."""
-    n_classes = int(max(calls.max(), labels.max())) + 1
-    called, labelled = (np.bincount(v, minlength=n_classes) / len(v) for v in (calls, labels))
-    chance = float(called @ labelled)
-    return max(0.0, (float((calls == labels).mean()) - chance) / max(1 - chance, 1e-9))
+    table = confusion_matrix(labels, calls, n_classes=int(max(calls.max(), labels.max())) + 1)
+    return float(np.fmax(0.0, cohen_kappa(table)))
 
 
 def are_related(a: str, b: str) -> bool:

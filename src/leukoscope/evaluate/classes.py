@@ -29,6 +29,18 @@ def accuracy(matrix: np.ndarray) -> float:
     return float(np.trace(matrix) / total) if total else float("nan")
 
 
+def cohen_kappa(matrix: np.ndarray) -> float:
+    """Agreement beyond chance of two callers, from their (C, C) table (Cohen, Educ. Psychol. Meas. 1960).
+
+    NaN without a cell, and where both call every cell the same one class: chance alone then agrees.
+    """
+    total = matrix.sum()
+    if not total:
+        return float("nan")
+    chance = float(matrix.sum(0) @ matrix.sum(1)) / float(total) ** 2
+    return (accuracy(matrix) - chance) / (1 - chance) if chance < 1 else float("nan")
+
+
 def per_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall and F1, each (C,) float64, and support (C,) int64: cells of that truth.
 

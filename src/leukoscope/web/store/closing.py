@@ -174,6 +174,10 @@ def sign(store: Store, reading_id: int, make_record, *, reader_id: int, op: str)
         signed_id = connection.execute(insert(t.signed).values(row)).inserted_primary_key[0]
         append(connection, reading, "sign", {"digest": digest}, reader_id=reader_id, op=op)
         close(connection, reading.id, "signed")
+        ratio = next((r for r in record.get("numbers", {}).get("ratios", ()) if r["name"] == "blasts"), None)
+        if ratio is not None:
+            read = {"share": ratio["low"], "read_ratio": canonical(ratio)}
+            connection.execute(update(t.patient).where(t.patient.c.id == reading.patient_id).values(**read))
         update_patient(connection, reading.patient_id)
         return signed_id
 

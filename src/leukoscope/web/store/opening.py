@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import Connection, func, insert, select, update
 
 from leukoscope.errors import DataError, InputError
-from leukoscope.report.choose import blast_ratio, has_flag, urgency
+from leukoscope.report.choose import blast_ratio, urgency
 from leukoscope.report.record import Record, read_record
 from leukoscope.report.words import bands_covered
 from leukoscope.web.store import tables as t
@@ -104,10 +104,10 @@ def _add_patients(connection: Connection, run_id: int, record: Record) -> dict[s
                 center=", ".join(patient["center"]),
                 entry=json.dumps(patient),
                 n_cells=patient["n_cells"],
-                urgency=int(urgency(patient)[0]),  # False sorts first: suspected APL
+                urgency=_rank(patient),
                 marks=json.dumps(_marks(patient)),
                 state="new",
-                share=None if ratio is None else ratio["value"],
+                share=None if ratio is None else ratio["low"],  # as `urgency` sorts: 1 of 5 is below 18 of 100
                 n_seen=0,
                 n_corrected=0,
                 readers="",
@@ -117,13 +117,19 @@ def _add_patients(connection: Connection, run_id: int, record: Record) -> dict[s
     return ids
 
 
+def _rank(patient: dict) -> int:
+    """Urgency as the report sorts it: suspected APL, then findings that a blast ratio hides, then the others."""
+    first, second, *_ = urgency(patient)
+    return 2 * first + second
+
+
 def _marks(patient: dict) -> list[str]:
     """Codes of what the worklist says of a patient: the record's flags, and an interval that crosses a line."""
     ratio = blast_ratio(patient)
     known = ratio is not None and ratio["value"] is not None
-    crosses = known and ratio["band"] is not None and len(bands_covered(ratio["low"], ratio["high"])) > 1
-    codes = [flag["code"] for flag in patient["flags"]]
-    return codes + (["crosses_a_line"] if crosses else []) + (["poor"] if has_flag(patient, "failed_fields") else [])
+    crosses = known and bool(ratio.get("lines", True)) and len(bands_covered(ratio["low"], ratio["high"])) > 1
+    codes = [flag["code"] for flag in patient["flags"]] + (["crosses_a_line"] if crosses else [])
+    return sorted(codes, key=lambda code: code != "suspected_apl")
 
 
 def _add_cells(

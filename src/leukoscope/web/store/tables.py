@@ -44,7 +44,7 @@ run = Table(
     Column("opened_at", BigInteger, nullable=False),
 )
 
-# What the record says is immutable; state, n_seen, n_corrected, share, readers, changed_at follow from the log.
+# What the record says is immutable; the columns from state on follow from the log.
 patient = Table(
     "patient",
     metadata,
@@ -60,6 +60,7 @@ patient = Table(
     Column("marks", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("share", Float),
+    Column("read_ratio", Text),
     Column("n_seen", Integer, nullable=False),
     Column("n_corrected", Integer, nullable=False),
     Column("readers", Text, nullable=False),

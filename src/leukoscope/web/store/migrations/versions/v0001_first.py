@@ -70,6 +70,7 @@ def upgrade() -> None:
         sa.Column("marks", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("share", sa.Float(), nullable=True),
+        sa.Column("read_ratio", sa.Text(), nullable=True),
         sa.Column("n_seen", sa.Integer(), nullable=False),
         sa.Column("n_corrected", sa.Integer(), nullable=False),
         sa.Column("readers", sa.Text(), nullable=False),

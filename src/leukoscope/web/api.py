@@ -1,0 +1,304 @@
+"""The API: what the pages' script and a laboratory's scripts call. Described at /openapi.json."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import select
+
+from leukoscope.web.downloads import cells_csv, workbook
+from leukoscope.web.pages import numbers_html
+from leukoscope.web.pdf import report_pdf
+from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, reading_by_key
+from leukoscope.web.sessions import Who, api_reader, need_role
+from leukoscope.web.signing import obstacles, sign_reading
+from leukoscope.web.store import closing, readings
+from leukoscope.web.store import tables as t
+from leukoscope.web.store.projection import CellState
+from leukoscope.web.view import cell_states, cell_table
+
+router = APIRouter(prefix="/api/v1")
+MANY = 5000  # cells an operation
+Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Op = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+Words = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
+CellId = Annotated[int, Field(ge=1, le=2**53)]
+Seq = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Ms = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Pixel = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+Reader = Annotated[Who, Depends(api_reader)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class EditIn(_Body):
+    """An edit: see `leukoscope.web.store.readings.Edit`."""
+
+    kind: Literal["call", "add", "move", "delete"]
+    op: Op
+    cells: Annotated[list[CellId], Field(min_length=1, max_length=MANY)]
+    call: Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")] | None = None
+    box: tuple[Pixel, Pixel, Pixel, Pixel] | None = None
+    expect: dict[Annotated[int, Field(ge=1, le=2**53)], Seq] = Field(default_factory=dict)
+    ms: Ms = 0
+
+
+class OpIn(_Body):
+    """An operation that needs no more than its name."""
+
+    op: Op
+
+
+class NoteIn(_Body):
+    """What is no edit: cells that were on the screen, a mode, a note, active reading."""
+
+    kind: Literal["seen", "mode", "note", "read"]
+    op: Op
+    cells: Annotated[list[CellId], Field(max_length=MANY)] = Field(default_factory=list)
+    hidden: bool = False
+    text: Words = ""
+    ms: Ms = 0
+
+
+class ReadingIn(_Body):
+    """Which reading to begin."""
+
+    kind: Literal["first", "second"] = "first"
+
+
+class ReasonIn(_Body):
+    """Why a signed patient is re-opened."""
+
+    reason: Words
+
+
+class SentIn(_Body):
+    """The system that a signed record went to."""
+
+    system: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
+
+
+def _room(request: Request) -> Room:
+    return request.app.state.room
+
+
+Here = Annotated[Room, Depends(_room)]
+
+
+@router.get("/patients")
+def list_patients(
+    room: Here,
+    who: Reader,
+    state: Annotated[str | None, Query(max_length=40, pattern=r"^[^\x00]*$")] = None,
+    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
+) -> dict:
+    """Patients, the most urgent first, 100 a page."""
+    from leukoscope.web.worklist import worklist
+
+    with room.store.reading() as connection:
+        return worklist(connection, state=state, page=page).to_dict()
+
+
+@router.get("/patients/{key}")
+def get_patient(key: Key, room: Here, who: Reader) -> dict:
+    """One patient: what the record says, its readings, its signed versions."""
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+        own = own_reading(connection, patient.id, who)
+        versions = connection.execute(select(t.signed.c.version).where(t.signed.c.patient_id == patient.id))
+        return {
+            "key": patient.key,
+            "patient_id": patient.label,
+            "state": patient.state,
+            "entry": json.loads(patient.entry),
+            "reading": None if own is None else own.key,
+            "signed": sorted(versions.scalars()),
+        }
+
+
+@router.post("/patients/{key}/readings")
+def begin(key: Key, body: ReadingIn, room: Here, who: Reader) -> dict:
+    """Begin a reading, or go on with the one that is open."""
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+    return {"reading": readings.begin_reading(room.store, patient.id, who.reader_id, kind=body.kind)}
+
+
+@router.get("/readings/{key}/cells")
+def get_cells(key: Key, room: Here, who: Reader) -> dict:
+    """All cells of a reading: columns and rows as docs/reading-room.md has them."""
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+        return cell_table(connection, room, reading)
+
+
+@router.post("/readings/{key}/events")
+def add_event(key: Key, body: EditIn, room: Here, who: Reader) -> dict:
+    """One edit. 409 with what stands now where another reader was first."""
+    change = readings.Edit(body.kind, tuple(body.cells), body.op, body.call, body.box, body.expect, body.ms)
+    return _changed(
+        room, key, who, lambda reading: readings.edit(room.store, reading.id, change, reader_id=who.reader_id)
+    )
+
+
+@router.post("/readings/{key}/undo")
+def undo(key: Key, body: OpIn, room: Here, who: Reader) -> dict:
+    """Take the last edit back."""
+    return _changed(room, key, who, lambda r: readings.undo(room.store, r.id, reader_id=who.reader_id, op=body.op))
+
+
+@router.post("/readings/{key}/redo")
+def redo(key: Key, body: OpIn, room: Here, who: Reader) -> dict:
+    """Bring back the edit that was taken back last."""
+    return _changed(
+        room, key, who, lambda r: readings.undo(room.store, r.id, reader_id=who.reader_id, op=body.op, forward=True)
+    )
+
+
+@router.post("/readings/{key}/notes")
+def add_note(key: Key, body: NoteIn, room: Here, who: Reader) -> dict:
+    """Log what is no edit."""
+    payloads = {
+        "seen": {"cells": body.cells},
+        "mode": {"hidden": body.hidden},
+        "note": {"text": body.text},
+        "read": {},
+    }
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+    payload = payloads[body.kind] | {"ms": body.ms}
+    outcome = readings.note(room.store, reading.id, body.kind, payload, reader_id=who.reader_id, op=body.op)
+    return {"seq": outcome.event.seq}
+
+
+@router.get("/readings/{key}/obstacles")
+def get_obstacles(key: Key, room: Here, who: Reader) -> dict:
+    """What stands in the way of signing."""
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+        cells = room.cells.get(connection, reading.patient_id)
+        found = obstacles(connection, cells, reading, room.settings().sign)
+    return {"obstacles": [{"text": o.text, "cells": list(o.cells)} for o in found]}
+
+
+@router.post("/readings/{key}/finish")
+def finish(key: Key, body: OpIn, room: Here, who: Reader) -> dict:
+    """This reading is done: it waits for the other reader."""
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+    closing.finish(room.store, reading.id, reader_id=who.reader_id, op=body.op)
+    return {"state": "done"}
+
+
+@router.post("/patients/{key}/adjudication")
+def adjudicate(key: Key, room: Here, who: Reader) -> dict:
+    """The reading in which the cells that differ are decided."""
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+    return {"reading": closing.begin_adjudication(room.store, patient.id, reader_id=who.reader_id)}
+
+
+@router.post("/readings/{key}/sign")
+def sign(key: Key, body: OpIn, room: Here, who: Reader) -> dict:
+    """Sign: 422 says what stands in the way."""
+    return {"version": sign_reading(room, key, who, op=body.op)}
+
+
+@router.post("/patients/{key}/reopen")
+def reopen(key: Key, body: ReasonIn, room: Here, who: Reader) -> dict:
+    """A new version's reading, which starts from what was signed."""
+    need_role(who, *room.settings().sign.roles)
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+    return {"reading": closing.reopen(room.store, patient.id, body.reason, reader_id=who.reader_id)}
+
+
+@router.get("/signed")
+def list_signed(
+    room: Here,
+    who: Reader,
+    not_sent_to: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+) -> dict:
+    """Signed records in the order they were signed, 500 at most: `after` the last id for more."""
+    query = (
+        select(t.signed, t.patient.c.key, t.reader.c.name)
+        .join_from(t.signed, t.patient)
+        .join(t.reader, t.signed.c.reader_id == t.reader.c.id)
+    )
+    if not_sent_to is not None:
+        sent = select(t.sent.c.signed_id).where(t.sent.c.system == not_sent_to)
+        query = query.where(t.signed.c.id.not_in(sent))
+    with room.store.reading() as connection:
+        rows = connection.execute(query.where(t.signed.c.id > after).order_by(t.signed.c.id).limit(500)).all()
+    return {
+        "signed": [
+            {"id": r.id, "patient": r.key, "version": r.version, "by": r.name, "at": r.at, "sha256": r.digest}
+            for r in rows
+        ]
+    }
+
+
+@router.get("/patients/{key}/signed/{version}.{form}")
+def get_signed(
+    key: Key, version: Version, form: Literal["json", "csv", "xlsx", "pdf"], room: Here, who: Reader
+) -> Response:
+    """A signed record as JSON (exactly what was signed), CSV, XLSX or PDF."""
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+        row = connection.execute(
+            select(t.signed).where(t.signed.c.patient_id == patient.id, t.signed.c.version == version)
+        ).one_or_none()
+    if row is None:
+        raise NotFound("no such signed version")
+    closing.note_access(room.store, patient.id, who.reader_id, f"signed version {version} as {form}")
+    record = json.loads(row.record)
+    makers = {
+        "json": (lambda: row.record.encode(), "application/json"),
+        "csv": (lambda: cells_csv(record).encode("utf-8", "surrogateescape"), "text/csv; charset=utf-8"),
+        "xlsx": (lambda: workbook(record), "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        "pdf": (lambda: report_pdf(record, row.digest), "application/pdf"),
+    }
+    make, kind = makers[form]
+    name = f"leukoscope-{patient.key}-v{version}.{form}"
+    return Response(make(), media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
+
+
+@router.post("/patients/{key}/signed/{version}/sent")
+def mark_sent(key: Key, version: Version, body: SentIn, room: Here, who: Reader) -> dict:
+    """Note that a signed record went to another system; noting it twice does nothing."""
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+        signed_id = connection.execute(
+            select(t.signed.c.id).where(t.signed.c.patient_id == patient.id, t.signed.c.version == version)
+        ).scalar()
+    if signed_id is None:
+        raise NotFound("no such signed version")
+    return {"new": closing.mark_sent(room.store, signed_id, body.system, reader_id=who.reader_id)}
+
+
+def _changed(room: Room, key: str, who: Who, do) -> dict:
+    """Run an edit; the event, its cells as they stand, and the numbers as a piece of HTML."""
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+    outcome = do(reading)
+    with room.store.reading() as connection:
+        html = numbers_html(connection, room, reading)
+    cells: dict[int, CellState] = outcome.cells
+    seq = None if outcome.event is None else outcome.event.seq
+    kind = None if outcome.event is None else outcome.event.kind
+    with room.store.reading() as connection:
+        rows = cell_states(connection, room, reading, cells)
+    return {"seq": seq, "kind": kind, "cells": rows, "numbers": html}
+
+
+def error_response(status: int, text: str, **more: object) -> JSONResponse:
+    """An error as the API gives it."""
+    return JSONResponse({"error": text, **more}, status_code=status)

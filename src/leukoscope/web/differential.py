@@ -1,0 +1,125 @@
+"""A patient's numbers before and after review, and two readers' agreement: all by the library's own functions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from leukoscope.count import count
+from leukoscope.evaluate.classes import cohen_kappa, confusion_matrix
+from leukoscope.flags import APL, Knowledge, flags
+from leukoscope.intervals import clopper_pearson
+from leukoscope.pipeline.ratios import Correction, number, ratio_entries
+from leukoscope.types import Calls, Differential
+from leukoscope.web.cells import PatientCells, as_called, as_read
+from leukoscope.web.store.closing import Pair
+from leukoscope.web.store.projection import CellState
+from leukoscope.web.store.readings import NOT_A_CELL
+
+
+def counted(cells: PatientCells, calls: Calls, *, unidentified: int = 0) -> Differential:
+    """The patient's differential over all fields that were read; `unidentified` cells more are in no class."""
+    n_fields = sum(field.status != "failed" for field in cells.fields)
+    found = count([calls])
+    return replace(found, n_fields=n_fields, n_unidentified=found.n_unidentified + unidentified)
+
+
+def numbers(cells: PatientCells, stood: dict[int, CellState], *, hidden: bool = False) -> dict:
+    """What a page shows of a patient as read, in the record's own words.
+
+    differential  a row a class: class, before, count, share
+    ratios        the record's entries, as counted after review; before: the same of the model alone
+    flags         the record's, after review; n_cells, n_counted, unidentified
+    hidden        the model's calls are hidden: only cells that a reader called are counted, and `before` says nothing
+    """
+    calls, unidentified = as_read(cells, stood, only_called=hidden)
+    before, after = counted(cells, as_called(cells)), counted(cells, calls, unidentified=unidentified)
+    taxonomy, n, min_cells = cells.taxonomy, after.n_counted, json.loads(cells.run.provenance)["min_cells"]
+    inside = taxonomy.denominator(cells.patient.specimen)
+    statuses = [field.status for field in cells.fields]
+    return {
+        "differential": [
+            {
+                "class": name,
+                "before": None if hidden else int(was),
+                "count": int(now),
+                "share": number(int(now) / n) if n and name in inside else None,
+            }
+            for name, was, now in zip(taxonomy.names, before.counts, after.counts, strict=True)
+        ],
+        "ratios": ratio_entries(after, Correction(), min_cells=min_cells),
+        "before": [] if hidden else ratio_entries(before, Correction(), min_cells=min_cells),
+        "flags": flags(
+            after,
+            min_cells=min_cells,
+            n_failed=statuses.count("failed"),
+            n_poor=statuses.count("poor"),
+            knowledge=_knowledge(stood),
+        ),
+        "n_cells": after.n_found,
+        "n_counted": n,
+        "unidentified": after.n_unidentified,
+    }
+
+
+def _knowledge(stood: dict[int, CellState]) -> Knowledge:
+    """A reader who called APL promyelocytes knows them: the flag is then no longer the model's guess."""
+    return Knowledge(apl_cells=sum(s.call == APL and not s.gone for s in stood.values()))
+
+
+def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:
+    """Two readers' calls side by side.
+
+    labels, table  calls that occur, and the (L, L) counts first x second; a cell that a reader lacks is "not_a_cell"
+    n, same, kappa; classes: for each class the counts of both and of both together, and Rümke's band: the limits
+    that the first reader's share has in so many cells, and whether the second's lies within
+    """
+    calls = [(p.first or NOT_A_CELL, p.second or NOT_A_CELL) for p in found]
+    occurring = {call for pair in calls for call in pair}
+    labels = [name for name in (*names, "unidentified", NOT_A_CELL) if name in occurring]
+    column = {name: at for at, name in enumerate(labels)}
+    sides = np.array([[column[a], column[b]] for a, b in calls], np.int64).reshape(-1, 2)
+    table = confusion_matrix(sides[:, 0], sides[:, 1], n_classes=len(labels))
+    rows = []
+    for at, name in enumerate(labels):
+        if name not in names:
+            continue
+        first, second, both = (int(v) for v in (table[at].sum(), table[:, at].sum(), table[at, at]))
+        low, high = clopper_pearson(first, len(calls))
+        rows.append(
+            {
+                "class": name,
+                "first": first,
+                "second": second,
+                "both": both,
+                "low": low,
+                "high": high,
+                "within": low <= second / len(calls) <= high,
+            }
+        )
+    kappa = cohen_kappa(table) if len(calls) else float("nan")
+    return {
+        "labels": labels,
+        "table": table.tolist(),
+        "n": len(calls),
+        "same": int(np.trace(table)),
+        "kappa": None if np.isnan(kappa) else kappa,
+        "classes": rows,
+    }
+
+
+def agreement_with_model(cells: PatientCells, stood: dict[int, CellState]) -> dict:
+    """How often readers kept the model's call, among the cells that they saw: apart for calls shown and hidden."""
+    out = {}
+    for mode in ("shown", "hidden"):
+        rows = [
+            (cells.taxonomy.names[int(cells.called[row])], state.call)
+            for cell, state in stood.items()
+            if state.seen and state.hidden == (mode == "hidden") and (row := cells.row_of(cell)) is not None
+        ]
+        kept = sum(call is None or call == model for model, call in rows)
+        low, high = clopper_pearson(kept, len(rows))
+        out[mode] = {"n": len(rows), "kept": kept, "low": number(low), "high": number(high)}
+    return out

@@ -1,0 +1,263 @@
+"""The pages: rendered on the server, made alive by one script. What they change goes through forms or the API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+from sqlalchemy import Connection, select
+
+from leukoscope.report.charts import interval_bar, straddles
+from leukoscope.report.colors import class_style
+from leukoscope.report.words import (
+    USE,
+    class_words,
+    no_band_words,
+    none_seen_words,
+    of_words,
+    percent,
+    plural,
+    ratio_words,
+)
+from leukoscope.web.differential import numbers
+from leukoscope.web.downloads import when
+from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, reading_by_key
+from leukoscope.web.sessions import Who, check_form_token, page_reader
+from leukoscope.web.store import readings
+from leukoscope.web.store import tables as t
+from leukoscope.web.store.closing import note_access, two_readings
+from leukoscope.web.store.projection import states
+from leukoscope.web.view import cell_table, classes_of
+from leukoscope.web.worklist import SORTS, STATES, reading_times, worklist
+
+router = APIRouter(include_in_schema=False)
+MARK_WORDS = {
+    "suspected_apl": "urgent: suspected APL",
+    "review_blasts": "review blasts",
+    "few_cells": "few cells",
+    "no_cells": "no cells",
+    "crosses_a_line": "crosses a line",
+    "poor_fields": "poor fields",
+    "failed_fields": "failed fields",
+    "unsure_apl": "unsure: APL",
+}
+_environment = Environment(
+    loader=PackageLoader("leukoscope.web"),
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.globals.update(
+    USE=USE,
+    class_words=class_words,
+    percent=percent,
+    plural=plural,
+    ratio_words=ratio_words,
+    no_band_words=no_band_words,
+    none_seen_words=none_seen_words,
+    of_words=of_words,
+    straddles=straddles,
+    when=when,
+    mark_words=lambda code: MARK_WORDS.get(code, code.replace("_", " ")),
+    interval_bar=lambda ratio, small=False: Markup(interval_bar(ratio, small=small)),  # its own words are escaped there
+)
+
+
+def render(request: Request, name: str, who: Who | None, *, status: int = 200, **values: object) -> HTMLResponse:
+    """A page from its template; a new session's cookie goes with it."""
+    room: Room = request.app.state.room
+    text = _environment.get_template(name).render(who=who, site=room.site, **values)
+    return HTMLResponse(text, status_code=status)
+
+
+def numbers_html(connection: Connection, room: Room, reading) -> str:
+    """The live differential of a reading as a piece of HTML."""
+    cells = room.cells.get(connection, reading.patient_id)
+    found = numbers(cells, states(connection, reading.id), hidden=bool(reading.hidden))
+    colors = {c["name"]: c["k"] for c in classes_of(room, cells.taxonomy)}
+    template = _environment.get_template("_numbers.html")
+    return template.render(numbers=found, colors=colors, blasts=cells.taxonomy.blasts, hidden=reading.hidden)
+
+
+def room_of(request: Request) -> Room:
+    return request.app.state.room
+
+
+@router.get("/")
+def show_worklist(request: Request, state: str = "open", sort: str = "urgency", page: int = 1) -> HTMLResponse:
+    return _worklist(request, state=state, sort=sort, page=page, search="")
+
+
+@router.post("/")
+def search_worklist(
+    request: Request,
+    search: str = Form("", max_length=200),
+    state: str = Form("open"),
+    sort: str = Form("urgency"),
+    page: int = Form(1),
+    form_token: str = Form(""),
+) -> HTMLResponse:
+    """A search is posted: what is searched for is a patient's name, and does not belong into an address or a log."""
+    check_form_token(page_reader(request), form_token)
+    return _worklist(request, state=state, sort=sort, page=page, search=search)
+
+
+def _worklist(request: Request, *, state: str, sort: str, page: int, search: str) -> HTMLResponse:
+    who, room = page_reader(request), room_of(request)
+    wanted = state if state in (*STATES, "open") else None
+    sort = sort if sort in SORTS else "urgency"
+    with room.store.reading() as connection:
+        found = worklist(
+            connection, state=wanted, sort=sort, search=search.replace("\0", ""), page=max(1, min(page, 10**6))
+        )
+        times = reading_times(connection)
+    chosen = {"state": wanted or "all", "sort": sort, "search": search}
+    return render(
+        request, "worklist.html", who, found=found, chosen=chosen, states=STATES, sorts=SORTS, times=_times(times)
+    )
+
+
+def _times(seconds: list[float]) -> dict | None:
+    """Quartiles of the seconds that reading took, and how many patients they are of."""
+    if not seconds:
+        return None
+    at = [seconds[min(len(seconds) - 1, int(q * len(seconds)))] for q in (0.25, 0.5, 0.75)]
+    bins = [0] * 12
+    for s in seconds:
+        bins[min(11, int(s // 60))] += 1
+    return {"n": len(seconds), "quartiles": at, "bins": bins}
+
+
+@router.get("/p/{key}")
+def open_patient(request: Request, key: str) -> HTMLResponse:
+    """On to the reader's reading; where another reader has begun, the choice to join or to read blind."""
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+        own = own_reading(connection, patient.id, who)
+        first, _ = two_readings(connection, patient.id)
+        names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
+    if own is None and first is not None:
+        return render(request, "choose.html", who, patient=patient, first=first, first_reader=names[first.reader_id])
+    if own is None:
+        return RedirectResponse(f"/r/{readings.begin_reading(room.store, patient.id, who.reader_id)}", 303)
+    return RedirectResponse(f"/r/{own.key}", 303)
+
+
+@router.post("/p/{key}")
+def begin_reading(request: Request, key: str, kind: str = Form(...), form_token: str = Form("")) -> RedirectResponse:
+    who, room = page_reader(request), room_of(request)
+    check_form_token(who, form_token)
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+    return RedirectResponse(f"/r/{readings.begin_reading(room.store, patient.id, who.reader_id, kind=kind)}", 303)
+
+
+def reading_page(request: Request, key: str, template: str, what: str, **more: object) -> HTMLResponse:
+    """A page about one reading, with its cells for the script."""
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+        cells = room.cells.get(connection, reading.patient_id)
+        patient = connection.execute(select(t.patient).where(t.patient.c.id == reading.patient_id)).one()
+        data = cell_table(connection, room, reading)
+        first, second = two_readings(connection, patient.id)
+        values = {
+            "patient": patient,
+            "reading": reading,
+            "data": data | {"patient": patient.key},
+            "numbers": Markup(numbers_html(connection, room, reading)),
+            "second": second if reading.kind != "second" else None,
+            "both": first is not None and second is not None,
+        }
+    note_access(room.store, patient.id, who.reader_id, what)
+    missing = len(room.photographs.missing(patient.id)) if "field" not in more else 0
+    return render(request, template, who, cells=cells, missing=missing, **values, **more)
+
+
+@router.get("/r/{key}")
+def show_reading(request: Request, key: str) -> HTMLResponse:
+    return reading_page(request, key, "reading.html", "cells")
+
+
+@router.get("/r/{key}/f/{number}")
+def show_field(request: Request, key: str, number: int) -> HTMLResponse:
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        cells = room.cells.get(connection, reading_by_key(connection, key, who).patient_id)
+    if not 0 <= number < len(cells.fields):
+        raise NotFound("no such field")
+    field = cells.fields[number]
+    there = field.status != "failed" and room.photographs.find(field, cells.run.folder) is not None
+    return reading_page(request, key, "field.html", f"field {number + 1}", field=field, number=number, there=there)
+
+
+@router.get("/r/{key}/c/{cell_id}")
+def show_cell(request: Request, key: str, cell_id: int) -> HTMLResponse:
+    """What the side panel shows of one cell: probabilities, history, like cells."""
+    from leukoscope.web.neighbours import nearest
+
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+        cells = room.cells.get(connection, reading.patient_id)
+        row = cells.row_of(cell_id)
+        state = states(connection, reading.id, [cell_id]).get(cell_id)
+        if row is None and state is None:
+            raise NotFound("no such cell")
+        history = _history(connection, reading.id, cell_id)
+        probs = []
+        if row is not None and not reading.hidden:
+            order = (-cells.probs[row]).argsort()[:5]
+            probs = [(cells.taxonomy.names[i], float(cells.probs[row, i])) for i in order.tolist()]
+        like = nearest(connection, room, reading, cell_id) if row is not None else None
+    colors = {c["name"]: c["k"] for c in classes_of(room, cells.taxonomy)}
+    return render(
+        request, "_cell.html", who, reading=reading, cell_id=cell_id, state=state, probs=probs, history=history,
+        colors=colors, like=like,
+    )  # fmt: skip
+
+
+def _history(connection: Connection, reading_id: int, cell_id: int) -> list[dict]:
+    """What was done to a cell in this reading, newest first."""
+    rows = connection.execute(
+        select(t.event.c.at, t.event.c.kind, t.event.c.payload, t.reader.c.name)
+        .join_from(t.touched, t.event, t.touched.c.event_id == t.event.c.id)
+        .join(t.reader, t.event.c.reader_id == t.reader.c.id)
+        .where(t.touched.c.cell_id == cell_id, t.event.c.reading_id == reading_id)
+        .order_by(t.event.c.seq.desc())
+        .limit(12)
+    )
+    return [{"at": r.at, "kind": r.kind, "call": json.loads(r.payload).get("call"), "reader": r.name} for r in rows]
+
+
+@router.get("/p/{key}/classes.css")
+def class_colours(request: Request, key: str):
+    """The colours of a taxonomy's classes, light and dark."""
+    from fastapi import Response
+
+    page_reader(request)
+    with room_of(request).store.reading() as connection:
+        cells = room_of(request).cells.get(connection, patient_by_key(connection, key).id)
+    return Response(class_style(cells.taxonomy.names), media_type="text/css")
+
+
+@router.get("/learn")
+def show_learn(request: Request) -> HTMLResponse:
+    from leukoscope.web.learn import reviewed_summary
+
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        found = reviewed_summary(connection)
+    where = room.store.engine.url
+    database = str(Path(where.database)) if where.get_backend_name() == "sqlite" else "postgresql://…"
+    return render(request, "learn.html", who, found=found, database=database)
+
+
+@router.get("/help")
+def show_help(request: Request) -> HTMLResponse:
+    return render(request, "help.html", page_reader(request))

@@ -1,0 +1,148 @@
+"""The pages at a reading's end: sign-off, what was signed, two readers side by side, the audit trail."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy import select
+
+from leukoscope.web.differential import agreement, agreement_with_model
+from leukoscope.web.downloads import audit_csv, audit_rows, summary_rows
+from leukoscope.web.pages import reading_page, render, room_of
+from leukoscope.web.room import NotFound, patient_by_key, reading_by_key
+from leukoscope.web.sessions import Forbidden, check_form_token, need_role, page_reader
+from leukoscope.web.signing import obstacles, sign_reading
+from leukoscope.web.store import closing, readings
+from leukoscope.web.store import tables as t
+from leukoscope.web.store.accounts import check_password
+from leukoscope.web.store.closing import note_access, pairs, two_readings
+from leukoscope.web.store.projection import states
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/r/{key}/sign")
+def show_sign(request: Request, key: str) -> HTMLResponse:
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+        cells = room.cells.get(connection, reading.patient_id)
+        found = obstacles(connection, cells, reading, room.settings().sign)
+        stood = states(connection, reading.id)
+        said = agreement_with_model(cells, stood)
+        of_patient = [r for r in readings.readings_of(connection, reading.patient_id) if r.version == reading.version]
+    return reading_page(
+        request, key, "sign.html", "sign-off", obstacles=found, rules=room.settings().sign, said=said, field=None,
+        seconds=sum(r.active_ms for r in of_patient) / 1000,
+    )  # fmt: skip
+
+
+@router.post("/r/{key}/sign")
+def sign(
+    request: Request, key: str, form_token: str = Form(""), password: str = Form("", max_length=1000)
+) -> RedirectResponse:
+    who, room = page_reader(request), room_of(request)
+    check_form_token(who, form_token)
+    address = request.client.host if request.client else ""
+    if room.site.accounts and check_password(room.store, who.name, password, address=address) != who.reader_id:
+        raise Forbidden("the password is wrong, or was wrong too often: nothing was signed")
+    version = sign_reading(room, key, who, op=f"sign-{key}")
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+        patient = connection.execute(select(t.patient.c.key).where(t.patient.c.id == reading.patient_id)).scalar_one()
+    return RedirectResponse(f"/p/{patient}/signed/{version}", 303)
+
+
+@router.post("/r/{key}/finish")
+def finish(request: Request, key: str, form_token: str = Form("")) -> RedirectResponse:
+    who, room = page_reader(request), room_of(request)
+    check_form_token(who, form_token)
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+        patient = connection.execute(select(t.patient.c.key).where(t.patient.c.id == reading.patient_id)).scalar_one()
+    if reading.state == "open":
+        closing.finish(room.store, reading.id, reader_id=who.reader_id, op=f"finish-{key}")
+    return RedirectResponse(f"/p/{patient}/compare" if reading.kind != "adjudication" else f"/r/{key}/sign", 303)
+
+
+@router.get("/p/{key}/signed/{version}")
+def show_signed(request: Request, key: str, version: int) -> HTMLResponse:
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+        row = connection.execute(
+            select(t.signed).where(t.signed.c.patient_id == patient.id, t.signed.c.version == version)
+        ).one_or_none()
+        versions = connection.execute(
+            select(t.signed.c.version).where(t.signed.c.patient_id == patient.id).order_by(t.signed.c.version)
+        )
+        versions = versions.scalars().all()
+        sent = connection.execute(
+            select(t.sent.c.system, t.sent.c.at).where(t.sent.c.signed_id == (row.id if row else -1))
+        ).all()
+    if row is None:
+        raise NotFound("no such signed version")
+    note_access(room.store, patient.id, who.reader_id, f"signed version {version}")
+    record = json.loads(row.record)
+    return render(
+        request, "signed.html", who, patient=patient, row=row, record=record, rows=summary_rows(record),
+        versions=versions, sent=sent,
+    )  # fmt: skip
+
+
+@router.post("/p/{key}/reopen")
+def reopen(
+    request: Request, key: str, reason: str = Form(..., max_length=500), form_token: str = Form("")
+) -> RedirectResponse:
+    who, room = page_reader(request), room_of(request)
+    check_form_token(who, form_token)
+    need_role(who, *room.settings().sign.roles)
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+    reason = reason.replace("\0", "")
+    return RedirectResponse(f"/r/{closing.reopen(room.store, patient.id, reason, reader_id=who.reader_id)}", 303)
+
+
+@router.get("/p/{key}/compare")
+def show_compare(request: Request, key: str) -> HTMLResponse:
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+        first, second = two_readings(connection, patient.id)
+        cells = room.cells.get(connection, patient.id)
+        found = None
+        names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
+        ready = first is not None and second is not None and "open" not in (first.state, second.state)
+        if ready:
+            compared = pairs(connection, patient.id)
+            found = agreement(compared, cells.taxonomy.names)
+    if ready:
+        note_access(room.store, patient.id, who.reader_id, "comparison")
+    return render(request, "compare.html", who, patient=patient, first=first, second=second, found=found, names=names)
+
+
+@router.post("/p/{key}/adjudicate")
+def adjudicate(request: Request, key: str, form_token: str = Form("")) -> RedirectResponse:
+    who, room = page_reader(request), room_of(request)
+    check_form_token(who, form_token)
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+    return RedirectResponse(f"/r/{closing.begin_adjudication(room.store, patient.id, reader_id=who.reader_id)}", 303)
+
+
+@router.get("/p/{key}/audit")
+def show_audit(request: Request, key: str, form: str = "html") -> HTMLResponse:
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        patient = patient_by_key(connection, key)
+        blind = two_readings(connection, patient.id)[1]
+        if blind is not None and blind.state == "open":
+            raise NotFound("the audit trail is closed while a blind second reading is open")
+        rows = audit_rows(connection, patient.id)
+    note_access(room.store, patient.id, who.reader_id, "audit trail")
+    if form == "csv":
+        headers = {"content-disposition": f'attachment; filename="leukoscope-{patient.key}-audit.csv"'}
+        return Response(audit_csv(rows).encode("utf-8", "surrogateescape"), media_type="text/csv", headers=headers)
+    return render(request, "audit.html", who, patient=patient, rows=rows)

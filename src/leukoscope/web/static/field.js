@@ -1,0 +1,254 @@
+// The field viewer: OpenSeadragon for the photograph, a canvas of our own for boxes. Add, move, size, remove, call.
+import { base, callCells, called, callOfKey, cells, classNamed, data, isTyping, markSeen, onChange, open, say, send, takeActive, undo, wireTools } from "./common.js";
+
+const number = Number(document.getElementById("data").dataset.field);
+const field = data.fields[number];
+const list = document.getElementById("cells");
+const holder = document.getElementById("viewer");
+const canvas = document.getElementById("overlay");
+const TILE = 512, HANDLE = 9, GROUND_UM = 10;
+const here = () => [...cells.values()].filter((c) => c.field === number && !c.gone).sort((a, b) => a.box[1] - b.box[1] || a.id - b.id);
+let current = null, viewer = null, pointer = null, drag = null;
+
+// ---- the photograph ---------------------------------------------------------------------------------------------------
+if (holder) {
+  const levels = Math.ceil(Math.log2(Math.max(field.width, field.height) / TILE)) + 1;
+  const top = Math.max(0, levels - 1);
+  viewer = OpenSeadragon({
+    element: holder, showNavigationControl: false, drawer: "canvas", crossOriginPolicy: false, animationTime: 0.4,
+    gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true }, gestureSettingsTouch: { clickToZoom: false },
+    maxZoomPixelRatio: 4, minZoomImageRatio: 0.8, visibilityRatio: 0.5,
+    tileSources: {
+      width: field.width, height: field.height, tileSize: TILE, minLevel: 0, maxLevel: top,
+      getTileUrl: (level, x, y) => `${base}/f/${number}/tile/${2 ** (top - level)}/${x}_${y}.jpg`,
+    },
+  });
+  viewer.addHandler("open", () => { if (current !== null) look(current); draw(); });
+  for (const kind of ["update-viewport", "resize", "animation"]) viewer.addHandler(kind, draw);
+  viewer.addHandler("canvas-key", (e) => { e.preventDefaultAction = true; });
+  viewer.addHandler("canvas-press", (e) => press(toImage(e.position)));
+  viewer.addHandler("canvas-drag", (e) => { if (drag) { e.preventDefaultAction = true; dragTo(toImage(e.position)); } });
+  viewer.addHandler("canvas-release", drop);
+  viewer.addHandler("canvas-click", (e) => { if (e.quick) { const hit = at(toImage(e.position)); if (hit) choose(hit.id); } });
+  holder.addEventListener("pointermove", (e) => {
+    const box = holder.getBoundingClientRect();
+    pointer = { x: e.clientX - box.left, y: e.clientY - box.top };
+  });
+  holder.addEventListener("pointerleave", () => { pointer = null; });
+}
+
+function toImage(point) {
+  const p = viewer.viewport.viewerElementToImageCoordinates(new OpenSeadragon.Point(point.x, point.y));
+  return { x: p.x, y: p.y };
+}
+function toPage(x, y) {
+  return viewer.viewport.imageToViewerElementCoordinates(new OpenSeadragon.Point(x, y));
+}
+
+// ---- the boxes --------------------------------------------------------------------------------------------------------
+const colours = new Map();
+function colourOf(cell) {
+  const k = classNamed.get(called(cell))?.k ?? -1;
+  if (!colours.has(k)) {
+    const probe = document.createElement("span");
+    probe.className = `k${k}`;
+    document.body.append(probe);
+    colours.set(k, getComputedStyle(probe).getPropertyValue("--k").trim() || "#777777");
+    probe.remove();
+  }
+  return colours.get(k);
+}
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { colours.clear(); draw(); });
+
+function draw() {
+  if (!viewer?.world?.getItemCount()) return;
+  const ratio = devicePixelRatio || 1, wide = holder.clientWidth, high = holder.clientHeight;
+  if (canvas.width !== wide * ratio || canvas.height !== high * ratio) Object.assign(canvas, { width: wide * ratio, height: high * ratio });
+  const c = canvas.getContext("2d");
+  c.setTransform(ratio, 0, 0, ratio, 0, 0);
+  c.clearRect(0, 0, wide, high);
+  c.font = "650 12.5px system-ui, sans-serif";
+  c.lineJoin = "round";
+  for (const cell of here()) drawCell(c, cell);
+  scaleBar(wide);
+}
+
+function drawCell(c, cell) {
+  const box = drag?.cell === cell ? drag.box : cell.box, colour = colourOf(cell), now = classNamed.get(called(cell));
+  const a = toPage(box[0], box[1]), b = toPage(box[2], box[3]);
+  const dash = now?.name === "not_a_cell" ? [2, 5] : now?.name === "unidentified" ? [7, 4] : cell.added ? [12, 3] : [];
+  c.setLineDash([]);
+  c.strokeStyle = "rgb(255 255 255 / .85)";
+  c.lineWidth = cell.id === current ? 8 : 5;
+  if (cell.id === current) c.strokeStyle = "#14202b";
+  c.strokeRect(a.x, a.y, b.x - a.x, b.y - a.y);
+  c.setLineDash(dash);
+  c.strokeStyle = colour;
+  c.lineWidth = cell.id === current ? 4 : 2.5;
+  c.strokeRect(a.x, a.y, b.x - a.x, b.y - a.y);
+  c.setLineDash([]);
+  if (now?.blast) corner(c, a, b, colour);
+  const words = now?.short ?? "…", y = a.y > 18 ? a.y - 6 : b.y + 15;
+  c.lineWidth = 3.5;
+  c.strokeStyle = "#ffffff";
+  c.strokeText(words, a.x, y);
+  c.fillStyle = "#14202b";
+  c.fillText(words, a.x, y);
+  if (cell.id === current && open) {
+    c.fillStyle = "#14202b";
+    for (const [x, z] of [[a.x, a.y], [b.x, a.y], [a.x, b.y], [b.x, b.y]]) c.fillRect(x - 4, z - 4, 8, 8);
+  }
+}
+
+// A blast has a filled corner: its shape says so where its colour does not.
+function corner(c, a, b, colour) {
+  c.fillStyle = colour;
+  c.beginPath();
+  c.moveTo(b.x, a.y);
+  c.lineTo(b.x - 13, a.y);
+  c.lineTo(b.x, a.y + 13);
+  c.fill();
+}
+
+function scaleBar(wide) {
+  const bar = document.getElementById("scalebar");
+  if (!field.um_per_px) return;
+  const px = (toPage(1000, 0).x - toPage(0, 0).x) / 1000, length = (GROUND_UM / field.um_per_px) * px;
+  bar.hidden = length > wide / 2 || length < 8;
+  bar.style.width = `${length}px`;
+  bar.firstElementChild.textContent = `${field.measured ? "≈ " : ""}${GROUND_UM} µm`;
+}
+
+// ---- choosing, moving, sizing -----------------------------------------------------------------------------------------
+function at(p) {
+  const inside = here().filter((c) => p.x >= c.box[0] && p.x <= c.box[2] && p.y >= c.box[1] && p.y <= c.box[3]);
+  const area = (c) => (c.box[2] - c.box[0]) * (c.box[3] - c.box[1]);
+  return inside.sort((a, b) => area(a) - area(b))[0];
+}
+function press(p) {
+  drag = null;
+  if (current === null || !open) return;
+  const cell = cells.get(current), [x0, y0, x1, y1] = cell.box;
+  const px = 1 / ((toPage(1000, 0).x - toPage(0, 0).x) / 1000), reach = HANDLE * px;
+  const left = Math.abs(p.x - x0) < reach, right = Math.abs(p.x - x1) < reach, upper = Math.abs(p.y - y0) < reach, lower = Math.abs(p.y - y1) < reach;
+  const inside = p.x > x0 && p.x < x1 && p.y > y0 && p.y < y1;
+  if ((left || right) && (upper || lower)) drag = { cell, from: p, box: [...cell.box], left, upper, size: true };
+  else if (inside) drag = { cell, from: p, box: [...cell.box], size: false };
+}
+function dragTo(p) {
+  const [x0, y0, x1, y1] = drag.cell.box, dx = p.x - drag.from.x, dy = p.y - drag.from.y;
+  if (!drag.size) drag.box = [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
+  else drag.box = [drag.left ? x0 + dx : x0, drag.upper ? y0 + dy : y0, drag.left ? x1 : x1 + dx, drag.upper ? y1 : y1 + dy];
+  drag.moved = true;
+  draw();
+}
+function drop() {
+  const had = drag;
+  drag = null;
+  if (!had?.moved) return;
+  send("/events", { kind: "move", cells: [had.cell.id], box: had.box, ms: takeActive() }, { expect: [had.cell.id] }).then(draw);
+}
+
+function choose(id, { focus = false } = {}) {
+  current = id;
+  markSeen(id);
+  for (const item of list.querySelectorAll("button")) item.setAttribute("aria-pressed", item.dataset.id === String(id) ? "true" : "false");
+  if (focus) list.querySelector(`[data-id="${id}"]`)?.focus();
+  history.replaceState(null, "", `#c${id}`);
+  const back = document.getElementById("back");
+  back.href = `${base}#c${id}`;
+  draw();
+}
+function look(id) {
+  const cell = cells.get(id), a = toPage(cell.box[0], cell.box[1]), b = toPage(cell.box[2], cell.box[3]);
+  if (a.x > 0 && a.y > 0 && b.x < holder.clientWidth && b.y < holder.clientHeight) return;
+  const p = viewer.viewport.imageToViewportCoordinates((cell.box[0] + cell.box[2]) / 2, (cell.box[1] + cell.box[3]) / 2);
+  viewer.viewport.panTo(p, true);
+}
+function step(by) {
+  const all = here();
+  if (!all.length) return;
+  const now = all.findIndex((c) => c.id === current);
+  const next = all[(now + by + all.length) % all.length];
+  choose(next.id);
+  if (viewer) look(next.id);
+}
+
+function fill() {
+  list.textContent = "";
+  for (const cell of here()) {
+    const item = document.createElement("li"), button = document.createElement("button"), dot = document.createElement("span");
+    const now = classNamed.get(called(cell)), model = cell.model >= 0 ? data.classes[cell.model] : null;
+    button.type = "button";
+    button.dataset.id = cell.id;
+    dot.className = `dot k${now?.k ?? ""}`;
+    button.append(dot, now?.words ?? "not called");
+    const small = document.createElement("small");
+    small.textContent = cell.added ? " added" : cell.call !== null && model && model.name !== cell.call ? ` (model: ${model.words})` : cell.call !== null ? " read" : "";
+    button.append(small);
+    button.setAttribute("aria-pressed", cell.id === current ? "true" : "false");
+    button.addEventListener("click", () => { choose(cell.id); if (viewer) look(cell.id); });
+    item.append(button);
+    list.append(item);
+  }
+}
+
+// ---- adding and removing ----------------------------------------------------------------------------------------------
+function usualSize() {
+  const sizes = [...cells.values()].filter((c) => !c.added && !c.gone).map((c) => Math.max(c.box[2] - c.box[0], c.box[3] - c.box[1])).sort((a, b) => a - b);
+  return sizes[Math.floor(sizes.length / 2)] ?? Math.round(field.width / 12);
+}
+async function add() {
+  if (!viewer) return;
+  if (!open) return say("This reading is closed: re-open the patient to change it.");
+  const middle = pointer ?? { x: holder.clientWidth / 2, y: holder.clientHeight / 2 };
+  const p = toImage(middle), half = usualSize() / 2;
+  const box = [p.x - half, p.y - half, p.x + half, p.y + half];
+  const answer = await send("/events", { kind: "add", cells: [data.fields[number].id], box, call: "unidentified", ms: takeActive() });
+  if (!answer) return;
+  choose(answer.cells[0].id);
+  say("A cell was added: press its class's key.");
+}
+async function remove() {
+  if (current === null || !open) return;
+  const cell = cells.get(current);
+  if (!cell.added) return callCells([current], "not_a_cell");
+  await send("/events", { kind: "delete", cells: [current], ms: takeActive() }, { expect: [current] });
+  current = null;
+  draw();
+}
+function call(name) {
+  if (current === null) return say("Choose a cell first: a click, or comma and full stop.");
+  callCells([current], name);
+}
+
+onChange(() => { fill(); draw(); });
+wireTools(call);
+document.getElementById("add")?.addEventListener("click", () => { pointer = null; add(); });
+document.getElementById("remove")?.addEventListener("click", remove);
+document.getElementById("prevcell")?.addEventListener("click", () => step(-1));
+document.getElementById("nextcell")?.addEventListener("click", () => step(1));
+addEventListener("keydown", (e) => {
+  if (isTyping(e)) return;
+  const name = callOfKey(e);
+  if (name) call(name);
+  else if (e.key === " ") {
+    if (e.target.matches("button, a")) return;
+    call(null);
+  } else if (e.key === "c") add();
+  else if (e.key === "Delete" || e.key === "Backspace") remove();
+  else if (e.key === ".") step(1);
+  else if (e.key === ",") step(-1);
+  else if (e.key === "z") undo(false);
+  else if (e.key === "Z") undo(true);
+  else if (e.key === "w") document.getElementById("back").click();
+  else if (e.key === "ArrowRight") document.getElementById("next")?.click();
+  else if (e.key === "ArrowLeft") document.getElementById("previous")?.click();
+  else if (e.key === "?") location.href = "/help";
+  else return;
+  e.preventDefault();
+  e.stopPropagation();
+}, true);
+fill();
+const named = Number(location.hash.slice(2));
+if (location.hash.startsWith("#c") && cells.get(named)?.field === number) choose(named);

@@ -1,0 +1,311 @@
+"""What the reading room lets in and what it does not: hosts, origins, tokens, roles, blind readings, sizes, uploads."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from data import make_room
+
+pytest.importorskip("fastapi", reason="the reading room is not installed: pip install '.[review]'")
+from sqlalchemy import select  # noqa: E402
+
+from leukoscope.errors import InputError  # noqa: E402
+from leukoscope.taxonomy import BLOOD_12  # noqa: E402
+from leukoscope.web.serve import Place, open_room  # noqa: E402
+from leukoscope.web.settings import default_settings, read_settings  # noqa: E402
+from leukoscope.web.store import accounts, open_store  # noqa: E402
+from leukoscope.web.store import tables as t  # noqa: E402
+from leukoscope.web.store.opening import open_run  # noqa: E402
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A server with accounts: Anna the admin, Ben and Cleo, readers; its origin and store."""
+    folder = tmp_path_factory.mktemp("room")
+    store = open_store(folder / "readings.db")
+    open_run(store, make_room.make_run(folder / "run", n_patients=2, n_fields=8, n_cells=6))
+    for name, role in (("Anna", "admin"), ("Ben", "reader"), ("Cleo", "reader")):
+        accounts.add_reader(store, name, role=role, password=PASSWORD)
+    with make_room.served(store, accounts=True) as origin:
+        yield Room(origin, store)
+    store.close()
+
+
+class Room:
+    def __init__(self, origin: str, store) -> None:
+        self.origin, self.store = origin, store
+        with store.reading() as connection:
+            self.patients = connection.execute(select(t.patient.c.key).order_by(t.patient.c.id)).scalars().all()
+            self.labels = connection.execute(select(t.patient.c.label)).scalars().all()
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str):
+        """(status, headers, text) of one request; header names with _ for -."""
+        connection = http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=30)
+        connection.putrequest(method, path, skip_host="host" in headers, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        if body is not None and "content_length" not in headers:
+            connection.putheader("content-length", str(len(body)))
+        connection.endheaders(body)
+        response = connection.getresponse()
+        found = response.status, dict(response.getheaders()), response.read().decode("utf-8", "replace")
+        connection.close()
+        return found
+
+    def client(self, name: str) -> Client:
+        return Client(self, accounts.begin_session(self.store, accounts.reader_named(self.store, name)))
+
+
+class Client:
+    """A signed-in reader's browser."""
+
+    def __init__(self, room: Room, secret: str) -> None:
+        self.room, self.cookie = room, f"leukoscope={secret}"
+        self.token = accounts.find_session(room.store, secret).form_token
+
+    def get(self, path: str):
+        return self.room.ask("GET", path, cookie=self.cookie)
+
+    def post(self, path: str, values: dict, **headers: str):
+        body = urlencode({"form_token": self.token, **values}).encode()
+        kind = {"content_type": "application/x-www-form-urlencoded", "origin": self.room.origin}
+        return self.room.ask("POST", path, body, cookie=self.cookie, **(kind | headers))
+
+    def api(self, path: str, values: dict, **headers: str):
+        more = {"content_type": "application/json", "origin": self.room.origin, "x_form_token": self.token}
+        found = self.room.ask(
+            "POST", "/api/v1" + path, json.dumps(values).encode(), cookie=self.cookie, **(more | headers)
+        )
+        return found[0], json.loads(found[2]) if found[2].startswith("{") else found[2]
+
+
+def test_only_our_own_host_is_answered(room):
+    port = urlsplit(room.origin).port
+    for host in (
+        "evil.example",
+        f"evil.example:{port}",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        f"127.0.0.1:{port}.evil.example",
+        "",
+    ):
+        assert room.ask("GET", "/sign-in", host=host)[0] in (400, 421), host
+    assert room.ask("GET", "/sign-in")[0] == 200
+
+
+def test_another_page_can_change_nothing(room):
+    ben = room.client("Ben")
+    path = f"/patients/{room.patients[0]}/readings"
+    assert ben.api(path, {"kind": "first"})[0] == 200
+    refused = (
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"sec_fetch_site": "none"},
+        {"x_form_token": ""},
+        {"x_form_token": room.client("Anna").token},
+    )
+    for headers in refused:
+        assert ben.api(path, {"kind": "first"}, **headers)[0] == 403, headers
+    body = b'{"kind": "first"}'
+    bare = {"content_type": "application/json", "x_form_token": ben.token, "cookie": ben.cookie}
+    assert room.ask("POST", "/api/v1" + path, body, **bare)[0] == 403  # a cookie, and no word of where it comes from
+    assert ben.post("/sign-out", {"form_token": "wrong"})[0] == 403
+
+
+def test_pages_carry_a_strict_policy_and_no_names_in_addresses(room):
+    ben = room.client("Ben")
+    for path in ("/", f"/p/{room.patients[0]}", "/nowhere", "/static/room.css", "/api/v1/signed"):
+        headers = {k.lower(): v for k, v in ben.get(path)[1].items()}
+        policy = headers["content-security-policy"]
+        assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert headers["x-content-type-options"] == "nosniff"
+    text = ben.get("/?state=all")[2]
+    for label in room.labels:
+        assert not any(label in address for address in re.findall(r'(?:href|action|src)="([^"]*)"', text))
+    found = ben.post("/", {"search": room.labels[0][:3].lower(), "state": "all"})
+    assert found[0] == 200 and found[2].count('class="open"') == 1
+    assert ben.post("/", {"search": "%", "state": "all"})[2].count('class="open"') == 0  # a sign, not a wild card
+
+
+def test_who_is_not_signed_in_sees_nothing(room):
+    for path in ("/", f"/p/{room.patients[0]}", "/learn", "/admin", f"/p/{room.patients[0]}/audit"):
+        status, headers, _ = room.ask("GET", path)
+        assert (status, headers["location"]) == (303, "/sign-in")
+    for path in ("/api/v1/patients", "/api/v1/signed"):
+        assert room.ask("GET", path)[0] == 401
+        assert room.ask("GET", path, authorization="Bearer wrong")[0] == 401
+    assert "password" not in room.ask("GET", "/openapi.json")[2]
+
+
+def test_signing_in_takes_a_new_session_and_guessing_is_slowed(room):
+    status, headers, text = room.ask("GET", "/sign-in")
+    cookie = headers["set-cookie"]
+    assert "HttpOnly" in cookie and "samesite=lax" in cookie.lower()
+    before = Client(room, re.match("leukoscope=([^;]+)", cookie).group(1))
+    status, headers, _ = before.post("/sign-in", {"name": "Cleo", "password": PASSWORD})
+    assert status == 303
+    after = Client(room, re.match("leukoscope=([^;]+)", headers["set-cookie"]).group(1))
+    assert after.get("/")[0] == 200 and before.get("/")[0] == 303
+    assert after.post("/sign-out", {})[0] == 303 and after.get("/")[0] == 303
+    guesser = Client(room, accounts.begin_session(room.store, None))
+    for _ in range(accounts.TRIES):
+        assert guesser.post("/sign-in", {"name": "Cleo", "password": "wrong wrong wrong"})[0] == 403
+    assert guesser.post("/sign-in", {"name": "Cleo", "password": PASSWORD})[0] == 403  # right, and too late
+    with room.store.reading() as connection:
+        hashed = connection.execute(select(t.reader.c.password).where(t.reader.c.name == "Cleo")).scalar()
+    assert hashed.startswith("$argon2id$")
+
+
+def test_roles_and_tokens(room):
+    anna, ben = room.client("Anna"), room.client("Ben")
+    assert ben.get("/admin")[0] == 403 and ben.post("/admin", {"what": "token"})[0] == 403
+    page = anna.post("/admin", {"what": "token"})[2]
+    token = re.search('class="token">([^<]+)<', page).group(1)
+    assert room.ask("GET", "/api/v1/patients", authorization=f"Bearer {token}")[0] == 200
+    revoke = re.search(r'name="id" value="(\d+)"><button name="what" value="revoke"', anna.get("/admin")[2]).group(1)
+    anna.post("/admin", {"what": "revoke", "id": revoke})
+    assert room.ask("GET", "/api/v1/patients", authorization=f"Bearer {token}")[0] == 401
+    anna_id = accounts.reader_named(room.store, "Anna")
+    assert "one admin left" in anna.post("/admin", {"what": "role", "id": str(anna_id), "role": "reader"})[2]
+    assert anna.get("/admin")[0] == 200
+
+
+def test_a_blind_reading_is_blind_by_every_way(room):
+    ben, cleo = room.client("Ben"), room.client("Cleo")
+    patient = room.patients[1]
+    first = ben.api(f"/patients/{patient}/readings", {"kind": "first"})[1]["reading"]
+    cells = json.loads(ben.get(f"/api/v1/readings/{first}/cells")[2])
+    cell = cells["cells"][0][0]
+    call = {"kind": "call", "op": "a", "cells": [cell], "call": "basophil", "expect": {str(cell): 0}}
+    assert ben.api(f"/readings/{first}/events", call)[0] == 200
+    second = cleo.api(f"/patients/{patient}/readings", {"kind": "second"})[1]["reading"]
+    assert "basophil" not in json.dumps(json.loads(cleo.get(f"/api/v1/readings/{second}/cells")[2])["cells"])
+    for path in (
+        f"/r/{first}",
+        f"/r/{first}/f/0",
+        f"/r/{first}/c/{cell}",
+        f"/r/{first}/sign",
+        f"/api/v1/readings/{first}/cells",
+    ):
+        assert cleo.get(path)[0] == 403, path
+        assert ben.get(path.replace(first, second))[0] == 403, path
+    assert cleo.get(f"/p/{patient}/audit")[0] == 404
+    assert "kappa" not in cleo.get(f"/p/{patient}/compare")[2]
+    status, answer = cleo.api(f"/readings/{first}/events", call | {"op": "b"})
+    assert status == 403
+
+
+def test_a_conflict_says_what_stands(room):
+    ben, anna = room.client("Ben"), room.client("Anna")
+    reading = ben.api(f"/patients/{room.patients[0]}/readings", {})[1]["reading"]
+    cell = json.loads(ben.get(f"/api/v1/readings/{reading}/cells")[2])["cells"][0][0]
+    call = {"kind": "call", "op": "first", "cells": [cell], "call": "basophil", "expect": {str(cell): 0}}
+    assert ben.api(f"/readings/{reading}/events", call)[0] == 200
+    status, answer = anna.api(f"/readings/{reading}/events", call | {"op": "second", "call": "monocyte"})
+    assert (
+        status == 409
+        and answer["cells"][str(cell)]["call"] == "basophil"
+        and answer["cells"][str(cell)]["reader"] == "Ben"
+    )
+
+
+def test_odd_input_is_answered_with_a_line(room):
+    ben = room.client("Ben")
+    reading = ben.api(f"/patients/{room.patients[0]}/readings", {})[1]["reading"]
+    good = {"kind": "call", "op": "x", "cells": [1], "call": "monocyte"}
+    odd = (
+        {"call": "mono\0cyte"},
+        {"call": "\ud800"},
+        {"cells": [2**70]},
+        {"cells": list(range(1, 6000))},
+        {"op": "a b"},
+        {"box": [0, 0, float("nan"), 1], "kind": "move"},
+        {"more": 1},
+    )
+    for change in odd:
+        status, answer = ben.api(f"/readings/{reading}/events", good | change)
+        assert status == 422, (change, answer)
+    paths = (
+        "/r/../../etc/passwd",
+        "/p/%00",
+        "/r/%0d%0aset-cookie:a=b",
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        f"/r/{reading}/sheet/-1.jpg",
+        f"/r/{reading}/f/99",
+        f"/r/{reading}/f/0/tile/3/0_0.jpg",
+        f"/r/{reading}/cell/999999.jpg",
+    )
+    for path in paths:
+        status, headers, _ = ben.get(path)
+        assert status in (400, 404, 422), (path, status)
+        assert "a=b" not in headers.get("set-cookie", "")
+    assert room.ask("POST", "/api/v1/signed", b"", content_length="99999999999", origin=room.origin)[0] == 413
+
+
+def test_an_upload_is_kept_only_if_it_was_asked_for(room, tmp_path):
+    ben = room.client("Ben")
+    reading = ben.api(f"/patients/{room.patients[0]}/readings", {})[1]["reading"]
+    parts = [("form_token", None, ben.token.encode()), ("files", "../../evil.png", b"not asked for")]
+    body = b"".join(
+        f'--b\r\ncontent-disposition: form-data; name="{name}"'.encode()
+        + (f'; filename="{file}"\r\ncontent-type: image/png'.encode() if file else b"")
+        + b"\r\n\r\n" + value + b"\r\n"
+        for name, file, value in parts
+    ) + b"--b--\r\n"  # fmt: skip
+    kind = {"content_type": "multipart/form-data; boundary=b", "origin": room.origin, "cookie": ben.cookie}
+    assert room.ask("POST", f"/r/{reading}/photographs", body, **kind)[0] == 303
+    assert not list(room.store.folder.glob("*"))
+
+
+def test_it_does_not_start_where_it_would_not_be_safe(tmp_path):
+    db = str(tmp_path / "r.db")
+    with pytest.raises(InputError, match="--add-reader"):
+        open_room(db, [], Place("0.0.0.0"), reader="x")
+    store = open_store(db)
+    accounts.add_reader(store, "Anna", role="admin", password=PASSWORD)
+    store.close()
+    with pytest.raises(InputError, match="plain HTTP"):
+        open_room(db, [], Place("0.0.0.0"), reader="x")
+    opened = open_room(db, [], Place("127.0.0.1", origins=("https://lab.example",)), reader="x")
+    assert opened.accounts and opened.default_reader is None
+    opened.store.close()
+    with pytest.raises(InputError, match="record"):
+        open_room(str(tmp_path / "other.db"), [str(tmp_path)], Place(), reader="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[sign]\nblasts = 'never'", "sign.blasts"),
+        ("[sign]\nseen = 2", "sign.seen"),
+        ("[sign]\nroles = ['chief']", "sign.roles"),
+        ("[keys]\nmonocyte = 'mo'", "keys.monocyte"),
+        ("[keys]\nmonocyte = 'z'", "keys.monocyte"),
+        ("[costs]\nrows = [{truth = 'blasts', called = ['*'], cost = 1}]", "row 1"),
+        ("[colours]\n", "colours"),
+        ("x = ", "TOML"),
+    ],
+)
+def test_wrong_settings_are_refused(text, words):
+    with pytest.raises(InputError, match=words):
+        read_settings(text)
+
+
+def test_settings_give_every_class_a_key_and_missed_blasts_cost_most():
+    settings = default_settings()
+    keys = settings.keys_of(BLOOD_12)
+    assert len(set(keys.values())) == len(keys) == len(BLOOD_12.names) + 2
+    costs = settings.cost_matrix(BLOOD_12)
+    blast, normal = BLOOD_12.index("lymphoblast"), BLOOD_12.index("lymphocyte")
+    assert costs[blast, normal] == costs.max() > costs[normal, blast] > costs[normal, BLOOD_12.index("monocyte")]
+    assert (costs.diagonal() == 0).all()
