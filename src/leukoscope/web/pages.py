@@ -175,7 +175,7 @@ def reading_page(request: Request, key: str, template: str, what: str, **more: o
             "both": first is not None and second is not None,
         }
     note_access(room.store, patient.id, who.reader_id, what)
-    missing = len(room.photographs.missing(patient.id)) if "field" not in more else 0
+    missing = len(room.photographs.missing(patient.id, by_name=True)) if "field" not in more else 0
     return render(request, template, who, cells=cells, missing=missing, **values, **more)
 
 

@@ -32,17 +32,19 @@ class Photographs:
         """
         if field.sha256 is None:
             return None
-        named = Path(field.file)
-        places = [Path(field.place)] if field.place else []
-        places += [named] if named.is_absolute() else [Path(folder) / named, Path(folder).parent / named, named]
-        return next((place for place in places if self._digest(place) == field.sha256), None)
+        return next((place for place in _places(field, folder) if self._digest(place) == field.sha256), None)
 
-    def missing(self, patient_id: int) -> list[Row]:
-        """Fields of a patient whose photograph is not where it was; those that could never be read left out."""
+    def missing(self, patient_id: int, *, by_name: bool = False) -> list[Row]:
+        """Fields of a patient whose photograph is not where it was; those that could never be read left out.
+
+        by_name  only look whether a file of that name is there: for a page that must not read all photographs first
+        """
         with self._store.reading() as connection:
             query = select(t.field, t.run.c.folder).join_from(t.field, t.patient).join(t.run)
             rows = connection.execute(query.where(t.field.c.patient_id == patient_id, t.field.c.status != "failed"))
             fields = rows.all()
+        if by_name:
+            return [row for row in fields if not any(p.is_file() for p in _places(row, row.folder))]
         return [row for row in fields if self.find(row, row.folder) is None]
 
     def take_folder(self, folder: str | Path) -> int:
@@ -92,6 +94,13 @@ class Photographs:
                 self._known.clear()
             self._known[str(file)] = (stamp, digest)
         return digest
+
+
+def _places(field: Row, folder: str) -> list[Path]:
+    """Where a field's photograph may be: where it was put, as named in the record, or beside the run's folder."""
+    named = Path(field.file)
+    places = [Path(field.place)] if field.place else []
+    return places + ([named] if named.is_absolute() else [Path(folder) / named, Path(folder).parent / named, named])
 
 
 def _files(folder: Path) -> Iterable[Path]:
