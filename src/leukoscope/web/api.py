@@ -6,7 +6,6 @@ import json
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
@@ -18,7 +17,6 @@ from leukoscope.web.sessions import Who, api_reader, need_role
 from leukoscope.web.signing import obstacles, sign_reading
 from leukoscope.web.store import closing, readings
 from leukoscope.web.store import tables as t
-from leukoscope.web.store.projection import CellState
 from leukoscope.web.view import cell_states, cell_table
 
 router = APIRouter(prefix="/api/v1")
@@ -289,16 +287,9 @@ def _changed(room: Room, key: str, who: Who, do) -> dict:
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
     outcome = do(reading)
+    event = outcome.event
     with room.store.reading() as connection:
         html = numbers_html(connection, room, reading)
-    cells: dict[int, CellState] = outcome.cells
-    seq = None if outcome.event is None else outcome.event.seq
-    kind = None if outcome.event is None else outcome.event.kind
-    with room.store.reading() as connection:
-        rows = cell_states(connection, room, reading, cells)
-    return {"seq": seq, "kind": kind, "cells": rows, "numbers": html}
-
-
-def error_response(status: int, text: str, **more: object) -> JSONResponse:
-    """An error as the API gives it."""
-    return JSONResponse({"error": text, **more}, status_code=status)
+        rows = cell_states(connection, room, reading, outcome.cells)
+    said = {"seq": None, "kind": None} if event is None else {"seq": event.seq, "kind": event.kind}
+    return said | {"cells": rows, "numbers": html}

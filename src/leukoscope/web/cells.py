@@ -14,7 +14,7 @@ from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Calls, Cells, FieldKey
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.projection import CellState
-from leukoscope.web.store.readings import NOT_A_CELL, UNIDENTIFIED
+from leukoscope.web.store.readings import UNIDENTIFIED
 
 KEPT = 64  # patients whose cells stay in memory: a million cells take about 100 MB
 
@@ -128,32 +128,27 @@ def as_called(cells: PatientCells) -> Calls:
     return _calls(cells, cells.probs)
 
 
-def as_read(cells: PatientCells, stood: dict[int, CellState], *, only_called: bool = False) -> tuple[Calls, int]:
+def as_read(cells: PatientCells, calls: dict[int, str], *, only_called: bool = False) -> tuple[Calls, int]:
     """(calls as a reading has them, cells that a reader left in "unidentified") for `count`.
 
+    calls        cell id -> what a reader called it (`projection.calls_of`)
+    only_called  leave out the cells that nobody called: what a reader may see to whom the model's calls are hidden
     A cell that a reader called is of that class with certainty, one that nobody called is as the model called it;
     "unidentified" and "not a cell" are in no class.
-    only_called  leave out the cells that nobody called: what a reader may see to whom the model's calls are hidden
     """
-    n_classes, probs = len(cells.taxonomy.names), cells.probs.copy()
-    kept, unidentified, more = np.full(len(probs), not only_called), 0, []
     columns = {name: column for column, name in enumerate(cells.taxonomy.names)}
-    for cell, state in stood.items():
-        if state.call is None or state.gone:
-            continue
-        row = cells.row_of(cell)
-        unidentified += state.call == UNIDENTIFIED
-        if state.call in (UNIDENTIFIED, NOT_A_CELL):
-            if row is not None:
-                kept[row] = False
-            continue
-        certain = np.zeros(n_classes, np.float32)
-        certain[columns[state.call]] = 1
-        if row is None:
-            more.append(certain)
-        else:
-            probs[row], kept[row] = certain, True
-    return _calls(cells, np.concatenate([probs[kept], np.array(more, np.float32).reshape(-1, n_classes)])), unidentified
+    ids = np.fromiter(calls, np.int64, len(calls))
+    to = np.array([columns.get(call, -1) for call in calls.values()], np.int64)
+    rows = np.searchsorted(cells.ids, ids)
+    known = (rows < len(cells.ids)) & (
+        cells.ids[np.minimum(rows, len(cells.ids) - 1)] == ids if len(cells.ids) else False
+    )
+    certain = np.zeros((len(ids), len(columns)), np.float32)
+    certain[np.flatnonzero(to >= 0), to[to >= 0]] = 1
+    probs, kept = cells.probs.copy(), np.full(len(cells.ids), not only_called)
+    probs[rows[known]], kept[rows[known]] = certain[known], to[known] >= 0
+    everything = np.concatenate([probs[kept], certain[~known & (to >= 0)]])
+    return _calls(cells, everything), sum(call == UNIDENTIFIED for call in calls.values())
 
 
 def _calls(cells: PatientCells, probs: np.ndarray) -> Calls:

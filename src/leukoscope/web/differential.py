@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,17 +27,28 @@ def counted(cells: PatientCells, calls: Calls, *, unidentified: int = 0) -> Diff
     return replace(found, n_fields=n_fields, n_unidentified=found.n_unidentified + unidentified)
 
 
-def numbers(cells: PatientCells, stood: dict[int, CellState], *, hidden: bool = False) -> dict:
+@lru_cache(64)  # what the model called never changes
+def _before(cells: PatientCells) -> tuple[Differential, list[dict]]:
+    """The model's own differential and ratios."""
+    found = counted(cells, as_called(cells))
+    return found, ratio_entries(found, Correction(), min_cells=_min_cells(cells))
+
+
+def _min_cells(cells: PatientCells) -> int:
+    return json.loads(cells.run.provenance)["min_cells"]
+
+
+def numbers(cells: PatientCells, calls: dict[int, str], *, hidden: bool = False) -> dict:
     """What a page shows of a patient as read, in the record's own words.
 
-    differential  a row a class: class, before, count, share
-    ratios        the record's entries, as counted after review; before: the same of the model alone
-    flags         the record's, after review; n_cells, n_counted, unidentified
-    hidden        the model's calls are hidden: only cells that a reader called are counted, and `before` says nothing
+    calls   cell id -> what a reader called it (`projection.calls_of`)
+    hidden  the model's calls are hidden: only cells that a reader called are counted, and `before` says nothing
+    Returns differential (a row a class: class, before, count, share), ratios (the record's entries, after review),
+    before (the same of the model alone), flags (the record's, after review), n_cells, n_counted, unidentified.
     """
-    calls, unidentified = as_read(cells, stood, only_called=hidden)
-    before, after = counted(cells, as_called(cells)), counted(cells, calls, unidentified=unidentified)
-    taxonomy, n, min_cells = cells.taxonomy, after.n_counted, json.loads(cells.run.provenance)["min_cells"]
+    read, unidentified = as_read(cells, calls, only_called=hidden)
+    (before, ratios_before), after = _before(cells), counted(cells, read, unidentified=unidentified)
+    taxonomy, n, min_cells = cells.taxonomy, after.n_counted, _min_cells(cells)
     inside = taxonomy.denominator(cells.patient.specimen)
     statuses = [field.status for field in cells.fields]
     return {
@@ -50,23 +62,19 @@ def numbers(cells: PatientCells, stood: dict[int, CellState], *, hidden: bool = 
             for name, was, now in zip(taxonomy.names, before.counts, after.counts, strict=True)
         ],
         "ratios": ratio_entries(after, Correction(), min_cells=min_cells),
-        "before": [] if hidden else ratio_entries(before, Correction(), min_cells=min_cells),
+        "before": [] if hidden else ratios_before,
         "flags": flags(
             after,
             min_cells=min_cells,
             n_failed=statuses.count("failed"),
             n_poor=statuses.count("poor"),
-            knowledge=_knowledge(stood),
+            # A reader who called APL promyelocytes knows them: the flag is then no longer the model's guess.
+            knowledge=Knowledge(apl_cells=sum(call == APL for call in calls.values())),
         ),
         "n_cells": after.n_found,
         "n_counted": n,
         "unidentified": after.n_unidentified,
     }
-
-
-def _knowledge(stood: dict[int, CellState]) -> Knowledge:
-    """A reader who called APL promyelocytes knows them: the flag is then no longer the model's guess."""
-    return Knowledge(apl_cells=sum(s.call == APL and not s.gone for s in stood.values()))
 
 
 def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:

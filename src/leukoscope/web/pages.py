@@ -30,7 +30,7 @@ from leukoscope.web.sessions import Who, check_form_token, page_reader
 from leukoscope.web.store import readings
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.closing import note_access, two_readings
-from leukoscope.web.store.projection import states
+from leukoscope.web.store.projection import calls_of, states
 from leukoscope.web.view import cell_table, classes_of
 from leukoscope.web.worklist import SORTS, STATES, reading_times, worklist
 
@@ -77,7 +77,7 @@ def render(request: Request, name: str, who: Who | None, *, status: int = 200, *
 def numbers_html(connection: Connection, room: Room, reading) -> str:
     """The live differential of a reading as a piece of HTML."""
     cells = room.cells.get(connection, reading.patient_id)
-    found = numbers(cells, states(connection, reading.id), hidden=bool(reading.hidden))
+    found = numbers(cells, calls_of(connection, reading.id), hidden=bool(reading.hidden))
     colors = {c["name"]: c["k"] for c in classes_of(room, cells.taxonomy)}
     template = _environment.get_template("_numbers.html")
     return template.render(numbers=found, colors=colors, blasts=cells.taxonomy.blasts, hidden=reading.hidden)

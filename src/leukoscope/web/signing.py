@@ -18,7 +18,7 @@ from leukoscope.web.store import closing
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.closing import undecided
 from leukoscope.web.store.events import Closed
-from leukoscope.web.store.projection import CellState, states
+from leukoscope.web.store.projection import CellState, calls_of, states
 from leukoscope.web.store.readings import NOT_A_CELL, UNIDENTIFIED, readings_of
 
 SIGNED_VERSION = 1
@@ -61,7 +61,7 @@ def obstacles(connection: Connection, cells: PatientCells, reading, rules: SignR
     if share < rules.seen:
         text = f"{percent(share, 0)} of the cells were seen; {percent(rules.seen, 0)} are asked for."
         found.append(Obstacle(text, tuple(unseen[:SHOWN])))
-    n_counted = numbers(cells, stood)["n_counted"]
+    n_counted = numbers(cells, calls_of(connection, reading.id))["n_counted"]
     if n_counted < rules.counted:
         found.append(Obstacle(f"{plural(n_counted, 'cell')} counted; {rules.counted} are asked for."))
     return found
@@ -100,7 +100,7 @@ def signed_record(connection: Connection, cells: PatientCells, reading) -> dict:
         "readings": [
             {"kind": r.kind, "reader": names[r.reader_id], "active_ms": r.active_ms, "state": r.state} for r in others
         ],
-        "numbers": numbers(cells, stood),
+        "numbers": numbers(cells, calls_of(connection, reading.id)),
         "agreement_with_model": agreement_with_model(cells, stood),
         "cells": list(_cell_rows(connection, cells, stood, names)),
     }

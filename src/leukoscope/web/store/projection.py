@@ -52,6 +52,14 @@ def states(connection: Connection, reading_id: int, cells: Iterable[int] | None 
     return found
 
 
+def calls_of(connection: Connection, reading_id: int) -> dict[int, str]:
+    """Cell id -> call of the cells that readers called; what is counted needs no more, and thousands are quick."""
+    query = select(t.now.c.cell_id, t.now.c.call).where(
+        t.now.c.reading_id == reading_id, t.now.c.call.is_not(None), t.now.c.gone.is_(False)
+    )
+    return dict(connection.execute(query).tuples().all())
+
+
 def apply(connection: Connection, reading_id: int, event: Event) -> None:
     """Bring the projection up to an event that was just appended."""
     payload = event.payload

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 
 from leukoscope.errors import InputError
 from leukoscope.taxonomy import Taxonomy
@@ -283,7 +284,12 @@ def update_patient(connection: Connection, patient_id: int) -> None:
 def taxonomy_of(connection: Connection, patient_id: int) -> Taxonomy:
     """The taxonomy that a patient's run speaks."""
     query = select(t.run.c.provenance).join_from(t.patient, t.run).where(t.patient.c.id == patient_id)
-    return Taxonomy.from_dict(json.loads(connection.execute(query).scalar_one())["taxonomy"])
+    return _taxonomy(connection.execute(query).scalar_one())
+
+
+@lru_cache(16)  # a run's provenance never changes
+def _taxonomy(provenance: str) -> Taxonomy:
+    return Taxonomy.from_dict(json.loads(provenance)["taxonomy"])
 
 
 def _patient_state(of_patient: list) -> str:
@@ -301,12 +307,13 @@ def _patient_state(of_patient: list) -> str:
 def _n_corrected(connection: Connection, reading) -> int:
     """Cells that now have another class than the model gave, and added ones."""
     names = taxonomy_of(connection, reading.patient_id).names
-    rows = connection.execute(
-        select(t.now.c.call, t.cell.c.called)
-        .join_from(t.now, t.cell, t.now.c.cell_id == t.cell.c.id)
-        .where(t.now.c.reading_id == reading.id, t.now.c.call.is_not(None), t.now.c.gone.is_(False))
+    model = case(dict(enumerate(names)), value=t.cell.c.called, else_="")
+    query = (
+        select(func.count())
+        .select_from(t.now.join(t.cell, t.now.c.cell_id == t.cell.c.id))
+        .where(t.now.c.reading_id == reading.id, t.now.c.gone.is_(False), t.now.c.call != model)
     )
-    return sum(1 for call, called in rows if called is None or call != names[called])
+    return connection.execute(query).scalar()
 
 
 def _check_call(connection: Connection, reading, change: Edit) -> None:
