@@ -57,7 +57,7 @@ def calls_of(connection: Connection, reading_id: int) -> dict[int, str]:
     query = select(t.now.c.cell_id, t.now.c.call).where(
         t.now.c.reading_id == reading_id, t.now.c.call.is_not(None), t.now.c.gone.is_(False)
     )
-    return dict(connection.execute(query).tuples().all())
+    return {row.cell_id: row.call for row in connection.execute(query)}
 
 
 def apply(connection: Connection, reading_id: int, event: Event) -> None:
