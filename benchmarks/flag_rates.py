@@ -5,7 +5,8 @@
 The classifier names the cells of normal blood of four laboratories (pbc's test split, which is like its training, and
 bccd, jtsc, cellavision, which are not). A healthy film is then drawn from one laboratory's cells: 100, 200 or 500
 leukocytes, with replacement, in the mix of healthy adult blood, and gets the flags that `analyze` would give it. The
-rate of "other laboratories" is the mean of the three. Limits: the laboratory's cells resampled, 40 times.
+rate of "other laboratories" is the mean of the three, its limits the lowest and the highest of them. A laboratory's
+limits: its cells resampled, 40 times.
 
 It also sets the reference of `unlike_cells`: 5 % of pbc's validation cells have a best probability below `below`; a
 patient is flagged from LIMIT times as many on. Writes benchmarks/results/flag_rates.csv and, with --write, `clinical`
@@ -101,12 +102,13 @@ CODES = ("suspected_apl", "nucleated_red_cells", "review_blasts", "many_left_out
 
 
 def mean_rows(rows: list[dict]) -> list[dict]:
-    """The mean of the other laboratories, limits averaged."""
+    """The mean of the other laboratories, and the lowest and the highest of them."""
     means = []
     for code in dict.fromkeys(r["code"] for r in rows):
         for n_cells in FILM_CELLS:
             some = [r for r in rows if r["set"] in OTHERS and (r["code"], r["n_cells"]) == (code, n_cells)]
-            values = {k: round(float(np.mean([r[k] for r in some])), 4) for k in ("value", "low", "high")}
+            found = [r["value"] for r in some]
+            values = {"value": round(float(np.mean(found)), 4), "low": min(found), "high": max(found)}
             means.append(some[0] | {"set": OTHERS_NAME} | values | {"n_films": sum(r["n_films"] for r in some),
                                     "laboratory_cells": sum(r["laboratory_cells"] for r in some)})  # fmt: skip
     return means

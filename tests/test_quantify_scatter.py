@@ -12,6 +12,7 @@ from leukoscope.errors import DataError, ModelError
 from leukoscope.quantify import (
     by_patient_for_card,
     cells_by_patient,
+    confusion_for_card,
     confusion_of,
     correct_patient,
     correct_ratio,
@@ -158,3 +159,14 @@ def test_cells_that_are_not_identified_are_corrected_as_validation_shows_them():
     assert blind.reason == "unidentified_not_validated" and math.isnan(blind.value)
     with pytest.raises(ModelError, match="unidentified must be 4 numbers"):
         confusion_of(card | {"unidentified": [1]}, FOUR)
+
+
+def test_a_cards_tables_are_made_from_validation_cells():
+    probs = np.array([[0.9, 0.05, 0.05, 0], [0.4, 0.3, 0.3, 0], [0.1, 0.8, 0.1, 0], [0.6, 0.2, 0.2, 0]])
+    keys = confusion_for_card([0, 0, 1, 2], probs, FOUR, patients=["a", "a", "b", "b"], least_prob=0.5)
+    assert keys["confusion"]["counts"][0][0] == keys["confusion"]["unidentified"][0] == 1
+    table, tables = confusion_of(keys["confusion"], FOUR), cells_by_patient(keys["confusion_by_patient"], FOUR)
+    assert table.tolist() == tables.sum(0).tolist() and table.sum() == 4
+    plain = confusion_for_card([0, 0, 1, 2], probs, FOUR)
+    assert list(plain) == ["confusion"] and "unidentified" not in plain["confusion"]
+    assert confusion_of(plain["confusion"], FOUR).shape == (4, 4)

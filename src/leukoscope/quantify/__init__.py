@@ -5,6 +5,7 @@ from leukoscope.quantify.needed import further_cells, further_cells_corrected
 from leukoscope.quantify.patient import (
     by_patient_for_card,
     cells_by_patient,
+    confusion_for_card,
     confusion_from_labels,
     confusion_of,
     correct_patient,
@@ -24,6 +25,7 @@ __all__ = [
     "Trend",
     "by_patient_for_card",
     "cells_by_patient",
+    "confusion_for_card",
     "confusion_from_labels",
     "confusion_of",
     "correct_patient",

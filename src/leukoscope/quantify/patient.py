@@ -13,7 +13,7 @@ from leukoscope.errors import DataError, ModelError
 from leukoscope.quantify.corrected import UNIDENTIFIED, CorrectedRatio, Evidence, ratio_of, weigh
 from leukoscope.quantify.scatter import Scatter
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.types import Differential
+from leukoscope.types import Differential, is_identified
 
 
 def confusion_of(card_confusion: dict | None, taxonomy: Taxonomy) -> np.ndarray | None:
@@ -88,6 +88,36 @@ def by_patient_for_card(
         for patient in sorted(found)
     ]
     return {"unit": unit, "names": names, "patients": rows}
+
+
+def confusion_for_card(
+    truth: Sequence[int],
+    probs: np.ndarray,
+    taxonomy: Taxonomy,
+    *,
+    patients: Sequence[str] | None = None,
+    unit: str = "patient",
+    least_prob: float = 0.0,
+) -> dict[str, dict]:
+    """A card's `confusion` and, where patients are told, `confusion_by_patient`, from validation cells.
+
+    truth (N,) columns and probs (N, C) of cells that the model did not train on, best of laboratories left out;
+    patients (N,) whose each is (`unit` says what that is); least_prob  the card's threshold "unidentified"
+    """
+    truth, names = np.asarray(truth, np.int64), list(taxonomy.names)
+    known, called = is_identified(probs, least_prob), np.asarray(probs).argmax(1)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (truth[known], called[known]), 1)
+    table = {"rows": "truth", "columns": "pred", "names": names, "counts": counts.tolist()}
+    if least_prob > 0:
+        table["unidentified"] = np.bincount(truth[~known], minlength=len(names)).tolist()
+    keys = {"confusion": table}
+    if patients is not None:
+        said = [names[c] if k else None for c, k in zip(called, known, strict=True)]
+        keys["confusion_by_patient"] = by_patient_for_card(
+            [names[t] for t in truth], said, list(patients), taxonomy, unit=unit
+        )
+    return keys
 
 
 def weigh_patient(
