@@ -10,6 +10,7 @@ import numpy as np
 
 from leukoscope.count import count
 from leukoscope.evaluate.classes import cohen_kappa, confusion_matrix
+from leukoscope.evaluate.two_counts import second_count_limits
 from leukoscope.flags import APL, Knowledge, flags
 from leukoscope.intervals import clopper_pearson
 from leukoscope.pipeline.ratios import Correction, number, ratio_entries
@@ -81,8 +82,8 @@ def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:
     """Two readers' calls side by side.
 
     labels, table  calls that occur, and the (L, L) counts first x second; a cell that a reader lacks is "not_a_cell"
-    n, same, kappa; classes: for each class the counts of both and of both together, and Rümke's band: the limits
-    that the first reader's share has in so many cells, and whether the second's lies within
+    n, same, kappa; classes: for each class the counts of both and of both together, and Rümke's band for two counts:
+    fewest and most cells of a second count of as many that agree with the first by chance
     """
     calls = [(p.first or NOT_A_CELL, p.second or NOT_A_CELL) for p in found]
     occurring = {call for pair in calls for call in pair}
@@ -95,7 +96,7 @@ def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:
         if name not in names:
             continue
         first, second, both = (int(v) for v in (table[at].sum(), table[:, at].sum(), table[at, at]))
-        low, high = clopper_pearson(first, len(calls))
+        low, high = second_count_limits(first, len(calls), len(calls))
         rows.append(
             {
                 "class": name,
@@ -104,7 +105,7 @@ def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:
                 "both": both,
                 "low": low,
                 "high": high,
-                "within": low <= second / len(calls) <= high,
+                "within": low <= second <= high,
             }
         )
     kappa = cohen_kappa(table) if len(calls) else float("nan")

@@ -40,48 +40,33 @@ def reviewed_summary(connection: Connection) -> dict:
     return {"n_patients": n_patients, "n_cells": sum(classes.values()), "rows": rows}
 
 
-def export_reviewed(store: Store, out: str | Path, *, every_cell: bool = False) -> dict:
+def export_reviewed(store: Store, out: str | Path, *, signed: bool = True) -> dict:
     """Write a manifest data set (docs/format.md) of the signed patients into folder `out`.
 
-    every_cell  also cells that no reader saw, as the model called them; else those are cells of unstated type
-    Fields whose photograph is not at hand are left out, and counted in the answer: n_fields, n_cells, n_typed,
-    n_missing. Patients keep their ids, so that a split or a hold-out goes by patient. DataError where nothing is left.
+    Cells that no reader saw are of unstated type. signed=False: the patients that are not signed instead, as the
+    model found them, every cell of unstated type. Fields whose photograph is not at hand are left out, and counted in
+    the answer: n_fields, n_cells, n_typed, n_missing. Patients keep their ids, so that a split or a hold-out goes by
+    patient. DataError where nothing is left.
     """
     photographs, fields, missing = Photographs(store), [], 0
     with store.reading() as connection:
-        signed = newest_signed(connection)
-        rows = {
-            patient.id: connection.execute(
-                select(t.field, t.run.c.folder)
-                .join_from(t.field, t.patient)
-                .join(t.run)
-                .where(t.field.c.patient_id == patient.id, t.field.c.width.is_not(None))
-                .order_by(t.field.c.number)
-            ).all()
-            for patient, _ in signed
-        }
-    for patient, record in signed:
-        by_file: dict[str, list[dict]] = {}
-        for cell in record["cells"]:
-            by_file.setdefault(cell["file"], []).append(cell)
+        found = [(p, _by_field(r)) for p, r in newest_signed(connection)] if signed else _unsigned(connection)
+        rows = {patient.id: _fields_of(connection, patient.id) for patient, _ in found}
+    for patient, cells_of in found:
         for field in rows[patient.id]:
             place = photographs.find(field, field.folder)
             if place is None:
                 missing += 1
                 continue
-            cells = tuple(_truth(c, every_cell=every_cell) for c in by_file.get(field.file, ()) if _is_cell(c))
-            key = FieldKey(
-                f"{patient.key}-{field.number}", field.smear, patient.label, patient.center, patient.specimen
-            )
+            name = f"{patient.key}-{field.number}"
+            key = FieldKey(name, field.smear, patient.label, patient.center, patient.specimen)
             # The path is absolute: `write_dataset` then refers to it from the root.
-            file = str(place.resolve()).lstrip("/")
-            fields.append(
-                TruthField(key, file, field.sha256, field.width, field.height, cells, um_per_px=field.um_per_px)
-            )
+            file, sizes = str(place.resolve()).lstrip("/"), (field.width, field.height)
+            cells = tuple(cells_of.get(field.file, ()))
+            fields.append(TruthField(key, file, field.sha256, *sizes, cells, um_per_px=field.um_per_px))
     if not fields:
-        raise DataError(
-            "no signed patient with a photograph at hand: sign some first, or say where the photographs are"
-        )
+        which = "signed patient" if signed else "patient that is not signed"
+        raise DataError(f"no {which} with a photograph at hand: sign some, or say where the photographs are")
     dataset = Dataset(NAME, Path("/"), tuple(fields), "the laboratory's own", "", "reading room")
     write_dataset(dataset, out)
     cells = [c for f in fields for c in f.cells]
@@ -89,12 +74,37 @@ def export_reviewed(store: Store, out: str | Path, *, every_cell: bool = False) 
     return {"n_fields": len(fields), "n_cells": len(cells), "n_typed": typed, "n_missing": missing}
 
 
-def _is_cell(cell: dict) -> bool:
-    """What stands as a cell: not what a reader called no cell."""
-    return cell["call"] != "not_a_cell"
+def _fields_of(connection: Connection, patient_id: int) -> list:
+    query = (
+        select(t.field, t.run.c.folder)
+        .join_from(t.field, t.patient)
+        .join(t.run)
+        .where(t.field.c.patient_id == patient_id, t.field.c.width.is_not(None))
+    )
+    return list(connection.execute(query.order_by(t.field.c.number)))
 
 
-def _truth(cell: dict, *, every_cell: bool) -> TruthCell:
-    known = cell["seen"] or cell["call"] is not None or every_cell
-    name = cell["class"] if known else None
-    return TruthCell(tuple(cell["box"]), name, name or "")
+def _by_field(record: dict) -> dict[str, list[TruthCell]]:
+    """A signed record's cells by photograph; what a reader called no cell is left out."""
+    found: dict[str, list[TruthCell]] = {}
+    for cell in record["cells"]:
+        if cell["call"] != "not_a_cell":
+            name = cell["class"] if cell["seen"] or cell["call"] is not None else None
+            found.setdefault(cell["file"], []).append(TruthCell(tuple(cell["box"]), name, name or ""))
+    return found
+
+
+def _unsigned(connection: Connection) -> list[tuple[object, dict[str, list[TruthCell]]]]:
+    """(patient, cells by photograph) of the patients that are not signed."""
+    out = []
+    for patient in connection.execute(select(t.patient).where(t.patient.c.state != "signed")).all():
+        cells = connection.execute(
+            select(t.cell, t.field.c.file)
+            .join_from(t.cell, t.field)
+            .where(t.cell.c.patient_id == patient.id, t.cell.c.reading_id.is_(None))
+        )
+        found: dict[str, list[TruthCell]] = {}
+        for c in cells:
+            found.setdefault(c.file, []).append(TruthCell((c.x0, c.y0, c.x1, c.y1), None, ""))
+        out.append((patient, found))
+    return out

@@ -1,0 +1,125 @@
+"""What readers signed becomes a data set; a model that it does not make better is not written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.make_bundles import COLORS, draw_field, make_classifier, make_model
+from PIL import Image
+
+pytest.importorskip("fastapi", reason="the reading room is not installed: pip install '.[review]'")
+from sqlalchemy import select  # noqa: E402
+
+from leukoscope.dataset.importer import import_dataset  # noqa: E402
+from leukoscope.dataset.manifest import read_dataset  # noqa: E402
+from leukoscope.errors import DataError, InputError  # noqa: E402
+from leukoscope.pipeline import analyze  # noqa: E402
+from leukoscope.web import adapting  # noqa: E402
+from leukoscope.web.cells import CellCache  # noqa: E402
+from leukoscope.web.learn import export_reviewed  # noqa: E402
+from leukoscope.web.serve import export  # noqa: E402
+from leukoscope.web.signing import signed_record  # noqa: E402
+from leukoscope.web.store import closing, open_store, readings  # noqa: E402
+from leukoscope.web.store import tables as t  # noqa: E402
+from leukoscope.web.store.accounts import reader_named  # noqa: E402
+from leukoscope.web.store.opening import open_run  # noqa: E402
+from leukoscope.web.store.readings import Edit  # noqa: E402
+
+NAMES = ("lymphocyte", "monocyte", "eosinophil")
+# A model that takes monocytes for lymphocytes and the other way round.
+SWAPPED = COLORS | {"lymphocyte": COLORS["monocyte"], "monocyte": COLORS["lymphocyte"]}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Three patients, analysed by a model that errs, and the models: (db, wrong model, right model)."""
+    folder = tmp_path_factory.mktemp("lab")
+    for patient in range(3):
+        place = folder / "pictures" / f"patient{patient}"
+        place.mkdir(parents=True)
+        cells = [(60 + 110 * n, 80, NAMES[n]) for n in range(3)]
+        for number in range(2):
+            pixels = draw_field(160, 400, [(x, y + 20 * number, name) for x, y, name in cells])
+            Image.fromarray(np.asarray(pixels, np.uint8)).save(place / f"{number}.png")
+    right = make_model(folder / "right")
+    wrong = make_model(folder / "wrong")
+    shutil.rmtree(wrong / "classifier")
+    make_classifier(wrong / "classifier", colors=SWAPPED)
+    record = analyze([folder / "pictures"], folder / "run", model=str(wrong))
+    db = folder / "readings.db"
+    store = open_store(db)
+    open_run(store, record)
+    reader, cache = reader_named(store, "Anna"), CellCache()
+    with store.reading() as connection:
+        patients = connection.execute(select(t.patient.c.id).order_by(t.patient.c.id)).scalars().all()
+    for patient in patients[:2]:
+        reading = readings.find_reading(store, readings.begin_reading(store, patient, reader))
+        with store.reading() as connection:
+            cells = cache.get(connection, patient)
+        for number, (cell, column) in enumerate(zip(cells.ids.tolist(), cells.called.tolist(), strict=True)):
+            call = {"lymphocyte": "monocyte", "monocyte": "lymphocyte"}.get(cells.taxonomy.names[column])
+            if number:  # the first cell is seen by nobody
+                change = Edit("call", (cell,), f"op-{cell}", call=call or cells.taxonomy.names[column])
+                readings.edit(store, reading.id, change, reader_id=reader)
+        make = lambda connection, locked: signed_record(connection, cache.get(connection, locked.patient_id), locked)  # noqa: E731
+        closing.sign(store, reading.id, make, reader_id=reader, op="sign")
+    store.close()
+    return db, wrong, right
+
+
+def test_signed_cells_become_a_data_set_that_goes_to_cvat_and_back(lab, tmp_path):
+    db, _, _ = lab
+    found = export(str(db), "manifest", str(tmp_path / "set"))
+    dataset = read_dataset(tmp_path / "set")
+    assert {f.key.patient_id for f in dataset.fields} == {"patient0", "patient1"}
+    assert (found["n_cells"], found["n_typed"], found["n_missing"]) == (12, 10, 0)
+    assert all(dataset.path(f).is_file() for f in dataset.fields)
+    classes = [c.class_name for f in dataset.fields for c in f.cells]
+    assert classes.count(None) == 2 and set(classes) - {None} == set(NAMES)
+    export(str(db), "cvat", str(tmp_path / "cvat"))
+    import_dataset("cvat", tmp_path / "cvat", tmp_path / "back")
+    back = read_dataset(tmp_path / "back")
+    assert sorted((c.class_name or "", c.box) for f in back.fields for c in f.cells) == sorted(
+        (c.class_name or "", c.box) for f in dataset.fields for c in f.cells
+    )
+
+
+def test_a_model_is_written_only_where_it_is_better_on_patients_left_out(lab, tmp_path, monkeypatch):
+    db, wrong, right = lab
+    seen = []
+
+    def learn(source: Path):
+        def adapt_model(model, data, out, **_):
+            seen.append({f.key.patient_id for f in read_dataset(data).fields})
+            shutil.copytree(source, out)
+
+        return adapt_model
+
+    monkeypatch.setattr(adapting, "adapt_model", learn(right))
+    found = adapting.adapt_from(str(wrong), str(db), tmp_path / "ours")
+    assert seen == [{"patient0"}, {"patient1"}, {"patient0", "patient1"}] or seen[:2] == [{"patient1"}, {"patient0"}]
+    assert (found.unit, found.n_groups, found.n_cells) == ("patient", 2, 10)
+    assert found.after[0] == 1 and found.before[0] < 0.5 and found.gain[0] > 0.4
+    assert (tmp_path / "ours").is_dir()
+    monkeypatch.setattr(adapting, "adapt_model", learn(wrong))
+    with pytest.raises(InputError, match="not better"):
+        adapting.adapt_from(str(wrong), str(db), tmp_path / "theirs")
+    assert not (tmp_path / "theirs").exists()
+
+
+def test_the_next_cells_are_of_patients_that_nobody_signed(lab, tmp_path):
+    db, _, _ = lab
+    store = open_store(db)
+    found = export_reviewed(store, tmp_path / "open", signed=False)
+    dataset = read_dataset(tmp_path / "open")
+    assert {f.key.patient_id for f in dataset.fields} == {"patient2"} and found["n_typed"] == 0
+    store.close()
+    empty = open_store(tmp_path / "empty.db")
+    with pytest.raises(DataError, match="sign some"):
+        export_reviewed(empty, tmp_path / "nothing")
+    empty.close()
+    with pytest.raises(InputError, match="no database"):
+        adapting.adapt_from("blood", str(tmp_path / "absent.db"), tmp_path / "x")
