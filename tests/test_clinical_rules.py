@@ -269,6 +269,13 @@ def test_apl_is_flagged_only_by_a_model_that_learnt_it_from_patients():
     assert codes(one, knowledge=Knowledge())[0] == "unsure_apl"
 
 
+@pytest.mark.parametrize("abnormal", ["apl_promyelocyte", "faggot_cell", "bilobed_promyelocyte"])
+def test_every_abnormal_promyelocyte_of_apl_is_flagged(abnormal):
+    own = Taxonomy("own", (abnormal, "neutrophil"), (abnormal, "neutrophil"), blasts=(abnormal,))
+    assert codes(smear(own, neutrophil=499, **{abnormal: 1}))[0] == "suspected_apl"
+    assert band(smear(own, neutrophil=150, **{abnormal: 50})) == ">=20"  # a blast equivalent
+
+
 def test_promyelocytes_do_not_stand_for_apl():
     """The rule of 20 % promyelocytes fired on ALL and not on APL: a model without real APL cells doesn't offer it."""
     assert "suspected_apl" not in codes(smear(BLOOD_12, promyelocyte=150, lymphocyte=50))

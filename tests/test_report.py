@@ -101,7 +101,7 @@ def test_archived_record_of_version_2_is_read_for_ever(tmp_path):
         "1 cell below 35 %; in no ratio",
         "12 % of healthy 100-cell films carry this flag (drawn).",
         "Patients differ, as 6 validation patients showed",
-        "that no error touched",
+        "cells counted without error",
         "No blast seen: 3 cells without one leave up to 63.2 % possible",
         "APL can't be recognised by this model",
         "fewer than the 100 asked for, laboratories count 200",

@@ -25,7 +25,7 @@ from leukoscope.practice import (
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Differential
 
-APL = "apl_promyelocyte"
+APL = ("apl_promyelocyte", "faggot_cell", "bilobed_promyelocyte")  # abnormal promyelocytes, as in APL
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Knowledge:
 def not_offered(taxonomy: Taxonomy, specimen: str, knowledge: Knowledge) -> list[dict[str, str]]:
     """What this model can't tell, as dicts of `code` and `text`: an absent flag of these codes says nothing."""
     found = []
-    if APL not in taxonomy.names or not knowledge.apl_cells:
+    if not set(APL) & set(taxonomy.names) or not knowledge.apl_cells:
         found.append(
             (
                 "suspected_apl",
@@ -146,7 +146,7 @@ def flags(
 
 def _apl(d: Differential, knowledge: Knowledge):
     """Any cell called so, where the model learnt it from patients: APL is an emergency, worth false alarms."""
-    n = cells_of(d, (APL,)) if APL in d.taxonomy.names else 0
+    n = cells_of(d, tuple(name for name in APL if name in d.taxonomy.names))
     if n and knowledge.apl_cells:
         yield (
             "suspected_apl",

@@ -87,6 +87,12 @@ def scatter_of(by_patient: np.ndarray, groups: np.ndarray) -> Scatter:
     by_patient = np.asarray(by_patient)
     if by_patient.ndim != 3 or by_patient.shape[1:] != (len(groups), len(groups)) or (by_patient < 0).any():
         raise DataError(f"cells by patient need tables (P, {len(groups)}, {len(groups)}), got {by_patient.shape}")
+    return _scatter_of(np.ascontiguousarray(by_patient, np.int64).tobytes(), by_patient.shape, tuple(groups.tolist()))
+
+
+@functools.lru_cache(maxsize=64)  # every patient of a run asks for the same
+def _scatter_of(data: bytes, shape: tuple[int, int, int], groups: tuple[int, ...]) -> Scatter:
+    by_patient, groups = np.frombuffer(data, np.int64).reshape(shape), np.array(groups)
     tables = by_patient @ np.eye(3)[groups]  # (P, C, 3)
     lost, called = [], []
     for group in range(3):

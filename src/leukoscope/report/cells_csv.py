@@ -33,7 +33,7 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
                 probs, said = cell["probs"], cell.get("attributes", {})
                 table.writerow(
                     [*origin, number, *cell["box"], cell["score"], cell["class"], cell["suspicion"]]
-                    + [int(cell["identified"])] * len(told)
+                    + [int(cell.get("identified", True))] * len(told)
                     + [probs.get(name, 0) for name in names]
                     + [said.get(a["name"], "") for a in attributes]
                     + [cell.get(name) for name in measures]

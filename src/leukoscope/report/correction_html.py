@@ -82,7 +82,7 @@ def scatter_words(corrected: dict) -> str:
         text = f" Patients differ, as {plural(n, 'validation ' + scatter['unit'])} showed: {what}."
     else:
         text = f" How much patients differ is not known, for validation tells none apart; it is assumed that {what}."
-    return text if worth is None else f"{text} For this ratio the cells are worth {worth:,.0f} that no error touched."
+    return text if worth is None else f"{text} For this ratio they are worth {worth:,.0f} cells counted without error."
 
 
 def no_correction_words(corrected: dict, name: str) -> str:

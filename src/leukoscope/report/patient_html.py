@@ -211,7 +211,7 @@ def _cell_item(content: Content, key: tuple[int, int], class_name: str) -> str:
         else f'<span class="nothumb">no picture<span class="hidden">: {escape(words)}</span></span>'
     )
     doubt = f'<span class="doubt">blast {percent(suspicion, 0)}</span>' if suspicion >= 0.1 and not blast else ""
-    doubt += "" if cell["identified"] else '<span class="doubt">not identified</span>'
+    doubt += "" if cell.get("identified", True) else '<span class="doubt">not identified</span>'
     said = "".join(
         f"<span><b>{escape(part)}</b> {escape(text)}</span> "
         for part, text in cell_words(cell.get("attributes", {}), content.record.attributes)
