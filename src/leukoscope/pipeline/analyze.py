@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import leukoscope
@@ -19,7 +20,9 @@ from leukoscope.pipeline.fields import FieldAnalyzer
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.lock import RunLock
 from leukoscope.pipeline.own_cells import read_own_cells
+from leukoscope.pipeline.photographs import Analysed
 from leukoscope.pipeline.ratios import Correction
+from leukoscope.pipeline.repeats import Repeats, find_repeats
 from leukoscope.pipeline.resume import check_done, same_sources
 from leukoscope.pipeline.ruler import Ruler, first_of_each, measure_ruler, smear_of
 from leukoscope.pipeline.sources import Source, find_sources
@@ -114,18 +117,25 @@ def analyze(
         try:
             todo = sources[journal.n_sources :]
             # A run that is complete needs no models to write its record again.
-            for entries, thumbs in _analyze_fields(todo, first_of_each(sources), models, options) if todo else ():
-                journal.write(entries, thumbs)
+            for done in _analyze_fields(todo, first_of_each(sources), models, options) if todo else ():
+                journal.write(*done)
                 if progress is not None:
                     progress(journal.n_sources, len(sources))
         finally:
             journal.close()
         record = out / "record.json"
         said = {"correction": correction, "knowledge": knowledge}
-        write_record(record, journal.fields, provenance=provenance, taxonomy=card.taxonomy, **said)
+        repeats = find_repeats(journal.with_looks())
+        fields = partial(_fields, journal, repeats)
+        write_record(record, fields, provenance=provenance, taxonomy=card.taxonomy, **said)
         write_cells_csv(record, out / "cells.csv")
         write_report(record, journal.thumbs_path, out / "report.html")
     return record
+
+
+def _fields(journal: Journal, repeats: Repeats) -> Iterator[dict]:
+    """The record's entries, with what was seen twice."""
+    return repeats.added_to(journal.fields())
 
 
 def _models(model: str | Path | None, options: AnalyzeOptions) -> dict[str, Bundle]:
@@ -213,8 +223,8 @@ def _analyze_fields(
     first: dict[tuple[str, str], list[Source]],
     models: dict[str, Bundle],
     options: AnalyzeOptions,
-) -> Iterator[tuple[list[dict], list[list[bytes]]]]:
-    """Entries and thumbnails in the order of `sources`; a few photographs are under way at a time, never all.
+) -> Iterator[Analysed]:
+    """The photographs analysed, in the order of `sources`; a few photographs are under way at a time, never all.
 
     first  the photographs of each smear that its ruler is measured on
     """

@@ -17,7 +17,7 @@ from leukoscope.models.bundle import CropRule
 from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
 from leukoscope.pipeline.outlines import outline_entries
-from leukoscope.pipeline.photographs import Rooms, each_picture
+from leukoscope.pipeline.photographs import Analysed, Rooms, each_picture
 from leukoscope.pipeline.ruler import Ruler
 from leukoscope.pipeline.sources import Source
 from leukoscope.scale import RED_CELL_UM, scale_doubt, with_scale
@@ -44,8 +44,8 @@ class FieldAnalyzer:
     outliner: Session | None = None
     rooms: Rooms = field(default_factory=Rooms)
 
-    def __call__(self, source: Source, ruler: Callable[[], Ruler]) -> tuple[list[dict], list[list[bytes]]]:
-        """The record's entries of one photograph, and for each a JPEG thumbnail of each of its cells.
+    def __call__(self, source: Source, ruler: Callable[[], Ruler]) -> Analysed:
+        """The record's entries of one photograph, with thumbnails of their cells.
 
         ruler  gives the ruler of the photograph's smear, once it is measured
         A file of several fields (pages) has an entry for each. A picture that can't be read gives status "failed"; one

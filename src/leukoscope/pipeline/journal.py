@@ -1,8 +1,9 @@
 """The journal of a run: one line a finished photograph, so that a run that was killed goes on where it was.
 
 `journal.jsonl` begins with a line that says what run it is; each further line holds {"thumbs_end", "thumbs_crc32",
-"fields"}: the record's entries of one photograph (a file of several pages can have several), how long `thumbs.jsonl`
-was once this photograph's thumbnails were in it, and their checksum. `sources.jsonl` lists the photographs of the run.
+"fields", "looks"}: how long `thumbs.jsonl` was once this photograph's thumbnails were in it, and their checksum; the
+record's entries of the photograph (a file of several pages can have several), and a small picture of each (looks.py).
+`sources.jsonl` lists the photographs of the run.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ class Journal:
         os.truncate(self.thumbs_path, self._thumbs_end)
         self._journal, self._thumbs = open(self.path, "ab", buffering=0), open(self.thumbs_path, "ab", buffering=0)
 
-    def write(self, entries: list[dict], thumbs: list[list[bytes]]) -> None:
-        """Add one photograph: its entries in the record, and for each the JPEG of each of its cells."""
+    def write(self, entries: list[dict], thumbs: list[list[bytes]], looks: list[str | None]) -> None:
+        """Add one photograph: its entries in the record, and for each the JPEG of each of its cells and a look."""
         lines = [
             _line({"field": field, "cell": cell, "jpeg": base64.b64encode(jpeg).decode("ascii")})
             for field, jpegs in enumerate(thumbs, self.n_fields)
@@ -102,22 +103,28 @@ class Journal:
         data = b"".join(lines)
         _write(self._thumbs, data)
         self._thumbs_end += len(data)
-        line = {"thumbs_end": self._thumbs_end, "thumbs_crc32": zlib.crc32(data), "fields": entries}
+        line = {"thumbs_end": self._thumbs_end, "thumbs_crc32": zlib.crc32(data), "fields": entries, "looks": looks}
         _write(self._journal, _line(line))
         self.n_sources += 1
         self.n_fields += len(entries)
 
     def fields(self) -> Iterator[dict]:
         """The record's entries, one at a time, in the order they were written."""
-        for entries in self.of_sources():
+        for entries, _looks in self.of_sources():
             yield from entries
 
-    def of_sources(self) -> Iterator[list[dict]]:
-        """The entries of each photograph that is done, in order."""
+    def with_looks(self) -> Iterator[tuple[dict, str | None]]:
+        """The entries, each with its look."""
+        for entries, looks in self.of_sources():
+            yield from zip(entries, looks, strict=True)
+
+    def of_sources(self) -> Iterator[tuple[list[dict], list[str | None]]]:
+        """The entries and looks of each photograph that is done, in order."""
         with open(self.path, "rb") as lines:
             next(lines)
             for line in lines:
-                yield json.loads(line)["fields"]
+                said = json.loads(line)
+                yield said["fields"], said["looks"]
 
     def close(self) -> None:
         """Bring everything to the disk."""

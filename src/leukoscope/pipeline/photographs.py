@@ -8,10 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from leukoscope.errors import ImageError
 from leukoscope.images import Picture, header_megapixels, mislabelled, open_stored, read_pictures
 from leukoscope.images.stored import Stored
+from leukoscope.pipeline.looks import look_of
 from leukoscope.pipeline.sources import Source
 
 MOST_MEGABYTES = 256.0  # of files held at a time; a larger one is read when it is alone
@@ -60,36 +62,44 @@ class Rooms:
 Work = Callable[[Picture], tuple[dict, list[bytes]]]
 
 
-def each_picture(
-    source: Source, um_per_px: float | None, rooms: Rooms, work: Work
-) -> tuple[list[dict], list[list[bytes]]]:
-    """The record's entries of one file, and for each what `work` gave beside it.
+class Analysed(NamedTuple):
+    """One file: the record's entries, and for each the JPEG of each of its cells and a look (None where it failed)."""
+
+    entries: list[dict]
+    thumbs: list[list[bytes]]
+    looks: list[str | None]
+
+
+def each_picture(source: Source, um_per_px: float | None, rooms: Rooms, work: Work) -> Analysed:
+    """The record's entries of one file, and what belongs to each.
 
     `work` adds to the entry of a picture; it is called for each picture that the file holds and that can be read. The
     file is read once: digest, format and pixels are of the same bytes, whatever happens to it meanwhile. Where the
     file as a whole fails there is one entry, which says why.
     """
     head = _head(source, um_per_px)
-    entries, more = [], []
+    done = Analysed([], [], [])
     try:
         with rooms.files.hold(_megabytes(source.file)), open_stored(source.file) as file:
             head["sha256"] = file.sha256
             with rooms.pixels.hold(header_megapixels(file)):
                 for picture in read_pictures(file):
-                    entry, own = _entry_of(head, file, picture), []
+                    entry, thumbs, look = _entry_of(head, file, picture), [], None
                     if picture.error is None:
                         try:
-                            found, own = work(picture)
+                            found, thumbs = work(picture)
+                            look = look_of(picture.pixels)
                             entry |= found
                         except MemoryError:  # a picture that could be read, but not be worked on
                             entry["reason"] = "too_large"
-                    entries.append(entry)
-                    more.append(own)
+                    done.entries.append(entry)
+                    done.thumbs.append(thumbs)
+                    done.looks.append(look)
     except ImageError as error:
-        return [head | _why(error)], [[]]
+        return Analysed([head | _why(error)], [[]], [None])
     except MemoryError:
-        return [head | {"reason": "too_large"}], [[]]
-    return entries, more
+        return Analysed([head | {"reason": "too_large"}], [[]], [None])
+    return done
 
 
 def _head(source: Source, um_per_px: float | None) -> dict:

@@ -46,7 +46,9 @@ def check_done(journal: Journal, sources: Sequence[Source], workers: int) -> Non
     changed, first_back = [], None
     with ThreadPoolExecutor(workers) as pool:
         digests = pool.map(file_sha256, (s.file for s in done))
-        for number, (source, entries, digest) in enumerate(zip(done, journal.of_sources(), digests, strict=True)):
+        for number, (source, (entries, _looks), digest) in enumerate(
+            zip(done, journal.of_sources(), digests, strict=True)
+        ):
             analysed = entries[0]["sha256"]
             if digest is not None and analysed is None:
                 first_back = number if first_back is None else first_back

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,9 +50,9 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
     if patients is None:
         folders = {f: _named_folder(f) for f in files}
         names = _folder_names(list(folders.values()))
-        files = _each_once(files, folders)
+        files = _each_once(files, os.path.abspath)
         return [_source(f, names[folders[f]], names[folders[f]], UNKNOWN_CENTER, specimen) for f in files]
-    files = _each_once(files, {})
+    files = _each_once(files, os.path.realpath)
     rows = _told_apart(read_patients_table(patients))
     folders = [Path(patients).parent, *(Path(p) for p in paths if Path(p).is_dir())]
     found, missing = _place_rows(rows, Path(patients), folders)
@@ -136,9 +136,9 @@ def _source(file: Path, patient_id: str, smear_id: str, center: str, specimen: s
     return Source(name, FieldKey(name, smear_id, patient_id, center, specimen))
 
 
-def _each_once(files: Sequence[Path], folders: dict[Path, Path]) -> list[Path]:
-    """A picture given twice (by its folder and by name, or linked within one folder) is read once a patient."""
-    return list({(folders.get(f), _real(f)): f for f in reversed(files)}.values())[::-1]
+def _each_once(files: Sequence[Path], same: Callable[[Path], str]) -> list[Path]:
+    """A picture given twice (by its folder and by name) is read once; `same` says what makes two of them one."""
+    return list({same(f): f for f in reversed(files)}.values())[::-1]
 
 
 def _named_folder(file: Path) -> Path:

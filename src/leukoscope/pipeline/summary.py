@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ from leukoscope.count import (
 from leukoscope.files import write_whole
 from leukoscope.flags import Knowledge, flags
 from leukoscope.pipeline.ratios import DIGITS, Correction, ratio_entries
-from leukoscope.report import RECORD_VERSION
+from leukoscope.pipeline.repeats import repeat_flags
+from leukoscope.report import RECORD_VERSION, counted_cells
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Calls, Cells, Differential, FieldKey, is_identified
 
@@ -40,6 +42,7 @@ class _Patient:
     n_failed: int = 0
     n_poor: int = 0
     n_unsure: int = 0
+    repeated: Counter = field(default_factory=Counter)  # what was seen twice, by kind
 
 
 def write_record(
@@ -107,6 +110,7 @@ def summarise(
             patient.n_failed += 1
             continue
         patient.n_poor += entry["status"] == "poor"
+        patient.repeated.update(_repeated(entry))
         calls = _calls(entry, taxonomy, specimen, knowledge.least_prob)
         patient.n_unsure += int((~is_identified(calls.probs, unsure_below)).sum())
         patient.differential = add(patient.differential, count([calls]))
@@ -115,15 +119,17 @@ def summarise(
 
 
 def _calls(entry: dict, taxonomy: Taxonomy, specimen: str, least_prob: float) -> Calls:
-    """A record's field as the noun it was written from."""
+    """The cells of a record's field that count, as the noun they were written from."""
     key = FieldKey(entry["file"], entry["smear_id"], entry["patient_id"], entry["center"], specimen)
-    cells = Cells(key, [c["box"] for c in entry["cells"]], [c["score"] for c in entry["cells"]])
-    probs = [[c["probs"][name] for name in taxonomy.names] for c in entry["cells"]]
+    counted = counted_cells(entry)
+    cells = Cells(key, [c["box"] for c in counted], [c["score"] for c in counted])
+    probs = [[c["probs"][name] for name in taxonomy.names] for c in counted]
     return Calls(cells, probs, taxonomy, least_prob=least_prob)
 
 
 def _patient_entry(patient: _Patient, min_cells: int, correction: Correction, knowledge: Knowledge) -> dict:
-    differential = patient.differential
+    differential, repeated = patient.differential, patient.repeated
+    seen_twice = {"n_repeated": repeated["fields"], "n_same_cells": repeated["cells"]} if repeated.total() else {}
     return {
         "patient_id": differential.patient_id,
         "specimen": differential.specimen,
@@ -132,6 +138,7 @@ def _patient_entry(patient: _Patient, min_cells: int, correction: Correction, kn
         "n_fields": differential.n_fields + patient.n_failed,
         "n_failed": patient.n_failed,
         "n_poor": patient.n_poor,
+        **seen_twice,
         "n_cells": differential.n_found,
         "denominator": LEUKOCYTES if differential.specimen == "blood" else NUCLEATED,
         "n_counted": differential.n_counted,
@@ -149,7 +156,18 @@ def _patient_entry(patient: _Patient, min_cells: int, correction: Correction, kn
             n_poor=patient.n_poor,
             n_unsure=patient.n_unsure,
             knowledge=knowledge,
-        ),
+        )
+        + repeat_flags(repeated),
+    }
+
+
+def _repeated(entry: dict) -> dict[str, int]:
+    """What a field says of having been seen twice."""
+    return {
+        "fields": "repeats" in entry,
+        "cells": sum("same_as" in c for c in entry["cells"]),
+        "perhaps": any(not o["proven"] for o in entry.get("overlaps", ())),
+        "shared": "also_of" in entry,
     }
 
 

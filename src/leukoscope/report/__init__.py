@@ -3,6 +3,6 @@
 from leukoscope.report.cells_csv import write_cells_csv
 from leukoscope.report.known import Known
 from leukoscope.report.page import write_report
-from leukoscope.report.record import RECORD_VERSION, Record, read_record
+from leukoscope.report.record import RECORD_VERSION, Record, counted_cells, read_record
 
-__all__ = ["RECORD_VERSION", "Known", "Record", "read_record", "write_cells_csv", "write_report"]
+__all__ = ["RECORD_VERSION", "Known", "Record", "counted_cells", "read_record", "write_cells_csv", "write_report"]

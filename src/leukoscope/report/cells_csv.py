@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from leukoscope.files import write_table
-from leukoscope.report.record import read_record
+from leukoscope.report.record import counted_cells, read_record
 
 COLUMNS = ("file", "patient_id", "smear_id", "center", "cell", "x0", "y0", "x1", "y1", "score", "class", "suspicion")
 OUTLINE_COLUMNS = ("cell_area_px", "nucleus_area_px", "nc_ratio")  # only of a run with an outliner
@@ -14,7 +14,7 @@ OUTLINE_COLUMNS = ("cell_area_px", "nucleus_area_px", "nc_ratio")  # only of a r
 def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
     """Write every cell of the record: COLUMNS, `identified` (from version 2 on: 1, or 0 for a cell that counts as no
     class), prob_CLASS for each class of the taxonomy, attr_NAME for each attribute,
-    and OUTLINE_COLUMNS where the record has outlines.
+    and OUTLINE_COLUMNS where the record has outlines; last, where something was seen twice, `counts` (1 or 0).
 
     For spreadsheets (`leukoscope.files.write_table`); numbers exactly as the record holds them. `cell` counts from 0
     within its field. Memory stays that of one field. The file appears whole or not at all.
@@ -23,12 +23,14 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
     names = record.taxonomy.names
     attributes = record.attributes
     told = ("identified",) if record.version > 1 else ()
+    twice = ("counts",) if any("n_repeated" in p for p in record.patients) else ()
     measures = OUTLINE_COLUMNS if record.has_outlines else ()
     with write_table(out_csv) as table:
         further = [*(f"prob_{name}" for name in names), *(f"attr_{a['name']}" for a in attributes)]
-        table.writerow([*COLUMNS, *told, *further, *measures])
+        table.writerow([*COLUMNS, *told, *further, *measures, *twice])
         for field in record.fields():
             origin = [field["file"], field["patient_id"], field["smear_id"], field["center"]]
+            counted = {id(c) for c in counted_cells(field)}
             for number, cell in enumerate(field["cells"]):
                 probs, said = cell["probs"], cell.get("attributes", {})
                 table.writerow(
@@ -37,4 +39,5 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
                     + [probs.get(name, 0) for name in names]
                     + [said.get(a["name"], "") for a in attributes]
                     + [cell.get(name) for name in measures]
+                    + [int(id(cell) in counted)] * len(twice)
                 )

@@ -75,6 +75,11 @@ class Record:
                 raise _not_a_record(self.path, error) from None
 
 
+def counted_cells(field: dict) -> list[dict]:
+    """The cells of a record's field that its patient's numbers are made of: those not seen twice."""
+    return [] if "repeats" in field else [c for c in field["cells"] if "same_as" not in c]
+
+
 def read_record(path: str | Path) -> Record:
     """Open a record of version 1 or 2; DataError where it is another version, damaged or lacks a part."""
     path = Path(path)

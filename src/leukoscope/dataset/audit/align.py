@@ -6,6 +6,7 @@ On, 2004); the agreement is the normalised cross-correlation of the pictures' fi
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from leukoscope.dataset.audit.thumbnails import SIDE
 _BORDER = 3  # px of the target left out: there the fine structure depends on what a crop cut away
 _BLUR = 2.0  # px: what is coarser says only that there is a cell in the middle
 _NEIGHBOURHOOD = 3.0  # px at 64: contrast is judged within it
-_FAINT = 6.0  # grey levels: structure much fainter than this is noise and stays small
+FAINT = 6.0  # grey levels: structure much fainter than this is noise and stays small
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +37,8 @@ def fine_structure(thumbnails: np.ndarray, side: int = SIDE) -> np.ndarray:
     Without the second step a dark cell's outline outweighs all else, and round cells on an empty ground look alike.
     """
     fine = _high_pass(thumbnails, side)
-    around = _blur_table(side, _NEIGHBOURHOOD * side / SIDE)
-    return fine / (np.sqrt(np.maximum(around @ (fine * fine) @ around.T, 0)) + _FAINT)
+    around = blur_table(side, _NEIGHBOURHOOD * side / SIDE)
+    return fine / (np.sqrt(np.maximum(around @ (fine * fine) @ around.T, 0)) + FAINT)
 
 
 def structure_strength(thumbnails: np.ndarray) -> np.ndarray:
@@ -50,7 +51,7 @@ def _high_pass(thumbnails: np.ndarray, side: int) -> np.ndarray:
     if side < SIDE:
         step = SIDE // side
         pixels = pixels.reshape(-1, side, step, side, step).mean(axis=(2, 4))
-    blur = _blur_table(side, _BLUR)
+    blur = blur_table(side, _BLUR)
     return pixels - blur @ pixels @ blur.T
 
 
@@ -121,7 +122,8 @@ def _downhill(goal: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return parts.reshape(len(goal), 4, -1).astype(np.float32)
 
 
-def _blur_table(side: int, sigma: float) -> np.ndarray:
+@functools.lru_cache(maxsize=64)
+def blur_table(side: int, sigma: float) -> np.ndarray:
     """(S, S): Gaussian blur along one axis, rows summing to 1."""
     offsets = np.arange(side)[:, None] - np.arange(side)
     table = np.exp(-0.5 * (offsets / sigma) ** 2)

@@ -84,6 +84,18 @@ def find_duplicates(
     Files that can't be read are listed, not raised. The answer depends on the files, their order and `seed` alone.
     """
     seen = read_thumbnails(paths, workers=workers, show=lambda d, n: show("reading pictures", d, n))
+    return compare_thumbnails(seen, least_agreement=least_agreement, seed=seed, workers=workers, show=show)
+
+
+def compare_thumbnails(
+    seen: Thumbnails,
+    *,
+    least_agreement: float = LEAST_AGREEMENT,
+    seed: int = 0,
+    workers: int = 2,
+    show: Show = lambda what, done, total: None,
+) -> Duplicates:
+    """`find_duplicates` of pictures that were read before."""
     pairs, rows, blank = _same_files(seen)
     if len(rows) > 1:
         small = seen.pixels[rows]

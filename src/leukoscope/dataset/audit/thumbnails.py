@@ -65,7 +65,7 @@ def _read_one(path: str | Path) -> tuple[np.ndarray | None, str, str]:
             file.seek(0)
             if sniff_format(head) != "JPEG":
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                return _shrink(Image.fromarray(read_image(path)).convert("L")), digest, ""
+                return shrink(Image.fromarray(read_image(path)).convert("L")), digest, ""
             data = file.read()
         digest = hashlib.sha256(data).hexdigest()
     except ImageError as error:
@@ -74,7 +74,7 @@ def _read_one(path: str | Path) -> tuple[np.ndarray | None, str, str]:
         return None, "", f"{path}: can't be opened ({getattr(error, 'strerror', None) or error})"
     try:
         small = _small_jpeg(data)
-        return _shrink(Image.fromarray(read_image(path)).convert("L")) if small is None else small, digest, ""
+        return shrink(Image.fromarray(read_image(path)).convert("L")) if small is None else small, digest, ""
     except ImageError as error:
         return None, digest, str(error)
 
@@ -91,12 +91,12 @@ def _small_jpeg(data: bytes) -> np.ndarray | None:
         if image.width * image.height > MAX_PIXELS:
             return None
         image.draft("L", (SIDE, SIDE))
-        return _shrink(image.convert("L"))
+        return shrink(image.convert("L"))
     except (ImageError, *_ODD_JPEG):
         return None
 
 
-def _shrink(grey: Image.Image) -> np.ndarray:
+def shrink(grey: Image.Image) -> np.ndarray:
     """(64, 64) uint8 by averaging over areas, a black frame filled with the mean of what it frames."""
     method = Image.Resampling.BOX if min(grey.size) >= SIDE else Image.Resampling.BILINEAR
     small = np.array(grey.resize((SIDE, SIDE), method))

@@ -1,0 +1,205 @@
+"""The same seen twice within a patient: identical files, copies, planes of focus, and fields that overlap.
+
+What is proven is counted once: a field that shows what another shows has `repeats`, and none of its cells counts; a
+cell of two overlapping fields has `same_as` in one of them, and counts in the other. docs/decisions/0026 has the rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from leukoscope.dataset.audit import Pair, compare_thumbnails, connected, find_overlaps
+from leukoscope.dataset.audit.thumbnails import Thumbnails, shrink
+from leukoscope.dataset.audit.turns import NAMES
+from leukoscope.pipeline.looks import read_look
+
+_WHOLE = 0.06  # a copy's window may differ by this share of a side: more is another cut of the smear, an overlap
+_NEAR = 0.5  # two boxes are one cell when their middles are nearer than this share of the smaller one's side
+_COVERED = 0.7
+_MUCH_LARGER = 1.3  # times the area
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is compared of one field: its place in the record, size px, look, boxes (N, 4) px, focus."""
+
+    place: int
+    file: str
+    sha256: str
+    size: tuple[int, int]
+    look: np.ndarray
+    boxes: np.ndarray
+    focus: float
+
+
+class _Cell(NamedTuple):
+    """A cell of the record: place of its field, its number there, px² of its box."""
+
+    place: int
+    cell: int
+    area: float
+
+
+@dataclass(slots=True)
+class Repeats:
+    """What the record adds, by the place of a field: to its entry, and to its cells by their number."""
+
+    fields: dict[int, dict] = field(default_factory=dict)
+    cells: dict[int, dict[int, dict]] = field(default_factory=dict)
+
+    def added_to(self, entries: Iterable[dict]) -> Iterator[dict]:
+        """The entries of a record, in order, with what was found."""
+        for place, entry in enumerate(entries):
+            same = self.cells.get(place)
+            if same:
+                cells = [c | {"same_as": same[n]} if n in same else c for n, c in enumerate(entry["cells"])]
+                entry = entry | {"cells": cells}
+            yield entry | self.fields.get(place, {})
+
+
+def repeat_flags(repeated: Counter) -> list[dict]:
+    """A patient's flags about what was seen twice: how many "fields" and "cells" are counted once, how many fields
+    overlap "perhaps", and how many are "shared" with another patient."""
+    texts = {
+        "fields": (
+            "repeated_fields",
+            "{n} of the photographs show what another shows: their cells are not counted again",
+        ),
+        "cells": ("same_cells", "{n} cells are in two overlapping photographs: they are counted once"),
+        "perhaps": ("fields_may_overlap", "{n} of the photographs may overlap with another: cells may count twice"),
+        "shared": ("shared_photographs", "{n} of the photographs are also another patient's: whose are they?"),
+    }
+    return [
+        {"code": code, "text": text.format(n=repeated[kind]), "healthy": None}
+        for kind, (code, text) in texts.items()
+        if repeated[kind]
+    ]
+
+
+def find_repeats(entries_with_looks: Iterable[tuple[dict, str | None]]) -> Repeats:
+    """Compare the fields of each patient; pictures of different patients are compared by their digests alone."""
+    patients: dict[str, list[_Seen]] = defaultdict(list)
+    owners: dict[str, dict[str, None]] = defaultdict(dict)
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, (entry, look) in enumerate(entries_with_looks):
+        if entry["sha256"] is not None:
+            owners[entry["sha256"]][entry["patient_id"]] = None
+            places[entry["sha256"]].append(place)
+        if look is not None:
+            patients[entry["patient_id"]].append(_seen(place, entry, look))
+    found = Repeats()
+    for digest, who in owners.items():
+        if len(who) > 1:
+            for place in places[digest]:
+                found.fields.setdefault(place, {})["also_of"] = sorted(who)
+    for seen in patients.values():
+        if len(seen) > 1:
+            _within_patient(seen, found)
+    return found
+
+
+def _seen(place: int, entry: dict, look: str) -> _Seen:
+    boxes = np.array([c["box"] for c in entry["cells"]], np.float64).reshape(-1, 4)
+    focus = (entry["quality"] or {}).get("focus") or 0.0
+    pages = ",".join(map(str, entry.get("pages", ())))  # the fields of one file are not the same file
+    return _Seen(
+        place, entry["file"], entry["sha256"] + pages, (entry["width"], entry["height"]), read_look(look), boxes, focus
+    )
+
+
+def _within_patient(seen: list[_Seen], found: Repeats) -> None:
+    small = np.stack([shrink(Image.fromarray(s.look)) for s in seen])
+    pairs = compare_thumbnails(Thumbnails(small, tuple(s.sha256 for s in seen), {}), workers=1).pairs
+    whole = [p for p in pairs if p.is_same_file or _is_whole(p)]
+    for cluster in connected(whole):
+        kept = max(cluster, key=lambda row: (seen[row].size[0] * seen[row].size[1], seen[row].focus, -row))
+        for row in cluster:
+            if row != kept:
+                found.fields.setdefault(seen[row].place, {})["repeats"] = _repeat(seen, row, kept, whole)
+    left = [s for s in seen if "repeats" not in found.fields.get(s.place, {})]
+    by_size: dict[tuple, list[_Seen]] = defaultdict(list)
+    for one in left:
+        by_size[one.size].append(one)
+    same: list[tuple[_Cell, _Cell]] = []
+    for alike in by_size.values():
+        for overlap in find_overlaps([s.look for s in alike]):
+            first, second = alike[overlap.first], alike[overlap.second]
+            shift = (overlap.shift[0] * first.size[0], overlap.shift[1] * first.size[1])
+            shared = _same_cells(first, second, shift) if overlap.is_proven else []
+            same += shared
+            said = {
+                "field": first.place,
+                "file": first.file,
+                "shift": [round(v) for v in shift],
+                "agreement": round(overlap.agreement, _DIGITS),
+                "proven": overlap.is_proven,
+                "n_same": len(shared),
+            }
+            found.fields.setdefault(second.place, {}).setdefault("overlaps", []).append(said)
+    _count_once(same, found)
+
+
+def _is_whole(pair: Pair) -> bool:
+    """Whether both pictures of a pair show the same part of the smear, and not one a part of the other's."""
+    return max(abs(a - b) for a, b in zip(pair.window, (0, 0, 1, 1), strict=True)) <= _WHOLE
+
+
+def _repeat(seen: list[_Seen], row: int, kept: int, pairs: list[Pair]) -> dict:
+    """What is said of a field that shows what `kept` shows."""
+    same = seen[row].sha256 == seen[kept].sha256
+    pair = next((p for p in pairs if {p.first, p.second} == {row, kept}), None)  # None: alike by way of a third
+    how = "same_file" if same else "copy" if pair is None or not pair.turn else f"copy {NAMES[pair.turn]}"
+    agreement = 1.0 if same else None if pair is None else round(pair.agreement, _DIGITS)
+    return {"field": seen[kept].place, "file": seen[kept].file, "how": how, "agreement": agreement}
+
+
+def _same_cells(first: _Seen, second: _Seen, shift: tuple[float, float]) -> list[tuple[_Cell, _Cell]]:
+    """The cells that both of two overlapping fields show."""
+    if not len(first.boxes):
+        return []
+    taken, same = set(), []
+    middles = (first.boxes[:, :2] + first.boxes[:, 2:]) / 2
+    sides = (first.boxes[:, 2:] - first.boxes[:, :2]).max(axis=1)
+    for number, box in enumerate(second.boxes + np.tile(shift, 2)):
+        gap = np.hypot(*(middles - (box[:2] + box[2:]) / 2).T)
+        # A border cuts a box and moves its middle: where one covers most of the smaller one they are one cell as well.
+        fits = (gap < _NEAR * np.minimum(sides, (box[2:] - box[:2]).max())) | (_covered(first.boxes, box) > _COVERED)
+        near = [int(other) for other in np.argsort(gap) if fits[other] and other not in taken]
+        if near:
+            taken.add(near[0])
+            same.append(
+                (_Cell(first.place, near[0], _area(first.boxes[near[0]])), _Cell(second.place, number, _area(box)))
+            )
+    return same
+
+
+def _count_once(same: list[tuple[_Cell, _Cell]], found: Repeats) -> None:
+    """Of the pictures of one cell the largest counts, which no border cuts; of equal ones the first."""
+    cells = list(dict.fromkeys(c for pair in same for c in pair))
+    number = {(c.place, c.cell): n for n, c in enumerate(cells)}
+    links = [Pair(number[a.place, a.cell], number[b.place, b.cell], False, 1.0) for a, b in same]
+    for cluster in connected(links):
+        # Boxes of one whole cell differ a little from picture to picture: that is no reason to prefer one.
+        kept = cells[max(cluster, key=lambda n: (round(math.log(cells[n].area, _MUCH_LARGER)), -n))]
+        for n in cluster:
+            if cells[n] != kept:
+                found.cells.setdefault(cells[n].place, {})[cells[n].cell] = {"field": kept.place, "cell": kept.cell}
+
+
+def _covered(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(N,) area in common over the smaller one's area."""
+    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+    common = np.prod(np.maximum(high - low, 0), axis=1)
+    return common / np.maximum(np.minimum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), _area(box)), 1e-9)
+
+
+def _area(box: np.ndarray) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
