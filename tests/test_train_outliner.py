@@ -200,8 +200,8 @@ def test_it_learns_and_the_bundle_draws_what_torch_draws(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript", reason="the exporter needs it")
     from leukoscope.models.bundle import read_bundle
+    from leukoscope.models.torch_onnx import round_to_half
     from leukoscope.models.torch_outline import ExportedOutliner
-    from leukoscope.train.outliner_export import half_weights
 
     config = tmp_path / "outliner.toml"
     config.write_text(
@@ -221,7 +221,7 @@ def test_it_learns_and_the_bundle_draws_what_torch_draws(tmp_path):
     session = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
     (probs,) = session.run(["probs"], {"pixels": pixels, "boxes": boxes})
     with torch.no_grad():
-        net = half_weights(loop.read_outliner(run)[0])
+        net = round_to_half(loop.read_outliner(run)[0], least_dims=1)
         expected = ExportedOutliner(net)(torch.from_numpy(pixels), torch.from_numpy(boxes)).numpy()
     assert probs.shape == (3, 3, 32, 32) and probs.dtype == np.float32
     np.testing.assert_allclose(probs, expected, atol=1e-4)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from leukoscope.models.torch_lite import Lite0Features, fold_norms, normalise
+from leukoscope.models.torch_onnx import export_graph
 
-OPSET = 17
 POOLED = 1280 + 112 + 32  # two maps' means, and the diameter
 SIZE_UNIT_UM = 10.0  # a lymphocyte's diameter: keeps the logarithm near zero
 
@@ -127,50 +125,14 @@ def export_classifier(model: CellClassifier, path: str | Path, *, size: int) -> 
     """Write ONNX: inputs "pixels" uint8 (N, size, size, 3) and "diameter_um" float (N,), output "logits" (N, C); a
     classifier with attributes has a second output "attributes" (N, V)."""
     model = model.eval().to("cpu", memory_format=torch.contiguous_format)
-    outputs = ["logits"] if model.attributes is None else ["logits", "attributes"]
-    example = (torch.zeros(2, size, size, 3, dtype=torch.uint8), torch.zeros(2))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        torch.onnx.export(
-            model if model.attributes is None else _Described(model).eval(),
-            example,
-            str(path),
-            input_names=["pixels", "diameter_um"],
-            output_names=outputs,
-            dynamic_axes={name: {0: "n"} for name in ("pixels", "diameter_um", *outputs)},
-            opset_version=OPSET,
-            dynamo=False,  # a plain graph of convolutions: traced in two seconds, where the newer exporter takes thirty
-        )
-    if model.second is not None:
-        store_halved(path)
-
-
-def round_to_half(model: nn.Module) -> None:
-    """Round the weights of convolutions to what sixteen bits can hold, so that `store_halved` loses nothing."""
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.half().float()
-
-
-def store_halved(path: str | Path) -> None:
-    """Store the convolutions' weights of an ONNX file in sixteen bits, each with a node that widens it: half the size.
-
-    ONNX Runtime widens them once, when the model is loaded, and computes as before.
-    """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    proto = onnx.load(str(path))
-    nodes = []
-    for stored in proto.graph.initializer:
-        value = numpy_helper.to_array(stored)
-        if value.dtype != np.float32 or value.ndim != 4:
-            continue
-        stored.CopyFrom(numpy_helper.from_array(value.astype(np.float16), stored.name))
-        widened = f"{stored.name}.widened"
-        nodes.append(helper.make_node("Cast", [stored.name], [widened], to=TensorProto.FLOAT))
-        for node in proto.graph.node:
-            node.input[:] = [widened if name == stored.name else name for name in node.input]
-    for place, node in enumerate(nodes):
-        proto.graph.node.insert(place, node)
-    onnx.save(proto, str(path))
+    described = model.attributes is not None
+    export_graph(
+        _Described(model) if described else model,
+        (torch.zeros(2, size, size, 3, dtype=torch.uint8), torch.zeros(2)),
+        path,
+        inputs=("pixels", "diameter_um"),
+        outputs=("logits", "attributes") if described else ("logits",),
+        rows=True,
+        traced=True,
+        halved=model.second is not None,
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +26,11 @@ from leukoscope.locate import detect, locate
 from leukoscope.models.bundle import Card, read_bundle, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_detr import DEIMV2_SIZES
+from leukoscope.models.torch_onnx import export_graph
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector_predict import TrainedDetector, read_detector
 from leukoscope.train.detector_run import read_run
-from leukoscope.train.locator_export import LOW_SCORE, OPSET, choose_threshold
+from leukoscope.train.locator_export import LOW_SCORE, choose_threshold
 
 NMS_IOU = 0.7
 TILE_SIDES = 2.5  # a field is cut into tiles when it is longer than this many times the input
@@ -115,20 +115,9 @@ def write_onnx(detector: TrainedDetector, path: str | Path, *, columns: list[int
     """The network with normalisation and decoding as one ONNX file; with `columns` a locator of those classes."""
     graph: nn.Module = type(detector.graph)(detector.graph.net, columns=columns).eval().cpu()
     pixels = torch.zeros(1, detector.side, detector.side, 3, dtype=torch.uint8)
-    with torch.no_grad(), warnings.catch_warnings(), _without_checks():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+    with torch.no_grad(), _without_checks():
         graph(pixels)  # anchors are made once, for this size
-        torch.onnx.export(
-            graph,
-            (pixels,),
-            str(path),
-            input_names=["pixels"],
-            output_names=["boxes", "scores"],
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        export_graph(graph, (pixels,), path, inputs=("pixels",), outputs=("boxes", "scores"))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +15,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from leukoscope.errors import DataError, ModelError
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.evaluate.classes import confusion_matrix
-from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
-from leukoscope.models.runtime import Session
+from leukoscope.models.bundle import Card, CropRule, write_card
 from leukoscope.models.torch_backbones import CropNetwork
-from leukoscope.models.torch_classifier import round_to_half, store_halved
+from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_run import load_finetuned, predict_logits
 
-OPSET = 17
-MOST_DIFFERENCE = 1e-4  # of a logit, between the exported graph and torch
 MOST_PARAMETERS = 500_000_000  # an ONNX file holds 2 GB
 _N_CHECKED = 8  # crops that the two are compared on
 
@@ -64,9 +60,8 @@ def export_finetuned(
         fuse_norms(network.eval())  # else the exporter does it, and the weights that were rounded are no more
         round_to_half(network)
     logits = predict_logits(network, validation)  # before the network leaves the accelerator
-    write_onnx(network, out / "model.onnx")
-    if config.get("half_weights"):
-        store_halved(out / "model.onnx")
+    halved = bool(config.get("half_weights"))
+    write_onnx(network, out / "model.onnx", checked=validation.crops[:_N_CHECKED], halved=halved)
     card = Card(
         name=config["name"],
         task="classify",
@@ -92,8 +87,6 @@ def export_finetuned(
         licence=config["licence"],
         description=config["description"],
     )
-    checked = validation.crops[:_N_CHECKED]
-    check_graph(Bundle(card, out), checked, predict_logits(network, checked))
     matrix = confusion_matrix(validation.labels, logits.argmax(1), n_classes=len(own_taxonomy.names))
     confusion = {"rows": "truth", "columns": "pred", "names": list(own_taxonomy.names), "counts": matrix.tolist()}
     temperature = round(fit_temperature(logits, validation.labels), 4)
@@ -116,8 +109,13 @@ def fits_one_file(network: CropNetwork) -> bool:
     return sum(p.numel() for p in network.parameters()) <= MOST_PARAMETERS
 
 
-def write_onnx(network: CropNetwork, path: str | Path) -> None:
-    """Write ONNX: input "pixels" uint8 (N, S, S, 3), output "logits" (N, C); normalisation is inside."""
+def write_onnx(
+    network: CropNetwork, path: str | Path, *, checked: np.ndarray | None = None, halved: bool = False
+) -> None:
+    """Write ONNX: input "pixels" uint8 (N, S, S, 3), output "logits" (N, C); normalisation is inside.
+
+    checked  crops (N, S, S, 3) that the graph is compared with torch on (None: noise); halved: see `store_halved`
+    """
     if not fits_one_file(network):
         raise ModelError(
             f"{network.arch} has more than {MOST_PARAMETERS / 1e6:.0f} million weights, more than one ONNX file holds: "
@@ -126,27 +124,6 @@ def write_onnx(network: CropNetwork, path: str | Path) -> None:
     network = network.eval().to("cpu", memory_format=torch.contiguous_format)
     if hasattr(network.trunk.net, "set_attn_implementation"):
         network.trunk.net.set_attn_implementation("eager")  # plain products: the same numbers, any ONNX runtime
-    example = torch.zeros(2, network.size, network.size, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, and its notes on constants
-        torch.onnx.export(
-            network,
-            (example,),
-            str(path),
-            input_names=["pixels"],
-            output_names=["logits"],
-            dynamic_axes={"pixels": {0: "n"}, "logits": {0: "n"}},
-            opset_version=OPSET,
-            dynamo=False,  # traced in seconds, where the newer exporter takes half a minute
-        )
-
-
-def check_graph(bundle: Bundle, crops: np.ndarray, logits: np.ndarray) -> None:
-    """ModelError where the exported graph's logits (N, C) of crops differ from torch's by more than 1e-4."""
-    (got,) = Session(bundle).run(pixels=crops)
-    difference = float(np.abs(got - logits).max())
-    if not difference <= MOST_DIFFERENCE:
-        raise ModelError(
-            f"{bundle.onnx} gives logits that differ from torch's by {difference:.1e}, expected {MOST_DIFFERENCE:.0e} "
-            f"at most: this network can't be exported faithfully by torch {torch.__version__}"
-        )
+    example = (torch.zeros(2, network.size, network.size, 3, dtype=torch.uint8),)
+    how = {"rows": True, "traced": True, "halved": halved, "checked": None if checked is None else (checked,)}
+    export_graph(network, example, path, inputs=("pixels",), outputs=("logits",), **how)

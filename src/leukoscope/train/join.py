@@ -19,7 +19,8 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
 from leukoscope.evaluate.calibration import fit_temperature, negative_log_likelihood
 from leukoscope.models.bundle import CropRule
-from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, fewer_side, round_to_half
+from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, fewer_side
+from leukoscope.models.torch_onnx import round_to_half
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.checkpoint import run_mark, save_checkpoint
 from leukoscope.train.classifier_export import crops_by_rule, read_classifier, restain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,13 @@ from leukoscope.locate import locate
 from leukoscope.models.bundle import Card, read_bundle, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
+from leukoscope.models.torch_onnx import export_graph
 from leukoscope.train.locator import read_locator
 from leukoscope.train.locator_data import is_white
 
 NMS_IOU = 0.5
 LOW_SCORE = 0.01  # what average precision and the choice of a threshold look at
 TILE_SIDES = 2.5  # a field is cut into tiles when it is longer than this many times the input
-OPSET = 18
 
 
 def export_locator(
@@ -88,19 +87,8 @@ def export_locator(
 def write_onnx(net: LocatorNet, side: int, path: str | Path) -> None:
     """The network with normalisation and decoding as one ONNX file for side x side pixels."""
     graph = ExportedLocator(net.eval()).to("cpu", memory_format=torch.contiguous_format)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        torch.onnx.export(
-            graph,
-            (torch.zeros(1, side, side, 3, dtype=torch.uint8),),
-            str(path),
-            input_names=["pixels"],
-            output_names=["boxes", "scores"],
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+    example = (torch.zeros(1, side, side, 3, dtype=torch.uint8),)
+    export_graph(graph, example, path, inputs=("pixels",), outputs=("boxes", "scores"))
 
 
 def match_set(locator: Session, dataset: Dataset) -> list[Matches]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.images import read_field
 from leukoscope.models.bundle import Card, CropRule, read_bundle, write_card
 from leukoscope.models.runtime import Session
+from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.models.torch_outline import ExportedOutliner, OutlineNet
 from leukoscope.outline import outline
 from leukoscope.train.outliner import mask_pattern, read_outliner
@@ -23,7 +23,6 @@ from leukoscope.types import Cells
 
 THRESHOLDS = {"cell": 0.5, "nucleus": 0.5}
 LOOSE = 0.08  # of the outline's side: how far from it the boxes lie that validation outlines are drawn for
-OPSET = 18
 
 
 def export_outliner(
@@ -74,52 +73,9 @@ def export_outliner(
 
 def write_onnx(net: OutlineNet, size: int, path: str | Path) -> None:
     """The network with normalisation and softmax as one ONNX file for any number of size x size crops."""
-    graph = ExportedOutliner(half_weights(net).eval()).to("cpu", memory_format=torch.contiguous_format)
+    graph = ExportedOutliner(round_to_half(net, least_dims=1)).to("cpu", memory_format=torch.contiguous_format)
     example = (torch.zeros(2, size, size, 3, dtype=torch.uint8), torch.tensor([[8.0, 8, size - 8, size - 8]] * 2))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        n = torch.export.Dim("n", min=1, max=1024)
-        torch.onnx.export(
-            graph,
-            example,
-            str(path),
-            input_names=["pixels", "boxes"],
-            output_names=["probs"],
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            dynamic_shapes={"pixels": {0: n}, "boxes": {0: n}},
-        )
-    store_half(path)
-
-
-def half_weights(net: OutlineNet) -> OutlineNet:
-    """The network with its weights rounded to what 16 bits hold: what the file stores is then what was tested."""
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_(p.half().float())
-    return net
-
-
-def store_half(path: str | Path) -> None:
-    """Keep the larger weights of an ONNX file in 16 bits, with a cast to 32 where they are used."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = onnx.load(str(path))
-    casts = []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.size >= 256 and np.array_equal(values, values.astype(np.float16)):
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-            casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    export_graph(graph, example, path, inputs=("pixels", "boxes"), outputs=("probs",), rows=True, halved=True)
 
 
 def measure_set(outliner: Session, dataset: Dataset, *, masks: str | None) -> dict:

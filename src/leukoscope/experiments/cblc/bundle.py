@@ -11,12 +11,12 @@ import numpy as np
 
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.experiments.cblc.members import Member
-from leukoscope.models.bundle import Bundle, Card, write_card
+from leukoscope.models.bundle import Card, write_card
 from leukoscope.quantify import by_patient_for_card
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.ensemble import EnsembleNetwork
-from leukoscope.train.finetune_export import check_graph, write_onnx
+from leukoscope.train.finetune_export import write_onnx
 from leukoscope.train.finetune_run import load_finetuned, read_run
 
 _N_CHECKED = 8
@@ -57,14 +57,10 @@ def export_classifier(
     validation  crops on which the exported graph is compared with torch
     where       command and commit, for the card
     """
-    from dataclasses import replace
-
-    import torch
-
     record = read_run(members[0].last)
     network = EnsembleNetwork([load_finetuned(m.last)[0] for m in members], weights or None).eval()
     out.mkdir(parents=True, exist_ok=True)
-    write_onnx(network, out / "model.onnx")
+    write_onnx(network, out / "model.onnx", checked=validation.crops[:_N_CHECKED])
     config = record["config"]
     names = list(validation.taxonomy.names)
     temperature = fit_temperature(left_out.logits, left_out.labels)
@@ -94,9 +90,5 @@ def export_classifier(
         licence=config["licence"],
         description=config["description"],
     )
-    crops = validation.crops[:_N_CHECKED]
-    with torch.no_grad():
-        expected = network(torch.from_numpy(np.ascontiguousarray(crops))).numpy()
-    write_card(replace(card), out / "card.json")
-    check_graph(Bundle(card, out), crops, expected)
+    write_card(card, out / "card.json")
     return out
