@@ -12,6 +12,7 @@ from leukoscope.flags import Knowledge, Likeness, flags, not_offered
 from leukoscope.pipeline.ratios import Correction, ratio_entries
 from leukoscope.practice import MINIMUM_CELLS
 from leukoscope.report.choose import urgency
+from leukoscope.report.run_html import _band as list_band
 from leukoscope.report.words import no_band_words, none_seen_words
 from leukoscope.taxonomy import BLOOD_12, BLOOD_14, MARROW_16, PCM_9, Taxonomy
 from leukoscope.types import Differential
@@ -120,6 +121,17 @@ def test_pcm_9_no_longer_pools_three_lineages_under_one_band():
     blood = smear(PCM_9, lymphocyte=150, lymphoblast=40, myeloblast=5, apl_promyelocyte=5)
     assert [r.name for r in ratios(blood)] == ["blasts", "myeloid_blasts", "lymphoid_blasts"]
     assert (band(blood), band(blood, "myeloid_blasts")) == ("several_lines", "5-9")
+
+
+def test_the_patient_list_says_whose_band_it_is():
+    """50 % blasts in all, 15 % of them myeloid: "10-19 %" beside 50 % would be read as the band of all."""
+    blood = smear(neutrophil=100, myeloblast=30, lymphoblast=70)
+    assert list_band({"ratios": ratio_entries(blood, Correction())}) == "10–19 % (myeloid blasts)"
+    assert (
+        list_band({"ratios": ratio_entries(marrow(lymphocyte=400, myeloblast=100), Correction())})
+        == "20 % or more"
+    )
+    assert list_band({"ratios": ratio_entries(smear(BLOOD_14, lymphocyte=200), Correction())}) == "–"
 
 
 @pytest.mark.parametrize("equivalent", ["monoblast", "promonocyte", "megakaryoblast"])

@@ -88,6 +88,13 @@ def patient_list(content: Content) -> Iterator[str]:
     yield "</tbody></table></div></section>"
 
 
+def _band(patient: dict) -> str:
+    """The band, and of which blasts it is where that is not all of them."""
+    ratio = banded_ratio(patient)
+    band = band_words(ratio["band"])
+    return "–" if band is None else band if ratio["name"] == "blasts" else f"{band} ({class_words(ratio['name'])})"
+
+
 def _corrected(ratio: dict | None) -> dict | None:
     """A ratio's corrected value and limits, where the record has any."""
     corrected = (ratio or {}).get("corrected")
@@ -118,7 +125,7 @@ def _patient_row(content: Content, row: int, *, with_corrected: bool) -> str:
         f'<tr><th scope="row"><a href="#p-{row}">{name_of(patient["patient_id"])}</a>{urgent}</th><td'
         f' class="num">{"–" if none else percent(ratio["value"])}</td><td class="num">{interval}</td><td'
         f' class="wide">{"" if none else interval_bar(ratio, small=True)}</td><td'
-        f' class="num">{escape("–" if none else band_words(banded_ratio(patient)["band"]) or "–")}</td>'
+        f' class="num">{escape("–" if none else _band(patient))}</td>'
         f'{_corrected_cell(ratio) if with_corrected else ""}<td class="num">{patient["n_counted"]:,}</td><td'
         f' class="fieldcount">{sum(statuses.values()):,}{fields}</td><td>{flags}</td></tr>'
     )
