@@ -220,6 +220,7 @@ def test_one_share_among_px_is_left_out_and_a_tiny_box_noted(tmp_path):
         "file,label,cx,cy,w,h\na.png,neutrophil,25,30,30,40\n",
         "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,200,100,neutrophil,10,10,40,50\n",
         "file,label,xmin,ymin,width,height\na.png,neutrophil,10,10,30,40\n",
+        "file,label,x1,y1,x2,y2\na.png,neutrophil,10,10,40,50\n",
         'file,label,xywh\na.png,neutrophil,"[10, 10, 30, 40]"\n',
         "sep=;\nfile;label;xmin;ymin;xmax;ymax;;\na.png;neutrophil;10,0;10,0;40,0;50,0;;\n",
         "\ufefffile\tlabel\txmin\tymin\txmax\tymax\na.png\tneutrophil\t10,0\t10\t40\t50\n",
@@ -239,6 +240,7 @@ def test_boxes_in_every_form_of_table(tmp_path, table):
         ("file,label,points\na.png,neutrophil,1 2 3 4\n", "column points looks like a box"),
         ("file,label,x,y,width,height\na.png,neutrophil,10,20,200,100\n", "width and height are those of the pictures"),
         ("a.png,neutrophil,3\n", "has no header line"),
+        ("filename,label,region_shape_attributes\na.png,x,{}\n", "import it as via, not as csv"),
     ],
 )
 def test_a_table_whose_boxes_are_not_understood_is_refused(tmp_path, table, says):
@@ -424,10 +426,11 @@ def test_a_picture_of_another_size_than_stated(tmp_path, size, box, kept, reason
             take("coco", tmp_path)
 
 
-def test_pose_lines_are_their_boxes(tmp_path):
+@pytest.mark.parametrize("shape", ["[2, 3]", "[2,3]  # x, y, visible", "\n- 2\n- 3"])
+def test_pose_lines_are_their_boxes(tmp_path, shape):
     picture(tmp_path / "a.png")
     put(tmp_path / "a.txt", "0 0.5 0.5 0.4 0.4 0.4 0.5 2 0.6 0.5 1\n")
-    put(tmp_path / "data.yaml", "names: [neutrophil]\nkpt_shape: [2, 3]\n")
+    put(tmp_path / "data.yaml", f"names: [neutrophil]\nkpt_shape: {shape}\n")
     assert take("yolo", tmp_path)[1] == {"a.png": [("neutrophil", [60, 30, 140, 70])]}
 
 

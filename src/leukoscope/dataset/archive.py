@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
 from leukoscope.errors import DataError, InputError
 
 UNPACKED = "unpacked"
@@ -26,6 +27,11 @@ def unpack(src: Path, out: Path) -> Path:
         with zipfile.ZipFile(src) as archive:
             entries = [e for e in archive.infolist() if not e.is_dir()]
             _refuse_odd(entries, src)
+            if not any(e.filename.lower().endswith(IMAGE_SUFFIXES) for e in entries):
+                raise InputError(
+                    f"{src} holds no pictures: export it with its images, or unpack it into the folder of the pictures "
+                    f"and name that folder"
+                )
             place.mkdir(parents=True)
             for entry in entries:
                 target = place.joinpath(*PurePosixPath(entry.filename.replace("\\", "/")).parts)

@@ -14,7 +14,7 @@ from pathlib import Path
 from leukoscope.dataset.checks import overlap
 from leukoscope.dataset.extras import field_extras, with_attributes
 from leukoscope.dataset.intake import Intake, Seat
-from leukoscope.dataset.names import nfc
+from leukoscope.dataset.names import id_text, is_id, nfc
 from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import SPLIT_NAMES, Box, Contour, Issue, RawCell, RawSet, bounds, number, split_of
 from leukoscope.dataset.rle import outline_of, read_coco_rle
@@ -60,11 +60,11 @@ def _read_file(file: str, content: dict, categories: dict, intake: Intake) -> No
     raw.n_objects += len(content["annotations"])
     ids: Counter = Counter()
     for position, entry in enumerate(content["annotations"]):
-        if not isinstance(entry, dict) or not _is_id(entry.get("image_id")):
+        if not isinstance(entry, dict) or not is_id(entry.get("image_id")):
             raw.drop(file, "annotation without a picture's id", f"annotation {position}")
             continue
         ids[str(entry.get("id"))] += 1
-        by_image[_id(entry["image_id"])].append((position, entry))
+        by_image[id_text(entry["image_id"])].append((position, entry))
     twice = [i for i, n in ids.items() if n > 1 and i != "None"]
     if twice:
         raw.note(file, "annotation ids given twice, each kept", f"{len(twice)} ids, the first {twice[0][:40]}")
@@ -72,9 +72,9 @@ def _read_file(file: str, content: dict, categories: dict, intake: Intake) -> No
     whole = not any(e.get("bbox") or e.get("segmentation") for e in content["annotations"] if isinstance(e, dict))
     split, places, seen = _split_in_name(file), _places(file), set()
     for position, image in enumerate(content["images"]):
-        if not isinstance(image, dict) or not _is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
+        if not isinstance(image, dict) or not is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DataError(f"{file}: image {position} must be an object with an id and a file_name")
-        image_id = _id(image["id"])
+        image_id = id_text(image["id"])
         if image_id in seen:
             raise DataError(f"{file}: two images have the id {image['id']!r}: expected each once; export it again")
         seen.add(image_id)
@@ -109,18 +109,18 @@ def _find(file_name: str, places: tuple[str, ...], index: ImageIndex) -> str | N
 def _categories(entries: list, file: str) -> dict[str, str]:
     names: dict[str, str] = {}
     for entry in entries:
-        if not isinstance(entry, dict) or not _is_id(entry.get("id")) or not isinstance(entry.get("name"), str):
+        if not isinstance(entry, dict) or not is_id(entry.get("id")) or not isinstance(entry.get("name"), str):
             raise DataError(f"{file}: each category must be an object with an id and a name, got {str(entry)[:60]}")
-        if _id(entry["id"]) in names:
+        if id_text(entry["id"]) in names:
             raise DataError(f"{file}: two categories have the id {entry['id']!r}: expected each once; correct one")
-        names[_id(entry["id"])] = entry["name"].strip()
+        names[id_text(entry["id"])] = entry["name"].strip()
     return names
 
 
 def _read_cell(entry: dict, where: str, seat: Seat, categories: dict, raw: RawSet, *, whole: bool) -> RawCell | None:
     """One annotation in px, or None where it has no box that can be read: listed then. whole: of the whole picture."""
     category = entry.get("category_id")
-    named = categories.get(_id(category)) if _is_id(category) else None
+    named = categories.get(id_text(category)) if is_id(category) else None
     code = named if named is not None else f"category {str(category)[:40]}"
     box, outline = _box(entry.get("bbox")), entry.get("segmentation")
     if box is not None and not outline and not entry.get("iscrowd") and _PLAIN.issuperset(entry):
@@ -236,21 +236,6 @@ def _split_in_name(file: str) -> str | None:
     words = Path(file).stem.lower().replace("-", "_").split("_")
     named = {SPLIT_NAMES[w] for w in words for w in (w, w.rstrip("0123456789")) if w in SPLIT_NAMES}
     return named.pop() if len(named) == 1 else split_of(file)
-
-
-def _is_id(value: object) -> bool:
-    if isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
-
-
-def _id(value: object) -> str:
-    """An id as a key: 7, 7.0 and "7" are one, since tools write the same id in different types."""
-    if type(value) is int:
-        return str(value)
-    text = str(int(value)) if isinstance(value, float) else str(value).strip()
-    whole, dot, rest = text.partition(".")
-    return whole if dot and whole.isdigit() and not rest.strip("0") else text
 
 
 def _text(value: object) -> str | None:

@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
+from leukoscope.dataset.cvat_backup import read_backups
 from leukoscope.dataset.cvat_tracks import read_tracks
 from leukoscope.dataset.extras import FIELD_LABEL, field_extras, with_attributes
 from leukoscope.dataset.files import files_under
@@ -32,6 +33,8 @@ def read_cvat(src: str | Path) -> RawSet:
     intake = Intake(src)
     raw = intake.raw
     files = files_under(raw.root, (".xml",))
+    if not files and read_backups(intake):
+        return intake.finish()
     if not files:
         raise DataError(
             f"{raw.root} is not a CVAT export: expected an annotations.xml; got {len(intake.index.files)} pictures and "
@@ -92,7 +95,7 @@ def _read_image(image: ElementTree.Element, where: str, intake: Intake, labels: 
 
 def _marked(cell: RawCell, element: ElementTree.Element) -> RawCell:
     """The cell, marked where CVAT says that a model made it and nobody touched it."""
-    return replace(cell, predicted='source="auto"') if element.get("source") == "auto" else cell
+    return replace(cell, predicted='source="auto"') if element.get("source", "").lower() == "auto" else cell
 
 
 def _attributes(element: ElementTree.Element) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leukoscope.dataset.extras import with_attributes
 from leukoscope.dataset.intake import Intake, Seat
-from leukoscope.dataset.names import nfc
+from leukoscope.dataset.names import id_text, is_id, nfc
 from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
 from leukoscope.dataset.raw import SPLIT_NAMES, RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of, read_coco_rle
@@ -100,9 +100,9 @@ def _find(stated: str, subset: str, intake: Intake) -> str | None:
 
 
 def _code(entry: dict, labels: list[str]) -> str:
-    label = entry.get("label_id")
-    is_known = isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(labels)
-    return labels[label] if is_known else f"label {str(label)[:40]}"
+    label = id_text(entry.get("label_id")) if is_id(entry.get("label_id")) else ""
+    is_known = label.isascii() and label.isdigit() and len(label) < 9 and int(label) < len(labels)
+    return labels[int(label)] if is_known else f"label {str(entry.get('label_id'))[:40]}"
 
 
 def _read_shape(entry: dict, where: str, labels: list[str], seat: Seat, raw: RawSet) -> RawCell | None:

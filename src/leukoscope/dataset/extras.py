@@ -82,7 +82,7 @@ def with_attributes(cell: RawCell, attributes: dict[str, str]) -> RawCell:
     box = _box(exact) if exact else None
     ours = (SOURCE_CODE, EXACT_BOX) if box else (SOURCE_CODE,)
     rest = tuple(pair for pair in attributes.items() if pair[0] not in ours)
-    return replace(cell, box=box or cell.box, source_code=source_code, attributes=cell.attributes + rest)
+    return RawCell(box or cell.box, cell.code, cell.contour, source_code, cell.attributes + rest, cell.predicted)
 
 
 def box_text(box: Box) -> str:
@@ -121,7 +121,7 @@ def read_cell_extras(root: Path) -> dict[tuple[str, int, str], CellExtras]:
     extras = {}
     for position, row in enumerate(_rows(root / CELLS_TABLE, CELL_COLUMNS), 2):
         try:
-            attributes = json.loads(row["attributes"] or "{}")
+            attributes = json.loads(row["attributes"]) if row["attributes"] else {}
             line = int(row["line"])
             fine = isinstance(attributes, dict)
         except ValueError:

@@ -83,9 +83,9 @@ FORMATS = (
     ),
     Format(
         "cvat",
-        "CVAT XML 1.1: boxes (turned ones too), polygons, masks, ellipses, attributes, tags of whole pictures; of "
-        "video tracks the visible keyframes, interpolated boxes are counted and left out; a tag `field` carries "
-        "patient, smear, centre. CVAT's other exports are read as `coco`, `yolo`, `voc`, `datumaro`",
+        "CVAT XML 1.1, or a task's backup: boxes (turned ones too), polygons, masks, ellipses, attributes, tags of "
+        "whole pictures; of video tracks the visible keyframes, interpolated boxes are counted and left out; a tag "
+        "`field` carries patient, smear, centre. CVAT's other exports are read as `coco`, `yolo`, `voc`, `datumaro`",
         "cvat:read_cvat",
         "`annotations.xml` (CVAT for images 1.1), `labels.json` for CVAT's raw label editor",
         "export_cvat:write_cvat",

@@ -219,6 +219,8 @@ def _refuse_nothing(report: ImportReport, src: Path, out: Path) -> None:
     if report.n_fields and (report.n_cells or not report.n_objects):
         return
     why = "; ".join(f"{reason} ({n})" for _, reason, n in report.commonest()) or "no picture has an annotation"
+    lost = next((i for i in report.issues if i.action == "dropped"), None)
+    why += f"; the first: {' '.join(f'{lost.file}: {lost.detail}'.split())[:160]}" if lost else ""
     _write_report(report, out)
     raise DataError(
         f"{src}: nothing could be taken: {report.n_objects} annotated objects, {report.n_cells} cells on "

@@ -25,6 +25,24 @@ def class_key(text: str) -> str:
     return re.sub(r"[\s_-]+", "_", folded(text).strip())
 
 
+def is_id(value: object) -> bool:
+    """Whether a value of JSON can be an id: a whole number or a text."""
+    if type(value) is int:
+        return True
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, str)
+
+
+def id_text(value: int | float | str) -> str:
+    """An id as a key: 7, 7.0 and "7" are one, since tools write the same id in different types."""
+    if type(value) is int:
+        return str(value)
+    text = str(int(value)) if isinstance(value, float) else str(value).strip()
+    whole, dot, rest = text.partition(".")
+    return whole if dot and whole.isdigit() and not rest.strip("0") else text
+
+
 def id_key(text: str) -> str:
     """An id for comparing: no case, no spaces, no zeros before a number, no `.0` that a spreadsheet adds."""
     plain = re.sub(r"\s+", "", folded(text))

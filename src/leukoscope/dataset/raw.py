@@ -220,6 +220,8 @@ def number(value: object) -> float:
     """
     if type(value) is float:
         return value
+    if type(value) is str and "_" not in value:
+        return float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)) or "_" in str(value):
         raise ValueError(f"not a number: {value!r}"[:80])
     try:

@@ -163,12 +163,12 @@ def _read_cell(value: dict[str, str], layout: _Form, root: Path, seat: Seat) -> 
     if not layout.box and layout.mask_name:
         return _masked(value, layout, root, seat.size)
     box = _box(value, layout, seat.size) if layout.box else (0.0, 0.0, *map(float, seat.size))
-    score = value.get("score", "")
+    score, attributes = value.get("score", ""), ()
     try:
         predicted = f"score {number(score):g}" if score else ""
-    except ValueError:
-        predicted = ""  # a person's word for how sure they were
-    return RawCell(box, value["label"], predicted=predicted)
+    except ValueError:  # a person's word for how sure they were
+        predicted, attributes = "", ((layout.names["score"], score),)
+    return RawCell(box, value["label"], attributes=attributes, predicted=predicted)
 
 
 def _read_field(file: str, rows: list[dict[str, str]], layout: _Form, intake: Intake) -> None:

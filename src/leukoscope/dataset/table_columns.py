@@ -24,6 +24,8 @@ KNOWN_COLUMNS = {
     "cy": ("cy", "y_center", "y_centre", "center_y", "centre_y", "ycenter", "yc"),
     "w": ("w", "bbox_width", "bbox_w", "box_width", "width"),
     "h": ("h", "bbox_height", "bbox_h", "box_height", "height"),
+    "x2": ("x2",),
+    "y2": ("y2",),
     "bbox_xywh": ("bbox_xywh", "xywh"),
     "bbox_xyxy": ("bbox_xyxy", "xyxy"),
     "image_width": ("image_width", "img_width", "image_w", "width"),
@@ -43,7 +45,7 @@ BOX_FORMS = {
     "one column of x0, y0, x1, y1": ("bbox_xyxy",),
 }
 _SIZES = ("w", "h", "image_width", "image_height")  # `width` is the box's or the picture's
-_PARTS_OF_A_BOX = ("x0", "y0", "x1", "y1", "x", "y", "cx", "cy")
+_PARTS_OF_A_BOX = ("x0", "y0", "x1", "y1", "x2", "y2", "x", "y", "cx", "cy")
 _LIKE_A_BOX = re.compile(
     r"(x|y)\d?|(x|y)_?(min|max|c|centre|center|tl|br)|c(x|y)|(b?box|bounding_?box|bndbox|bbox_.+|rect|roi|geometry)"
     r"|polygons?|points|segmentation|contour|rle|encoded_?pixels|region_shape_attributes|coordinates"
@@ -89,6 +91,8 @@ def box_form(names: dict[str, str], header: list[str], path: Path, *, has_masks:
     names = dict(names)
     if "x1" not in names and "y1" not in names and {"x0", "y0", "w", "h"} <= set(names):
         names |= {"x": names.pop("x0"), "y": names.pop("y0")}
+    if {"x1", "y1", "x2", "y2"} <= set(names) and "x0" not in names and "y0" not in names:
+        names |= {"x0": names["x1"], "y0": names["y1"], "x1": names.pop("x2"), "y1": names.pop("y2")}
     form = next((f for f, needed in BOX_FORMS.items() if all(c in names for c in needed)), "")
     if form in ("corners", "", *list(BOX_FORMS)[3:]):
         # `width` beside corners is the picture's.
@@ -107,6 +111,8 @@ def box_form(names: dict[str, str], header: list[str], path: Path, *, has_masks:
         )
     used = set(names.values())
     like = [h for h in header if h not in used and _LIKE_A_BOX.fullmatch(folded(h).strip())]
+    if "region_shape_attributes" in like:
+        raise DataError(f"{path} is a table of VGG Image Annotator: import it as via, not as csv")
     if like:
         raise DataError(
             f"{path}: column {shown(like)} looks like a box and is not used: state what it is with --columns "

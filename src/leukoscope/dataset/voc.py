@@ -64,16 +64,20 @@ def read_voc(src: str | Path) -> RawSet:
 
 def _read_object(entry: ElementTree.Element, where: str, file: str, raw: RawSet) -> RawCell | None:
     """One object in px, or None where it can't be read: listed then."""
-    code = (entry.findtext("name") or "").strip()
-    boxes = entry.findall("bndbox")
-    turned = entry.find("robndbox")
-    attributes = _attributes(entry)
+    parts = {e.tag: e for e in reversed(entry)}  # of several of one name the first
+    said = {tag: (e.text or "").strip() for tag, e in parts.items()}
+    code = said.get("name", "")
+    if said.get("deleted") == "1":
+        raw.drop(file, "object that was deleted", f"{where}, {code}")
+        return None
+    attributes = _attributes(said, parts.get("attributes"))
     try:
-        if turned is not None and not boxes:
-            cx, cy, w, h, angle = (number(turned.findtext(k, "")) for k in ("cx", "cy", "w", "h", "angle"))
+        if "robndbox" in parts and "bndbox" not in parts:
+            cx, cy, w, h, angle = (number(parts["robndbox"].findtext(k, "")) for k in ("cx", "cy", "w", "h", "angle"))
             box, degrees = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), math.degrees(angle)
         else:
-            box, degrees = tuple(number(entry.findtext(f"bndbox/{corner}", "")) for corner in _CORNERS), 0.0
+            corners = {e.tag: e.text or "" for e in reversed(parts["bndbox"])} if "bndbox" in parts else {}
+            box = tuple(number(corners.get(corner, "")) for corner in _CORNERS)
             # An export of ours has turned its boxes already: there a rotation is a word like any other.
             degrees = attributes.pop("rotation", "0") if SOURCE_CODE not in attributes else "0"
         cell, is_turned = turned_box(box, degrees, code)
@@ -82,30 +86,30 @@ def _read_object(entry: ElementTree.Element, where: str, file: str, raw: RawSet)
         return None
     if is_turned:
         note_turned(raw, file, f"{where}, {code}")
-    if len(boxes) > 1:
+    if len(entry) > len(parts) and len(entry.findall("bndbox")) > 1:
         raw.note(file, "object of several boxes, the first taken", f"{where}, {code}", 1)
-    if entry.find("part") is not None:
+    if "part" in parts:
         raw.note(file, "parts of an object not kept", f"{where}, {code}", 1)
-    if entry.find("polygon") is not None:
-        cell = replace(cell, contour=_outline(entry, cell, where, file, raw))
-    score = (entry.findtext("score") or entry.findtext("confidence") or "").strip()
+    if "polygon" in parts:
+        cell = replace(cell, contour=_outline(parts["polygon"], cell, where, file, raw))
+    score = said.get("score") or said.get("confidence") or ""
     if score:
         cell = replace(cell, predicted=f"score {score[:20]}")
     return with_attributes(cell, attributes)
 
 
-def _attributes(entry: ElementTree.Element) -> dict[str, str]:
+def _attributes(said: dict[str, str], cvats: ElementTree.Element | None) -> dict[str, str]:
     """What an object says beside its name and box: VOC's own words where they say anything, CVAT's attributes."""
-    words = {k: (entry.findtext(k) or "").strip() for k in _WORDS}
-    found = {k: v for k, v in words.items() if v and v.lower() not in (_WORDS[k], "false")}
-    said = [(a.findtext("name") or "", a.findtext("value") or "") for a in entry.findall("attributes/attribute")]
-    usual = () if SOURCE_CODE in dict(said) else (("rotation", "0.0"), ("rotation", "0"), ("occluded", "False"))
-    return found | {name: value for name, value in said if (name, value) not in usual}
+    found = {k: said[k] for k, usual in _WORDS.items() if said.get(k) and said[k].lower() not in (usual, "false")}
+    if cvats is None:
+        return found
+    pairs = [(a.findtext("name") or "", a.findtext("value") or "") for a in cvats.findall("attribute")]
+    usual = () if SOURCE_CODE in dict(pairs) else (("rotation", "0.0"), ("rotation", "0"), ("occluded", "False"))
+    return found | {name: value for name, value in pairs if (name, value) not in usual}
 
 
-def _outline(entry: ElementTree.Element, cell: RawCell, where: str, file: str, raw: RawSet) -> tuple | None:
+def _outline(element: ElementTree.Element, cell: RawCell, where: str, file: str, raw: RawSet) -> tuple | None:
     """The outline of a <polygon> of x1, y1, x2, y2, …, or of <pt>s; else the turned box's, or none."""
-    element = entry.find("polygon")
     try:
         points = [(p.findtext("x", ""), p.findtext("y", "")) for p in element.findall("pt")]
         if not points:

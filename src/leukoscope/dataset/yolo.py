@@ -68,7 +68,7 @@ def read_yolo(src: str | Path, *, label_attributes: int = 0) -> RawSet:
         intake.take(seat, cells, split=splits.get(file), extras=field_extras.pop(file, None))
     for label in _label_files(root, texts):
         if label not in used:
-            n = len(_label_lines(root / label))
+            n = len(_label_lines(f"{root}/{label}"))
             raw.n_objects += n
             raw.without_image(label, n)
     if not used:
@@ -158,6 +158,8 @@ def _read_line(line: str, layout: _Layout) -> tuple[int | str, RawCell] | str:
     n_points, each = layout.key_points
     if n_points and len(values) in (4 + n_points * each, 5 + n_points * each):
         values = values[:4] + values[4 + n_points * each :]  # a pose: its box, and the confidence where there is one
+    elif n_points and len(values) > 5:
+        return "malformed line: not the pose that kpt_shape states"
     # An outline is pairs and a box is four numbers: one more is the confidence of a model that wrote the file.
     predicted = f"confidence {numbers[-1]}" if len(values) >= 5 and len(values) % 2 else ""
     values = values[:-1] if predicted else values

@@ -116,7 +116,10 @@ def _read_names(path: Path) -> DataFile:
     if path.name.lower() in NAME_FILES:
         return DataFile({i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()})
     text = text.replace("\r\n", "\n")
-    shape = re.search(r"""(?m)^["']?kpt_shape["']?[ \t]*:\s*\[\s*(\d+)\s*,\s*([23])\s*\]""", text)
+    # [17, 3], or the two numbers on lines of their own.
+    shape = re.search(r"""(?m)^["']?kpt_shape["']?[ \t]*:\s*[\[-]\s*(\d+)\s*(?:,|\n\s*-)\s*([23])\b""", text)
+    if shape is None and re.search(r"""(?m)^["']?kpt_shape["']?[ \t]*:[ \t]*[^\s#]""", text):
+        raise DataError(f"{path}: kpt_shape can't be read: expected [number of points, 2 or 3]; correct it")
     splits = {split: _paths(text, key) for key, split in (("train", "train"), ("val", "val"), ("test", "test"))}
     place = _paths(text, "path")[:1] or ("",)
     stated = {s: tuple(f"{place[0]}/{p}" for p in paths) for s, paths in splits.items() if paths}

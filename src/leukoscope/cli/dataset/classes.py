@@ -11,10 +11,12 @@ from leukoscope.errors import InputError
 
 EXAMPLE = """\
 examples:
-  leukoscope dataset classes                                     (every class name, with what it means)
-  leukoscope dataset classes --source pbc                        (a known source's codes)
-  leukoscope dataset classes cvat task_7/                        (a set's codes, and what they may mean)
-  leukoscope dataset classes cvat task_7/ --toml ours.toml       (a table for dataset import --source)
+  leukoscope dataset classes
+  leukoscope dataset classes --source pbc
+  leukoscope dataset classes cvat task_7/ --toml ours.toml
+
+Alone: every class name, with what it means. With a source: its codes. With a set: its codes and what they may mean;
+--toml writes a table for dataset import --source.
 
 Codes that nobody knows stand in the table as comments: say which class each is, and take away the #.
 """
