@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -23,12 +24,13 @@ from PIL import Image
 from leukoscope.errors import InputError, LeukoscopeError
 from leukoscope.images import stored
 from leukoscope.pipeline import AnalyzeOptions, analyze
+from leukoscope.pipeline.cell_pictures import CellPicture
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.lock import RunLock
 from leukoscope.pipeline.sources import Source
 from leukoscope.types import FieldKey
 
-OUTPUTS = ("record.json", "cells.csv", "report.html", ".work/journal.jsonl", ".work/thumbs.jsonl")
+OUTPUTS = ("record.json", "cells.csv", "patients.csv", "report.html", ".work/journal.jsonl", ".work/thumbs.jsonl")
 
 N_FIELDS = 5
 
@@ -186,12 +188,15 @@ def test_a_journal_holds_what_was_written(tmp_path):
     entries = [{"file": s.file, "patient_id": "p"} for s in sources]
     journal = Journal(tmp_path / "work")
     journal.begin({"who": "me"}, sources)
-    journal.write([entries[0]], [[b"one", b"two"]], ["look"])
-    journal.write([entries[1], entries[1]], [[], [b"three"]], [None, None])  # a file of two pages
+    one, two, three = (CellPicture(name, 40, large=False, model=b"seen") for name in (b"one", b"two", b"three"))
+    journal.write([entries[0]], [[one, two]], ["look"])
+    journal.write([entries[1], entries[1]], [[], [three]], [None, None])  # a file of two pages
     journal.close()
     assert list(journal.fields()) == [entries[0], entries[1], entries[1]]
     lines = [json.loads(line) for line in journal.thumbs_path.read_text().splitlines()]
     assert [(t["field"], t["cell"]) for t in lines] == [(0, 0), (0, 1), (2, 0)]
+    assert [base64.b64decode(t["jpeg"]) for t in lines] == [b"one", b"two", b"three"]
+    assert {base64.b64decode(t["model"]) for t in lines} == {b"seen"} and {t["px"] for t in lines} == {40}
     again = Journal(tmp_path / "work")
     with pytest.raises(LeukoscopeError, match="other who"):
         again.check_head({"who": "you"})

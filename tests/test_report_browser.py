@@ -16,7 +16,7 @@ from leukoscope.report import write_report
 sync_api = pytest.importorskip("playwright.sync_api", reason="no browser was found: playwright is not installed")
 
 USE = "Research use only — not for diagnosis; a morphologist must review"
-INTERACTION_MS = 200
+IDLE_TIMES = 12  # an action on 2,000 cells against two idle frames (33 ms where the machine is free)
 # Text colour against the first opaque ground behind it, WCAG 2.1 relative luminance; returns what falls short of AA.
 CONTRAST = """() => {
   const numbers = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
@@ -204,16 +204,43 @@ def test_tables_have_headers_and_pictures_words(open_report, report):
     assert page.evaluate("[...document.querySelectorAll('svg')].every((s) => s.closest('[aria-hidden],[role=img]'))")
 
 
-def test_prints_to_a4(open_report, report, tmp_path):
-    page = open_report(report)
-    pdf = page.pdf(prefer_css_page_size=True)
-    assert pdf.startswith(b"%PDF") and len(pdf) > 50_000
+@pytest.mark.parametrize("paper, points, inside", [("A4", (595, 842), (703, 1013)), ("Letter", (612, 792), (725, 946))])
+def test_the_essentials_of_a_patient_are_one_printed_page(open_report, report, paper, points, inside):
+    page = open_report(report, *inside)  # CSS px within the margins of report.css
+    pdf = page.pdf(format=paper)
     boxes = set(re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf))
-    assert {(round(float(w)), round(float(h))) for w, h in boxes} == {(595, 842)}
+    (size,) = boxes
+    assert [float(v) for v in size] == pytest.approx(points, abs=1.5)
     page.emulate_media(media="print")
-    assert page.locator(".banner").is_visible() and page.locator("nav").is_hidden()
+    assert page.locator(".banner").is_visible() and page.locator("nav").first.is_hidden()
     assert page.evaluate("[...document.querySelectorAll('.patient .use')].every((e) => e.checkVisibility())")
-    assert page.locator(".cells").first.evaluate("e => [...e.children].filter((c) => c.checkVisibility()).length") <= 24
+    sheets = page.locator(".sheet")
+    assert sheets.count() == 3
+    for sheet in sheets.all():
+        assert sheet.bounding_box()["height"] <= inside[1]
+        assert sheet.locator(".worst li").count() == 20  # the most suspicious cells are on it
+    assert page.evaluate("getComputedStyle(document.querySelector('.rest')).breakBefore") == "page"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_nothing(open_report, report, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra: pip install '.[test]'")
+    page = open_report(report, width, 900, bypass_csp=True)  # only so that axe may be put into the page
+    found = axe.Axe().run(page).response["violations"]
+    assert [f"{v['id']}: {v['nodes'][0]['html'][:90]}" for v in found] == []
+
+
+def test_the_order_and_what_the_model_saw_are_a_switch(open_report, report):
+    page = open_report(report)
+    patient = page.locator(".patient").first
+    assert patient.locator(".worst li").count() == 20
+    total = patient.locator("a.cell").count()
+    first = patient.locator(".worst li").first.get_attribute("data-s")
+    for order in ("class", "suspicion", "worst", "suspicion", "class", "worst"):
+        patient.locator("select.order").select_option(order)
+        assert patient.locator("a.cell").count() == total
+        assert patient.locator(".worst").is_visible() == (order == "worst")
+    assert patient.locator(".worst li").first.get_attribute("data-s") == first
 
 
 def _milliseconds(page, action: str) -> float:
@@ -241,10 +268,9 @@ def test_two_thousand_cells_stay_responsive(open_report, large):
         "scroll": "window.scrollTo(0, 20000)",
     }
     page.wait_for_timeout(300)
-    took = {}
-    for name, action in actions.items():
-        took[name] = _milliseconds(page, action)
-    # The machine may be busy: an action that was slow once gets a second chance, at the same limit.
-    for name in [n for n, ms in took.items() if ms >= INTERACTION_MS]:
-        took[name] = min(took[name], _milliseconds(page, actions[name]))
-    assert max(took.values()) < INTERACTION_MS, took
+    # Against two frames in which nothing happens, so that a busy machine counts on both sides.
+    idle = sorted(_milliseconds(page, "") for _ in range(5))[2]
+    took = {name: _milliseconds(page, action) for name, action in actions.items()}
+    for name in [n for n, ms in took.items() if ms >= IDLE_TIMES * idle]:
+        took[name] = min(_milliseconds(page, actions[name]) for _ in range(3))
+    assert max(took.values()) < IDLE_TIMES * idle, (idle, took)

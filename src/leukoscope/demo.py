@@ -20,6 +20,7 @@ from leukoscope.simulate import simulate
 MODEL, LOCATOR = "rendered", "blood"  # decision 0029: drawings are named by a classifier that learnt drawings
 PATIENTS = 4  # one of each of the first kinds (simulate.kinds)
 UM_PER_PX = 0.1
+MIN_CELLS = 100  # laboratories count 200; half of that is drawn in half the time, and the page says so
 LEAST_CALLED = 0.9  # share of the drawn blasts that must be called blasts
 
 
@@ -89,7 +90,7 @@ def run_demo(
         [smears / "images"],
         out / "report",
         model=MODEL,
-        options=AnalyzeOptions(locator=LOCATOR, um_per_px=UM_PER_PX),
+        options=AnalyzeOptions(locator=LOCATOR, um_per_px=UM_PER_PX, min_cells=MIN_CELLS),
         progress=lambda done, total: said("analysing", done, total),
     )
     report = path.with_name("report.html")

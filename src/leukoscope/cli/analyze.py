@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from leukoscope.cli.options import add_command, positive, whole
 from leukoscope.cli.progress import progress_bar
@@ -13,7 +14,8 @@ examples:
   leukoscope analyze photographs/ --out report
   leukoscope analyze ward/*.jpg --out report --patients patients.csv --um-per-px 0.1
 
-A patient is a folder of photographs, or what patients.csv says (columns file, patient_id, smear_id, center).
+A patient is a folder of photographs, or what patients.csv says: columns file (relative to the table or to PATH),
+patient_id and, if known, smear_id, center, and of the patient age_years, sex, leukocytes_per_nl (10^9 a litre).
 Research use only. Not for diagnosis. A morphologist must review.
 """
 
@@ -28,7 +30,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--specimen", choices=("blood", "marrow"), default="blood", help="default: blood; marrow needs your own --model"
     )
-    parser.add_argument("--patients", metavar="CSV", help="table of file, patient_id and, if known, smear_id, center")
+    parser.add_argument("--patients", metavar="CSV", help="table of whose each photograph is (see below)")
     parser.add_argument("--um-per-px", metavar="X", type=positive, help="micrometres a pixel, where known")
     parser.add_argument(
         "--min-cells",
@@ -55,6 +57,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Analyse, then say in a few lines with which models, what was found and where the report is."""
     from leukoscope.pipeline import AnalyzeOptions, analyze
+    from leukoscope.pipeline.sources import unknown_columns
     from leukoscope.report.record import read_record
 
     options = AnalyzeOptions(
@@ -76,12 +79,15 @@ def run(args: argparse.Namespace) -> None:
             progress=progress,
         )
     record = read_record(path)
+    unread = unknown_columns(args.patients) if args.patients else []
+    if unread:
+        print(f"note: nothing reads the columns {', '.join(unread)} of {args.patients}", file=sys.stderr)
     models = ", ".join(f"{part} {m['name']}" for part, m in record.provenance["models"].items())
     why = "" if args.model else " (the bundled blood model: no --model was given)"
     print(f"model: {models}{why}")
     for patient in record.patients:
         print(patient_line(patient))
-    print(f"report: {path.with_name('report.html')} (also record.json and cells.csv)")
+    print(f"report: {path.with_name('report.html')} (also record.json, cells.csv and patients.csv)")
     print(record.provenance["use"])
     n_fields = sum(p["n_fields"] for p in record.patients)
     if n_fields == sum(p["n_failed"] for p in record.patients):

@@ -42,17 +42,17 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _lines(what: str) -> Callable[[int, int], None]:
     """`show` for a log: how far the work is and about how long it still takes."""
-    began = said = time.monotonic()
-    first: int | None = None  # a resumed run begins in the middle
+    said = time.monotonic()
+    began: tuple[float, int] | None = None  # when and where: a resumed run begins in the middle
 
     def show(done: int, total: int) -> None:
-        nonlocal said, first
-        first = done - 1 if first is None else first
+        nonlocal said, began
         now = time.monotonic()
-        if now - said < LINE_SECONDS or not total:
+        began = began or (now, done)
+        if now - said < LINE_SECONDS or not total or done == began[1]:
             return
         said = now
-        left = (now - began) / max(done - first, 1) * (total - done)
+        left = (now - began[0]) / (done - began[1]) * (total - done)
         print(f"{what}: {done:,} of {total:,} ({100 * done / total:.0f} %), about {_words(left)} left", file=sys.stderr)
 
     return show

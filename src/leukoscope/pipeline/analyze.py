@@ -25,10 +25,10 @@ from leukoscope.pipeline.ratios import Correction
 from leukoscope.pipeline.repeats import Repeats, find_repeats
 from leukoscope.pipeline.resume import check_done, same_sources
 from leukoscope.pipeline.ruler import Ruler, first_of_each, measure_ruler, smear_of
-from leukoscope.pipeline.sources import Source, find_sources
+from leukoscope.pipeline.sources import Source, find_sources, read_facts
 from leukoscope.pipeline.summary import write_record
 from leukoscope.practice import MINIMUM_CELLS
-from leukoscope.report import write_cells_csv, write_report
+from leukoscope.report import write_cells_csv, write_patients_csv, write_report
 from leukoscope.types import SPECIMENS
 
 USE = "Research use only. Not for diagnosis. A morphologist must review."
@@ -81,11 +81,12 @@ def analyze(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Analyse smear photographs and write `record.json`, `cells.csv` and `report.html` into the folder `out`.
+    """Analyse smear photographs and write `record.json`, `cells.csv`, `patients.csv` and `report.html` into `out`.
 
     paths     photographs, or folders of them; a patient is a folder
     model     a bundled model's name, or a model folder; None: the bundled one for blood
-    patients  a table that says whose each picture is instead (columns file, patient_id, smear_id, center)
+    patients  a table that says whose each picture is instead (columns file, patient_id, smear_id, center), and what is
+              known of the patients (`read_facts`)
     resume    go on with a run of the same pictures and options that was stopped; its record is the very same
     progress  called with (photographs done, photographs in all)
     Returns the path of record.json. A picture that can't be read is listed with its reason and the run goes on.
@@ -124,11 +125,13 @@ def analyze(
         finally:
             journal.close()
         record = out / "record.json"
-        said = {"correction": correction, "knowledge": knowledge}
+        stated = {} if patients is None else read_facts(patients)
+        said = {"correction": correction, "knowledge": knowledge, "stated": stated}
         repeats = find_repeats(journal.with_looks())
         fields = partial(_fields, journal, repeats)
         write_record(record, fields, provenance=provenance, taxonomy=card.taxonomy, **said)
         write_cells_csv(record, out / "cells.csv")
+        write_patients_csv(record, out / "patients.csv")
         write_report(record, journal.thumbs_path, out / "report.html")
     return record
 

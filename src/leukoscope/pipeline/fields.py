@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from leukoscope.classify import Batch, classify_batches
-from leukoscope.crop import crop_cells
 from leukoscope.images import Picture, check_quality
 from leukoscope.locate import default_tile_px, detect_balanced, fitting_tile_px, locate_balanced, prepare
-from leukoscope.models.bundle import CropRule
 from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
+from leukoscope.pipeline.cell_pictures import CellPicture, cell_pictures, model_picture
 from leukoscope.pipeline.outlines import outline_entries
 from leukoscope.pipeline.photographs import Analysed, Rooms, each_picture
 from leukoscope.pipeline.ruler import Ruler
@@ -23,9 +20,6 @@ from leukoscope.pipeline.sources import Source
 from leukoscope.scale import RED_CELL_UM, scale_doubt, with_scale
 from leukoscope.types import Cells, Field
 
-THUMB_PX = 96
-THUMB_QUALITY = 80
-THUMB_RULE = CropRule(size=THUMB_PX, pad_fraction=0.25)  # where no classifier's rule says how to crop
 BOX_DIGITS = 2
 PROB_DIGITS = 6
 
@@ -45,7 +39,7 @@ class FieldAnalyzer:
     rooms: Rooms = field(default_factory=Rooms)
 
     def __call__(self, source: Source, ruler: Callable[[], Ruler]) -> Analysed:
-        """The record's entries of one photograph, with thumbnails of their cells.
+        """The record's entries of one photograph, with the pictures of their cells.
 
         ruler  gives the ruler of the photograph's smear, once it is measured
         A file of several fields (pages) has an entry for each. A picture that can't be read gives status "failed"; one
@@ -53,18 +47,18 @@ class FieldAnalyzer:
         either.
         """
 
-        def work(picture: Picture) -> tuple[dict, list[bytes]]:
+        def work(picture: Picture) -> tuple[dict, list[CellPicture]]:
             field = Field(source.key, picture.pixels, self.um_per_px)
             return self._analyze(field, measured.of(picture.pixels))
 
         measured = ruler()  # awaited before any room is taken: the one who measures may need it
         return each_picture(source, self.um_per_px, self.rooms, work)
 
-    def _analyze(self, field: Field, red_px: float | None) -> tuple[dict, list[bytes]]:
-        """What the entry of a picture that could be read says, and the thumbnails. `red_px`: the smear's red cells."""
+    def _analyze(self, field: Field, red_px: float | None) -> tuple[dict, list[CellPicture]]:
+        """What the entry of a picture that could be read says, and its cells' pictures. red_px: of the smear."""
         quality = asdict(check_quality(field.pixels))
         problems = list(quality.pop("problems"))
-        cells, thumbs, um_per_px, tile_px = self._cells(field, red_px)
+        cells, models, um_per_px, tile_px = self._cells(field, red_px)
         found = {
             "status": "poor" if problems else "ok",
             "reason": ", ".join(problems) or None,
@@ -75,10 +69,10 @@ class FieldAnalyzer:
             "quality": {name: _measure(value) for name, value in quality.items()} | {"problems": problems},
             "cells": cells,
         }
-        return found, thumbs
+        return found, cell_pictures(field.pixels, cells, self.classifier.card.taxonomy.blasts, models)
 
-    def _cells(self, field: Field, red_px: float | None) -> tuple[list[dict], list[bytes], float | None, int]:
-        """The entries of the field's cells, their thumbnails, the scale they were judged by, and the tiles' side."""
+    def _cells(self, field: Field, red_px: float | None) -> tuple[list[dict], list[bytes] | None, float | None, int]:
+        """The entries of the field's cells, how the classifier saw each, the scale it judged by, the tiles' side."""
         if self.locator.card.task == "detect":
             return self._detected(field, red_px)
         # Both models often want the same view of the field: it is made once.
@@ -93,22 +87,21 @@ class FieldAnalyzer:
         outlines = outline(field, cells, self.outliner) if self.outliner is not None else None
         if outlines is not None:
             cells = outlines.cells  # a classifier may want its crops by contour
-        batches, thumbs = [], []
+        batches, models = [], []
         for batch in classify_batches(view, cells, self.classifier):
             batches.append(batch._replace(crops=None))  # the crops of a crowded field are not kept
-            thumbs += [_thumb(crop) for crop in batch.crops]
-        return _with_outlines(self._entries(cells, batches), outlines), thumbs, view.um_per_px, tile_px
+            models += [model_picture(crop) for crop in batch.crops]
+        return _with_outlines(self._entries(cells, batches), outlines), models, view.um_per_px, tile_px
 
-    def _detected(self, field: Field, red_px: float | None) -> tuple[list[dict], list[bytes], float | None, int]:
+    def _detected(self, field: Field, red_px: float | None) -> tuple[list[dict], list[bytes] | None, float | None, int]:
         """`_cells` of a one-stage detector, which locates and names in one."""
         view = prepare(field, self.locator.card)
         tile_px = self.tile_px or default_tile_px(self.locator.card)
         calls = detect_balanced(view, self.locator, tile_px=tile_px)
         view = with_scale(view, calls.cells, red_px=red_px)
-        thumbs = [_thumb(crop) for box in calls.cells.boxes for crop in crop_cells(view.pixels, box, THUMB_RULE)]
         batches = [Batch(None, calls.probs, None)] if len(calls.cells) else []
         outlines = outline(field, calls.cells, self.outliner) if self.outliner is not None else None
-        return _with_outlines(self._entries(calls.cells, batches), outlines), thumbs, view.um_per_px, tile_px
+        return _with_outlines(self._entries(calls.cells, batches), outlines), None, view.um_per_px, tile_px
 
     def _entries(self, cells: Cells, batches: list[Batch]) -> list[dict]:
         """The record's cells. The class is the most probable one of the rounded numbers that are written."""
@@ -157,11 +150,3 @@ def _scale(field: Field, um_per_px: float | None, red_px: float | None) -> dict:
 
 def _measure(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _thumb(crop: np.ndarray) -> bytes:
-    """A crop as a small JPEG that holds pixels and nothing else."""
-    picture = Image.fromarray(crop).resize((THUMB_PX, THUMB_PX), Image.Resampling.BILINEAR)
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=THUMB_QUALITY)
-    return out.getvalue()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from leukoscope.errors import InputError
 from leukoscope.files import write_whole
+from leukoscope.pipeline.cell_pictures import CellPicture
 from leukoscope.pipeline.sources import Source, sources_sha256
 from leukoscope.types import FieldKey
 
@@ -93,12 +94,12 @@ class Journal:
         os.truncate(self.thumbs_path, self._thumbs_end)
         self._journal, self._thumbs = open(self.path, "ab", buffering=0), open(self.thumbs_path, "ab", buffering=0)
 
-    def write(self, entries: list[dict], thumbs: list[list[bytes]], looks: list[str | None]) -> None:
-        """Add one photograph: its entries in the record, and for each the JPEG of each of its cells and a look."""
+    def write(self, entries: list[dict], pictures: list[list[CellPicture]], looks: list[str | None]) -> None:
+        """Add one photograph: its entries in the record, and for each the pictures of its cells and a look."""
         lines = [
-            _line({"field": field, "cell": cell, "jpeg": base64.b64encode(jpeg).decode("ascii")})
-            for field, jpegs in enumerate(thumbs, self.n_fields)
-            for cell, jpeg in enumerate(jpegs)
+            _line({"field": field, "cell": cell} | _shown(picture))
+            for field, of_field in enumerate(pictures, self.n_fields)
+            for cell, picture in enumerate(of_field)
         ]
         data = b"".join(lines)
         _write(self._thumbs, data)
@@ -158,6 +159,12 @@ class Journal:
                 journal_end, thumbs_end = journal_end + len(line), entry["thumbs_end"]
                 n_sources, n_fields = n_sources + 1, n_fields + len(entry["fields"])
         return journal_end, thumbs_end, n_sources, n_fields
+
+
+def _shown(picture: CellPicture) -> dict:
+    """A cell's picture in a line of thumbs.jsonl: "jpeg" as photographed, "px" a side there, "model" as classified."""
+    line = {"jpeg": base64.b64encode(picture.photo).decode("ascii"), "px": picture.side_px, "large": picture.large}
+    return line | ({} if picture.model is None else {"model": base64.b64encode(picture.model).decode("ascii")})
 
 
 def _pictures(sources: Sequence[Source]) -> dict:

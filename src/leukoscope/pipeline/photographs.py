@@ -59,14 +59,14 @@ class Rooms:
     pixels: Room = field(default_factory=lambda: Room(MOST_MEGAPIXELS))
 
 
-Work = Callable[[Picture], tuple[dict, list[bytes]]]
+Work = Callable[[Picture], tuple[dict, list]]
 
 
 class Analysed(NamedTuple):
-    """One file: the record's entries, and for each the JPEG of each of its cells and a look (None where it failed)."""
+    """One file: the record's entries, and for each the pictures of its cells and a look (None where it failed)."""
 
     entries: list[dict]
-    thumbs: list[list[bytes]]
+    pictures: list[list]
     looks: list[str | None]
 
 
@@ -84,16 +84,16 @@ def each_picture(source: Source, um_per_px: float | None, rooms: Rooms, work: Wo
             head["sha256"] = file.sha256
             with rooms.pixels.hold(header_megapixels(file)):
                 for picture in read_pictures(file):
-                    entry, thumbs, look = _entry_of(head, file, picture), [], None
+                    entry, pictures, look = _entry_of(head, file, picture), [], None
                     if picture.error is None:
                         try:
-                            found, thumbs = work(picture)
+                            found, pictures = work(picture)
                             look = look_of(picture.pixels)
                             entry |= found
                         except MemoryError:  # a picture that could be read, but not be worked on
                             entry["reason"] = "too_large"
                     done.entries.append(entry)
-                    done.thumbs.append(thumbs)
+                    done.pictures.append(pictures)
                     done.looks.append(look)
     except ImageError as error:
         return Analysed([head | _why(error)], [[]], [None])

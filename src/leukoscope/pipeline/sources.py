@@ -16,6 +16,12 @@ from leukoscope.images import list_images
 from leukoscope.types import FieldKey
 
 UNKNOWN_CENTER = "unknown"
+COLUMNS = ("file", "patient_id", "smear_id", "center")
+# What a table may say of a patient beside: age in years, sex, and the analyser's leukocytes in 10^9 a litre; the most
+# that makes sense of the numbers.
+FACTS = {"age_years": 130.0, "sex": 0.0, "leukocytes_per_nl": 2000.0}
+SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
+SPELLINGS = {"centre": "center"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class _Row:
     patient_id: str
     smear_id: str
     center: str
+    facts: dict[str, float | str]
 
 
 def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | Path | None = None) -> list[Source]:
@@ -78,11 +85,48 @@ def sources_sha256(sources: Sequence[Source]) -> str:
     return digest.hexdigest()
 
 
-def read_patients_table(path: str | Path) -> list[_Row]:
-    """Rows of a CSV with the columns file and patient_id, and if known smear_id and center; others are ignored.
+def read_facts(patients: str | Path) -> dict[str, dict[str, float | str]]:
+    """What a patients table says of each patient beside whose the pictures are: FACTS, where it has such columns.
 
-    Comma, semicolon or tab; UTF-8, with or without a byte order mark. Raises InputError with the line.
+    InputError where two rows of a patient differ, or a value makes no sense.
     """
+    found: dict[str, dict[str, float | str]] = {}
+    first: dict[str, int] = {}
+    for row in _told_apart(read_patients_table(patients)):
+        known = found.setdefault(row.patient_id, {})
+        first.setdefault(row.patient_id, row.line)
+        differs = [key for key, value in row.facts.items() if known.setdefault(key, value) != value]
+        if differs:
+            raise InputError(
+                f"{patients} lines {first[row.patient_id]} and {row.line} differ about {differs[0]} of patient "
+                f"{row.patient_id}: {known[differs[0]]} and {row.facts[differs[0]]}; keep one"
+            )
+    return {patient_id: facts for patient_id, facts in found.items() if facts}
+
+
+def unknown_columns(path: str | Path) -> list[str]:
+    """The columns of a patients table that nothing reads."""
+    header, _ = _table(path)
+    return [name for name in header if name and name not in (*COLUMNS, *FACTS)]
+
+
+def read_patients_table(path: str | Path) -> list[_Row]:
+    """Rows of a CSV with the columns file and patient_id, and if known smear_id, center and FACTS; others are ignored.
+
+    Comma, semicolon or tab; UTF-8, with or without a byte order mark; centre is center. InputError with the line.
+    """
+    header, lines = _table(path)
+    absent = [name for name in ("file", "patient_id") if name not in header]
+    if absent:
+        raise InputError(
+            f"the patients table {path} lacks the column {' and '.join(absent)}: expected a first line "
+            f"file,patient_id,smear_id,center; got {', '.join(header)!r}"
+        )
+    return [_row(dict(zip(header, values, strict=False)), path, line) for line, values in lines]
+
+
+def _table(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The column names of a patients table, and its lines with their numbers; empty lines are left out."""
     try:
         text = Path(path).read_text("utf-8-sig")
     except OSError as error:
@@ -91,25 +135,34 @@ def read_patients_table(path: str | Path) -> list[_Row]:
         raise InputError(f"the patients table {path} is not UTF-8 text: save it as CSV UTF-8") from None
     first = text.partition("\n")[0]
     reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
-    header = [name.strip().lower() for name in next(reader, [])]
-    absent = [name for name in ("file", "patient_id") if name not in header]
-    if absent:
-        raise InputError(
-            f"the patients table {path} lacks the column {' and '.join(absent)}: expected a first line "
-            f"file,patient_id,smear_id,center; got {first.strip()!r}"
-        )
-    rows = []
-    for values in reader:
-        if any(v.strip() for v in values):
-            rows.append(_row(dict(zip(header, (v.strip() for v in values), strict=False)), path, reader.line_num))
-    return rows
+    header = [SPELLINGS.get(name.strip().lower(), name.strip().lower()) for name in next(reader, [])]
+    return header, [(reader.line_num, [v.strip() for v in values]) for values in reader if any(map(str.strip, values))]
 
 
 def _row(values: dict[str, str], path: str | Path, line: int) -> _Row:
     file, patient_id = values.get("file", ""), values.get("patient_id", "")
     if not file or not patient_id:
         raise InputError(f"{path} line {line}: expected file and patient_id, got {file!r} and {patient_id!r}")
-    return _Row(line, file, patient_id, values.get("smear_id") or patient_id, values.get("center") or UNKNOWN_CENTER)
+    facts = {key: _fact(key, values[key], f"{path} line {line}") for key in FACTS if values.get(key)}
+    smear_id, center = values.get("smear_id") or patient_id, values.get("center") or UNKNOWN_CENTER
+    return _Row(line, file, patient_id, smear_id, center, facts)
+
+
+def _fact(key: str, text: str, where: str) -> float | str:
+    """One of FACTS; InputError where it makes no sense. A decimal comma is a decimal point."""
+    if key == "sex":
+        sex = SEXES.get(text.lower())
+        if sex is None:
+            raise InputError(f"{where}: sex must be female or male (or f, m), or empty, got {text!r}")
+        return sex
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        value = -1.0
+    most = FACTS[key]
+    if not 0 <= value <= most:
+        raise InputError(f"{where}: {key} must be a number from 0 to {most:g}, or empty, got {text!r}")
+    return value
 
 
 def _place_rows(rows: list[_Row], table: Path, folders: list[Path]) -> tuple[dict[Path, _Row], list[_Row]]:

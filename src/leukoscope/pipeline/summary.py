@@ -53,11 +53,13 @@ def write_record(
     taxonomy: Taxonomy,
     correction: Correction | None = None,
     knowledge: Knowledge | None = None,
+    stated: dict[str, dict] | None = None,
 ) -> None:
     """Write the record of a run; `journal_fields()` gives its entries and is called twice.
 
     correction  what the classifier's card says of its errors; None: nothing, and no ratio is corrected
     knowledge   what it says of what the model can know; None: nothing
+    stated      patient id -> what the patients table says of that patient
     The bytes depend on the arguments alone. The file appears whole or not at all.
     """
     path, knowledge = Path(path), knowledge or Knowledge()
@@ -73,6 +75,9 @@ def write_record(
             knowledge=knowledge,
         ),
     }
+    for patient in head["patients"]:
+        if stated and patient["patient_id"] in stated:
+            patient["stated"] = stated[patient["patient_id"]]
     with write_whole(path, encoding="ascii", newline="\n") as out:
         out.write(json.dumps(head, indent=1)[:-2] + ',\n "fields": [')
         for number, entry in enumerate(journal_fields()):

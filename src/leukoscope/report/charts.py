@@ -1,4 +1,4 @@
-"""Inline SVG: the differential's bars, a ratio's interval against the bands, the boxes over a field.
+"""Inline SVG: a ratio's interval against the bands, the boxes over a field.
 
 Positions are percentages and there is no viewBox, so text and lines keep their size at every width.
 """
@@ -80,29 +80,6 @@ def _ticks(y: float) -> str:
         text = f"{100 * tick:.0f}" + ("\u00a0%" if tick == 1 else "")
         parts.append(f'<text class="tick" x="{_x(tick):.2f}%" y="{y + 14}" text-anchor="{anchor}">{text}</text>')
     return "".join(parts)
-
-
-def differential_bars(rows: list[dict], names: tuple[str, ...], blasts: tuple[str, ...]) -> str:
-    """Counted classes as bars of their share, each with its count and share in words; blasts are set in bold.
-
-    names  the page's classes in order: a bar of the n-th has the colour k{n} (`page_style`)
-    """
-    largest = max((row["share"] or 0 for row in rows), default=0)
-    end = next(e for e in (0.25, 0.5, 0.75, 1.0) if largest <= e)
-    items = []
-    for row in rows:
-        width = 100 * (row["share"] or 0) / end
-        kind = ("" if row["count"] else "none") + (" blast" if row["class"] in blasts else "")
-        items.append(
-            f'<li class="{kind}"><span class="name">{escape(class_words(row["class"]))}</span><svg class="bar"'
-            ' width="100%" height="14" aria-hidden="true"><rect class="rail" width="100%" height="14" rx="3"/><rect'
-            f' class="fill k{names.index(row["class"])}" width="{width:.2f}%" height="14" rx="3"/></svg><span'
-            f' class="value"><b>{row["count"]:,}</b> <span>{percent(row["share"])}</span></span></li>'
-        )
-    return (
-        f'<ul class="bars">{"".join(items)}</ul><p class="hint">Bars run from 0 to {percent(end, 0)} of the counted'
-        " cells.</p>"
-    )
 
 
 def field_overlay(index: int, field: dict, colors: dict[str, str]) -> str:

@@ -10,10 +10,15 @@ import numpy as np
 
 from leukoscope.errors import DataError
 from leukoscope.practice import BAND_EDGES
-from leukoscope.report.record import Record
+from leukoscope.report.record import Record, counted_cells
 
-GALLERY_CAP = 3000
-PICTURE_CAP = 60
+GALLERY_CAP = 3000  # cells of a report in one file
+PAGE_CELLS = 240  # cells of a patient's own page, so that it stays below 3 MB
+SHOWN_CELLS = 48_000  # of all pages together: a run of a thousand patients shows fewer of each
+LEAST_CELLS = 24  # of a page, however many patients there are
+WORST_CELLS = 20  # shown first, whatever their class, and on the printed page
+PICTURE_CAP = 60  # fields of a report in one file
+PAGE_PICTURES = 6  # fields of a patient's own page
 # Flags of leukaemic cells that are in no blast ratio.
 HIDDEN_FROM_RATIO = ("unsure_apl", "erythroid_pattern", "composite_above_blasts")
 URGENT_PICTURES = 6  # fields shown of each suspicious patient before the others get theirs
@@ -42,18 +47,24 @@ class Plan:
     """What is shown. Patient rows and class columns as in the record.
 
     order     patient rows, the most urgent first
-    gallery   (patient row, column) -> [(field, number)] most suspicious first
+    worst     patient row -> the WORST_CELLS most suspicious cells of any class, [(field, number)]
+    gallery   (patient row, column) -> the other cells shown, [(field, number)], most suspicious first
     totals    (patient row, column) -> cells in the record
     pictures  patient row -> field indices to show annotated, most suspicious first
     """
 
     order: tuple[int, ...]
+    worst: dict[int, list[tuple[int, int]]]
     gallery: dict[tuple[int, int], list[tuple[int, int]]]
     totals: dict[tuple[int, int], int]
     pictures: dict[int, list[int]]
 
     def cells(self) -> set[tuple[int, int]]:
-        return {cell for cells in self.gallery.values() for cell in cells}
+        return {cell for group in (self.gallery, self.worst) for cells in group.values() for cell in cells}
+
+    def shown(self, row: int) -> int:
+        """Cells of a patient that are shown."""
+        return len(self.worst.get(row, ())) + sum(len(c) for (r, _), c in self.gallery.items() if r == row)
 
     def picture_fields(self) -> set[int]:
         return {field for fields in self.pictures.values() for field in fields}
@@ -108,7 +119,10 @@ def index_cells(record: Record) -> CellIndex:
             )
         field_patients.append(row)
         statuses[row][field["status"]] += 1
+        counted = {id(cell) for cell in counted_cells(field)}  # a cell that was seen twice is shown once
         for cell_number, cell in enumerate(field["cells"]):
+            if id(cell) not in counted:
+                continue
             if cell["class"] not in columns:
                 raise DataError(
                     f"{record.path}: fields[{index}] has a cell of class {cell['class']!r}, not in the taxonomy"
@@ -126,42 +140,87 @@ def index_cells(record: Record) -> CellIndex:
     return CellIndex(*as_array, tuple(statuses), fields, len(fields))
 
 
-def choose(record: Record, index: CellIndex, *, gallery_cap: int = GALLERY_CAP, picture_cap: int = PICTURE_CAP) -> Plan:
-    """Decide what is shown, from the index alone; the same record always gives the same plan."""
-    order = tuple(sorted(range(len(record.patients)), key=lambda row: urgency(record.patients[row])))
+def choose(
+    record: Record,
+    index: CellIndex,
+    *,
+    gallery_cap: int = GALLERY_CAP,
+    picture_cap: int = PICTURE_CAP,
+    pages: bool = False,
+) -> Plan:
+    """Decide what is shown, from the index alone; the same record always gives the same plan.
+
+    pages  every patient has a page of its own: the caps are then PAGE_CELLS and PAGE_PICTURES of each
+    """
+    n_patients = len(record.patients)
+    order = tuple(sorted(range(n_patients), key=lambda row: urgency(record.patients[row])))
     n_classes = len(record.taxonomy.names)
     group = index.patient * n_classes + index.column
     by_group = np.lexsort((index.number, index.field, -index.suspicion, group))
-    shown = _gallery_choice(index, group, by_group, gallery_cap)
-    gallery: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    for at in by_group:
-        if shown[at]:
-            cell = (int(index.field[at]), int(index.number[at]))
-            gallery[int(index.patient[at]), int(index.column[at])].append(cell)
+    cap = gallery_cap
+    if pages:
+        cap = max(LEAST_CELLS, min(PAGE_CELLS, SHOWN_CELLS // max(n_patients, 1)))
+    shown = _gallery_choice(index, group, by_group, cap, owner=index.patient if pages else np.zeros_like(index.patient))
+    worst, gallery = _arranged(index, by_group[shown[by_group]])
     codes, counts = np.unique(group, return_counts=True)
     totals = {divmod(int(code), n_classes): int(count) for code, count in zip(codes, counts, strict=True)}
     urgent = [row for row in order if is_suspicious(record.patients[row])]
-    return Plan(order, dict(gallery), totals, _choose_pictures(index, order, urgent, picture_cap))
+    if pages:
+        pictures = _choose_pictures(index, order, [], PAGE_PICTURES * n_patients, most=PAGE_PICTURES)
+    else:
+        pictures = _choose_pictures(index, order, urgent, picture_cap, most=picture_cap)
+    return Plan(order, worst, gallery, totals, pictures)
 
 
-def _gallery_choice(index: CellIndex, group: np.ndarray, by_group: np.ndarray, cap: int) -> np.ndarray:
-    """(N,) bool. Within the cap: half for the most suspicious of all, the rest the top of each patient's each class."""
-    n = len(group)
-    if n <= cap:
-        return np.ones(n, bool)
-    starts = np.flatnonzero(np.r_[True, np.diff(group[by_group]) != 0])
-    rank = np.empty(n, np.int64)
-    rank[by_group] = np.arange(n) - np.repeat(starts, np.diff(np.r_[starts, n]))
-    shown = np.zeros(n, bool)
-    shown[np.lexsort((index.number, index.field, -index.suspicion))[: cap // 2]] = True
-    rest = np.lexsort((index.number, index.field, -index.suspicion, rank))
-    rest = rest[~shown[rest]][: cap - int(shown.sum())]
-    shown[rest] = True
+def _arranged(index: CellIndex, rows: np.ndarray) -> tuple[dict, dict]:
+    """The cells of `rows` (in the gallery's order): each patient's most suspicious ones, and the others by class."""
+    by_patient = rows[np.lexsort((index.number[rows], index.field[rows], -index.suspicion[rows], index.patient[rows]))]
+    worst: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    first = set()
+    for at in by_patient:
+        own = worst[int(index.patient[at])]
+        if len(own) < WORST_CELLS:
+            own.append((int(index.field[at]), int(index.number[at])))
+            first.add(int(at))
+    gallery: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for at in rows:
+        if int(at) not in first:
+            gallery[int(index.patient[at]), int(index.column[at])].append((int(index.field[at]), int(index.number[at])))
+    return dict(worst), dict(gallery)
+
+
+def _gallery_choice(
+    index: CellIndex, group: np.ndarray, by_group: np.ndarray, cap: int, *, owner: np.ndarray
+) -> np.ndarray:
+    """(N,) bool. Of each owner's cells at most `cap`: half for its most suspicious ones, the rest the top of each
+    patient's each class. owner (N,): the patient, or the same for all."""
+    rank = _ranks(group, by_group)  # within a patient's class
+    most = np.lexsort((index.number, index.field, -index.suspicion, owner))
+    shown = _ranks(owner, most) < cap // 2
+    shown |= np.bincount(owner, minlength=1)[owner] <= cap
+    rest = np.lexsort((index.number, index.field, -index.suspicion, rank, owner))
+    rest = rest[~shown[rest]]
+    left = cap - np.bincount(owner, shown, minlength=int(owner.max(initial=0)) + 1)
+    turn = np.empty(len(group), np.int64)
+    turn[rest] = _ranks(owner[rest], np.arange(len(rest)))
+    shown[rest[turn[rest] < left[owner[rest]]]] = True
     return shown
 
 
-def _choose_pictures(index: CellIndex, order: tuple[int, ...], urgent: list[int], cap: int) -> dict[int, list[int]]:
-    """Fields with cells: up to URGENT_PICTURES of each suspicious patient, then one a patient, round by round."""
+def _ranks(keys: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """(N,) place of each row among those of its key, in `order`, which keeps rows of one key together."""
+    ranks = np.empty(len(keys), np.int64)
+    if len(keys):
+        starts = np.flatnonzero(np.r_[True, np.diff(keys[order]) != 0])
+        ranks[order] = np.arange(len(keys)) - np.repeat(starts, np.diff(np.r_[starts, len(keys)]))
+    return ranks
+
+
+def _choose_pictures(
+    index: CellIndex, order: tuple[int, ...], urgent: list[int], cap: int, *, most: int
+) -> dict[int, list[int]]:
+    """Fields with cells: up to URGENT_PICTURES of each suspicious patient, then one a patient, round by round, until
+    `cap` in all or `most` of each."""
     weight = np.bincount(index.field, index.suspicion, minlength=index.n_fields)  # summed suspicion a field
     queues: dict[int, list[int]] = {row: [] for row in order}
     for field in np.lexsort((np.arange(index.n_fields), -weight)):
@@ -174,9 +233,9 @@ def _choose_pictures(index: CellIndex, order: tuple[int, ...], urgent: list[int]
         take = min(URGENT_PICTURES, left)
         chosen[row], queues[row] = queues[row][:take], queues[row][take:]
         left -= len(chosen[row])
-    while left and any(queues.values()):
+    while left and any(queue and len(chosen[row]) < most for row, queue in queues.items()):
         for row in order:
-            if left and queues[row]:
+            if left and queues[row] and len(chosen[row]) < most:
                 chosen[row].append(queues[row].pop(0))
                 left -= 1
     return chosen

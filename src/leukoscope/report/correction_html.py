@@ -10,6 +10,7 @@ import math
 from leukoscope.report.charts import interval_bar
 from leukoscope.report.words import BAND_EDGES, bands_covered, class_words, escape, percent, plural, ratio_words
 
+WITHIN_REACH = 2000  # further cells: four to ten times what laboratories count of a smear; a smear seldom holds more
 _RATE_SLACK = 0.005  # a share of unvalidated cells below this is not worth a sentence
 
 
@@ -30,9 +31,10 @@ def corrected_ratio(ratio: dict) -> str:
     if corrected["reason"] is not None:
         doubt = f'<p class="doubtful">{escape(misfit_words(ratio, name))}</p>'
     return (
-        f'{title}<p class="words"><b>{escape(ratio_words(shown))}.</b>{_reach(ratio)}</p>{bar}{doubt}<dl><dt>Errors'
+        f'{title}<p class="words"><b>{escape(ratio_words(shown))}.</b>{_reach(ratio)}</p>{bar}{doubt}<details><summary>'
+        "Errors reckoned with, and further cells</summary><dl><dt>Errors"
         f" reckoned with</dt><dd>{escape(rates_words(corrected, name))}</dd><dt>Interval</dt><dd>It covers"
-        f" {escape(str(corrected['covers']).rstrip('.'))}.</dd>{further_cells(ratio, corrected)}</dl>"
+        f" {escape(str(corrected['covers']).rstrip('.'))}.</dd>{further_cells(ratio, corrected)}</dl></details>"
     )
 
 
@@ -138,6 +140,8 @@ def _line_words(entry: dict, value: float, corrected: bool) -> str:
         return f"{where}: no number of cells, " + (
             "the classifier's errors leave it open" if corrected else "the share is too close"
         )
+    if cells > WITHIN_REACH:
+        return f"{where}: not within reach (more than {WITHIN_REACH:,} more)"
     fields = entry.get("fields")
     photographs = "" if fields is None else f", {plural(fields, 'photograph')} like these"
     return f"{where}: about {cells:,} more{photographs}"

@@ -41,8 +41,8 @@ def known_table(rows: list[tuple[Known, dict | None]]) -> str:
         '<section id="known" aria-labelledby="known-h"><h2 id="known-h">What was drawn, and what was found</h2><p>These'
         " patients are rendered: drawings, whose every cell is known. That the ratios agree shows that the path from"
         " pixels to this page is right; it says nothing about accuracy on real smears.</p>"
-        '<div class="scroll" role="region" tabindex="0" aria-labelledby="known-h"><table class="list"><thead><tr><th'
-        ' scope="col">Patient</th><th scope="col">Drawn as</th><th scope="col">True blast ratio</th><th'
+        '<div class="scroll" role="region" tabindex="0" aria-label="Truth and report"><table class="list"><thead><tr>'
+        '<th scope="col">Patient</th><th scope="col">Drawn as</th><th scope="col">True blast ratio</th><th'
         ' scope="col">Found</th><th scope="col">Truth in the interval</th></tr></thead>'
         f"<tbody>{''.join(_row(known, ratio) for known, ratio in rows)}</tbody></table></div></section>"
     )

@@ -1,4 +1,4 @@
-"""Writing `report.html`: one self-contained file that never asks the network for anything."""
+"""Writing the report: one self-contained file, or an index and a page a patient. Nothing is asked of the network."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from string import Template
 
 from leukoscope.files import write_whole
 from leukoscope.report.choose import GALLERY_CAP, PICTURE_CAP, blast_ratio
-from leukoscope.report.content import Content, gather, plan_content
+from leukoscope.report.content import PATIENTS, Content, gather, page_name, plan_content
 from leukoscope.report.known import Known, known_table
 from leukoscope.report.patient_html import patient_section
 from leukoscope.report.pictures import Thumbs
 from leukoscope.report.record import Record, read_record
-from leukoscope.report.run_html import patient_list, problem_fields, provenance, summary
+from leukoscope.report.run_html import class_list, patient_list, problem_fields, provenance, summary
 from leukoscope.report.shell import Shell, page_style
 from leukoscope.report.words import USE, class_words, escape
+
+SINGLE_PATIENTS = 6  # at most so many, and
+SINGLE_CELLS = 3000  # so many cells found, are one file; more are an index and a page a patient
+SECTIONS = (("patients", "Patients"), ("problems", "Failed and poor fields"), ("provenance", "Provenance"),
+            ("reading", "How to read this"))  # fmt: skip
 
 
 def write_report(
@@ -25,33 +30,53 @@ def write_report(
 ) -> None:
     """Write the report of a record.
 
-    known: the truth of rendered patients, shown beside what was found.
+    A small run (SINGLE_PATIENTS, SINGLE_CELLS) is one self-contained file. A larger one is an index in its place and a
+    page a patient in the folder `patients` beside it, each self-contained. The fields that are shown lie at full
+    resolution in the folder `fields` beside it.
 
-    thumbs_path is a JSON-lines file of {"field": i, "cell": j, "jpeg": base64}, where i is the place in the record's
-    fields; cells without a line are shown without a picture. Up to PICTURE_CAP fields are read again from the files
-    that the record names. At most GALLERY_CAP cells are shown, and the report says how many are not. Memory does not
-    grow with the number of fields beyond 20 bytes a cell. The file appears whole or not at all. Raises DataError.
+    thumbs_path is a JSON-lines file (`pictures.Thumbs`); cells without a line are shown without a picture. Shown
+    fields are read again from the files that the record names. What is left out is said. Each file appears whole or
+    not at all. Raises DataError. known: the truth of rendered patients, shown beside what was found.
     """
     record = read_record(record_path)
     out = Path(out_html)
-    index, plan = plan_content(record, gallery_cap=GALLERY_CAP, picture_cap=PICTURE_CAP)
-    with Thumbs(thumbs_path, plan.cells()) as thumbs, write_whole(out, encoding="utf-8", newline="\n") as file:
-        content = gather(record, index, plan, thumbs, known)
-        head, tail = _shell(record)
-        file.write(head)
-        for piece in _body(content):
+    pages = len(record.patients) > SINGLE_PATIENTS or sum(p["n_cells"] for p in record.patients) > SINGLE_CELLS
+    index, plan = plan_content(record, gallery_cap=GALLERY_CAP, picture_cap=PICTURE_CAP, pages=pages)
+    with Thumbs(thumbs_path, plan.cells()) as thumbs:
+        content = gather(record, index, plan, thumbs, out=out, pages=pages, known=known)
+        if pages:
+            folder, shell = out.parent / PATIENTS, _shell(record, cells=True, sections=False)
+            folder.mkdir(exist_ok=True)
+            for row in plan.order:
+                _write(folder / page_name(row), shell, _patient_body(content, row))
+        _write(out, _shell(record, cells=not pages, sections=True), _body(content))
+
+
+def _write(path: Path, shell: Shell, body: Iterator[str]) -> None:
+    before, after = shell.halves()
+    with write_whole(path, encoding="utf-8", newline="\n") as file:
+        file.write(before)
+        for piece in body:
             file.write(piece)
-        file.write(tail)
+        file.write(after)
 
 
 def _body(content: Content) -> Iterator[str]:
     yield from summary(content)
     yield known_table(_known_rows(content))
     yield from patient_list(content)
-    for row in content.plan.order:
-        yield from patient_section(content, row)
+    if not content.pages:
+        for row in content.plan.order:
+            yield from patient_section(content, row)
     yield from problem_fields(content)
     yield from provenance(content, _sha256(content.record.path))
+    yield _reading(content.record)
+
+
+def _patient_body(content: Content, row: int) -> Iterator[str]:
+    yield from patient_section(content, row)
+    yield f'<section id="provenance" aria-label="Classes">{class_list(content)}</section>'
+    yield _reading(content.record)
 
 
 def _known_rows(content: Content) -> list[tuple[Known, dict | None]]:
@@ -59,25 +84,30 @@ def _known_rows(content: Content) -> list[tuple[Known, dict | None]]:
     return [(content.known[p["patient_id"]], blast_ratio(p)) for p in patients if p["patient_id"] in content.known]
 
 
-def _shell(record: Record) -> tuple[str, str]:
-    """The page before and after its body; the policy allows this script, this style and data: pictures only."""
-    folder = files("leukoscope.report")
-    script, template = ((folder / n).read_text("utf-8") for n in ("report.js", "template.html"))
-    style = page_style("report.css", classes=record.taxonomy.names)
-    policy = Shell("", "", style, script).policy()
-    models = ", ".join(str(m.get("name")) for m in record.provenance["models"].values())
-    page = Template(template).substitute(
-        policy=policy,
-        style=style,
-        script=script,
-        use=USE,
-        specimen=escape(record.provenance.get("specimen", "")),
-        models=escape(models),
-        words=_words_note(record),
-        body="\x00",
+def _shell(record: Record, *, cells: bool, sections: bool) -> Shell:
+    """A page of the report. cells: there are cells on it to look at; sections: it is about the whole run."""
+    links = " ".join(f'<a href="#{anchor}">{words}</a>' for anchor, words in SECTIONS)
+    return Shell(
+        "Smear report",
+        _meta(record),
+        page_style("report.css", classes=record.taxonomy.names),
+        script=_part("report.js") if cells else "",
+        nav=f'\n<nav class="sections" aria-label="Sections">{links}</nav>' if sections else "",
+        after="\n" + Template(_part("viewer.html")).substitute(use=USE) if cells else "",
     )
-    head, tail = page.split("\x00")
-    return head, tail
+
+
+def _meta(record: Record) -> str:
+    models = ", ".join(str(m.get("name")) for m in record.provenance["models"].values())
+    return f"Specimen: {record.provenance.get('specimen', '')} · Models: {models} · Made by Leukoscope"
+
+
+def _part(name: str) -> str:
+    return (files("leukoscope.report") / name).read_text("utf-8")
+
+
+def _reading(record: Record) -> str:
+    return Template(_part("reading.html")).substitute(words=_words_note(record))
 
 
 def _words_note(record: Record) -> str:

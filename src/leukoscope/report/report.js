@@ -51,12 +51,15 @@
   function show(link) {
     current = link;
     const [, fieldIndex, number] = link.id.split("-");
-    const group = link.closest("li").dataset.words;
-    part("#viewer-h").textContent = group.charAt(0).toUpperCase() + group.slice(1);
-    const crop = part(".viewer-crop");
-    const thumb = link.querySelector("img");
-    crop.hidden = !thumb;
-    if (thumb) { crop.src = thumb.src; crop.alt = thumb.alt; }
+    const item = link.closest("li");
+    const words = classWords[Number(item.dataset.c)];
+    part("#viewer-h").textContent = words.charAt(0).toUpperCase() + words.slice(1);
+    for (const [view, from] of [[".viewer-crop", ".photo"], [".viewer-model", ".model"]]) {
+      const picture = part(view);
+      const source = link.querySelector(from);
+      picture.hidden = !source;
+      if (source) { picture.src = source.src; picture.alt = source.alt; }
+    }
     const facts = part(".viewer-facts");
     facts.replaceChildren();
     const probs = link.dataset.p.split(" ").filter(Boolean).map((entry) => {
@@ -64,24 +67,29 @@
       return classWords[Number(column)] + " " + value + "\u00a0%";
     });
     addFact(facts, "Probabilities", probs.join(", "));
-    const words = [...link.querySelectorAll(".said > span")].map((span) => {
+    const said = [...link.querySelectorAll(".said > span")].map((span) => {
       const name = span.querySelector("b").textContent;
       return name.toLowerCase() + " " + span.textContent.slice(name.length).trim();
     });
-    if (words.length) addFact(facts, "Words", words.join("; "));
-    addFact(facts, "Suspicion", (100 * Number(link.closest("li").dataset.s)).toFixed(0) + "\u00a0%");
+    if (said.length) addFact(facts, "Words", said.join("; "));
+    addFact(facts, "Suspicion", (100 * Number(item.dataset.s)).toFixed(0) + "\u00a0%");
     addFact(facts, "Patient", link.closest(".patient").querySelector("h2 bdi").textContent);
-    const row = document.getElementById("f-" + fieldIndex);
-    addFact(facts, "Field", row ? row.querySelector("bdi").textContent : fieldIndex);
+    addFact(facts, "Field", link.dataset.file);
     addFact(facts, "Cell", "number " + number + " of the field in cells.csv");
     const shown = showField(fieldIndex, number);
-    part(".viewer-note").textContent = shown ? "" : "This field is not among the annotated ones in this report.";
+    const note = part(".viewer-note");
+    note.textContent = shown ? "" : "This field is not among the annotated ones in this report.";
+    const full = shown && document.querySelector("#fig-" + fieldIndex + " a.full");
+    if (full) {
+      note.append("Full resolution: ");
+      note.append(full.cloneNode(true));
+    }
     if (!viewer.open) viewer.showModal();
     centre();
   }
 
   function neighbour(link, step) {
-    const all = [...link.closest(".gallery").querySelectorAll("a.cell")];
+    const all = [...link.closest(".patient").querySelectorAll("a.cell")];
     return all[all.indexOf(link) + step];
   }
 
@@ -90,12 +98,9 @@
     if (next) show(next);
   }
 
-  for (const group of document.querySelectorAll(".group")) {
-    const words = group.querySelector("h4").dataset.words;
-    group.querySelectorAll("li").forEach((item, at) => {
-      item.dataset.words = words;
-      if (at) item.firstElementChild.tabIndex = -1;
-    });
+  // One stop for the Tab key a list; the arrow keys go on from there.
+  for (const list of document.querySelectorAll(".cells")) {
+    [...list.children].slice(1).forEach((item) => { item.firstElementChild.tabIndex = -1; });
   }
 
   document.addEventListener("click", (event) => {
@@ -129,42 +134,54 @@
     if (next) { event.preventDefault(); next.focus(); }
   });
 
-  // The other order: all of a patient's cells in one list, most suspicious first. It is cut into blocks of whole rows,
-  // so that the page lays out only those in sight.
+  // Other orders of a patient's cells. A long list is cut into blocks, so that the page lays out only those in sight.
   const homes = new WeakMap();
-  const blockRows = 8;
-  function bySuspicion(gallery) {
-    const items = [...gallery.querySelectorAll(".cells > li")];
-    const columns = getComputedStyle(items[0].parentNode).gridTemplateColumns.split(" ").length;
-    for (const item of items) homes.set(item, item.parentNode);
-    items.sort((a, b) => b.dataset.s - a.dataset.s);
-    for (const group of gallery.querySelectorAll(".group")) group.hidden = true;
-    for (let at = 0; at < items.length; at += columns * blockRows) {
-      const block = document.createElement("div");
-      const list = document.createElement("ul");
-      block.className = "group flat";
-      list.className = "cells";
-      list.append(...items.slice(at, at + columns * blockRows));
-      block.append(list);
-      gallery.append(block);
-    }
+  const blockCells = 60;
+  const bySuspicion = (one, other) => other.dataset.s - one.dataset.s;
+  for (const list of document.querySelectorAll(".cells")) {
+    for (const item of list.children) homes.set(item, list);
   }
-  function byClass(gallery) {
+
+  function goHome(patient) {
     const returning = new Map();
-    for (const item of gallery.querySelectorAll(".flat li")) {
+    for (const item of patient.querySelectorAll(".cells > li")) {
       const home = homes.get(item);
       if (!returning.has(home)) returning.set(home, []);
       returning.get(home).push(item);
     }
-    for (const [home, items] of returning) home.append(...items);
-    for (const block of gallery.querySelectorAll(".flat")) block.remove();
-    for (const group of gallery.querySelectorAll(".group")) group.hidden = false;
+    for (const [home, items] of returning) home.append(...items.sort(bySuspicion));
+    for (const block of patient.querySelectorAll(".flat")) block.remove();
   }
+
+  function arrange(patient, order) {
+    if (patient.dataset.order) goHome(patient);
+    patient.dataset.order = order === "worst" ? "" : order;
+    const worst = patient.querySelector(".worst");
+    const gallery = patient.querySelector(".gallery");
+    worst.hidden = order !== "worst";
+    for (const group of gallery.querySelectorAll(".group")) group.hidden = order === "suspicion";
+    if (order === "class") {
+      for (const group of gallery.querySelectorAll(".group")) {
+        const list = group.querySelector(".cells");
+        const mine = worst.querySelectorAll('li[data-c="' + group.dataset.column + '"]');
+        list.prepend(...[...mine].sort(bySuspicion));
+      }
+    }
+    if (order === "suspicion") {
+      const items = [...patient.querySelectorAll(".cells > li")].sort(bySuspicion);
+      for (let at = 0; at < items.length; at += blockCells) {
+        const block = document.createElement("div");
+        const list = document.createElement("ul");
+        block.className = "group flat";
+        list.className = "cells";
+        list.append(...items.slice(at, at + blockCells));
+        block.append(list);
+        gallery.append(block);
+      }
+    }
+  }
+
   for (const select of document.querySelectorAll("select.order")) {
-    select.addEventListener("change", () => {
-      const gallery = select.closest(".gallery");
-      if (select.value === "suspicion") bySuspicion(gallery);
-      else byClass(gallery);
-    });
+    select.addEventListener("change", () => arrange(select.closest(".patient"), select.value));
   }
 })();

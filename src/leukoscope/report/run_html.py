@@ -43,7 +43,8 @@ def summary(content: Content) -> Iterator[str]:
     patients = content.record.patients
     urgent = [row for row in content.plan.order if has_flag(patients[row], "suspected_apl")]
     if urgent:
-        links = ", ".join(f'<a href="#p-{row}">{name_of(patients[row]["patient_id"])}</a>' for row in urgent)
+        named = [(content.place(row), name_of(patients[row]["patient_id"])) for row in urgent]
+        links = ", ".join(f'<a href="{place}">{name}</a>' for place, name in named)
         yield (
             f'<div class="alert" role="note"><strong>Urgent haematologist review:</strong> suspected APL in '
             f"{plural(len(urgent), 'patient')}: {links}</div>"
@@ -78,10 +79,11 @@ def patient_list(content: Content) -> Iterator[str]:
         '<section id="patients" aria-labelledby="patients-h"><h2 id="patients-h">Patients</h2><p'
         ' class="hint">Suspected APL first, then what a blast ratio hides, then by the lower end of the blast ratio\'s'
         ' interval.</p><div class="scroll" role="region" tabindex="0"'
-        ' aria-labelledby="patients-h"><table class="list"><thead><tr><th scope="col">Patient</th><th'
-        f' scope="col">Blasts</th><th scope="col">{level}</th><th scope="col" class="wide">0 – 5 – 10 – 20 – 100'
-        f' %</th><th scope="col">Band</th>{head}<th scope="col">Counted</th><th scope="col">Fields</th><th'
-        ' scope="col">To note</th></tr></thead><tbody>'
+        ' aria-label="List of patients"><table class="list"><thead><tr><th scope="col">Patient</th><th'
+        f' scope="col">To note</th><th scope="col">Blasts</th><th scope="col">{level}</th><th scope="col" class="wide">'
+        "0 – 5 – 10 – 20 – 100"
+        f' %</th><th scope="col">Band</th>{head}<th scope="col">Counted</th><th scope="col">Fields</th>'
+        "</tr></thead><tbody>"
     )
     for row in content.plan.order:
         yield _patient_row(content, row, with_corrected=bool(head))
@@ -122,12 +124,13 @@ def _patient_row(content: Content, row: int, *, with_corrected: bool) -> str:
     )
     fields = "".join(f'<span class="{s}">{statuses[s]:,} {s}</span>' for s in ("failed", "poor") if statuses[s])
     return (
-        f'<tr><th scope="row"><a href="#p-{row}">{name_of(patient["patient_id"])}</a>{urgent}</th><td'
+        f'<tr><th scope="row"><a href="{content.place(row)}">{name_of(patient["patient_id"])}</a>{urgent}</th>'
+        f"<td>{flags}</td><td"
         f' class="num">{"–" if none else percent(ratio["value"])}</td><td class="num">{interval}</td><td'
         f' class="wide">{"" if none else interval_bar(ratio, small=True)}</td><td'
         f' class="num">{escape("–" if none else _band(patient))}</td>'
         f'{_corrected_cell(ratio) if with_corrected else ""}<td class="num">{patient["n_counted"]:,}</td><td'
-        f' class="fieldcount">{sum(statuses.values()):,}{fields}</td><td>{flags}</td></tr>'
+        f' class="fieldcount">{sum(statuses.values()):,}{fields}</td></tr>'
     )
 
 
@@ -141,7 +144,7 @@ def problem_fields(content: Content) -> Iterator[str]:
     yield (
         f'<p class="hint">{plural(failed, "field")} failed and {"is" if failed == 1 else "are"} in no count; '
         f"{plural(poor, 'field')} {'was' if poor == 1 else 'were'} read but of poor quality.</p>"
-        '<div class="scroll" role="region" tabindex="0" aria-labelledby="problems-h"><table><thead><tr><th'
+        '<div class="scroll" role="region" tabindex="0" aria-label="List of fields"><table><thead><tr><th'
         ' scope="col">Field</th>'
         '<th scope="col">Patient</th><th scope="col">Smear</th><th scope="col">Status</th><th scope="col">Reason</th>'
         '<th scope="col">Cells found</th></tr></thead><tbody>'
@@ -190,13 +193,14 @@ def provenance(content: Content, record_sha256: str) -> Iterator[str]:
         ' scope="col">Task</th>'
         '<th scope="col">Model</th><th scope="col">SHA-256 of the ONNX'
         f" file</th></tr></thead><tbody>{models}</tbody></table></div>"
-        f"{_taxonomy(content)}<h3>Options</h3>{options}"
+        f"{class_list(content)}<h3>Options</h3>{options}"
     )
     yield from _all_fields(content)
     yield "</section>"
 
 
-def _taxonomy(content: Content) -> str:
+def class_list(content: Content) -> str:
+    """The classes with their roles; the script reads their words here."""
     taxonomy = content.record.taxonomy
     roles, shown = content.record.roles, []
     for column, name in enumerate(taxonomy.names):

@@ -1,0 +1,78 @@
+"""Small pictures of each cell for the report: as photographed, and as the classifier saw it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+LARGE_PX = 224  # a blast or a suspicious cell: at least so many of the photograph's own pixels a side
+SMALL_PX = 96  # any other cell
+MODEL_PX = 96
+MOST_PX = 448  # a side: larger windows (very large cells, very fine scales) are made smaller
+LARGE_MARGIN, SMALL_MARGIN = 1.4, 1.6  # of the box's longer side: the cell and a little around it
+SUSPICIOUS = 0.1  # summed probability of the blast classes from which on a cell is shown large
+QUALITY, MODEL_QUALITY = 88, 78
+
+
+@dataclass(frozen=True, slots=True)
+class CellPicture:
+    """JPEGs that hold pixels and nothing else.
+
+    photo    the cell as photographed: a square of `side_px` of the photograph's pixels
+    large    shown at its own resolution
+    model    the classifier's crop; None of a detector, which makes none
+    """
+
+    photo: bytes
+    side_px: int
+    large: bool
+    model: bytes | None = None
+
+
+def cell_pictures(
+    pixels: np.ndarray, entries: Sequence[dict], blasts: Sequence[str], models: Sequence[bytes] | None
+) -> list[CellPicture]:
+    """A picture of each cell of a field.
+
+    pixels   (H, W, 3) uint8 RGB as photographed; entries: the record's cells; blasts: the blast classes
+    models   `model_picture` of each cell, or None
+    """
+    pictures = []
+    for number, entry in enumerate(entries):
+        large = entry["class"] in blasts or entry["suspicion"] >= SUSPICIOUS
+        window = _window(pixels, entry["box"], large=large)
+        shown = min(window.shape[0], MOST_PX) if large else SMALL_PX
+        photo = _jpeg(window, shown, QUALITY)
+        pictures.append(CellPicture(photo, window.shape[0], large, models[number] if models else None))
+    return pictures
+
+
+def model_picture(crop: np.ndarray) -> bytes:
+    """A classifier's crop (S, S, 3) uint8 as a small JPEG."""
+    return _jpeg(crop, MODEL_PX, MODEL_QUALITY)
+
+
+def _window(pixels: np.ndarray, box: Sequence[float], *, large: bool) -> np.ndarray:
+    """(S, S, 3): the photograph around a box, moved inwards at the edge; smaller only where the photograph is."""
+    x0, y0, x1, y1 = box
+    longer = max(x1 - x0, y1 - y0)
+    side = max(LARGE_PX, LARGE_MARGIN * longer) if large else SMALL_MARGIN * longer
+    side = max(1, min(round(side), *pixels.shape[:2]))
+    left, top = (
+        int(np.clip(round((low + high - side) / 2), 0, edge - side))
+        for low, high, edge in ((x0, x1, pixels.shape[1]), (y0, y1, pixels.shape[0]))
+    )
+    return pixels[top : top + side, left : left + side]
+
+
+def _jpeg(pixels: np.ndarray, side: int, quality: int) -> bytes:
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    if picture.size != (side, side):
+        picture = picture.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()
