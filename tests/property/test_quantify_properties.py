@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leukoscope.intervals import clopper_pearson, excludes
-from leukoscope.quantify import Smear, correct_ratio, further_cells, trend
+from leukoscope.quantify import Smear, correct_ratio, further_cells, no_scatter, trend
 
 CONFUSION = np.array([[57, 2, 1], [6, 190, 4], [1, 3, 46]])  # blasts, other cells, artefacts
 COUNTED = {"subset": [0], "counted": [0, 1]}
@@ -110,3 +110,18 @@ def test_a_smear_against_itself_has_not_changed(rows):
     course = trend(smears, CONFUSION, **COUNTED)
     if not math.isnan(course.whole.p):
         assert course.whole.low <= 0 <= course.whole.high and course.whole.p > 0.5
+
+
+@settings(max_examples=12, deadline=None)
+@given(counts, st.lists(tables, min_size=2, max_size=6))
+def test_scatter_between_patients_never_moves_the_value_and_never_makes_cells_worth_more(cells, by_patient):
+    """Nor does it narrow the interval by more than the draws' own coarseness, where there is a value."""
+    told = np.array(by_patient)
+    confusion = told.sum(0)
+    alike = correct_ratio(cells, confusion, **COUNTED, scatter=no_scatter())
+    apart = correct_ratio(cells, confusion, **COUNTED, scatter=told)
+    if alike.reason is None and apart.reason is None:
+        inside = apart.low - 1e-9 <= alike.value <= apart.high + 1e-9
+        assert inside and apart.value == pytest.approx(alike.value, abs=1e-6)
+        assert apart.worth <= sum(cells[:2]) + 1e-6
+        assert apart.high - apart.low >= 0.9 * (alike.high - alike.low) - 0.01
