@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.types import Calls, Cells, FieldKey
+from leukoscope.types import Calls, Cells, FieldKey, is_identified
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.projection import CellState
 from leukoscope.web.store.readings import UNIDENTIFIED
@@ -26,6 +26,7 @@ class PatientCells:
     ids (N,) int64; field (N,) row of `fields`; called (N,) column; probs (N, C) float32; boxes (N, 4) px
     score (N,); thumb_at (N,) byte in the run's thumbnail file, -1: none
     place (N,) where the cell stands in the contact sheets, from 0
+    identified (N,) bool: whether the model was sure enough to name it, by the run's own line
     """
 
     patient: object
@@ -40,6 +41,11 @@ class PatientCells:
     score: np.ndarray
     thumb_at: np.ndarray
     place: np.ndarray
+    identified: np.ndarray
+
+    def model_call(self, row: int) -> str:
+        """What the model said of a cell: its class, or "unidentified"."""
+        return self.taxonomy.names[int(self.called[row])] if self.identified[row] else UNIDENTIFIED
 
     def row_of(self, cell_id: int) -> int | None:
         """Row of one of the record's cells; None for a cell that a reader added."""
@@ -103,6 +109,7 @@ def _load(connection: Connection, patient_id: int) -> PatientCells:
         np.array([r.score for r in rows], np.float64),
         np.array([-1 if r.thumb_at is None else r.thumb_at for r in rows], np.int64),
         place,
+        is_identified(probs, least_prob_of(run)),
     )
 
 
@@ -157,9 +164,13 @@ def _calls(cells: PatientCells, probs: np.ndarray) -> Calls:
     patient = cells.patient
     key = FieldKey("all", "all", patient.label, patient.center, patient.specimen)
     boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (len(probs), 1))
-    least_prob = json.loads(cells.run.provenance).get("unidentified_below", 0.0)
     located = Cells(key, boxes, np.ones(len(probs), np.float32))
-    return Calls(located, probs, cells.taxonomy, least_prob=least_prob)
+    return Calls(located, probs, cells.taxonomy, least_prob=least_prob_of(cells.run))
+
+
+def least_prob_of(run) -> float:
+    """The run's line below which a cell is not identified; 0 in records that know none."""
+    return json.loads(run.provenance).get("unidentified_below", 0.0)
 
 
 def expected_costs(cells: PatientCells, costs: np.ndarray) -> np.ndarray:

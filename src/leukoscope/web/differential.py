@@ -124,7 +124,7 @@ def agreement_with_model(cells: PatientCells, stood: dict[int, CellState]) -> di
     out = {}
     for mode in ("shown", "hidden"):
         rows = [
-            (cells.taxonomy.names[int(cells.called[row])], state.call)
+            (cells.model_call(row), state.call)
             for cell, state in stood.items()
             if state.seen and state.hidden == (mode == "hidden") and (row := cells.row_of(cell)) is not None
         ]

@@ -46,6 +46,8 @@ def obstacles(connection: Connection, cells: PatientCells, reading, rules: SignR
         text = f"{plural(len(open_), 'cell')} on which the readers differ must be decided."
         found.append(Obstacle(text, tuple(open_[:SHOWN])))
     unidentified = [cell for cell, s in stood.items() if s.call == UNIDENTIFIED and not s.gone]
+    unnamed = cells.ids[~cells.identified].tolist()
+    unidentified += [cell for cell in unnamed if stood.get(cell, CellState()).call is None]
     if len(unidentified) > rules.unidentified:
         allowed = f"; {rules.unidentified} are allowed" if rules.unidentified else ""
         found.append(
@@ -71,7 +73,7 @@ def _open_blasts(cells: PatientCells, stood: dict[int, CellState], rules: SignRu
     """Cells that stand as a blast and that nobody has called (or seen, as the rule says)."""
     if rules.blasts == "any":
         return []
-    blasts = np.isin(cells.called, cells.taxonomy.columns(cells.taxonomy.blasts))
+    blasts = np.isin(cells.called, cells.taxonomy.columns(cells.taxonomy.blasts)) & cells.identified
     out = []
     for cell in cells.ids[blasts].tolist():
         state = stood.get(cell, CellState())
@@ -108,7 +110,7 @@ def signed_record(connection: Connection, cells: PatientCells, reading) -> dict:
 
 def _cell_rows(connection: Connection, cells: PatientCells, stood: dict[int, CellState], names: dict[int, str]):
     for row, cell in enumerate(cells.ids.tolist()):
-        state, called = stood.get(cell, CellState()), cells.taxonomy.names[int(cells.called[row])]
+        state, called = stood.get(cell, CellState()), cells.model_call(row)
         box = list(state.box) if state.box else cells.boxes[row].tolist()
         yield _cell_row(cell, cells.fields[int(cells.field[row])].file, box, called, state, names)
     for added in added_cells(connection, cells, stood):

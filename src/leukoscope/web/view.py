@@ -38,7 +38,7 @@ def classes_of(room: Room, taxonomy) -> list[dict]:
 def cell_table(connection: Connection, room: Room, reading) -> dict:
     """All cells of a reading, one row of COLUMNS each.
 
-    model  column of the model's class, -1 where it is hidden or a reader added the cell; prob in percent
+    model  place of the model's call in `classes`, -1 where it is hidden or a reader added the cell; prob in percent
     place  in the contact sheets, -1: none; cost: of leaving the cell as called; size: px of the longer side
     """
     cells = room.cells.get(connection, reading.patient_id)
@@ -48,7 +48,8 @@ def cell_table(connection: Connection, room: Room, reading) -> dict:
     hidden, rows, untouched = bool(reading.hidden), [], CellState()
     for row, cell in enumerate(cells.ids.tolist()):
         s, called = stood.get(cell, untouched), int(cells.called[row])
-        model = [-1, 0] if hidden else [called, round(100 * float(cells.probs[row, called]))]
+        said = called if cells.identified[row] else len(cells.taxonomy.names)  # "unidentified" comes after the classes
+        model = [-1, 0] if hidden else [said, round(100 * float(cells.probs[row, called]))]
         box = list(s.box) if s.box else [round(v, 1) for v in cells.boxes[row].tolist()]
         cost = 0 if hidden else round(float(costs[row]), 3)
         place, size = int(cells.place[row]), round(float(longest[row]))

@@ -32,7 +32,8 @@ function sectionOf(cell) {
 function sectionNames() {
   const first = [["differ", "To decide: the readers differ"], ["wanted", "To look at"]];
   if (order.value !== "class") return [...first, ["todo", "To read"], ["done", "Read"]];
-  return [...first, ["uncalled", "Not called yet"], ...classes.map((c) => [c.name, c.words])];
+  const blastsFirst = [...classes].sort((a, b) => b.blast - a.blast);
+  return [...first, ["uncalled", "Not called yet"], ...blastsFirst.map((c) => [c.name, c.words])];
 }
 
 function build() {
