@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data import make_room, postgresql
 
@@ -18,6 +20,9 @@ pytest.importorskip("sqlalchemy", reason="the reading room is not installed: pip
 from alembic import command  # noqa: E402
 from sqlalchemy import delete, insert, select, text, update  # noqa: E402
 
+from leukoscope.web.guard import Site  # noqa: E402
+from leukoscope.web.neighbours import nearest  # noqa: E402
+from leukoscope.web.room import make_room as make_room_of  # noqa: E402
 from leukoscope.web.store import closing, open_store, readings, schema, shares  # noqa: E402
 from leukoscope.web.store import tables as t  # noqa: E402
 from leukoscope.web.store.accounts import reader_named  # noqa: E402
@@ -297,6 +302,29 @@ def test_many_writers_lose_and_repeat_nothing(room):
     assert not trouble and sorted(ops) == sorted(f"{who}-{number}" for who in range(6) for number in range(n))
 
 
+def test_like_cells_are_found_by_the_models_features(tmp_path, run):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    path = copy / ".work" / "thumbs.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    vectors = np.random.default_rng(3).normal(size=(len(lines), 8)).astype(np.float16)
+    vectors[4] = 2 * vectors[0]  # as alike as can be: the same direction
+    for line, vector in zip(lines, vectors, strict=True):
+        line["features"] = base64.b64encode(vector.tobytes()).decode()
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    room = Room(str(tmp_path / "r.db"), copy)
+    shared = make_room_of(room.store, Site(frozenset(), False, False), default_reader=room.anna)
+    with room.store.reading() as connection:
+        found = nearest(connection, shared, room.begin(), room.cells[0])
+    assert found["patient"][0].cell_id == room.cells[4] and found["patient"][0].cosine == pytest.approx(1, abs=0.01)
+    cosines = [n.cosine for n in found["patient"] + found["database"]]
+    assert room.cells[0] not in {n.cell_id for n in found["patient"]} and max(cosines) <= 1.001
+    assert {n.patient_key for n in found["patient"]} == {None} and None not in {
+        n.patient_key for n in found["database"]
+    }
+    room.store.close()
+
+
 def _revision(store, value: str) -> None:
     with store.writing() as connection:
         connection.execute(text(f"UPDATE alembic_version SET version_num = '{value}'"))
@@ -314,6 +342,7 @@ def test_an_older_database_is_copied_then_migrated(where, run, tmp_path):
     with engine.connect() as connection, connection.begin():
         for table in ("sent", "access"):
             connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("ALTER TABLE field DROP COLUMN pages"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         connection.execute(insert(t.reader).values(name="Old", role="admin", disabled=False, created_at=1))
     engine.dispose()

@@ -20,11 +20,12 @@ BATCH = 16  # cells a call: more are no faster on a processor, and memory stays 
 
 class Batch(NamedTuple):
     """Some of a field's cells: crops (n, S, S, 3) uint8, probs (n, C), words {attribute: value} of each (None: a
-    classifier of classes only)."""
+    classifier of classes only), features (n, F) that tell like cells (None: the model gives none)."""
 
     crops: np.ndarray
     probs: np.ndarray
     words: list[dict[str, str]] | None
+    features: np.ndarray | None = None
 
 
 def classify(field: Field, cells: Cells, classifier: Session) -> Calls:
@@ -83,6 +84,7 @@ def _name(crops: np.ndarray, diameters_um: np.ndarray, classifier: Session) -> B
     z = logits.astype(np.float64) / card.temperature
     z = np.exp(z - z.max(1, keepdims=True))
     probs = (z / z.sum(1, keepdims=True)).astype(np.float32)
-    if card.attributes is None:
-        return Batch(crops, probs, None)
-    return Batch(crops, probs, card.attributes.say(outputs["attributes"], [names[c] for c in probs.argmax(1)]))
+    words = None
+    if card.attributes is not None:
+        words = card.attributes.say(outputs["attributes"], [names[c] for c in probs.argmax(1)])
+    return Batch(crops, probs, words, outputs.get("features"))

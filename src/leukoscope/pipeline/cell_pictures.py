@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,21 +26,30 @@ class CellPicture:
     photo    the cell as photographed: a square of `side_px` of the photograph's pixels
     large    shown at its own resolution
     model    the classifier's crop; None of a detector, which makes none
+    features what tells like cells, float16 as bytes; None where the classifier gives nothing
     """
 
     photo: bytes
     side_px: int
     large: bool
     model: bytes | None = None
+    features: bytes | None = None
+
+
+class ModelView(NamedTuple):
+    """How the classifier saw a cell: `CellPicture.model` and `CellPicture.features`."""
+
+    model: bytes | None = None
+    features: bytes | None = None
 
 
 def cell_pictures(
-    pixels: np.ndarray, entries: Sequence[dict], blasts: Sequence[str], models: Sequence[bytes] | None
+    pixels: np.ndarray, entries: Sequence[dict], blasts: Sequence[str], models: Sequence[ModelView] | None
 ) -> list[CellPicture]:
     """A picture of each cell of a field.
 
     pixels   (H, W, 3) uint8 RGB as photographed; entries: the record's cells; blasts: the blast classes
-    models   `model_picture` of each cell, or None
+    models   `model_views` of the cells, or None
     """
     pictures = []
     for number, entry in enumerate(entries):
@@ -47,13 +57,14 @@ def cell_pictures(
         window = _window(pixels, entry["box"], large=large)
         shown = min(window.shape[0], MOST_PX) if large else SMALL_PX
         photo = _jpeg(window, shown, QUALITY)
-        pictures.append(CellPicture(photo, window.shape[0], large, models[number] if models else None))
+        pictures.append(CellPicture(photo, window.shape[0], large, *(models[number] if models else ())))
     return pictures
 
 
-def model_picture(crop: np.ndarray) -> bytes:
-    """A classifier's crop (S, S, 3) uint8 as a small JPEG."""
-    return _jpeg(crop, MODEL_PX, MODEL_QUALITY)
+def model_views(crops: np.ndarray, features: np.ndarray | None) -> list[ModelView]:
+    """Of a classifier's crops (N, S, S, 3) uint8 and, where it gives any, features (N, F)."""
+    rows = [None] * len(crops) if features is None else [row.tobytes() for row in features.astype(np.float16)]
+    return [ModelView(_jpeg(crop, MODEL_PX, MODEL_QUALITY), row) for crop, row in zip(crops, rows, strict=True)]
 
 
 def _window(pixels: np.ndarray, box: Sequence[float], *, large: bool) -> np.ndarray:

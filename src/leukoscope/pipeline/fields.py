@@ -12,7 +12,7 @@ from leukoscope.images import Picture, check_quality
 from leukoscope.locate import default_tile_px, detect_balanced, fitting_tile_px, locate_balanced, prepare
 from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
-from leukoscope.pipeline.cell_pictures import CellPicture, cell_pictures, model_picture
+from leukoscope.pipeline.cell_pictures import CellPicture, ModelView, cell_pictures, model_views
 from leukoscope.pipeline.outlines import outline_entries
 from leukoscope.pipeline.photographs import Analysed, Rooms, each_picture
 from leukoscope.pipeline.ruler import Ruler
@@ -22,6 +22,10 @@ from leukoscope.types import Cells, Field
 
 BOX_DIGITS = 2
 PROB_DIGITS = 6
+
+
+# Entries of a field's cells, how the classifier saw each (None: a detector), the scale, the tiles' side.
+_Cells = tuple[list[dict], list[ModelView] | None, float | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class FieldAnalyzer:
         }
         return found, cell_pictures(field.pixels, cells, self.classifier.card.taxonomy.blasts, models)
 
-    def _cells(self, field: Field, red_px: float | None) -> tuple[list[dict], list[bytes] | None, float | None, int]:
+    def _cells(self, field: Field, red_px: float | None) -> _Cells:
         """The entries of the field's cells, how the classifier saw each, the scale it judged by, the tiles' side."""
         if self.locator.card.task == "detect":
             return self._detected(field, red_px)
@@ -89,11 +93,11 @@ class FieldAnalyzer:
             cells = outlines.cells  # a classifier may want its crops by contour
         batches, models = [], []
         for batch in classify_batches(view, cells, self.classifier):
-            batches.append(batch._replace(crops=None))  # the crops of a crowded field are not kept
-            models += [model_picture(crop) for crop in batch.crops]
+            batches.append(batch._replace(crops=None, features=None))  # the crops of a crowded field are not kept
+            models += model_views(batch.crops, batch.features)
         return _with_outlines(self._entries(cells, batches), outlines), models, view.um_per_px, tile_px
 
-    def _detected(self, field: Field, red_px: float | None) -> tuple[list[dict], list[bytes] | None, float | None, int]:
+    def _detected(self, field: Field, red_px: float | None) -> _Cells:
         """`_cells` of a one-stage detector, which locates and names in one."""
         view = prepare(field, self.locator.card)
         tile_px = self.tile_px or default_tile_px(self.locator.card)

@@ -164,7 +164,8 @@ class Journal:
 def _shown(picture: CellPicture) -> dict:
     """A cell's picture in a line of thumbs.jsonl: "jpeg" as photographed, "px" a side there, "model" as classified."""
     line = {"jpeg": base64.b64encode(picture.photo).decode("ascii"), "px": picture.side_px, "large": picture.large}
-    return line | ({} if picture.model is None else {"model": base64.b64encode(picture.model).decode("ascii")})
+    more = {"model": picture.model, "features": picture.features}
+    return line | {k: base64.b64encode(v).decode("ascii") for k, v in more.items() if v is not None}
 
 
 def _pictures(sources: Sequence[Source]) -> dict:

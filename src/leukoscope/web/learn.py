@@ -62,7 +62,7 @@ def export_reviewed(store: Store, out: str | Path, *, signed: bool = True) -> di
             key = FieldKey(name, field.smear, patient.label, patient.center, patient.specimen)
             # The path is absolute: `write_dataset` then refers to it from the root.
             file, sizes = str(place.resolve()).lstrip("/"), (field.width, field.height)
-            cells = tuple(cells_of.get(field.file, ()))
+            cells = tuple(cells_of.get(field.number, ()))
             fields.append(TruthField(key, file, field.sha256, *sizes, cells, um_per_px=field.um_per_px))
     if not fields:
         which = "signed patient" if signed else "patient that is not signed"
@@ -84,27 +84,27 @@ def _fields_of(connection: Connection, patient_id: int) -> list:
     return list(connection.execute(query.order_by(t.field.c.number)))
 
 
-def _by_field(record: dict) -> dict[str, list[TruthCell]]:
-    """A signed record's cells by photograph; what a reader called no cell is left out."""
-    found: dict[str, list[TruthCell]] = {}
+def _by_field(record: dict) -> dict[int, list[TruthCell]]:
+    """A signed record's cells by the field's number; what a reader called no cell is left out."""
+    found: dict[int, list[TruthCell]] = {}
     for cell in record["cells"]:
         if cell["call"] != "not_a_cell":
             name = cell["class"] if cell["seen"] or cell["call"] is not None else None
-            found.setdefault(cell["file"], []).append(TruthCell(tuple(cell["box"]), name, name or ""))
+            found.setdefault(cell["field"], []).append(TruthCell(tuple(cell["box"]), name, name or ""))
     return found
 
 
-def _unsigned(connection: Connection) -> list[tuple[object, dict[str, list[TruthCell]]]]:
-    """(patient, cells by photograph) of the patients that are not signed."""
+def _unsigned(connection: Connection) -> list[tuple[object, dict[int, list[TruthCell]]]]:
+    """(patient, cells by the field's number) of the patients that are not signed."""
     out = []
     for patient in connection.execute(select(t.patient).where(t.patient.c.state != "signed")).all():
         cells = connection.execute(
-            select(t.cell, t.field.c.file)
+            select(t.cell, t.field.c.number.label("field_number"))
             .join_from(t.cell, t.field)
             .where(t.cell.c.patient_id == patient.id, t.cell.c.reading_id.is_(None))
         )
-        found: dict[str, list[TruthCell]] = {}
+        found: dict[int, list[TruthCell]] = {}
         for c in cells:
-            found.setdefault(c.file, []).append(TruthCell((c.x0, c.y0, c.x1, c.y1), None, ""))
+            found.setdefault(c.field_number, []).append(TruthCell((c.x0, c.y0, c.x1, c.y1), None, ""))
         out.append((patient, found))
     return out

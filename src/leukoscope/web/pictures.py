@@ -14,6 +14,9 @@ from PIL import Image
 
 from leukoscope.errors import ImageError
 from leukoscope.images import read_image
+from leukoscope.images.read import decode
+from leukoscope.images.stored import open_stored
+from leukoscope.pipeline.cell_pictures import SMALL_MARGIN
 from leukoscope.web.cells import PatientCells
 from leukoscope.web.store.opening import THUMBS
 from leukoscope.web.store.photographs import Photographs
@@ -103,7 +106,7 @@ class Pictures:
             if place is None:
                 raise Missing(field.file)
             try:
-                pixels = read_image(place)
+                pixels = _read(place, field.pages)
             except ImageError as error:
                 raise Missing(str(error)) from None
         if pixels.shape[:2] != (field.height, field.width):
@@ -121,17 +124,46 @@ class Pictures:
             file.seek(at)
             try:
                 entry = json.loads(file.readline())
-                thumb = Image.open(io.BytesIO(base64.b64decode(entry["jpeg"])), formats=("JPEG",))
-                return thumb.convert("RGB").resize((TILE_PX, TILE_PX))
-            except (ValueError, KeyError, TypeError, OSError):
+                thumb = Image.open(io.BytesIO(base64.b64decode(entry["jpeg"])), formats=("JPEG",)).convert("RGB")
+                shown = _around_cell(cells, row, int(entry["px"])) if entry.get("large") else None
+                return thumb.resize((TILE_PX, TILE_PX), Image.Resampling.BICUBIC, box=_scaled(shown, thumb))
+            except (ValueError, KeyError, TypeError, OSError, ZeroDivisionError):
                 pass
         try:
             pixels = self.field(cells, int(cells.field[row]))
         except Missing:
             return None
         x0, y0, x1, y1 = cells.boxes[row]
-        crop = _cut(pixels, (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * 0.75)
+        crop = _cut(pixels, (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * SMALL_MARGIN / 2)
         return crop.resize((TILE_PX, TILE_PX), Image.Resampling.BILINEAR)
+
+
+def _read(place: Path, pages: str | None) -> np.ndarray:
+    """The pixels that the field was analysed from: of the whole file, or of the pages that the record names."""
+    if pages is None:
+        return read_image(place)
+    with open_stored(place) as file:
+        return decode(file, json.loads(pages)).pixels
+
+
+def _around_cell(cells: PatientCells, row: int, side: int) -> tuple[float, float, float, float]:
+    """The part of a large picture that shows the cell as the small ones do, as shares of its side.
+
+    side  px of the photograph that the picture shows, as `pipeline.cell_pictures` cut it: moved inwards at the edge
+    """
+    field, (x0, y0, x1, y1) = cells.fields[int(cells.field[row])], cells.boxes[row]
+    half = min(side, SMALL_MARGIN * max(x1 - x0, y1 - y0)) / 2
+    out = []
+    for low, high, edge in ((x0, x1, field.width), (y0, y1, field.height)):
+        start = min(max(round((low + high - side) / 2), 0), edge - side)
+        middle = min(max((low + high) / 2 - start, half), side - half)
+        out.append(((middle - half) / side, (middle + half) / side))
+    return out[0][0], out[1][0], out[0][1], out[1][1]
+
+
+def _scaled(shares: tuple[float, float, float, float] | None, image: Image.Image):
+    """Shares of a picture's side in its pixels; None: all of it."""
+    return None if shares is None else tuple(max(0.0, min(1.0, s)) * image.width for s in shares)
 
 
 def _cut(pixels: np.ndarray, x: float, y: float, half: float) -> Image.Image:

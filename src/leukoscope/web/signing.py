@@ -112,16 +112,17 @@ def _cell_rows(connection: Connection, cells: PatientCells, stood: dict[int, Cel
     for row, cell in enumerate(cells.ids.tolist()):
         state, called = stood.get(cell, CellState()), cells.model_call(row)
         box = list(state.box) if state.box else cells.boxes[row].tolist()
-        yield _cell_row(cell, cells.fields[int(cells.field[row])].file, box, called, state, names)
+        yield _cell_row(cell, cells.fields[int(cells.field[row])], box, called, state, names)
     for added in added_cells(connection, cells, stood):
-        yield _cell_row(added.id, cells.fields[added.field].file, list(added.box), None, stood[added.id], names)
+        yield _cell_row(added.id, cells.fields[added.field], list(added.box), None, stood[added.id], names)
 
 
-def _cell_row(cell: int, file: str, box: list, called: str | None, state: CellState, names: dict[int, str]) -> dict:
+def _cell_row(cell: int, field, box: list, called: str | None, state: CellState, names: dict[int, str]) -> dict:
     final = called if state.call is None else state.call
     return {
         "cell": cell,
-        "file": file,
+        "field": field.number,
+        "file": field.file,
         "box": [round(v, 2) for v in box],
         "model": called,
         "class": None if final in (UNIDENTIFIED, NOT_A_CELL) else final,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import secrets
@@ -22,7 +23,6 @@ from leukoscope.web.store.engine import Store
 
 RECORD = "record.json"
 THUMBS = Path(".work") / "thumbs.jsonl"
-FEATURES = Path(".work") / "features.npy"
 BATCH = 5000  # rows a statement
 
 
@@ -141,7 +141,7 @@ def _add_cells(
 ) -> int:
     columns = {name: column for column, name in enumerate(record.taxonomy.names)}
     total = sum(p["n_cells"] for p in record.patients)
-    thumbs, features = thumb_offsets(folder / THUMBS), _features(folder / FEATURES, total)
+    thumbs = thumb_lines(folder / THUMBS)
     first = connection.execute(select(func.coalesce(func.max(t.cell.c.id), 0))).scalar() + 1
     cells, vectors, done = [], [], 0
     for number, field in enumerate(record.fields()):
@@ -151,9 +151,10 @@ def _add_cells(
         for place, cell in enumerate(field["cells"]):
             row = _cell_row(cell, place, columns)
             row |= {"id": first + done, "patient_id": ids[field["patient_id"]], "field_id": field_id}
-            cells.append(row | {"thumb_at": thumbs.get((number, place))})
-            if features is not None:
-                vectors.append({"cell_id": first + done, "vector": features[done].astype(np.float16).tobytes()})
+            at, vector = thumbs.get((number, place), (None, None))
+            cells.append(row | {"thumb_at": at})
+            if vector is not None:
+                vectors.append({"cell_id": first + done, "vector": vector})
             done += 1
             if len(cells) == BATCH:
                 _flush(connection, cells, vectors)
@@ -179,7 +180,8 @@ def _flush(connection: Connection, cells: list[dict], vectors: list[dict]) -> No
 def _field_row(field: dict, number: int, ids: dict[str, int]) -> dict:
     row = {"patient_id": ids[field["patient_id"]], "number": number, "smear": field["smear_id"], "place": None}
     same = ("file", "sha256", "width", "height", "um_per_px", "status", "reason")
-    return row | {key: field[key] for key in same} | {"scale_from": field.get("scale_from")}
+    pages = json.dumps(field["pages"]) if field.get("pages") else None
+    return row | {key: field[key] for key in same} | {"scale_from": field.get("scale_from"), "pages": pages}
 
 
 def _cell_row(cell: dict, number: int, columns: dict[str, int]) -> dict:
@@ -202,14 +204,16 @@ def _cell_row(cell: dict, number: int, columns: dict[str, int]) -> dict:
     }
 
 
-def thumb_offsets(path: Path) -> dict[tuple[int, int], int]:
-    """(field, cell) -> where its line begins in the thumbnail file; nothing where there is no such file."""
-    found: dict[tuple[int, int], int] = {}
+def thumb_lines(path: Path) -> dict[tuple[int, int], tuple[int, bytes | None]]:
+    """(field, cell) -> where its line begins in the thumbnail file, and the cell's features (float16 as bytes, None
+    where the model gave none); nothing where there is no such file."""
+    found: dict[tuple[int, int], tuple[int, bytes | None]] = {}
     at = 0
     for line in _lines(path):
         try:
             entry = json.loads(line)
-            found[entry["field"], entry["cell"]] = at
+            features = entry.get("features")
+            found[entry["field"], entry["cell"]] = (at, base64.b64decode(features) if features else None)
         except (ValueError, KeyError, TypeError):
             break  # a torn last line
         at += len(line)
@@ -220,16 +224,6 @@ def _lines(path: Path) -> Iterator[bytes]:
     if path.is_file():
         with open(path, "rb") as file:
             yield from file
-
-
-def _features(path: Path, n_cells: int) -> np.ndarray | None:
-    """(N, D) of the run's cells in the record's order; None where the model gave none."""
-    if not path.is_file():
-        return None
-    features = np.load(path, mmap_mode="r", allow_pickle=False)
-    if features.ndim != 2 or len(features) != n_cells:
-        raise DataError(f"{path} holds features of shape {features.shape}; the record has {n_cells} cells")
-    return features
 
 
 def _sha256(file: Path) -> str:

@@ -87,6 +87,7 @@ field = Table(
     Column("status", Text, nullable=False),
     Column("reason", Text),
     Column("place", Text),
+    Column("pages", Text),
     Index("field_of_patient", "patient_id", "number"),
 )
 
