@@ -17,7 +17,7 @@ from leukoscope.locate import locate
 from leukoscope.models.bundle import Card, read_bundle, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
-from leukoscope.models.torch_onnx import export_graph
+from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.train.locator import read_locator
 from leukoscope.train.locator_data import is_white
 
@@ -85,10 +85,13 @@ def export_locator(
 
 
 def write_onnx(net: LocatorNet, side: int, path: str | Path) -> None:
-    """The network with normalisation and decoding as one ONNX file for side x side pixels."""
-    graph = ExportedLocator(net.eval()).to("cpu", memory_format=torch.contiguous_format)
+    """The network with normalisation and decoding as one ONNX file for side x side pixels.
+
+    Its convolutions are rounded to sixteen bits and stored so, in `net` too: half the file, and what is measured ships.
+    """
+    graph = ExportedLocator(round_to_half(net).eval()).to("cpu", memory_format=torch.contiguous_format)
     example = (torch.zeros(1, side, side, 3, dtype=torch.uint8),)
-    export_graph(graph, example, path, inputs=("pixels",), outputs=("boxes", "scores"))
+    export_graph(graph, example, path, inputs=("pixels",), outputs=("boxes", "scores"), halved=True)
 
 
 def match_set(locator: Session, dataset: Dataset) -> list[Matches]:
