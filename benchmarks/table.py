@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- table: made by `make table` from benchmarks/results; a test compares -->\n"
 END = "<!-- end of table -->\n"
-DEVELOPMENT = ("bccd", "jtsc", "cellavision", "draaslan", "bionet")  # looked at 24 times (docs/log.md); several looks selected
+# Looked at more than 24 times (docs/log.md); several looks selected.
+DEVELOPMENT = ("bccd", "jtsc", "cellavision", "draaslan", "bionet")
 OF_PIPELINE = ("memory", "near_duplicates", "resume", "speed")  # files whose numbers no model's choice could flatter
 # What the README says: question, result file, set and measure (how it begins) of its row, and what others reached
 # (docs/results.md).

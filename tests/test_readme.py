@@ -113,6 +113,6 @@ def test_the_table_takes_what_was_asked_from_each_file(tmp_path):
     assert results_table(tmp_path).splitlines()[2:] == [
         "| 2000 damaged images | crashes, hangs, missing from the report | 1 | 0 | no | damaged_images |",
         "| bccd (development set) | AP50 | 0.988 (0.970 to 0.990) | >= 0.98 | not told apart | located |",
-        "| draaslan | AP50 | 0.991 (0.985 to 0.990) | >= 0.98 | yes | located |",
+        "| draaslan (development set) | AP50 | 0.991 (0.985 to 0.990) | >= 0.98 | yes | located |",
         "| analyze | images/s against a plain script | 2.600 | >= 2.5 | yes | located |",
     ]
