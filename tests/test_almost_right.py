@@ -167,6 +167,17 @@ def test_choices_of_whole_pictures_are_their_classes(tmp_path):
     assert take("label-studio", tmp_path)[1] == {"a.png": [("monocyte", [0, 0, 200, 100])]}
 
 
+def test_of_several_choices_the_stated_one_is_the_class(tmp_path):
+    picture(tmp_path / "a.png")
+    said = (("cell", "monocyte"), ("focus", "good"))
+    result = [{"type": "choices", "from_name": k, "value": {"choices": [v]}} for k, v in said]
+    put(tmp_path / "a.json", [{"data": {"image": "a.png"}, "annotations": [{"result": result}]}])
+    with pytest.raises(DataError, match="several classes of one whole picture"):
+        take("label-studio", tmp_path)
+    _, cells = take("label-studio", tmp_path, stated={"code_attribute": "cell"})
+    assert cells == {"a.png": [("monocyte", [0, 0, 200, 100])]} and attributes_of(tmp_path) == [{"focus": "good"}]
+
+
 # B. Units.
 
 
@@ -330,6 +341,34 @@ def test_ids_spelled_twice_are_noted_by_the_import_and_the_audit(tmp_path, capsy
     assert "patients '7' and '7.0' may be one, spelled twice" in capsys.readouterr().out
 
 
+def test_an_annotation_in_another_patients_folder_is_of_another_picture(tmp_path):
+    from test_tool_formats import labelme, shape
+
+    picture(tmp_path / "v/P2/a.png")
+    put(tmp_path / "v/P1/a.xml", voc(voc_object(NEUTROPHIL)))
+    picture(tmp_path / "l/P2/a.png")
+    put(tmp_path / "l/P1/a.json", labelme(shape("rectangle", [[10, 10], [40, 50]])))
+    for format in ("voc", "labelme"):
+        with pytest.raises(DataError, match="picture only in another folder than stated"):
+            take(format, tmp_path / format[0])
+
+
+@pytest.mark.parametrize("format", ["coco", "cvat", "datumaro"])
+def test_a_picture_in_another_split_is_another_picture(tmp_path, format):
+    from test_tool_formats import datumaro
+
+    picture(tmp_path / "images/val/a.png")
+    box = '<box label="neutrophil" xtl="10" ytl="10" xbr="40" ybr="50"/>'
+    contents = {
+        "coco": ("annotations/instances_train.json", coco({"bbox": [10, 10, 30, 40]})),
+        "cvat": ("a.xml", cvat(box).replace("<image ", '<image subset="train" ')),
+        "datumaro": ("annotations/train.json", datumaro({"type": "bbox", "bbox": [10, 10, 30, 40]})),
+    }
+    put(tmp_path / contents[format][0], contents[format][1])
+    with pytest.raises(DataError, match="stated in train, but here only images/val/a.png"):
+        take(format, tmp_path)
+
+
 # E. Geometry.
 
 TURNED = [90, 20, 110, 80]  # 60 x 20 at (70, 40), turned by 90 degrees about its middle
@@ -364,6 +403,16 @@ def test_a_box_written_as_corners_is_known_by_its_outline_or_area(tmp_path):
     report, cells = take("coco", tmp_path)
     assert [box for _, box in cells["a.png"]] == [LYMPHOCYTE, [120, 10, 160, 90]]
     assert reasons(report) == ["box was written as corners, not as corner and size"] * 2
+
+
+def test_boxes_that_would_fit_as_corners_are_doubted(tmp_path):
+    picture(tmp_path / "a.png")
+    corners = [{"bbox": [100, 20, 190, 90]}, {"bbox": [120, 10, 180, 80]}, {"bbox": [80, 30, 199, 99]}]
+    put(tmp_path / "a.json", coco(corners[0], {"bbox": [10, 10, 30, 40]}))
+    assert "box leaves its picture and would fit as corners" in reasons(take("coco", tmp_path)[0])
+    put(tmp_path / "a.json", coco(*corners))
+    with pytest.raises(DataError, match="3 of 3 boxes leave their picture"):
+        take("coco", tmp_path, replace_set=True)
 
 
 @pytest.mark.parametrize("size", [(200, 100), (400, 200), None])
@@ -459,6 +508,27 @@ def test_what_a_voc_object_says_is_kept(tmp_path):
     take("voc", tmp_path)
     assert attributes_of(tmp_path) == [{"difficult": "1", "occluded": "1", "pose": "Left", "quality": "poor"}]
     assert read_dataset(tmp_path / "out").fields[0].cells[0].contour == ((10, 10), (40, 10), (40, 50))
+
+
+def test_an_outline_without_a_box_in_voc(tmp_path):
+    picture(tmp_path / "a.png")
+    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((10, 10), (40, 10), (40, 50)))
+    gone = "<object><name>neutrophil</name><deleted>1</deleted></object>"
+    web = (
+        f"<object><name>neutrophil</name><deleted>0</deleted><polygon><username>x</username>{points}</polygon></object>"
+    )
+    put(tmp_path / "a.xml", voc(web + gone))
+    report, cells = take("voc", tmp_path)
+    assert cells == {"a.png": [("neutrophil", NEUTROPHIL)]} and reasons(report) == ["object that was deleted"]
+
+
+def test_a_list_of_a_split_names_what_is_not_here(tmp_path):
+    picture(tmp_path / "a.png")
+    put(tmp_path / "a.txt", "0 0.5 0.5 0.2 0.4\n")
+    put(tmp_path / "train.txt", "/content/set/a.png\n/content/set/b.png\n")
+    put(tmp_path / "data.yaml", "names: [neutrophil]\n")
+    report, _ = take("yolo", tmp_path)
+    assert report.fields_by_split == {"train": 1} and reasons(report) == ["pictures listed for a split and not here"]
 
 
 def test_splits_that_only_data_yaml_states(tmp_path):

@@ -16,12 +16,13 @@ from leukoscope.dataset.extras import field_extras, with_attributes
 from leukoscope.dataset.intake import Intake, Seat
 from leukoscope.dataset.names import id_text, is_id, nfc
 from leukoscope.dataset.picture_index import ImageIndex
-from leukoscope.dataset.raw import SPLIT_NAMES, Box, Contour, Issue, RawCell, RawSet, bounds, number, split_of
+from leukoscope.dataset.raw import SPLIT_NAMES, Box, Contour, Issue, RawCell, RawField, RawSet, bounds, number, split_of
 from leukoscope.dataset.rle import outline_of, read_coco_rle
 from leukoscope.dataset.shapes import largest, note_turned, pairs_of, turned_box
 from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
+_MOST_DOUBTED = 3  # boxes that look like corners, from which on a file is refused where they are half of it
 _PLAIN = {"id", "image_id", "category_id", "bbox", "area", "segmentation", "iscrowd"}
 _PARTS = ("images", "annotations", "categories")
 
@@ -70,7 +71,7 @@ def _read_file(file: str, content: dict, categories: dict, intake: Intake) -> No
         raw.note(file, "annotation ids given twice, each kept", f"{len(twice)} ids, the first {twice[0][:40]}")
     # Classes of whole pictures: only where nothing in the file has a box.
     whole = not any(e.get("bbox") or e.get("segmentation") for e in content["annotations"] if isinstance(e, dict))
-    split, places, seen = _split_in_name(file), _places(file), set()
+    split, places, seen, begun = _split_in_name(file), _places(file), set(), len(raw.fields)
     for position, image in enumerate(content["images"]):
         if not isinstance(image, dict) or not is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DataError(f"{file}: image {position} must be an object with an id and a file_name")
@@ -81,12 +82,14 @@ def _read_file(file: str, content: dict, categories: dict, intake: Intake) -> No
         entries = by_image.pop(image_id, [])
         found = _find(image["file_name"], places, intake.index)
         size = (image.get("width"), image.get("height"))
-        seat = intake.seat(image["file_name"], f"{file} image {position}", len(entries), found=found, size=size)
+        where = f"{file} image {position}"
+        seat = intake.seat(image["file_name"], where, len(entries), found=found, size=size, split=split)
         if seat is None:
             continue
         cells = (_read_cell(e, f"{file} annotation {p}", seat, categories, raw, whole=whole) for p, e in entries)
-        extras = field_extras(image, f"{file} image {position}")
+        extras = field_extras(image, where)
         intake.take(seat, cells, split=split, extras=extras)
+    _doubt_corners(intake.raw.fields[begun:], file, raw)
     for image_id, entries in by_image.items():
         detail = f"{len(entries)} annotations of image id {image_id[:40]}, which the file does not list"
         raw.drop(file, "annotation of an unknown picture", detail, len(entries))
@@ -191,6 +194,25 @@ def _not_corners(box: Box, contour: Contour | None, entry: dict, where: str, sea
         return box
     raw.issues.append(Issue(seat.file, "repaired", "box was written as corners, not as corner and size", where))
     return corners
+
+
+def _doubt_corners(fields: list[RawField], file: str, raw: RawSet) -> None:
+    """Boxes that leave their picture as corner and size and would fit as corners: noted, refused where most do."""
+    n_boxes, doubted = 0, []
+    for field in fields:
+        width, height = field.stated_size or (field.width, field.height)
+        for cell in field.cells:
+            x0, y0, x1, y1 = cell.box
+            n_boxes += 1
+            if (x1 > width + 1 or y1 > height + 1) and x0 < x1 - x0 <= width + 1 and y0 < y1 - y0 <= height + 1:
+                doubted.append((field.file, f"{cell.code} {x0:g}, {y0:g}, {x1 - x0:g}, {y1 - y0:g}"))
+    if len(doubted) >= _MOST_DOUBTED and 2 * len(doubted) >= n_boxes:
+        raise DataError(
+            f"{file}: {len(doubted)} of {n_boxes} boxes leave their picture as x, y, width, height and fit as corners "
+            f"x0, y0, x1, y1 (the first: {doubted[0][1]} in {doubted[0][0]}): write width and height, as COCO does"
+        )
+    for name, detail in doubted:
+        raw.note(name, "box leaves its picture and would fit as corners", detail, 1)
 
 
 def _box(value: object) -> Box | None:

@@ -76,7 +76,8 @@ def _read_image(image: ElementTree.Element, where: str, intake: Intake, labels: 
     places = (f"images/{subset}/{plain}", f"images/{plain}")
     found = next((intake.index.exact[p] for p in places if p in intake.index.exact), None)
     size = (image.get("width"), image.get("height"))
-    seat = intake.seat(stated, where, n_objects, found=found, size=size)
+    split = split_named(subset, where)
+    seat = intake.seat(stated, where, n_objects, found=found, size=size, split=split)
     if seat is None:
         return
     for element in others:
@@ -90,7 +91,7 @@ def _read_image(image: ElementTree.Element, where: str, intake: Intake, labels: 
             extras = field_extras(_attributes(tag), where)
         elif tag not in whole:
             raw.note(seat.file, "tag of a picture not kept", tag.get("label", "")[:80])
-    intake.take(seat, cells, split=split_named(subset, where), extras=extras)
+    intake.take(seat, cells, split=split, extras=extras)
 
 
 def _marked(cell: RawCell, element: ElementTree.Element) -> RawCell:

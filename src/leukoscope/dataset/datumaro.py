@@ -80,7 +80,7 @@ def _read_item(
     stated = image.get("path") if isinstance(image.get("path"), str) and image["path"] else item["id"]
     size = image.get("size")
     size = (size[1], size[0]) if isinstance(size, list) and len(size) == 2 else None
-    seat = intake.seat(stated, where, n_objects, found=_find(stated, subset, intake), size=size)
+    seat = intake.seat(stated, where, n_objects, found=_find(stated, subset, intake), size=size, split=split)
     if seat is None:
         return
     rest = [a for a in entries if a not in shapes and a not in whole]

@@ -97,6 +97,7 @@ FORMATS = (
         "its JSON (not JSON-MIN): rectangles, ellipses and polygons, with the answers beside each as attributes; a "
         "choice for a whole picture",
         "label_studio:read_label_studio",
+        settings=("code_attribute",),
     ),
     Format(
         "folders",

@@ -46,7 +46,14 @@ class Intake:
         self._owners: dict[str, str] = {}
 
     def seat(
-        self, stated: str, where: str, n_objects: int, *, found: str | None = None, size: tuple | None = None
+        self,
+        stated: str,
+        where: str,
+        n_objects: int,
+        *,
+        found: str | None = None,
+        size: tuple | None = None,
+        split: str | None = None,
     ) -> Seat | None:
         """The picture that an annotation names, None where it isn't here or can't be read: then listed.
 
@@ -54,8 +61,12 @@ class Intake:
         n_objects  the objects that it states
         found      the picture, where the reader knows better than the name alone
         size       (width, height) as the annotation states it, numbers or texts
+        split      the split that it states; a picture in the folder of another split is another picture
         """
         file = found or self.index.find(stated)
+        if file is not None and split and split_of(file) not in (None, split):
+            self.raw.without_image(stated[:200], n_objects, f"stated in {split}, but here only {file}: another split")
+            return None
         if file is None:
             self.raw.without_image(stated[:200], n_objects, self.index.why_not(stated))
             return None
@@ -72,11 +83,16 @@ class Intake:
         stem, folder = nfc(splitext(name)[0]), name.rpartition("/")[0]
         stated = stated.strip().replace("\\", "/")
         by_stem, by_name = self.index.candidates(stem), []
-        if stated:
-            near = posixpath.normpath(posixpath.join(folder, stated))
-            by_name = [near] if near in self.index.exact else self.index.named(stated)
-        if len(by_name) > 1:  # the folder of the annotation says which
-            by_name = self.index.candidates(f"{folder}/{nfc(stated)}") or by_name
+        near = nfc(posixpath.normpath(posixpath.join(folder, stated)))
+        if stated and near in self.index.exact:
+            by_name = [self.index.exact[near]]
+        elif stated and "/" not in stated and folder:  # a bare name is one of the annotation's own folder
+            by_name = self.index.candidates(near)
+            if len(by_name) == 1:
+                self.index.remember(stated, stated, by_name[0])
+            by_name = by_name or self.index.named(near)
+        elif stated:
+            by_name = self.index.named(stated)
         both = [f for f in by_name if f in by_stem]
         chosen = both or by_stem or by_name
         if len(chosen) > 1:

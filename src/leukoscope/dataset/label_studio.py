@@ -22,8 +22,11 @@ _OTHER_REGIONS = ("brushlabels", "brush", "keypointlabels", "keypoint", "vectorl
 _PICTURE_KEYS = ("image", "img", "photo", "picture")
 
 
-def read_label_studio(src: str | Path) -> RawSet:
-    """Read a folder of pictures and Label Studio JSON exports; DataError for a file that is none."""
+def read_label_studio(src: str | Path, *, code_attribute: str | None = None) -> RawSet:
+    """Read a folder of pictures and Label Studio JSON exports; DataError for a file that is none.
+
+    code_attribute  the control whose choice is the class of a whole picture, where there are several
+    """
     intake = Intake(src)
     raw = intake.raw
     files = list(read_json_files(raw.root))
@@ -42,7 +45,7 @@ def read_label_studio(src: str | Path) -> RawSet:
         labels = {label for t in read for a in t.regions for r in a for label in _labels(r.get("value"), r.get("type"))}
         is_classified = not any(regions for t in read for regions in t.regions)
         for task in read:
-            _read_task(task, intake, None if is_classified else labels)
+            _read_task(task, intake, None if is_classified else labels, code_attribute)
     return intake.finish()
 
 
@@ -87,7 +90,7 @@ def _names_picture(value: str) -> bool:
     return re.search(r"\.\w{3,4}($|\?)|\?d=", value) is not None
 
 
-def _read_task(task: _Task, intake: Intake, labels: set[str] | None) -> None:
+def _read_task(task: _Task, intake: Intake, labels: set[str] | None, code_attribute: str | None) -> None:
     """The pictures of a task. labels: those of the file's regions; None where it has none, so that choices classify."""
     raw, where = intake.raw, task.where
     raw.n_objects += sum(map(len, task.regions))
@@ -106,16 +109,17 @@ def _read_task(task: _Task, intake: Intake, labels: set[str] | None) -> None:
         if predicted:
             raw.note(name, "only a model's predictions: not truth, left out", where)
         return  # shown to people, answered by none: without annotation
-    whole = [] if any(groups.values()) else _choices(task.answer, labels)
-    raw.n_objects += len(whole)
+    whole = {} if any(groups.values()) else _choices(task.answer, labels)
+    n_whole = min(len(whole), 1) if code_attribute in whole else len(whole)
+    raw.n_objects += n_whole
     for key, regions in groups.items():
         size = next((s for s in map(_size_of, regions) if s), None)
-        seat = intake.seat(task.pictures[key], where, len(regions) + len(whole), size=size)
+        seat = intake.seat(task.pictures[key], where, len(regions) + n_whole, size=size)
         if seat is None:
             continue
         side = _Side(task.answer)
         cells = [_read_region(r, side, f"{where}, region {n}", seat, raw) for n, r in enumerate(regions)]
-        cells += whole_picture(whole, where, seat.file, seat.stated, raw)
+        cells += _whole_cells(whole, code_attribute, where, seat, raw)
         if not whole:
             _note_rest(task.answer, seat.file, where, raw)
         extras = task.task["data"] if isinstance(task.task["data"], dict) else {}
@@ -126,15 +130,28 @@ def _size_of(region: dict) -> tuple[float, float] | None:
     return stated_size((region.get("original_width"), region.get("original_height")))
 
 
-def _choices(answer: list, labels: set[str] | None) -> list[str]:
-    """The choices that classify a whole picture: nothing has a region, or the choice is a region's class too."""
-    found = [
-        c
-        for e in answer
-        if isinstance(e, dict) and e.get("type") == "choices"
-        for c in _labels(e.get("value"), "choices")
-    ]
-    return [c for c in found if labels is None or c in labels]
+def _choices(answer: list, labels: set[str] | None) -> dict[str, str]:
+    """{control: choice} of what classifies a whole picture: nothing has a region, or a region has that class too.
+
+    Several choices of one control stand under it and its number.
+    """
+    found: dict[str, str] = {}
+    for entry in answer:
+        if isinstance(entry, dict) and entry.get("type") == "choices":
+            for n, choice in enumerate(_labels(entry.get("value"), "choices")):
+                if labels is None or choice in labels:
+                    found[str(entry.get("from_name")) + (f" {n + 1}" if n else "")] = choice
+    return found
+
+
+def _whole_cells(
+    choices: dict[str, str], code_attribute: str | None, where: str, seat: Seat, raw: RawSet
+) -> list[RawCell]:
+    """The full-frame cell of a picture that choices classify, by the control that was stated where several do."""
+    if code_attribute in choices:
+        cells = whole_picture([choices[code_attribute]], where, seat.file, seat.stated, raw)
+        return [with_attributes(cell, choices) for cell in cells]
+    return whole_picture(list(choices.values()), where, seat.file, seat.stated, raw)
 
 
 class _Side:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import math
+import posixpath
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def _read_file(file: str, content: dict, intake: Intake, *, is_classified: bool)
     stated = content.get("imagePath") if isinstance(content.get("imagePath"), str) else ""
     found = intake.beside(file, stated)
     size = (content.get("imageWidth"), content.get("imageHeight"))
-    seat = intake.seat(stated or file, file, n_objects, found=found, size=size)
+    near = posixpath.join(posixpath.dirname(file), stated.replace("\\", "/") or file)
+    seat = intake.seat(near, file, n_objects, found=found, size=size)
     if seat is None:
         return
     cells = [_read_shape(s, f"{file} shape {n}", seat, raw) for n, s in enumerate(content["shapes"])]

@@ -16,8 +16,10 @@ from leukoscope.errors import DataError, InputError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif")
 # Folders that say how a set is laid out: they can't contradict another folder.
 _LAYOUT = {
-    "images", "image", "imgs", "img", "jpegimages", "labels", "annotations", "photos", "photographs", "pictures",
-    "data", "dataset", "default", "ann", "geojson", "files", "media", "upload", "uploads", "unpacked", *SPLIT_NAMES,
+    "images", "image", "imgs", "img", "jpegimages", "photos", "photo", "photographs", "pictures", "picture", "pics",
+    "labels", "label", "annotations", "annotation", "annots", "annot", "anns", "ann", "xml", "xmls", "json", "jsons",
+    "geojson", "labelme", "bbox", "boxes", "gt", "truth", "data", "dataset", "default", "files", "media", "upload",
+    "uploads", "unpacked", *SPLIT_NAMES,
 }  # fmt: skip
 _ABSOLUTE = re.compile(r"^(/|[a-zA-Z]:|[a-z0-9]+://)")
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
@@ -72,7 +74,7 @@ class ImageIndex:
             found = self.candidates(spelling)
             if found:
                 if len(found) == 1:
-                    self._remember(stated, spelling, found[0])
+                    self.remember(stated, spelling, found[0])
                 return found
         uploaded = self._uploaded(stated, spellings)
         return [uploaded] if uploaded else []
@@ -97,7 +99,7 @@ class ImageIndex:
                 return _closest(agreeing, parts)
         return []
 
-    def _remember(self, stated: str, spelling: str, file: str) -> None:
+    def remember(self, stated: str, spelling: str, file: str) -> None:
         """Keep for `note_elsewhere` what was found under URL escapes, in another folder or under another suffix."""
         if "%" in stated and "%" not in spelling:
             self._respelt.setdefault(stated, file)

@@ -17,7 +17,7 @@ from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake
 from leukoscope.dataset.manifest import SPLITS
 from leukoscope.dataset.names import nfc
-from leukoscope.dataset.raw import Issue, RawCell, RawSet, number
+from leukoscope.dataset.raw import Issue, RawCell, RawSet, bounds, number
 from leukoscope.dataset.shapes import note_turned, polygon, turned_box
 from leukoscope.dataset.text import parse_xml, read_text
 from leukoscope.errors import DataError
@@ -50,7 +50,8 @@ def read_voc(src: str | Path) -> RawSet:
         size = (tree.findtext("size/width"), tree.findtext("size/height"))
         stated = tree.findtext("filename") or stem
         if found is None:
-            raw.without_image(name, len(objects), intake.index.why_not(stated))
+            near = f"{name.rpartition('/')[0]}/{stated}".lstrip("/")
+            raw.without_image(name, len(objects), intake.index.why_not(stated) or intake.index.why_not(near))
             continue
         seat = intake.seat(stated, name, len(objects), found=found, size=size)
         if seat is None:
@@ -75,6 +76,14 @@ def _read_object(entry: ElementTree.Element, where: str, file: str, raw: RawSet)
         if "robndbox" in parts and "bndbox" not in parts:
             cx, cy, w, h, angle = (number(parts["robndbox"].findtext(k, "")) for k in ("cx", "cy", "w", "h", "angle"))
             box, degrees = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), math.degrees(angle)
+            if abs(angle) > 2 * math.pi:  # roLabelImg writes radians, below a whole turn
+                degrees = angle
+                raw.note(file, "an angle over 2 pi taken as degrees", f"{where}, {code}: {angle:g}", 1)
+        elif "polygon" in parts and "bndbox" not in parts:  # LabelMe's web tool
+            contour = _outline(parts["polygon"], RawCell((0, 0, 0, 0), code), where, file, raw)
+            if contour is None:
+                raise ValueError("no outline")
+            box, degrees = bounds(contour), 0.0
         else:
             corners = {e.tag: e.text or "" for e in reversed(parts["bndbox"])} if "bndbox" in parts else {}
             box = tuple(number(corners.get(corner, "")) for corner in _CORNERS)

@@ -19,26 +19,32 @@ def stated_splits(root: Path, index: ImageIndex, names: ClassNames | None, raw: 
 
     names  what the names files say; None: their paths are not asked, something better states the splits
     """
-    splits = _listed(root, index)
+    splits = _listed(root, index, raw)
     if splits or names is None or all(map(split_of, index.files)):
         return splits
     return _from_paths(root, index, names, raw)
 
 
-def _listed(root: Path, index: ImageIndex) -> dict[str, str]:
+def _listed(root: Path, index: ImageIndex, raw: RawSet) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name, split in SPLIT_NAMES.items():
         for listing in (root / f"{name}.txt", root / f"autosplit_{name}.txt"):
             if listing.is_file():
-                _take_list(listing, split, index, splits)
+                _take_list(listing, split, index, splits, raw)
     return splits
 
 
-def _take_list(listing: Path, split: str, index: ImageIndex, splits: dict[str, str]) -> None:
+def _take_list(listing: Path, split: str, index: ImageIndex, splits: dict[str, str], raw: RawSet) -> None:
+    absent = []
     for line in read_text(listing).splitlines():
-        file = index.find(line) if Path(line.strip()).suffix else None
+        is_name = bool(Path(line.strip()).suffix) and " " not in line.strip().rpartition(".")[2]
+        file = index.find(line) if is_name else None
+        if is_name and file is None:
+            absent.append(line.strip())
         if file and splits.setdefault(file, split) != split:
             raise DataError(f"{listing} lists {file}, which is in {splits[file]} too: expected one split a picture")
+    if absent:
+        raw.note(listing.name, "pictures listed for a split and not here", f"{len(absent)}, the first {absent[0][:80]}")
 
 
 def _from_paths(root: Path, index: ImageIndex, names: ClassNames, raw: RawSet) -> dict[str, str]:
@@ -50,7 +56,7 @@ def _from_paths(root: Path, index: ImageIndex, names: ClassNames, raw: RawSet) -
             raw.note(f"{folder}/data.yaml".lstrip("/"), f"the {split} path in data.yaml is not here", path[:120])
         elif place.endswith(".txt"):
             listed: dict[str, str] = {}
-            _take_list(root / place, split, index, listed)
+            _take_list(root / place, split, index, listed, raw)
             for file in listed:
                 found[file].add(split)
         else:
