@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import pkgutil
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 pytest.importorskip("transformers", reason="the detectors need the extra: pip install '.[study]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
-from data.small_runs import LOSSES, ONE_LOOP, digest, small_run  # noqa: E402
+from data.small_runs import LOSSES, ONE_LOOP, digest, infinite, small_run  # noqa: E402
 
 from leukoscope.errors import ConfigError, TrainingError  # noqa: E402
 from leukoscope.train import loop  # noqa: E402
@@ -35,17 +34,6 @@ class Killed(Exception):
 def rows_of(run):
     with open(run / "log.csv", encoding="utf-8") as file:
         return [{k: v for k, v in row.items() if k not in ("seconds", "clock_s")} for row in csv.DictReader(file)]
-
-
-def infinite(where):
-    """The function named, its answer (a tensor, or tensors by name) made infinite."""
-    original = pkgutil.resolve_name(where)
-
-    def wrapped(*given, **named):
-        answer = original(*given, **named)
-        return {k: v * torch.inf for k, v in answer.items()} if isinstance(answer, dict) else answer * torch.inf
-
-    return wrapped
 
 
 @pytest.mark.parametrize("task", ONE_LOOP)
