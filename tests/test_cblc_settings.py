@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_own_composites_stand_beside_the_papers():
         ({"imbalance": ("smote",)}, "imbalance"),
         ({"center_border": ("cutout",)}, "center_border"),
         ({"crop": "circle"}, "contour, box"),
+        ({"segmenter": "sam"}, "outliner, yolo"),
         ({"folds": 1}, "at least 2"),
         ({"folds": 3, "ensemble_weights": (1.0, 2.0)}, "needs 3"),
     ],
@@ -59,3 +61,21 @@ def test_a_missing_folder_or_unknown_key_is_said(tmp_path):
     (tmp_path / "study.toml").write_text('name = "x"\nfold = 3\n', "utf-8")
     with pytest.raises(ConfigError, match="unknown key fold"):
         read_settings(tmp_path)
+
+
+def test_yolo_is_chosen_with_its_settings_and_an_old_study_is_told_as_before(tmp_path):
+    """study.toml names the segmenter, segmenter.toml says how it is trained: one without the other is a mistake."""
+    folder = tmp_path / "config"
+    shutil.copytree(CONFIGS / "cblc-small", folder)
+    told = read_settings(folder).settings()
+    assert "segmenter" not in told and "segmenter" not in told["study"]  # a study begun before can be resumed
+    study = (folder / "study.toml").read_text("utf-8")
+    (folder / "study.toml").write_text('segmenter = "yolo"\n' + study, "utf-8")
+    with pytest.raises(ConfigError, match="go together"):
+        read_settings(folder)
+    shutil.copy(CONFIGS / "yolo11-seg.toml", folder / "segmenter.toml")
+    files = read_settings(folder)
+    assert files.segmenter.arch == "yolo11m-seg" and files.settings()["segmenter"]["side"] == 1024
+    (folder / "study.toml").write_text(study, "utf-8")
+    with pytest.raises(ConfigError, match="go together"):
+        read_settings(folder)

@@ -21,7 +21,6 @@ from leukoscope.experiments import preregistration  # noqa: E402
 from leukoscope.experiments.cblc import (  # noqa: E402
     baselines,
     cohort,
-    segment,
     study,
     verdicts,
 )
@@ -94,7 +93,7 @@ def finished(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     by_field = {f.key.field_id: f for f in cohort.read_dataset(data).fields}
 
-    def locate(field, locator):
+    def find(field):
         found = shaken(by_field[field.key.field_id], field.key.field_id)
         return Cells(field.key, np.array([contour_box(c) for c in found]), np.ones(len(found)))
 
@@ -102,9 +101,8 @@ def finished(tmp_path_factory):
         found = shaken(by_field[field.key.field_id], field.key.field_id)
         return found, [[] for _ in found]
 
-    patch.setattr(study, "make_locator", lambda *a: None)
+    patch.setattr(study, "make_locator", lambda *a: find)
     patch.setattr(study, "make_outline", lambda *a: outline)
-    patch.setattr(segment, "locate", locate)
     variants = study.component_variants
     patch.setattr(study, "component_variants", lambda config: dict(list(variants(config).items())[:1]))
     patch.setattr(baselines, "N_DRAWS", 50)

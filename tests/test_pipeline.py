@@ -17,8 +17,10 @@ from PIL import Image
 from leukoscope.errors import InputError, ModelError
 from leukoscope.models.bundle import bundled_names, find_model
 from leukoscope.pipeline import AnalyzeOptions, analyze
+from leukoscope.pipeline.fields import Segmenter
 from leukoscope.report import read_record
 from leukoscope.taxonomy import BLOOD_12
+from leukoscope.types import Cells
 
 HEIGHT, WIDTH = 256, 320
 
@@ -324,3 +326,34 @@ def test_cells_below_the_cards_threshold_are_not_identified(smears, model, tmp_p
     with open(tmp_path / "b" / "cells.csv", encoding="utf-8", newline="") as file:
         assert [row["identified"] == "1" for row in csv.DictReader(file)] == [c["identified"] for c in cells]
     assert "Not identified" in (tmp_path / "b" / "report.html").read_text("utf-8")
+
+
+def test_a_segmenter_stands_in_the_locators_place_and_its_contours_are_recorded(smears, model, tmp_path):
+    """Two discs a photograph, one of them not where the locator would find a cell; nobody looks for nuclei."""
+    seen = []
+    turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+
+    def find(field):
+        seen.append(field.pixels.shape)
+        contours = tuple(np.round(np.c_[np.cos(turns), np.sin(turns)] * 20 + at).astype(np.float32)
+                         for at in ((60, 60), (200, 150)))  # fmt: skip
+        boxes = np.array([[*c.min(0), *c.max(0)] for c in contours], np.float32)
+        return Cells(field.key, boxes, np.array([0.9, 0.8], np.float32), contours)
+
+    folder = smears[0] / "anna"
+    segmenter = Segmenter("discs", "ab" * 32, find)
+    path = analyze([folder], tmp_path / "out", model=model, segmenter=segmenter)
+    record = read(path)
+    models = record["provenance"]["models"]
+    assert len(seen) == 3 and models["segmenter"] == {"name": "discs", "weights_sha256": "ab" * 32}
+    assert "locator" not in models
+    for field in record["fields"]:
+        cells = field["cells"]
+        assert [c["score"] for c in cells] == [0.9, 0.8]
+        assert [c["box"] for c in cells] == [[40, 40, 80, 80], [180, 130, 220, 170]]
+        assert all(1200 < c["cell_area_px"] < 1280 and len(c["contour"]) == 24 for c in cells)
+        assert all(c["nuclei"] == [] and c["nc_ratio"] is None and c["nucleus_area_px"] is None for c in cells)
+    with pytest.raises(InputError, match="another|given|resume|options"):  # the segmenter belongs to the run
+        analyze([folder], tmp_path / "out", model=model, resume=True)
+    with pytest.raises(InputError, match="no other locator"):
+        analyze([folder], tmp_path / "x", model=model, segmenter=segmenter, options=AnalyzeOptions(locator=str(model)))

@@ -22,6 +22,7 @@ pytest.importorskip("transformers", reason="the detectors need the extra: pip in
 from leukoscope.train.yolo_seg import (  # noqa: E402
     YoloSegConfig,
     as_cells,
+    open_segmenter,
     read_segmenter,
     train_yolo_seg,
     with_contours,
@@ -106,3 +107,14 @@ def test_a_small_run_from_contours_to_contours(tmp_path, capsys):
     assert (np.diff(cells.scores) <= 0).all() and cells.boxes.max() <= 96
     again = segment(Field(KEY, pixels))
     np.testing.assert_array_equal(cells.boxes, again.boxes)
+    opened = open_segmenter(run)  # as `leukoscope analyze --segmenter` does
+    assert opened.name == "small" and len(opened.sha256) == 64
+    np.testing.assert_array_equal(opened.find(Field(KEY, pixels)).boxes, cells.boxes)
+
+
+def test_a_folder_that_is_no_run_of_a_segmenter_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="no training run"):
+        open_segmenter(tmp_path)
+    (tmp_path / "run.json").write_text('{"task": "locate"}')
+    with pytest.raises(ConfigError, match="no finished run of task 'segment': train configs/yolo11-seg.toml"):
+        open_segmenter(tmp_path)

@@ -40,6 +40,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--locator", metavar="NAME|DIR", help="take the locator of this model instead of --model's own")
     parser.add_argument(
+        "--segmenter",
+        metavar="RUN",
+        help="find and outline cells with this run of task segment (YOLO11-seg, extra yolo) instead of a locator",
+    )
+    parser.add_argument(
         "--tile-px",
         metavar="N",
         type=whole,
@@ -68,6 +73,11 @@ def run(args: argparse.Namespace) -> None:
         tile_px=args.tile_px,
         own_cells=args.own_cells,
     )
+    segmenter = None
+    if args.segmenter is not None:
+        from leukoscope.train.yolo_seg import open_segmenter
+
+        segmenter = open_segmenter(args.segmenter)
     with progress_bar("photographs") as progress:
         path = analyze(
             args.paths,
@@ -75,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
             model=args.model,
             patients=args.patients,
             options=options,
+            segmenter=segmenter,
             resume=args.resume,
             progress=progress,
         )

@@ -16,7 +16,7 @@ from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.runtime import Session
-from leukoscope.pipeline.fields import FieldAnalyzer
+from leukoscope.pipeline.fields import FieldAnalyzer, Segmenter
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.lock import RunLock
 from leukoscope.pipeline.own_cells import read_own_cells
@@ -78,6 +78,7 @@ def analyze(
     model: str | Path | None = None,
     patients: str | Path | None = None,
     options: AnalyzeOptions | None = None,
+    segmenter: Segmenter | None = None,
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -87,6 +88,7 @@ def analyze(
     model     a bundled model's name, or a model folder; None: the bundled one for blood
     patients  a table that says whose each picture is instead (columns file, patient_id, smear_id, center), and what is
               known of the patients (`read_facts`)
+    segmenter finds and outlines cells in the place of the model's locator
     resume    go on with a run of the same pictures and options that was stopped; its record is the very same
     progress  called with (photographs done, photographs in all)
     Returns the path of record.json. A picture that can't be read is listed with its reason and the run goes on.
@@ -94,7 +96,7 @@ def analyze(
     """
     options = options or AnalyzeOptions()
     out = Path(out)
-    models = _models(model, options)
+    models = _models(model, options, segmenter)
     card = part_of_model(models, "classify").card
     own = None if options.own_cells is None else read_own_cells(options.own_cells, card)
     correction = Correction.of(card) if own is None else Correction.of(card, own.confusion, own.by_patient)
@@ -102,7 +104,7 @@ def analyze(
     sources = find_sources(paths, specimen=options.specimen, patients=patients)
     if own is not None and len({s.key.center for s in sources}) > 1:
         raise InputError("own cells are of one laboratory, and these photographs of several: analyse each on its own")
-    provenance = _provenance(models, options)
+    provenance = _provenance(models, options, segmenter)
     if own is not None:
         provenance["options"]["own_cells"] = own.facts()
     head = {
@@ -118,7 +120,7 @@ def analyze(
         try:
             todo = sources[journal.n_sources :]
             # A run that is complete needs no models to write its record again.
-            for done in _analyze_fields(todo, first_of_each(sources), models, options) if todo else ():
+            for done in _analyze_fields(todo, first_of_each(sources), models, options, segmenter) if todo else ():
                 journal.write(*done)
                 if progress is not None:
                     progress(journal.n_sources, len(sources))
@@ -141,10 +143,14 @@ def _fields(journal: Journal, repeats: Repeats) -> Iterator[dict]:
     return repeats.added_to(journal.fields())
 
 
-def _models(model: str | Path | None, options: AnalyzeOptions) -> dict[str, Bundle]:
+def _models(
+    model: str | Path | None, options: AnalyzeOptions, segmenter: Segmenter | None
+) -> dict[str, Bundle]:
     if model is None and options.specimen != "blood":
         raise InputError(f"there is no bundled model for {options.specimen}: name the model to use (--model)")
     models = find_model("blood" if model is None else model)
+    if segmenter is not None and ("detect" in models or options.locator is not None):
+        raise InputError("a segmenter finds the cells: take a model of several stages with it, and no other locator")
     if "detect" in models:
         if options.locator is not None:
             name = models["detect"].card.name
@@ -155,16 +161,20 @@ def _models(model: str | Path | None, options: AnalyzeOptions) -> dict[str, Bund
     return models
 
 
-def _provenance(models: dict[str, Bundle], options: AnalyzeOptions) -> dict:
+def _provenance(models: dict[str, Bundle], options: AnalyzeOptions, segmenter: Segmenter | None) -> dict:
     """Where the record's numbers come from; no times, so that a resumed run writes the same."""
-    locator, classifier = (part_of_model(models, task) for task in ("locate", "classify"))
+    classifier = part_of_model(models, "classify")
     knowledge = Knowledge.of(classifier.card)
-    parts = {"locator": locator, "classifier": classifier}
+    parts = {"classifier": classifier}
+    if segmenter is None:
+        parts = {"locator": part_of_model(models, "locate"), **parts}
+    found_by = {} if segmenter is None else {"segmenter": {"name": segmenter.name, "weights_sha256": segmenter.sha256}}
     if "outline" in models:
         parts["outliner"] = models["outline"]
     return {
         "leukoscope": leukoscope.__version__,
-        "models": {
+        "models": found_by
+        | {
             part: {
                 "name": bundle.card.name,
                 "onnx_sha256": bundle.card.onnx_sha256,
@@ -226,15 +236,18 @@ def _analyze_fields(
     first: dict[tuple[str, str], list[Source]],
     models: dict[str, Bundle],
     options: AnalyzeOptions,
+    segmenter: Segmenter | None,
 ) -> Iterator[Analysed]:
     """The photographs analysed, in the order of `sources`; a few photographs are under way at a time, never all.
 
     first  the photographs of each smear that its ruler is measured on
     """
-    locator = Session(models["locate"])
-    classifier = locator if models["classify"] == models["locate"] else Session(models["classify"])
+    classifier = Session(models["classify"])
+    locator = classifier  # which a segmenter's run never asks, and which a one-stage detector is
+    if segmenter is None and models["locate"] != models["classify"]:
+        locator = Session(models["locate"])
     outliner = Session(models["outline"]) if "outline" in models else None
-    analyzer = FieldAnalyzer(locator, classifier, options.um_per_px, options.tile_px, outliner)
+    analyzer = FieldAnalyzer(locator, classifier, options.um_per_px, options.tile_px, outliner, segmenter)
     workers = min(_n_workers(options.workers), len(sources))
     pool = ThreadPoolExecutor(workers)
     try:

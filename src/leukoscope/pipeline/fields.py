@@ -29,10 +29,23 @@ _Cells = tuple[list[dict], list[ModelView] | None, float | None, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Segmenter:
+    """What finds and outlines cells in the place of a model's locator (YOLO11-seg: `train.yolo_seg.open_segmenter`).
+
+    find  field → its cells, best first, each with its contour; called from several threads
+    """
+
+    name: str
+    sha256: str
+    find: Callable[[Field], Cells]
+
+
+@dataclass(frozen=True, slots=True)
 class FieldAnalyzer:
     """What every photograph of a run is analysed with; safe to use from several threads.
 
-    A one-stage detector (task "detect") stands in both places. An outliner, where the model has one, adds contours.
+    A one-stage detector (task "detect") stands in both places. An outliner, where the model has one, adds contours;
+    to a segmenter's cells, which have them, it adds nuclei.
     """
 
     locator: Session
@@ -40,6 +53,7 @@ class FieldAnalyzer:
     um_per_px: float | None
     tile_px: int | None
     outliner: Session | None = None
+    segmenter: Segmenter | None = None
     rooms: Rooms = field(default_factory=Rooms)
 
     def __call__(self, source: Source, ruler: Callable[[], Ruler]) -> Analysed:
@@ -77,6 +91,8 @@ class FieldAnalyzer:
 
     def _cells(self, field: Field, red_px: float | None) -> _Cells:
         """The entries of the field's cells, how the classifier saw each, the scale it judged by, the tiles' side."""
+        if self.segmenter is not None:
+            return self._segmented(field, red_px)
         if self.locator.card.task == "detect":
             return self._detected(field, red_px)
         # Both models often want the same view of the field: it is made once.
@@ -91,11 +107,27 @@ class FieldAnalyzer:
         outlines = outline(field, cells, self.outliner) if self.outliner is not None else None
         if outlines is not None:
             cells = outlines.cells  # a classifier may want its crops by contour
+        entries, models = self._classified(view, cells)
+        return _with_outlines(entries, outlines), models, view.um_per_px, tile_px
+
+    def _segmented(self, field: Field, red_px: float | None) -> _Cells:
+        """`_cells` with a segmenter: its contours, and nuclei where there is an outliner."""
+        cells = self.segmenter.find(field)
+        view = with_scale(prepare(field, self.classifier.card), cells, red_px=red_px)
+        entries, models = self._classified(view, cells)
+        nuclei = outline(field, cells, self.outliner).nuclei if self.outliner is not None else ((),) * len(cells)
+        entries = _with_outlines(entries, Outlines(cells, nuclei))
+        if self.outliner is None:  # nobody looked for nuclei: no ratio of them is known
+            entries = [entry | {"nucleus_area_px": None, "nc_ratio": None} for entry in entries]
+        return entries, models, view.um_per_px, max(field.pixels.shape[:2])
+
+    def _classified(self, view: Field, cells: Cells) -> tuple[list[dict], list[ModelView]]:
+        """The entries of cells, and how the classifier saw each."""
         batches, models = [], []
         for batch in classify_batches(view, cells, self.classifier):
             batches.append(batch._replace(crops=None, features=None))  # the crops of a crowded field are not kept
             models += model_views(batch.crops, batch.features)
-        return _with_outlines(self._entries(cells, batches), outlines), models, view.um_per_px, tile_px
+        return self._entries(cells, batches), models
 
     def _detected(self, field: Field, red_px: float | None) -> _Cells:
         """`_cells` of a one-stage detector, which locates and names in one."""

@@ -48,8 +48,8 @@ class Record:
 
     @property
     def has_outlines(self) -> bool:
-        """Whether the run had an outliner: its cells then have contours and an N:C ratio."""
-        return "outliner" in self.provenance["models"]
+        """Whether the run had an outliner or a segmenter: its cells then have contours, with the first an N:C ratio."""
+        return bool({"outliner", "segmenter"} & set(self.provenance["models"]))
 
     @property
     def roles(self) -> dict[str, str]:

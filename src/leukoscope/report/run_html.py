@@ -171,7 +171,7 @@ def provenance(content: Content, record_sha256: str) -> Iterator[str]:
     p = content.record.provenance
     models = "".join(
         f'<tr><th scope="row">{escape(task)}</th><td>{escape(m.get("name"))}</td><td'
-        f' class="digest">{escape(m.get("onnx_sha256"))}</td></tr>'
+        f' class="digest">{escape(m.get("onnx_sha256") or m.get("weights_sha256"))}</td></tr>'
         for task, m in p["models"].items()
     )
     scale = "not stated: measured at red cells where they are seen (≈)"

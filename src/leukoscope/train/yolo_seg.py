@@ -6,8 +6,10 @@ augmentation and the choice of the best epoch are ultralytics'. Running it needs
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.geometry import contour_area
 from leukoscope.models.torch_yolo import NOTICE, import_ultralytics, require_weights
+from leukoscope.pipeline.fields import Segmenter
 from leukoscope.train.checkpoint import load_checkpoint, run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.fields import seen_fields, validation_fields
 from leukoscope.train.locator_data import is_white
@@ -128,14 +131,27 @@ def train_yolo_seg(
     return run
 
 
+def open_segmenter(run: str | Path) -> Segmenter:
+    """A run as what `analyze` takes in the place of a locator; ConfigError for a folder of another task."""
+    path = Path(run) / "last.pt"
+    find = read_segmenter(run)
+    name = json.loads((Path(run) / "run.json").read_text("utf-8"))["config"]["name"]
+    return Segmenter(name, hashlib.sha256(path.read_bytes()).hexdigest(), find)
+
+
 def read_segmenter(run: str | Path) -> Callable[[Field], Cells]:
     """The trained network as a function from a field to its white cells, best first, each with one contour.
 
     Where a predicted mask falls apart its largest part is the contour; a cell without one is left out.
     """
     run = Path(run)
-    library = import_ultralytics()
-    config = json.loads((run / "run.json").read_text("utf-8"))["config"]
+    try:
+        record = json.loads((run / "run.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"{run} is no training run: it has no readable run.json") from None
+    if record.get("task") != "segment" or not (run / "last.pt").is_file():
+        raise ConfigError(f"{run} is no finished run of task 'segment': train configs/yolo11-seg.toml first")
+    config, library = record["config"], import_ultralytics()
     model = library.YOLO(f"{config['arch']}.yaml", task="segment")
     from ultralytics.nn.tasks import SegmentationModel
 
@@ -143,10 +159,13 @@ def read_segmenter(run: str | Path) -> Callable[[Field], Cells]:
     model.model.load_state_dict(torch.load(run / "last.pt", map_location="cpu", weights_only=True)["model"])
     model.model.names = {0: CELL}
 
+    alone = threading.Lock()  # a prediction keeps its state in the model
+
     def segment(field: Field) -> Cells:
         settings = {"imgsz": config["side"], "conf": config["score"], "iou": config["nms_iou"], "max_det": MOST_CELLS}
         blue_first = np.ascontiguousarray(field.pixels[..., ::-1])
-        (found,) = model.predict(blue_first, retina_masks=True, verbose=False, **settings)
+        with alone:
+            (found,) = model.predict(blue_first, retina_masks=True, verbose=False, **settings)
         return as_cells(field, found.boxes.xyxy.cpu().numpy(), found.boxes.conf.cpu().numpy(),
                         found.masks.xy if found.masks is not None else [])  # fmt: skip
 

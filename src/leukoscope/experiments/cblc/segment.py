@@ -12,10 +12,9 @@ from leukoscope.contours import match_contours
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import DataError
 from leukoscope.images import read_field
-from leukoscope.locate import locate
-from leukoscope.models.runtime import Session
 from leukoscope.types import Cells, Field
 
+Find = Callable[[Field], Cells]  # a field's cells, best first, perhaps with contours
 Outline = Callable[[Field, Cells], tuple[list[np.ndarray], list[list[np.ndarray]]]]
 
 
@@ -40,7 +39,7 @@ class FieldCells:
 
 def segment(
     dataset: Dataset,
-    locator: Session,
+    find: Find,
     outline: Outline,
     folder: Path,
     *,
@@ -53,7 +52,7 @@ def segment(
     for number, field in enumerate(dataset.fields):
         path = folder / f"{field.sha256[:16]}.npz"
         if not path.is_file():
-            write_cells(path, segment_field(dataset, field, locator, outline, match_iou=match_iou))
+            write_cells(path, segment_field(dataset, field, find, outline, match_iou=match_iou))
         found.append(read_cells(path))
         if progress:
             progress(number + 1, len(dataset.fields))
@@ -61,12 +60,14 @@ def segment(
 
 
 def segment_field(
-    dataset: Dataset, truth: TruthField, locator: Session, outline: Outline, *, match_iou: float
+    dataset: Dataset, truth: TruthField, find: Find, outline: Outline, *, match_iou: float
 ) -> FieldCells:
-    """Locate, outline and match the cells of one field."""
+    """Find, outline and match the cells of one field. Cells that are found with contours keep them."""
     field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
-    cells = locate(field, locator)
+    cells = find(field)
     contours, nuclei = outline(field, cells) if len(cells) else ([], [])
+    if cells.contours is not None:
+        contours = list(cells.contours)
     kept = [i for i, c in enumerate(contours) if len(c) >= 3]
     contours, nuclei = [np.asarray(contours[i], np.float32) for i in kept], [nuclei[i] for i in kept]
     matches = match_contours(expert_contours(truth), contours, iou=match_iou)

@@ -1,4 +1,4 @@
-"""The study's locator and outliner: trained on development patients, exported, and opened as analysis opens them."""
+"""What finds and outlines the study's cells: trained on development patients, and opened as analysis opens it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.experiments.cblc.segment import Outline
+from leukoscope.experiments.cblc.segment import Find, Outline
 from leukoscope.experiments.provenance import command
+from leukoscope.locate import locate
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.outline import outline
@@ -20,19 +21,28 @@ from leukoscope.train.locator_export import export_locator
 from leukoscope.train.outliner import OutlinerConfig, train_outliner
 from leukoscope.train.outliner_export import export_outliner
 from leukoscope.train.run import source_commit
+from leukoscope.train.yolo_seg import YoloSegConfig, read_segmenter, train_yolo_seg
 from leukoscope.types import Cells, Field
 
 Show = Callable[[int, int], None] | None
 
 
-def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Path, show: Show) -> Session:
-    """Train on the split "train", choose the threshold on "val", export to `bundle`; nothing where that is done."""
+def make_segmenter(config: YoloSegConfig, dataset: Dataset, run: Path, show: Show) -> Find:
+    """Train YOLO11-seg on the split "train", choose its epoch on "val"; gives what finds and outlines cells."""
+    train_yolo_seg(config, [dataset], run, resume=True, progress=show)
+    return read_segmenter(run)
+
+
+def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Path, show: Show) -> Find:
+    """Train on the split "train", choose the threshold on "val", export to `bundle` (nothing where that is done); gives
+    what finds cells."""
     if not (bundle / "card.json").is_file() or not (run / "done").is_file():
         train_locator(config, [dataset], run, resume=True, progress=show)
         held = validation_fields([dataset])
         export_locator(run, bundle, validation=held, side=config.side, command=command(), commit=source_commit())
         (run / "done").write_text("", "utf-8")
-    return Session(read_bundle(bundle))
+    session = Session(read_bundle(bundle))
+    return lambda field: locate(field, session)
 
 
 def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Path, show: Show) -> Outline:

@@ -14,8 +14,10 @@ from leukoscope.train.finetune_config import FinetuneConfig
 from leukoscope.train.imbalance import METHODS as IMBALANCE
 from leukoscope.train.locator import LocatorConfig
 from leukoscope.train.outliner import OutlinerConfig
+from leukoscope.train.yolo_seg import YoloSegConfig
 
 CROPS = ("contour", "box")
+SEGMENTERS = ("outliner", "yolo")
 ARTEFACT = "artefact"
 
 
@@ -28,6 +30,8 @@ class StudyConfig:
     composites     further composites of your own: name -> classes; each gets its ratio
     folds          members of the ensemble: each leaves out one fold of the development patients
     ensemble_weights  of the members; empty: all alike
+    segmenter      "outliner": locator and outliner; "yolo": YOLO11-seg (segmenter.toml, extra `yolo`, AGPL-3.0) finds
+                   and outlines cells, and the outliner draws nuclei in them
     match_iou      contour IoU that makes a predicted cell an expert's cell
     crop           "contour": centred on the contour at target_um_per_px (`crop_contour`); "box": around the contour's
                    box (`crop.crop_cells`); pad: share of the cell on either side where the box or no scale rules
@@ -50,6 +54,7 @@ class StudyConfig:
     composites: dict = field(default_factory=dict)
     folds: int = 3
     ensemble_weights: tuple = ()
+    segmenter: str = "outliner"
     match_iou: float = 0.5
     crop: str = "contour"
     target_um_per_px: float | None = 0.2
@@ -77,6 +82,9 @@ class StudyConfig:
             wrong = sorted(set(getattr(self, name)) - set(known))
             if wrong:
                 raise ConfigError(f"study.toml: {name} may name {', '.join(known)}, got {', '.join(wrong)}")
+        if self.segmenter not in SEGMENTERS:
+            known = ", ".join(SEGMENTERS)
+            raise ConfigError(f"study.toml: segmenter must be one of {known}, got {self.segmenter!r}")
         if self.crop not in CROPS:
             raise ConfigError(f"study.toml: crop must be one of {', '.join(CROPS)}, got {self.crop!r}")
         if self.folds < 2:
@@ -111,35 +119,46 @@ def with_artefact(taxonomy: Taxonomy) -> Taxonomy:
 
 @dataclass(frozen=True, slots=True)
 class StudyFiles:
-    """What the configuration folder holds: the study's settings, and each network's (detector: None where left out)."""
+    """What the configuration folder holds: the study's settings, and each network's (detector, segmenter: None where
+    left out)."""
 
     study: StudyConfig
     classifier: FinetuneConfig
     locator: LocatorConfig
     outliner: OutlinerConfig
     detector: DetectorConfig | None
+    segmenter: YoloSegConfig | None = None
 
     def settings(self) -> dict[str, dict | None]:
         """Plain values by file."""
         parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: asdict(part) if part else None for name, part in parts.items()}
+        told = {name: asdict(part) if part else None for name, part in parts.items()}
+        if self.segmenter is None:  # as studies were told before there was one: they can be resumed
+            del told["segmenter"], told["study"]["segmenter"]
+        return told
 
 
 def read_settings(folder: str | Path) -> StudyFiles:
-    """Read study.toml, classifier.toml, locator.toml, outliner.toml and, where there is one, detector.toml."""
+    """Read study.toml, classifier.toml, locator.toml, outliner.toml and, where they are, detector.toml and
+    segmenter.toml."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ConfigError(f"no configuration folder {folder}: expected one with study.toml, such as configs/cblc-small")
     built = {}
     for name, (kind, task) in _KINDS.items():
         path = folder / f"{name}.toml"
-        if name == "detector" and not path.is_file():
+        if name in ("detector", "segmenter") and not path.is_file():
             built[name] = None
             continue
         values = read_toml(path)
         if values.pop("task", task) != task:
             raise ConfigError(f"{path}: task must be {task!r}")
         built[name] = build_config(kind, values, path)
+    if (built["study"].segmenter == "yolo") != (built["segmenter"] is not None):
+        raise ConfigError(
+            f'{folder}: segmenter = "yolo" in study.toml and segmenter.toml (task = "segment", such as '
+            "configs/yolo11-seg.toml) go together: give both or neither"
+        )
     return StudyFiles(**built)
 
 
@@ -149,4 +168,5 @@ _KINDS = {
     "locator": (LocatorConfig, "locate"),
     "outliner": (OutlinerConfig, "outline"),
     "detector": (DetectorConfig, "detect"),
+    "segmenter": (YoloSegConfig, "segment"),
 }

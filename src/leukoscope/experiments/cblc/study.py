@@ -23,7 +23,7 @@ from leukoscope.experiments.cblc.members import Member, component_variants, meas
 from leukoscope.experiments.cblc.predictions import Material, Predictions, ablate, make_member, predict_cells
 from leukoscope.experiments.cblc.registration import registration_facts
 from leukoscope.experiments.cblc.segment import FieldCells, Outline, segment
-from leukoscope.experiments.cblc.segmenters import make_locator, make_outline
+from leukoscope.experiments.cblc.segmenters import make_locator, make_outline, make_segmenter
 from leukoscope.experiments.cblc.settings import StudyFiles, read_settings
 from leukoscope.experiments.preregistration import NAME, differences, register, words
 from leukoscope.experiments.provenance import provenance
@@ -159,19 +159,23 @@ def _claim(options: StudyOptions, files: StudyFiles, cohort: Cohort) -> None:
 def _segment(
     options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: Clock, show: Show | None
 ) -> tuple[list[FieldCells], Outline]:
-    """Train locator and outliner on development patients, then outline and match every field; and the outliner."""
+    """Train what finds and what outlines cells on development patients, then match every field; and the outliner."""
     own = cohort.fields(lambda p: p.role == DEVELOP)
     split = tuple(replace(f, split="val" if cohort.patients[patient_key(f)].fold == 0 else "train") for f in own.fields)
     own = replace(own, fields=split)
     work, bundle = options.out / "work", options.out / "bundle"
-    with clock("locator"):
-        locator = make_locator(files.locator, own, work / "locator", bundle / "locator", show)
+    if files.segmenter is not None:
+        with clock("segmenter"):
+            find = make_segmenter(files.segmenter, own, work / "segmenter", show)
+    else:
+        with clock("locator"):
+            find = make_locator(files.locator, own, work / "locator", bundle / "locator", show)
     with clock("outliner"):
         outline = make_outline(files.outliner, own, work / "outliner", bundle / "outliner", show)
     with clock("segmentation and contour matching"):
         match_iou = files.study.match_iou
         return segment(
-            cohort.dataset, locator, outline, work / "segmented", match_iou=match_iou, progress=show
+            cohort.dataset, find, outline, work / "segmented", match_iou=match_iou, progress=show
         ), outline  # fmt: skip
 
 
