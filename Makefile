@@ -9,12 +9,13 @@ YOLO := .venv-yolo
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info/*' | sed 's/ /\\ /g')
 
-.PHONY: help demo review test test-yolo lint screenshot table formats model-cards clean
+.PHONY: help demo review docs test test-yolo lint screenshot table formats model-cards clean
 
 help:
 	@echo "make demo         set up, draw four patients, analyse them, compare with the truth, say where the report is"
 	@echo "make test         set up with torch and run the tests"
 	@echo "make test-yolo    set up with ultralytics (AGPL-3.0) too and run the tests that need it"
+	@echo "make docs         build the documentation site into build/site, warnings are errors"
 	@echo "make lint         ruff"
 	@echo "make review       open the demo's patients in the reading room: correct, sign (prints an address)"
 	@echo "make screenshot   draw docs/report.png anew from the demo's report"
@@ -65,6 +66,11 @@ test-yolo: $(YOLO)/.installed
 	OMP_NUM_THREADS=1 $(YOLO)/bin/python -m pytest -q -rs tests/test_yolo.py tests/test_yolo_seg.py > $(YOLO)/log.txt; \
 	  status=$$?; cat $(YOLO)/log.txt; exit $$status
 	@! grep -q "^SKIPPED" $(YOLO)/log.txt || { echo "make: tests of the extra were skipped"; exit 1; }
+
+docs: $(TEST)/.installed
+	$(TEST)/bin/python $(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(TEST)/bin/python -m mkdocs build -q
+	@echo "The site: $(CURDIR)/build/site/index.html"
 
 lint: $(TEST)/.installed
 	$(TEST)/bin/python $(PIP) ruff

@@ -21,6 +21,7 @@ EXTRAS = {
     "study": "the two papers' studies: their networks, figures and statistics",
     "review": "the reading room: review, correct, sign",
     "review-postgresql": "the reading room's database for several readers",
+    "docs": "the documentation site (make docs)",
     "yolo": "YOLO11 by ultralytics (AGPL-3.0)",
     "test": "the test suite and the references it compares with",
 }

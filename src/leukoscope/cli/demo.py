@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         demo = run_demo(args.out, seed=args.seed, progress=lambda what, done, total: bars[what](done, total))
     print("\n".join(comparison(demo)))
     print(f"report: {demo.report}")
+    print(f"to correct and sign in the reading room (extra review): leukoscope review {demo.report.parent}")
     if demo.problems:
         raise DataError(f"the demo's report is not right: {'; '.join(demo.problems)}")
 
