@@ -142,3 +142,15 @@ def test_checkpoints_of_the_loops_before_are_gone_on_from(old, tmp_path):
     loop.run_task(task, tmp_path, fingerprint="f", own=Processes(0, 1, torch.device("cpu")))
     assert seen == [2] and len((tmp_path / "log.csv").read_text().splitlines()) == 3
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["place"]["updates"] == 3
+
+
+def test_no_loop_can_put_weights_that_are_not_finite_in_the_place_of_finite_ones(tmp_path):
+    """The last guard, for every loop that saves: what was saved before stays, and says where the run may go on."""
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(TrainingError, match="nothing had been saved yet"):
+        loop.save_checkpoint(path, {"model": {"w": torch.tensor([1.0, torch.nan])}, "step": 3})
+    loop.save_checkpoint(path, {"model": {"w": torch.ones(2), "n": torch.tensor(7)}, "step": 1})
+    with pytest.raises(TrainingError, match="last finite ones: lower the learning") as caught:
+        loop.save_checkpoint(path, {"model": {"w": torch.tensor([1.0, torch.inf])}, "step": 4})
+    assert "\n" not in str(caught.value)
+    assert torch.load(path, weights_only=True)["step"] == 1 and (tmp_path / "diverged.csv").is_file()

@@ -12,7 +12,7 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.errors import ConfigError
+from leukoscope.errors import ConfigError, TrainingError
 
 # Settings that came after runs were made: at these values they change no weight, and such runs can still be resumed.
 LATER = {"attributes": None, "attribute_weight": 0.5, "grey": False, "compile": "auto"}
@@ -31,8 +31,19 @@ def run_mark(run: Path, name: str = "checkpoint.pt", *, resume: bool) -> Path:
 
 
 def save_checkpoint(path: str | Path, state: dict) -> None:
-    """Write a checkpoint of tensors and plain types beside the old one, then put it in its place in one step."""
+    """Write a checkpoint of tensors and plain types beside the old one, then put it in its place in one step.
+
+    TrainingError where its weights are no finite numbers: the old one stays.
+    """
     path = Path(path)
+    odd = [k for k, v in state.get("model", {}).items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if odd:
+        note_divergence(path.parent, {"epoch": "", "step": state.get("step", ""), "updates": "", "what": odd[0]})
+        kept = f"{path} keeps the last finite ones" if path.exists() else "nothing had been saved yet"
+        raise TrainingError(
+            f"training stopped: weights are not finite numbers any more ({odd[0]}, {len(odd)} in all); {kept}: lower "
+            "the learning rate and give --resume, or start anew"
+        )
     partial = path.with_suffix(".part")
     torch.save(state, partial)
     partial.replace(path)
