@@ -116,7 +116,7 @@ def mean_rows(rows: list[dict]) -> list[dict]:
 
 def reference(probs: np.ndarray) -> dict:
     """The card's `likeness`, from validation cells."""
-    below = float(np.round(np.quantile(probs.max(1), SHARE), 4))
+    below = round(float(np.quantile(probs.max(1), SHARE)), 4)
     share = float((~is_identified(probs, below)).mean())
     return {"measure": "best probability", "below": below, "share": round(share, 4), "limit": round(LIMIT * share, 4),
             "n_cells": len(probs), "set": "pbc, validation"}  # fmt: skip

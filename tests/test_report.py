@@ -99,7 +99,7 @@ def test_archived_record_of_version_2_is_read_for_ever(tmp_path):
         "for orientation only",
         "4 cells: 57.1 per 100 leukocytes; beside the differential",
         "1 cell below 35 %; in no ratio",
-        "12 % of healthy 100-cell films carry this flag (drawn).",
+        "12 % of healthy 100-cell films carry this flag (10 to 15 %; drawn).",
         "Patients differ, as 6 validation patients showed",
         "cells counted without error",
         "No blast seen: 3 cells without one leave up to 63.2 % possible",

@@ -180,7 +180,7 @@ def flag_words(flag: dict) -> str:
         return str(flag["text"])
     return (
         f"{flag['text']} {percent(healthy['rate'], 0)} of healthy {healthy['n_cells']:,}-cell films carry this flag "
-        f"({healthy['set']})."
+        f"({100 * healthy['low']:.0f} to {percent(healthy['high'], 0)}; {healthy['set']})."
     )
 
 
