@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -169,6 +171,34 @@ def test_analyze_says_the_model_the_counts_and_where_the_report_is(run, smear, t
         "good.png": None,
         "text.jpg": "not_an_image",
     }
+
+
+def test_analyze_names_the_first_pictures_that_it_could_not_read(run, smear, tmp_path):
+    for name in ("a.heic", "b.svs", "c.jpg", "d.jpg", "e.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"?")
+    (tmp_path / "in" / "z.png").write_bytes((smear / "good.png").read_bytes())
+    code, out, _err = run("analyze", tmp_path / "in", "--out", tmp_path / "out", "--workers", "1")
+    lines = [line for line in out.splitlines() if line.startswith("not read: ")]
+    assert code == 0 and len(lines) == 4
+    assert "a.heic (not_an_image)" in lines[0] and "b.svs (slide): a scanned slide is not read here; export" in lines[1]
+    assert lines[3] == "not read: 2 more; the report lists all"
+
+
+def test_a_name_that_the_terminal_lacks_and_a_closed_terminal(smear, tmp_path):
+    pictures = tmp_path / "in" / "Мария"
+    pictures.mkdir(parents=True)
+    (pictures / "\udcff.png").write_bytes((smear / "good.png").read_bytes())
+    command = [sys.executable, "-m", "leukoscope", "analyze", str(tmp_path / "in"), "--out"]
+    told = subprocess.run(
+        [*command, str(tmp_path / "one")],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0 and "\\u041c" in told.stdout, told.stderr
+    closed = subprocess.run(f"{shlex.join(command)} {tmp_path / 'two'} >&- 2>&-", shell=True)
+    assert closed.returncode == 0 and (tmp_path / "two" / "record.json").exists()
 
 
 def test_analyze_options_reach_the_record(run, smear, tmp_path):

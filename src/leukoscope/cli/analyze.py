@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 
-from leukoscope.cli.options import add_command, positive, whole
+from leukoscope.cli.options import add_command, at_least_one, positive, whole
 from leukoscope.cli.progress import progress_bar
 from leukoscope.errors import InputError
+
+FAILED_SHOWN = 3
 
 EXAMPLE = """\
 examples:
@@ -55,6 +58,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         metavar="JSON",
         help="metrics.json of `leukoscope evaluate` on labelled cells of your laboratory: corrects the ratios for it",
     )
+    parser.add_argument(
+        "--workers", metavar="N", type=at_least_one, help="photographs at a time (default: one a core, at most 8)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.set_defaults(run=run)
 
@@ -72,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
         min_cells=args.min_cells,
         tile_px=args.tile_px,
         own_cells=args.own_cells,
+        workers=args.workers,
     )
     segmenter = None
     if args.segmenter is not None:
@@ -99,10 +106,26 @@ def run(args: argparse.Namespace) -> None:
     for patient in record.patients:
         print(patient_line(patient))
     print(f"report: {path.with_name('report.html')} (also record.json, cells.csv and patients.csv)")
+    for line in failed_lines(record.fields()):
+        print(line)
     print(record.provenance["use"])
     n_fields = sum(p["n_fields"] for p in record.patients)
     if n_fields == sum(p["n_failed"] for p in record.patients):
         raise InputError(f"none of the {n_fields} photographs could be read: the report lists the reason for each")
+
+
+def failed_lines(fields: Iterable[dict]) -> list[str]:
+    """The first three photographs that could not be read, each with the reason and what to do, and how many more."""
+    from leukoscope.report.words import reason_words
+
+    lines, n_more = [], 0
+    for field in fields:
+        if field["status"] == "failed" and len(lines) < FAILED_SHOWN:
+            why = field.get("detail") or reason_words(field["reason"])
+            lines.append(f"not read: {field['file']} ({field['reason']}): {why}")
+        else:
+            n_more += field["status"] == "failed"
+    return [*lines, *([f"not read: {n_more} more; the report lists all"] if n_more else [])]
 
 
 def patient_line(patient: dict) -> str:

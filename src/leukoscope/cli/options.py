@@ -35,5 +35,14 @@ def whole(text: str) -> int:
     return value
 
 
+def at_least_one(text: str) -> int:
+    """A whole number, 1 or more (an argparse type)."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 positive.__name__ = "positive number"
 whole.__name__ = "whole number"
+at_least_one.__name__ = "whole number, 1 or more"

@@ -16,7 +16,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Without a terminal it prints a line every LINE_SECONDS, so that a log shows that the work goes on.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield _lines(what)
         return
     started: list = []

@@ -33,7 +33,7 @@ _CLIPPED = 250  # a green value from which light is lost
 _MOST_CLIPPED = 0.85  # of the pixels: red cells have gone white
 _PALE_WHEN_CLIPPED = 130  # green of the darkest pixels when the background is clipped: nuclei have gone pale
 _LOW_STAIN = 0.30  # stain below this: nothing is darker than a pale red cell
-_EMPTY, _CROWDED = 0.01, 0.92  # content
+_EMPTY, _MUCH, _CROWDED = 0.01, 0.2, 0.92  # content
 
 # Cells of usable size are still much the same 8 px further on. Half of the variation there is what red cells of about
 # 17 px leave (0.4 um/px); the smallest of those photographs' have 25 px, and an overview at a tenth 7 px.
@@ -95,7 +95,8 @@ def check_quality(pixels: np.ndarray) -> Quality:
     n_clipped = np.count_nonzero(green >= _CLIPPED)
     clipped = background is not None and background[1] >= _CLIPPED
     found = {
-        "blurred": focus is not None and focus < _BLURRED,
+        # Where there is much to see and no edge at all, nothing is in focus; flat cells cut out on black are let be.
+        "blurred": focus < _BLURRED if focus is not None else content > _MUCH and not has_black,
         "too_dark": exposure < _TOO_DARK,
         "too_bright": clipped and (n_clipped > _MOST_CLIPPED * len(lit) or dark > _PALE_WHEN_CLIPPED),
         "low_stain_contrast": content >= _EMPTY and stain < _LOW_STAIN,

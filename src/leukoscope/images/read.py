@@ -231,14 +231,16 @@ def opened_image(
             yield image, orientation
     except ImageError as error:
         text = str(error)
-        raise ImageError(error.reason, text if text.startswith(file.path) else f"{file.path}: {text}") from None
-    except EXHAUSTED as error:
-        raise ImageError("too_large", f"{file.path}: decoding it takes too much memory ({error})") from None
+        text = text if text.startswith(file.path) else f"{file.path}: {text}"
+        raise ImageError(error.reason, text, by_decoder=error.by_decoder) from None
+    except EXHAUSTED:
+        raise ImageError("too_large", f"{file.path}: decoding it takes too much memory") from None
     except DECODE_ERRORS as error:
         reason, text = _explain(error)
         if image_format == "TIFF":
             reason, text = explain_tiff(image, reason, text)
-        raise ImageError(reason, f"{file.path}: this {image_format} can't be decoded ({text})") from None
+        message = f"{file.path}: this {image_format} can't be decoded ({text})"
+        raise ImageError(reason, message, by_decoder=reason != "unsupported" or image_format != "TIFF") from None
 
 
 def _check_is_image(file: Stored) -> str:

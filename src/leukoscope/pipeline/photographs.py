@@ -96,7 +96,7 @@ def each_picture(source: Source, um_per_px: float | None, rooms: Rooms, work: Wo
                     done.pictures.append(pictures)
                     done.looks.append(look)
     except ImageError as error:
-        return Analysed([head | _why(error)], [[]], [None])
+        return Analysed([head | _why(source.file, error)], [[]], [None])
     except MemoryError:
         return Analysed([head | {"reason": "too_large"}], [[]], [None])
     return done
@@ -125,12 +125,15 @@ def _entry_of(head: dict, file: Stored, picture: Picture) -> dict:
     """The entry of one picture of a file; `pages` only where the file has several."""
     notes = [n for n in (mislabelled(file.path, file.image_format), *picture.notes) if n]
     of_pages = {"pages": list(picture.pages)} if picture.n_pages > 1 else {}
-    why = {} if picture.error is None else _why(picture.error)
+    why = {} if picture.error is None else _why(file.path, picture.error)
     return head | {"note": "; ".join(notes) or None} | of_pages | why
 
 
-def _why(error: ImageError) -> dict:
-    return {"reason": error.reason}
+def _why(path: str, error: ImageError) -> dict:
+    """The reason, and what to do in this project's own words: a decoder's are not the same each time."""
+    if error.by_decoder:
+        return {"reason": error.reason}
+    return {"reason": error.reason, "detail": str(error).removeprefix(f"{path}: ")}
 
 
 def _megabytes(path: str) -> float:
