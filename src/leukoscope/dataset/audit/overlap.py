@@ -25,7 +25,7 @@ PROVEN, POSSIBLE = 0.7, 0.6
 # parts of a third of a picture reach 9, of half 15.
 LEAST_SPREAD = 9.0
 _BLOCK_PX = 12
-_COARSE_PX, _LEAST_COARSE = 48, 0.35  # longer side of what is compared first, and the agreement there to look closer
+_COARSE_PX, _LEAST_COARSE = 48, 0.5  # longer side of what is compared first, and the agreement there to look closer
 _MOST_CANDIDATES = 6  # a picture's best partners that are looked at
 _BLUR, _NEIGHBOURHOOD = 2.0, 4.0  # px of the small pictures, as in the audit's fine structure
 _BEST_SHIFTS = 3
