@@ -62,12 +62,18 @@ def find_overlaps(pictures: Sequence[np.ndarray], *, reach: int = REACH) -> tupl
         return ()
     shape = pictures[0].shape
     n_common = _common(shape)
+    padded = (2 * shape[0], 2 * shape[1])
     found = []
+    ready: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # a picture has several partners: its structure is found once
     for first, second in _candidates(pictures, reach):
-        one, other = (_fine_structure(pictures[row]) for row in (first, second))
-        padded = (2 * shape[0], 2 * shape[1])
-        product = np.fft.rfft2(one, s=padded) * np.fft.rfft2(other, s=padded).conj()
-        best = _best_shift(one, other, np.fft.irfft2(product, s=padded), n_common)
+        for row in [row for row in ready if row < first]:
+            del ready[row]
+        for row in (first, second):
+            if row not in ready:
+                fine = _fine_structure(pictures[row])
+                ready[row] = fine, np.fft.rfft2(fine, s=padded)
+        (one, wave), (other, other_wave) = ready[first], ready[second]
+        best = _best_shift(one, other, np.fft.irfft2(wave * other_wave.conj(), s=padded), n_common)
         if best is not None:
             dy, dx, agreement, a, b = best
             shift, area = (dx / shape[1], dy / shape[0]), a.size / one.size
