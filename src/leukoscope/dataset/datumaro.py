@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from leukoscope.dataset.extras import with_attributes
-from leukoscope.dataset.intake import Intake, Seat
+from leukoscope.dataset.intake import Intake, Seat, annotation_files
 from leukoscope.dataset.names import id_text, is_id, nfc
 from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
 from leukoscope.dataset.raw import SPLIT_NAMES, RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of, read_coco_rle
 from leukoscope.dataset.shapes import ellipse, note_turned, pairs_of, polygon, turned_box, whole_picture
-from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
 _SHAPES = ("bbox", "rotated_bbox", "polygon", "mask", "ellipse")
@@ -24,18 +23,16 @@ def read_datumaro(src: str | Path) -> RawSet:
     """Read a Datumaro set; DataError where it has no file of items, or one whose labels can't be read."""
     intake = Intake(src)
     raw = intake.raw
-    n_files = 0
-    for file, content in read_json_files(raw.root):
-        if isinstance(content, dict) and isinstance(content.get("items"), list) and "categories" in content:
-            n_files += 1
-            _read_file(file, content, intake)
-        else:
-            raw.note(file, "not read: no Datumaro file", "expected a list `items` and `categories`")
-    if not n_files:
-        raise DataError(
-            f"{raw.root} is not a Datumaro set: expected annotations/<subset>.json with `items` and `categories`; "
-            f"got none; check the path and the format"
-        )
+    found = annotation_files(
+        raw,
+        lambda content: (
+            isinstance(content, dict) and isinstance(content.get("items"), list) and "categories" in content
+        ),
+        what="Datumaro file",
+        expected="`items` and `categories` in annotations/<subset>.json",
+    )
+    for file, content in found.items():
+        _read_file(file, content, intake)
     return intake.finish()
 
 

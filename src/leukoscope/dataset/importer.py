@@ -16,7 +16,7 @@ from leukoscope.dataset.checks import check_cells
 from leukoscope.dataset.codes import drop_predictions, place_codes, translate
 from leukoscope.dataset.extras import HEAD_FILE, read_head
 from leukoscope.dataset.fitting import fit_to_pictures, scaled
-from leukoscope.dataset.formats import format_named, readable
+from leukoscope.dataset.formats import Format, format_named, readable
 from leukoscope.dataset.manifest import Dataset, TruthField, write_dataset
 from leukoscope.dataset.patients import field_ids, field_key, note_ids_spelled_twice, read_patients
 from leukoscope.dataset.picture_types import apply_picture_types
@@ -137,30 +137,13 @@ def import_dataset(
     name = src.resolve().stem if src.is_file() else src.resolve().name
     root = unpack(src, out) if src.is_file() else src
     try:
-        raw = form.read()(root, **{key: getattr(known, key) for key in form.settings})
-        drop_predictions(raw, keep=keep_predictions)
-        if known.coordinates == "relative" and format != "csv":
-            _as_shares(raw)
-        # An export of ours says what it means: there no box is a share of the picture.
-        fit_to_pictures(raw, shares="keep" if (root / HEAD_FILE).is_file() else form.shares)
-        # All-IDB1's file names state the patient's diagnosis, not each cell's.
-        place_codes(raw, known, names_state_codes=format != "xyc")
-        if known.type_table:
-            apply_picture_types(raw, known)
+        raw = _read(form, root, known, keep_predictions=keep_predictions)
         if attributes is not None:
             join_attributes(raw, attributes, read_attribute_set(known.attributes) if known.attributes else None)
         people = read_patients(patients, raw) if patients is not None else {}
         meant = translate(raw, known, (*VOCABULARY, *(taxonomy.names if taxonomy else ())))
         truth, lost = _checked_fields(raw, known, meant, people, specimen)
-        head = {} if known.name else read_head(root)
-        dataset = Dataset(
-            name=known.name or head.get("name") or name,
-            image_root=root.resolve(),
-            fields=truth,
-            licence=head.get("licence", known.licence),
-            citation=head.get("citation", known.citation),
-            source_format=format,
-        )
+        dataset = _dataset(truth, root, known, name, format)
         note_ids_spelled_twice([f.key for f in truth], raw)
         _note_outside(dataset, taxonomy, raw)
         _refuse_nothing(_report(dataset, raw, "", lost), src, out)
@@ -172,6 +155,34 @@ def import_dataset(
     report = _report(dataset, raw, write_dataset(dataset, out), lost)
     _write_report(report, out)
     return report
+
+
+def _read(form: Format, root: Path, known: Source, *, keep_predictions: bool) -> RawSet:
+    """What the format's reader finds: no predictions, boxes in px of the pictures as seen, codes in their place."""
+    raw = form.read()(root, **{key: getattr(known, key) for key in form.settings})
+    drop_predictions(raw, keep=keep_predictions)
+    if known.coordinates == "relative" and form.name != "csv":
+        _as_shares(raw)
+    # An export of ours says what it means: there no box is a share of the picture.
+    fit_to_pictures(raw, shares="keep" if (root / HEAD_FILE).is_file() else form.shares)
+    # ALL-IDB1's file names state the patient's diagnosis, not each cell's.
+    place_codes(raw, known, names_state_codes=form.name != "xyc")
+    if known.type_table:
+        apply_picture_types(raw, known)
+    return raw
+
+
+def _dataset(fields: tuple[TruthField, ...], root: Path, known: Source, name: str, format: str) -> Dataset:
+    """The set, named as its source says, else as the export that it comes from, else as its folder."""
+    head = {} if known.name else read_head(root)
+    return Dataset(
+        name=known.name or head.get("name") or name,
+        image_root=root.resolve(),
+        fields=fields,
+        licence=head.get("licence", known.licence),
+        citation=head.get("citation", known.citation),
+        source_format=format,
+    )
 
 
 def _refuse_place(out: Path, replace_set: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from os.path import splitext
 from pathlib import Path
@@ -12,6 +12,7 @@ from leukoscope.dataset.extras import FieldExtras, with_extras
 from leukoscope.dataset.names import nfc
 from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import Picture, RawCell, RawField, RawSet, number, source_folder, split_of, take_picture
+from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
 
@@ -155,3 +156,23 @@ def stated_size(size: tuple | None) -> tuple[float, float] | None:
     except (ValueError, TypeError):
         return None
     return (width, height) if 0 < width < 1e9 and 0 < height < 1e9 else None
+
+
+def annotation_files(
+    raw: RawSet, is_one: Callable[[object], bool], *, what: str, expected: str, beside: tuple[str, ...] = ()
+) -> dict[str, dict]:
+    """{file: content} of the JSON files that are annotations; others are listed, but for those of the names `beside`.
+
+    DataError where there is none.
+    """
+    found: dict[str, dict] = {}
+    for file, content in read_json_files(raw.root):
+        if is_one(content):
+            found[file] = content
+        elif file.rpartition("/")[2] not in beside:
+            raw.note(file, f"not read: no {what}", f"expected {expected}")
+    if not found:
+        raise DataError(
+            f"{raw.root} holds no {what}: expected {expected} in a .json file; got none; check the path and the format"
+        )
+    return found

@@ -14,11 +14,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from leukoscope.dataset.extras import with_attributes
-from leukoscope.dataset.intake import Intake, Seat
+from leukoscope.dataset.intake import Intake, Seat, annotation_files
 from leukoscope.dataset.raw import RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of
 from leukoscope.dataset.shapes import ellipse, polygon, whole_picture
-from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
 _OTHER_SHAPES = ("point", "points", "line", "linestrip", "cuboid")
@@ -29,17 +28,12 @@ def read_labelme(src: str | Path) -> RawSet:
     """Read a folder of pictures and LabelMe files; DataError where there is none."""
     intake = Intake(src)
     raw = intake.raw
-    found: dict[str, dict] = {}
-    for file, content in read_json_files(raw.root):
-        if isinstance(content, dict) and isinstance(content.get("shapes"), list):
-            found[file] = content
-        else:
-            raw.note(file, "not read: no LabelMe file", "expected a list `shapes`")
-    if not found:
-        raise DataError(
-            f"{raw.root} is not a LabelMe set: expected a .json file with `shapes` for each picture; got none; "
-            f"check the path and the format"
-        )
+    found = annotation_files(
+        raw,
+        lambda content: isinstance(content, dict) and isinstance(content.get("shapes"), list),
+        what="LabelMe file",
+        expected="a list `shapes` for each picture",
+    )
     is_classified = not any(content["shapes"] for content in found.values())
     for file, content in found.items():
         _read_file(file, content, intake, is_classified=is_classified)

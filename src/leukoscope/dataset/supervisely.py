@@ -13,11 +13,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from leukoscope.dataset.extras import with_attributes
-from leukoscope.dataset.intake import Intake, Seat
+from leukoscope.dataset.intake import Intake, Seat, annotation_files
 from leukoscope.dataset.raw import Issue, RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of
 from leukoscope.dataset.shapes import polygon, whole_picture
-from leukoscope.dataset.text import read_json_files
 from leukoscope.errors import DataError
 
 _SHAPES = ("rectangle", "polygon", "bitmap")
@@ -29,17 +28,13 @@ def read_supervisely(src: str | Path) -> RawSet:
     """Read a Supervisely project; DataError where it has no annotation. Corners are taken as they stand."""
     intake = Intake(src)
     raw = intake.raw
-    found: dict[str, dict] = {}
-    for file, content in read_json_files(raw.root):
-        if isinstance(content, dict) and isinstance(content.get("objects"), list) and "size" in content:
-            found[file] = content
-        elif Path(file).name != "meta.json":
-            raw.note(file, "not read: no annotation of Supervisely", "expected `objects` and `size`")
-    if not found:
-        raise DataError(
-            f"{raw.root} is not a Supervisely project: expected ann/NAME.json with `objects` and `size` for each "
-            f"picture; got none; check the path and the format"
-        )
+    found = annotation_files(
+        raw,
+        lambda content: isinstance(content, dict) and isinstance(content.get("objects"), list) and "size" in content,
+        what="annotation of Supervisely",
+        expected="`objects` and `size` in ann/NAME.json for each picture",
+        beside=("meta.json",),
+    )
     is_classified = not any(content["objects"] for content in found.values())
     for file, content in found.items():
         _read_file(file, content, intake, is_classified=is_classified)
