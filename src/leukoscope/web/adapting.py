@@ -95,7 +95,7 @@ def measure_left_out(
         fitted, part = work / f"model-{fold}", work / f"fold-{fold}"
         write_dataset(replace(dataset, fields=_some(dataset, ~out)), part)
         adapt_model(model, part, fitted, seed=seed)
-        old, new = (_right(m, _some(dataset, out), dataset) for m in (model, fitted))
+        old, new = (called_right(m, _some(dataset, out), dataset) for m in (model, fitted))
         rows += [(group, a, b) for (group, a), (_, b) in zip(old, new, strict=True)]
         if progress is not None:
             progress(fold + 1, min(FOLDS, len(names)))
@@ -116,7 +116,9 @@ def _some(dataset: Dataset, keep: np.ndarray) -> tuple[TruthField, ...]:
     return tuple(field for field, wanted in zip(dataset.fields, keep, strict=True) if wanted)
 
 
-def _right(model: str | Path, fields: tuple[TruthField, ...], dataset: Dataset) -> list[tuple[tuple[str, str], bool]]:
+def called_right(
+    model: str | Path, fields: tuple[TruthField, ...], dataset: Dataset
+) -> list[tuple[tuple[str, str], bool]]:
     """((patient, photograph), whether called right) of every cell, at the reviewed boxes."""
     session = Session(part_of_model(find_model(model), "classify"))
     found = []
