@@ -254,7 +254,10 @@ def show_learn(request: Request) -> HTMLResponse:
     with room.store.reading() as connection:
         found = reviewed_summary(connection)
     where = room.store.engine.url
-    database = str(Path(where.database)) if where.get_backend_name() == "sqlite" else "postgresql://…"
+    database = "postgresql://…"
+    if where.get_backend_name() == "sqlite":
+        path = Path(where.database)
+        database = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     return render(request, "learn.html", who, found=found, database=database)
 
 
