@@ -16,6 +16,9 @@ Writes benchmarks/results/reading_room_loss.csv.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import itertools
+import json
 import os
 import random
 import shutil
@@ -24,7 +27,9 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import uuid
 from pathlib import Path
 
 from provenance import write_results
@@ -36,41 +41,9 @@ from leukoscope.web.store import tables as t
 from leukoscope.web.store.events import verify
 from leukoscope.web.store.opening import open_run
 from leukoscope.web.store.projection import rebuild, states
+from leukoscope.web.store.readings import Edit
 
 THREADS = 4
-WRITER = """
-import os, sys, threading, uuid
-from sqlalchemy import select
-from leukoscope.web.store import open_store, readings
-from leukoscope.web.store import tables as t
-from leukoscope.web.store.readings import Edit
-store = open_store(sys.argv[1])
-with store.reading() as connection:
-    open_ = connection.execute(select(t.reading.c.id, t.reading.c.patient_id, t.reading.c.reader_id)).all()
-    cells = {r.id: connection.execute(select(t.cell.c.id).where(t.cell.c.patient_id == r.patient_id)).scalars().all()
-             for r in open_}
-os.write(1, b"ready\\n")
-sys.stdin.readline()
-def work(r):
-    n = 0
-    while True:
-        op = uuid.uuid4().hex
-        call = ("monocyte", "lymphocyte", "eosinophil")[n % 3]
-        try:
-            change = Edit("call", (cells[r.id][n % len(cells[r.id])],), op, call=call)
-            readings.edit(store, r.id, change, reader_id=r.reader_id)
-        except Exception as error:
-            os.write(1, b"failed\\n")
-            continue
-        finally:
-            n += 1
-        os.write(1, (op + "\\n").encode())
-threads = [threading.Thread(target=work, args=(r,), daemon=True) for r in open_]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-"""
 SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -121,25 +94,37 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=40, help="runs with a failing file system")
     parser.add_argument("--quick", action="store_true", help="5 kills, 3 failing runs")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
+    parser.add_argument("--shimmed", metavar="DB", help=argparse.SUPPRESS)
     args = parser.parse_args()
     kills, faults = (5, 3) if args.quick else (args.kills, args.faults)
+    if args.shimmed:
+        print(json.dumps(storm("a file system that fails", Path(args.shimmed), faults, faulty=True)))
+        return
     with tempfile.TemporaryDirectory() as work:
         db = Path(work) / "readings.db"
-        store = open_store(db)
-        open_run(store, make_patient(Path(work) / "run", n_cells=100, n_patients=THREADS))
-        reader = accounts.reader_named(store, "storm")
-        with store.reading() as connection:
-            patients = connection.execute(select(t.patient.c.id)).scalars().all()
-        for patient in patients:
-            readings.begin_reading(store, patient, reader)
-        store.close()
+        prepare(db, Path(work) / "run")
         rows = storm("killed with signal 9", db, kills)
         if faults:
-            rows += storm("a file system that fails", db, faults, shim=build_shim(Path(work)))
+            environment = dict(os.environ) | {"LD_PRELOAD": str(build_shim(Path(work)))}
+            command = [sys.executable, __file__, "--shimmed", str(db), "--faults", str(faults)]
+            done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+            rows += json.loads(done.stdout.splitlines()[-1])
     for row in rows:
         print(row)
     if not args.dry_run:
         write_results("reading_room_loss", rows)
+
+
+def prepare(db: Path, run: Path) -> None:
+    """A database with THREADS patients and a reading of each; closed again."""
+    store = open_store(db)
+    open_run(store, make_patient(run, n_cells=100, n_patients=THREADS))
+    reader = accounts.reader_named(store, "storm")
+    with store.reading() as connection:
+        patients = connection.execute(select(t.patient.c.id)).scalars().all()
+    for patient in patients:
+        readings.begin_reading(store, patient, reader)
+    store.close()
 
 
 def build_shim(folder: Path) -> Path:
@@ -151,15 +136,19 @@ def build_shim(folder: Path) -> Path:
     return library
 
 
-def storm(name: str, db: Path, runs: int, *, shim: Path | None = None) -> list[dict]:
+def storm(name: str, db: Path, runs: int, *, faulty: bool = False) -> list[dict]:
     """`runs` processes, one after the other; acknowledged operations that are missing, and damaged databases."""
     rng = random.Random(7)
     n_acknowledged, n_failed, lost, damaged = 0, 0, 0, 0
     for number in range(runs):
-        acknowledged, failed = one_run(db, rng, shim)
+        acknowledged, failed = one_run(db, rng, faulty=faulty)
         wrong = check(db, acknowledged, thorough=number % 20 == 19 or number == runs - 1)
         lost, damaged = lost + wrong[0], damaged + wrong[1]
         n_acknowledged, n_failed = n_acknowledged + len(acknowledged), n_failed + failed
+        if number % 20 == 19:
+            print(
+                f"{name}: {number + 1} runs, {n_acknowledged} acknowledged, {lost} lost, {damaged} damaged", flush=True
+            )
     seen = {"runs": runs, "acknowledged": n_acknowledged, "refused": n_failed}
     return [
         {"set": name, "measure": "acknowledged corrections lost or twice", "value": lost, "threshold": "<= 0", **seen},
@@ -167,32 +156,63 @@ def storm(name: str, db: Path, runs: int, *, shim: Path | None = None) -> list[d
     ]
 
 
-def one_run(db: Path, rng: random.Random, shim: Path | None) -> tuple[list[str], int]:
-    """Operations that one process acknowledged before its end, and how many it was refused."""
-    environment = dict(os.environ)
-    if shim is not None:
-        environment |= {"LD_PRELOAD": str(shim)}
-    code = WRITER
-    if shim is not None:  # opening works; the faults begin with the corrections
-        begin = 'import ctypes\nctypes.CDLL(None).setenv(b"FAULTS", b"4", 1)\n'
-        code = code.replace("sys.stdin.readline()\n", "sys.stdin.readline()\n" + begin)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(db)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    )
-    assert process.stdout.readline() == b"ready\n"
-    process.stdin.write(b"go\n")
-    process.stdin.flush()
+def one_run(db: Path, rng: random.Random, *, faulty: bool) -> tuple[list[str], int]:
+    """Operations that one process acknowledged before it was killed, and how many it was refused."""
+    reading, writing = os.pipe()
+    child = os.fork()  # this process holds no open database and no thread: the copy starts clean
+    if child == 0:
+        os.close(reading)
+        try:
+            write(db, writing, faulty=faulty)
+        finally:
+            os._exit(1)
+    os.close(writing)
     data, wanted = b"", rng.randrange(1, 60)
     while data.count(b"\n") < wanted:
-        data += os.read(process.stdout.fileno(), 1 << 16)
+        part = os.read(reading, 1 << 16)
+        if not part:
+            raise SystemExit("the writer ended by itself")
+        data += part
     time.sleep(rng.uniform(0, 0.02))
-    process.send_signal(signal.SIGKILL)
-    data += process.stdout.read()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
+    os.kill(child, signal.SIGKILL)
+    while part := os.read(reading, 1 << 16):
+        data += part
+    os.waitpid(child, 0)
+    os.close(reading)
     lines = data.decode().split("\n")[:-1]  # a line that the kill cut short was never read by anybody
     return [line for line in lines if line != "failed"], lines.count("failed")
+
+
+def write(db: Path, pipe: int, *, faulty: bool) -> None:
+    """Correct cells from THREADS threads, a line into the pipe for each answer of the store; never returns."""
+    store = open_store(db)
+    with store.reading() as connection:
+        mine = connection.execute(select(t.reading.c.id, t.reading.c.patient_id, t.reading.c.reader_id)).all()
+        of_patient = {
+            r.patient_id: connection.execute(select(t.cell.c.id).where(t.cell.c.patient_id == r.patient_id))
+            .scalars()
+            .all()
+            for r in mine
+        }
+    if faulty:  # opening works; the faults begin with the corrections
+        ctypes.CDLL(None).setenv(b"FAULTS", b"4", 1)
+
+    def work(reading) -> None:
+        cells = of_patient[reading.patient_id]
+        for number in itertools.count():
+            op, call = uuid.uuid4().hex, ("monocyte", "lymphocyte", "eosinophil")[number % 3]
+            change = Edit("call", (cells[number % len(cells)],), op, call=call)
+            try:
+                readings.edit(store, reading.id, change, reader_id=reading.reader_id)
+                os.write(pipe, f"{op}\n".encode())
+            except Exception:
+                os.write(pipe, b"failed\n")
+
+    threads = [threading.Thread(target=work, args=(reading,), daemon=True) for reading in mine]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def check(db: Path, acknowledged: list[str], *, thorough: bool) -> tuple[int, int]:
