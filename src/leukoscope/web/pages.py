@@ -193,7 +193,13 @@ def show_field(request: Request, key: str, number: int) -> HTMLResponse:
         raise NotFound("no such field")
     field = cells.fields[number]
     there = field.status != "failed" and room.photographs.find(field, cells.run.folder) is not None
-    return reading_page(request, key, "field.html", f"field {number + 1}", field=field, number=number, there=there)
+    with room.store.reading() as connection:
+        query = select(t.cell.c.id, t.cell.c.contour).where(
+            t.cell.c.field_id == field.id, t.cell.c.contour.is_not(None)
+        )
+        contours = {row.id: json.loads(row.contour) for row in connection.execute(query)}
+    what = f"field {number + 1}"
+    return reading_page(request, key, "field.html", what, field=field, number=number, there=there, contours=contours)
 
 
 @router.get("/r/{key}/c/{cell_id}")

@@ -6,6 +6,7 @@ const field = data.fields[number];
 const list = document.getElementById("cells");
 const holder = document.getElementById("viewer");
 const canvas = document.getElementById("overlay");
+const contours = JSON.parse(document.getElementById("contours").textContent);
 const TILE = 512, HANDLE = 9, GROUND_UM = 10;
 const here = () => [...cells.values()].filter((c) => c.field === number && !c.gone).sort((a, b) => a.box[1] - b.box[1] || a.id - b.id);
 let current = null, viewer = null, pointer = null, drag = null;
@@ -87,6 +88,7 @@ function drawCell(c, cell) {
   c.lineWidth = cell.id === current ? 4 : 2.5;
   c.strokeRect(a.x, a.y, b.x - a.x, b.y - a.y);
   c.setLineDash([]);
+  if (contours[cell.id]) outline(c, contours[cell.id], colour);
   if (now?.blast) corner(c, a, b, colour);
   const words = now?.short ?? "…", y = a.y > 18 ? a.y - 6 : b.y + 15;
   c.lineWidth = 3.5;
@@ -98,6 +100,19 @@ function drawCell(c, cell) {
     c.fillStyle = "#14202b";
     for (const [x, z] of [[a.x, a.y], [b.x, a.y], [a.x, b.y], [b.x, b.y]]) c.fillRect(x - 4, z - 4, 8, 8);
   }
+}
+
+// What the outliner drew, inside the box; it stays where it was when a box is moved.
+function outline(c, points, colour) {
+  c.beginPath();
+  for (const [x, y] of points) {
+    const p = toPage(x, y);
+    c.lineTo(p.x, p.y);
+  }
+  c.closePath();
+  c.strokeStyle = colour;
+  c.lineWidth = 1.5;
+  c.stroke();
 }
 
 // A blast has a filled corner: its shape says so where its colour does not.

@@ -8,45 +8,31 @@ that starts from it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from leukoscope.errors import InputError
-from leukoscope.taxonomy import Taxonomy
 from leukoscope.web.store import tables as t
+from leukoscope.web.store.edits import (
+    NOT_A_CELL,
+    UNIDENTIFIED,
+    Edit,
+    add_cell,
+    added,
+    check_call,
+    check_cells,
+    check_unchanged,
+    checked_box,
+    taxonomy_of,
+)
 from leukoscope.web.store.engine import Store
-from leukoscope.web.store.events import EDITS, Closed, Conflict, Event, append, event_of_op, lock_reading
+from leukoscope.web.store.events import EDITS, Closed, Event, append, event_of_op, lock_reading
 from leukoscope.web.store.opening import new_key, now_ms
 from leukoscope.web.store.projection import CellState, apply, next_redo, next_undo, states
 
-UNIDENTIFIED = "unidentified"
-NOT_A_CELL = "not_a_cell"
-LEAST_BOX_PX = 2.0
+__all__ = ["NOT_A_CELL", "UNIDENTIFIED", "Edit", "taxonomy_of"]
 LONGEST_MS = 600_000  # active reading that one message may claim
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """What a reader asks for.
-
-    kind    call, add, move or delete
-    cells   ids; for add the id of the field, alone
-    call    a class of the taxonomy, "unidentified" or "not_a_cell" (call, add)
-    box     px, xyxy (add, move)
-    expect  cell id -> the event that the page last saw of it; cells that are not named are not checked
-    op      the page's own name of this operation: sent again, it is done once
-    ms      active reading since the last message
-    """
-
-    kind: str
-    cells: tuple[int, ...]
-    op: str
-    call: str | None = None
-    box: tuple[float, float, float, float] | None = None
-    expect: dict[int, int] = field(default_factory=dict)
-    ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +157,15 @@ def edit(store: Store, reading_id: int, change: Edit, *, reader_id: int) -> Outc
         reading, again = _open(connection, reading_id, change.op)
         if again is not None:
             return Outcome(again, states(connection, reading_id, _cells_of(again)))
-        _check_call(connection, reading, change)
+        check_call(connection, reading, change)
         if change.kind == "add":
-            cells = (_add_cell(connection, reading, change),)
+            cells = (add_cell(connection, reading, change),)
             had = {cells[0]: CellState(gone=True)}  # undo takes it away again
         else:
             cells = tuple(dict.fromkeys(change.cells))
-            _check_cells(connection, reading, cells)
+            check_cells(connection, reading, cells)
             had = states(connection, reading_id, cells)
-            _check_unchanged(connection, had, change.expect)
+            check_unchanged(connection, had, change.expect)
         payload = {
             "cells": list(cells),
             "before": {str(c): list(had.get(c, CellState()).edited()) for c in cells},
@@ -189,10 +175,10 @@ def edit(store: Store, reading_id: int, change: Edit, *, reader_id: int) -> Outc
         if change.kind in ("call", "add"):
             payload["call"] = change.call
         if change.kind == "move":
-            payload["box"] = _checked_box(connection, cells, change.box)
+            payload["box"] = checked_box(connection, cells, change.box)
         if change.kind in ("add", "delete"):
             payload["gone"] = change.kind == "delete"
-        if change.kind == "delete" and any(c not in _added(connection, cells) for c in cells):
+        if change.kind == "delete" and any(c not in added(connection, cells) for c in cells):
             raise InputError("a cell that the model found is not deleted: call it not_a_cell")
         return _log(connection, reading, change.kind, payload, reader_id=reader_id, op=change.op)
 
@@ -227,7 +213,7 @@ def note(store: Store, reading_id: int, kind: str, payload: dict, *, reader_id: 
             return Outcome(again, {})
         if kind == "seen":
             cells = sorted(dict.fromkeys(payload["cells"]))
-            _check_cells(connection, reading, cells)
+            check_cells(connection, reading, cells)
             payload = {"cells": cells}
         payload = payload | {"ms": _active(payload.get("ms", 0))}
         return _log(connection, reading, kind, payload, reader_id=reader_id, op=op)
@@ -281,17 +267,6 @@ def update_patient(connection: Connection, patient_id: int) -> None:
     connection.execute(update(t.patient).where(t.patient.c.id == patient_id).values(**values))
 
 
-def taxonomy_of(connection: Connection, patient_id: int) -> Taxonomy:
-    """The taxonomy that a patient's run speaks."""
-    query = select(t.run.c.provenance).join_from(t.patient, t.run).where(t.patient.c.id == patient_id)
-    return _taxonomy(connection.execute(query).scalar_one())
-
-
-@lru_cache(16)  # a run's provenance never changes
-def _taxonomy(provenance: str) -> Taxonomy:
-    return Taxonomy.from_dict(json.loads(provenance)["taxonomy"])
-
-
 def _patient_state(of_patient: list) -> str:
     if not of_patient:
         return "new"
@@ -314,91 +289,6 @@ def _n_corrected(connection: Connection, reading) -> int:
         .where(t.now.c.reading_id == reading.id, t.now.c.gone.is_(False), t.now.c.call != model)
     )
     return connection.execute(query).scalar()
-
-
-def _check_call(connection: Connection, reading, change: Edit) -> None:
-    if change.kind not in ("call", "add"):
-        return
-    names = taxonomy_of(connection, reading.patient_id).names
-    if change.call not in (*names, UNIDENTIFIED, NOT_A_CELL):
-        raise InputError(f"no class {change.call!r}: expected one of {', '.join(names)}, {UNIDENTIFIED}, {NOT_A_CELL}")
-
-
-def _check_cells(connection: Connection, reading, cells) -> None:
-    """Every cell is of the reading's patient: the record's own, or one that this reading has."""
-    if not cells:
-        raise InputError("expected at least one cell")
-    known = set()
-    for start in range(0, len(cells), 400):
-        some = list(cells)[start : start + 400]
-        query = (
-            select(t.cell.c.id)
-            .outerjoin(t.now, (t.now.c.cell_id == t.cell.c.id) & (t.now.c.reading_id == reading.id))
-            .where(
-                t.cell.c.id.in_(some),
-                t.cell.c.patient_id == reading.patient_id,
-                t.cell.c.reading_id.is_(None) | t.now.c.cell_id.is_not(None),
-            )
-        )
-        known |= set(connection.execute(query).scalars())
-    if set(cells) - known:
-        raise InputError(f"{len(set(cells) - known)} of {len(set(cells))} cells are not of this patient's reading")
-
-
-def _check_unchanged(connection: Connection, had: dict[int, CellState], expect: dict[int, int]) -> None:
-    changed = {c: had.get(c, CellState()) for c, seq in expect.items() if had.get(c, CellState()).seq != seq}
-    if not changed:
-        return
-    ids = {s.reader_id for s in changed.values()}
-    names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name).where(t.reader.c.id.in_(ids))).all())
-    raise Conflict({c: {"call": s.call, "seq": s.seq, "reader": names.get(s.reader_id)} for c, s in changed.items()})
-
-
-def _added(connection: Connection, cells) -> set[int]:
-    query = select(t.cell.c.id).where(t.cell.c.id.in_(cells), t.cell.c.reading_id.is_not(None))
-    return set(connection.execute(query).scalars())
-
-
-def _add_cell(connection: Connection, reading, change: Edit) -> int:
-    """A cell that the model missed gets a row of its own, in the same transaction as its event."""
-    if len(change.cells) != 1:
-        raise InputError("adding a cell needs the one field that it is in")
-    field = connection.execute(
-        select(t.field).where(t.field.c.id == change.cells[0], t.field.c.patient_id == reading.patient_id)
-    ).one_or_none()
-    if field is None:
-        raise InputError("that field is not of this patient")
-    x0, y0, x1, y1 = _inside(change.box, field)
-    number = select(func.coalesce(func.max(t.cell.c.number), -1)).where(t.cell.c.field_id == field.id)
-    row = {
-        "patient_id": reading.patient_id,
-        "field_id": field.id,
-        "number": connection.execute(number).scalar() + 1,
-        "reading_id": reading.id,
-        "called": None,
-        "score": 1.0,
-        **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
-    }
-    return connection.execute(insert(t.cell).values(row)).inserted_primary_key[0]
-
-
-def _checked_box(connection: Connection, cells: tuple[int, ...], box) -> list[float]:
-    if len(cells) != 1:
-        raise InputError("one cell is moved at a time")
-    field = connection.execute(select(t.field).join_from(t.cell, t.field).where(t.cell.c.id == cells[0])).one()
-    return _inside(box, field)
-
-
-def _inside(box, field) -> list[float]:
-    """The box cut to the field; InputError where nothing is left."""
-    if box is None or field.width is None:
-        raise InputError("expected a box in a field that could be read")
-    x0, x1 = sorted((float(box[0]), float(box[2])))
-    y0, y1 = sorted((float(box[1]), float(box[3])))
-    x0, y0, x1, y1 = max(0.0, x0), max(0.0, y0), min(float(field.width), x1), min(float(field.height), y1)
-    if not (x1 - x0 >= LEAST_BOX_PX and y1 - y0 >= LEAST_BOX_PX):
-        raise InputError(f"a box must lie in the field and be {LEAST_BOX_PX:.0f} px or wider, got {list(box)}")
-    return [round(v, 2) for v in (x0, y0, x1, y1)]
 
 
 def _active(ms: int) -> int:
