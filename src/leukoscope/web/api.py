@@ -83,7 +83,7 @@ class SentIn(_Body):
     system: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 
 
-def _room(request: Request) -> Room:
+async def _room(request: Request) -> Room:  # no database: it need not leave the loop
     return request.app.state.room
 
 

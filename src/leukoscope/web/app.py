@@ -9,6 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -18,7 +19,7 @@ from leukoscope.web import api, media, pages, pages_admin, pages_closing
 from leukoscope.web.guard import Guard, Site
 from leukoscope.web.pages import render
 from leukoscope.web.room import NotFound, make_room
-from leukoscope.web.sessions import Forbidden, NotSignedIn, session_of, set_cookie
+from leukoscope.web.sessions import Forbidden, NotSignedIn, session_cookie, session_of
 from leukoscope.web.store import Store
 from leukoscope.web.store.events import Closed, Conflict
 
@@ -46,18 +47,33 @@ def create_app(store: Store, site: Site, *, default_reader: int | None = None) -
 
     _answer_errors(app)
 
-    @app.middleware("http")
-    async def give_cookie(request: Request, go_on):
-        started = time.perf_counter()
-        response = await go_on(request)
-        secret = getattr(request.state, "new_session", None)
-        if secret is not None:
-            set_cookie(response, secret, secure=site.secure)
-        response.headers["server-timing"] = f"app;dur={1000 * (time.perf_counter() - started):.1f}"
-        return response
-
+    app.add_middleware(_Finish, secure=site.secure)
     app.add_middleware(Guard, site=site)
     return app
+
+
+class _Finish:
+    """ASGI middleware: a new session's cookie goes with the answer, and how long the server took."""
+
+    def __init__(self, app, *, secure: bool) -> None:
+        self._app, self._secure = app, secure
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+
+        async def finish(message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["server-timing"] = f"app;dur={1000 * (time.perf_counter() - started):.1f}"
+                secret = scope.get("state", {}).get("new_session")
+                if secret is not None:
+                    headers.append("set-cookie", session_cookie(secret, secure=self._secure))
+            await send(message)
+
+        await self._app(scope, receive, finish)
 
 
 class _Static(StaticFiles):

@@ -14,7 +14,6 @@ from leukoscope.web.sessions import (
     check_form_token,
     need_role,
     page_reader,
-    set_cookie,
     visitor,
 )
 from leukoscope.web.settings import store_settings
@@ -47,9 +46,8 @@ def sign_in(
     if reader_id is None:
         return render(request, "sign_in.html", who, status=403, wrong=True)
     accounts.revoke(room.store, who.login_id)
-    response = RedirectResponse("/", 303)
-    set_cookie(response, accounts.begin_session(room.store, reader_id), secure=room.site.secure)
-    return response
+    request.state.new_session = accounts.begin_session(room.store, reader_id)
+    return RedirectResponse("/", 303)
 
 
 @router.post("/sign-out")

@@ -37,9 +37,11 @@ def cookie_name(secure: bool) -> str:
     return "__Host-leukoscope" if secure else "leukoscope"
 
 
-def set_cookie(response: Response, secret: str, *, secure: bool) -> None:
-    """A session's cookie: never seen by scripts, never sent by other sites' forms."""
+def session_cookie(secret: str, *, secure: bool) -> str:
+    """The Set-Cookie of a session: never seen by scripts, never sent with other sites' forms."""
+    response = Response()
     response.set_cookie(cookie_name(secure), secret, httponly=True, secure=secure, samesite="lax", path="/")
+    return response.headers["set-cookie"]
 
 
 def session_of(request: Request) -> Who | None:
