@@ -8,7 +8,7 @@ keys      200 cells of `jtsc` (real photographs) as one patient, analysed with t
           wrong where it is not the truth's class or one below it.
 large     a drawn patient of 5,000 cells in headless Chromium: first paint, relabel round trips, memory of the page
 worklist  2,000 patients with 500 cells each: server time of every page
-readers   20 scripted readers, each at its own patient, 60 s, over HTTP; SQLite and PostgreSQL
+readers   20 scripted readers, each at its own patient, a correction a second, 60 s, over HTTP; SQLite and PostgreSQL
 fuzz      schemathesis against the API with an admin's token, and the lists of hostile hosts, origins and paths
           (needs: pip install schemathesis)
 
@@ -383,7 +383,7 @@ def _storm(db: str, run: Path, seconds: float, name: str) -> list[dict]:
 
 
 def _reader(origin: str, token: str, patient: str, stop: float, acknowledged: list, times: list, errors: list) -> None:
-    """One reader who corrects a cell, thinks for 0.2 s, and corrects the next."""
+    """One reader who corrects a cell, thinks for a second, and corrects the next."""
 
     def ask(path: str, body: dict | None = None) -> dict:
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
@@ -406,7 +406,7 @@ def _reader(origin: str, token: str, patient: str, stop: float, acknowledged: li
             times.append(1000 * (time.perf_counter() - start))
             acknowledged.append((reading, op))
             number += 1
-            time.sleep(0.2)
+            time.sleep(1.0)
     except Exception as error:
         errors.append(repr(error))
 

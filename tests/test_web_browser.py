@@ -107,6 +107,7 @@ def test_the_whole_path(browser, origin, width):
     anna.settle()
     changed = page.locator(".tile.read").count()
     assert changed == 30, "one key, one cell"
+    sync_api.expect(page.locator("#numbers tr.changed").first).to_be_attached()  # the differential follows
     anna.press("z")
     anna.settle()
     assert page.locator(".tile.read").count() == 29

@@ -9,14 +9,15 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
+from leukoscope.web.differential import numbers
 from leukoscope.web.downloads import cells_csv, workbook
-from leukoscope.web.pages import numbers_html
 from leukoscope.web.pdf import report_pdf
 from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, reading_by_key
 from leukoscope.web.sessions import Who, api_reader, need_role
 from leukoscope.web.signing import obstacles, sign_reading
 from leukoscope.web.store import closing, readings
 from leukoscope.web.store import tables as t
+from leukoscope.web.store.projection import calls_of
 from leukoscope.web.view import cell_states, cell_table
 
 router = APIRouter(prefix="/api/v1")
@@ -176,6 +177,15 @@ def add_note(key: Key, body: NoteIn, room: Here, who: Reader) -> dict:
     return {"seq": outcome.event.seq}
 
 
+@router.get("/readings/{key}/numbers")
+def get_numbers(key: Key, room: Here, who: Reader) -> dict:
+    """The differential, ratios and flags of a reading as it stands (`leukoscope.web.differential.numbers`)."""
+    with room.store.reading() as connection:
+        reading = reading_by_key(connection, key, who)
+        cells = room.cells.get(connection, reading.patient_id)
+        return numbers(cells, calls_of(connection, reading.id), hidden=bool(reading.hidden))
+
+
 @router.get("/readings/{key}/obstacles")
 def get_obstacles(key: Key, room: Here, who: Reader) -> dict:
     """What stands in the way of signing."""
@@ -283,13 +293,12 @@ def mark_sent(key: Key, version: Version, body: SentIn, room: Here, who: Reader)
 
 
 def _changed(room: Room, key: str, who: Who, do) -> dict:
-    """Run an edit; the event, its cells as they stand, and the numbers as a piece of HTML."""
+    """Run an edit; the event, and its cells as they stand. The numbers are a request of their own: no key waits."""
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
     outcome = do(reading)
     event = outcome.event
     with room.store.reading() as connection:
-        html = numbers_html(connection, room, reading)
         rows = cell_states(connection, room, reading, outcome.cells)
     said = {"seq": None, "kind": None} if event is None else {"seq": event.seq, "kind": event.kind}
-    return said | {"cells": rows, "numbers": html}
+    return said | {"cells": rows}

@@ -184,6 +184,14 @@ def show_reading(request: Request, key: str) -> HTMLResponse:
     return reading_page(request, key, "reading.html", "cells")
 
 
+@router.get("/r/{key}/numbers")
+def show_numbers(request: Request, key: str) -> HTMLResponse:
+    """The live differential alone: the page fetches it after its calls were answered."""
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        return HTMLResponse(numbers_html(connection, room, reading_by_key(connection, key, who)))
+
+
 @router.get("/r/{key}/f/{number}")
 def show_field(request: Request, key: str, number: int) -> HTMLResponse:
     who, room = page_reader(request), room_of(request)

@@ -120,10 +120,7 @@ export function onChange(listener) {
 }
 
 function take(answer) {
-  if (answer.numbers !== undefined) {
-    const numbers = document.getElementById("numbers");
-    if (numbers) numbers.innerHTML = answer.numbers;
-  }
+  if (answer.cells) renewNumbersSoon();
   if (answer.cells?.length) {
     for (const state of answer.cells) {
       const cell = cells.get(state.id);
@@ -131,6 +128,22 @@ function take(answer) {
       else if (!state.gone) cells.set(state.id, { model: -1, prob: 0, place: -1, cost: 0, size: 0, ...state });
     }
     for (const listener of listeners) listener(answer.cells.map((s) => s.id));
+  }
+}
+
+// The differential follows once the last call was answered: a key never waits for it.
+let renewal = 0;
+function renewNumbersSoon() {
+  clearTimeout(renewal);
+  renewal = setTimeout(renewNumbers, 120);
+}
+async function renewNumbers() {
+  if (queue.length) return renewNumbersSoon();
+  try {
+    const response = await fetch(`${base}/numbers`);
+    if (response.ok && !queue.length) document.getElementById("numbers").innerHTML = await response.text();
+  } catch {
+    renewNumbersSoon();
   }
 }
 
