@@ -59,6 +59,8 @@ test: $(TEST)/.installed
 
 $(YOLO)/.installed: pyproject.toml constraints.txt | $(YOLO)/bin/python
 	$(YOLO)/bin/python $(PIP) -e '.[study,yolo,test]'
+	$(YOLO)/bin/python -m pip uninstall --quiet --yes opencv-python  # it wants a display's libraries; its twin does not
+	$(YOLO)/bin/python $(PIP) --force-reinstall --no-deps opencv-python-headless
 	@touch $@
 
 # None of them may be left out: with the extra there is nothing to skip for.

@@ -26,6 +26,9 @@ from leukoscope.train.locator_data import Photo, draw_canvas, is_white, load_pho
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.processes import join_processes
 
+# Longest gradient of a step. On painted cells, from random weights, the median length is 11 in steps 20 to 60, the
+# longest 38: nearly every step is cut, so that no batch of crowded pictures moves the weights more than the others do.
+CLIP = 5.0
 LOSS_NAMES = ("score_loss", "overlap_loss", "sides_loss")
 LOSS_WEIGHTS = (1.0, 2.0, 4.0)  # of these
 
@@ -128,7 +131,7 @@ def train_locator(
         pieces=lambda at: ([make_batch(groups, weights, config, step)] for step in range(at.step, config.steps)),
         loss=loss,
         names=LOSS_NAMES,
-        clip=5.0,
+        clip=CLIP,
         keep=quick_average(config.ema),
         log_every=25,
     )

@@ -37,6 +37,9 @@ from leukoscope.train.outliner_data import (
 )
 from leukoscope.train.processes import join_processes
 
+# Longest gradient of a step. On painted cells, from random weights, the median length is 1.3 in steps 20 to 60, the
+# longest of all 4.3: what is cut is a rare batch of wrong guesses.
+CLIP = 5.0
 LOSS_NAMES = ("entropy", "dice")
 Guess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (pixels (N, 3, S, S), boxes (N, 4)) → logits
 
@@ -127,7 +130,7 @@ def train_outliner(
         pieces=lambda at: ([make_batch(groups, guess, config, step)] for step in range(at.step, config.steps)),
         loss=loss,
         names=(*LOSS_NAMES, "learnt_share"),
-        clip=5.0,
+        clip=CLIP,
         keep=quick_average(config.ema),
         average=average.state_dict(),
         log_every=25,
