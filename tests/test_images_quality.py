@@ -279,3 +279,10 @@ def test_real_smears_in_any_light_have_a_smears_colours(shared_data, folder):
     swapped = [check_quality(np.ascontiguousarray(p[..., ::-1])).problems for p in pictures]
     assert sum(bool(strange & set(problems)) for problems in swapped) >= 14
     assert all("no_color" in check_quality(np.repeat(p[..., 1:2], 3, 2)).problems for p in pictures)
+
+
+def test_a_large_photograph_is_balanced_in_bands_to_the_same_pixels(monkeypatch):
+    pixels = draw_smear(background=(250, 200, 140))
+    whole = white_balance(pixels, np.array((250.0, 200.0, 140.0)))
+    monkeypatch.setattr("leukoscope.images.color._BAND_PIXELS", 1000)
+    np.testing.assert_array_equal(white_balance(pixels, np.array((250.0, 200.0, 140.0))), whole)

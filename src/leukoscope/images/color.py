@@ -20,6 +20,7 @@ BLACK = 30  # a pixel with no channel above this is a mask or a frame, not a sme
 _MIN_GREEN = 80  # darker than this is no empty background, however underexposed
 _MIN_SHARE = 0.03  # of the pixels that are not black, in a peak of 9 levels
 _MIN_GREEN_TO_MAX = 0.8  # red cells and stained cells have green well below their red or blue; background has not
+_BAND_PIXELS = 1 << 20  # pixels balanced at a time: of a large photograph no further copies stand in memory
 _HALF_PEAK = 4  # levels on each side of a peak that belong to it
 
 
@@ -61,8 +62,14 @@ def white_balance(pixels: np.ndarray, background: np.ndarray) -> np.ndarray:
         return pixels
     table = np.arange(256) * (WHITE / background[:, None])  # (3, 256)
     table = np.minimum(np.rint(table), 255).astype(np.uint8)
-    # Pillow's lookup is twice as fast as three numpy takes on interleaved colour.
-    return np.array(Image.fromarray(np.ascontiguousarray(pixels)).point(table.ravel().tolist()))
+    levels = table.ravel().tolist()
+    balanced = np.empty_like(pixels)
+    rows = max(1, _BAND_PIXELS // max(1, pixels.shape[1]))
+    for top in range(0, len(pixels), rows):
+        # Pillow's lookup is twice as fast as three numpy takes on interleaved colour; it takes 8 bytes a pixel.
+        band = np.ascontiguousarray(pixels[top : top + rows])
+        balanced[top : top + rows] = np.asarray(Image.fromarray(band).point(levels))
+    return balanced
 
 
 def thin(pixels: np.ndarray, n_pixels: int) -> np.ndarray:
