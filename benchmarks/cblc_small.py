@@ -20,6 +20,7 @@ from pathlib import Path
 from provenance import write_results
 
 from leukoscope.cli import main as leukoscope
+from leukoscope.experiments.cblc.verdicts import BY_MATRIX
 
 ROOT = Path(__file__).resolve().parents[1]
 DEVELOP, VALIDATE = ("center-1", "center-2", "center-3"), ("center-4", "center-5", "center-6")
@@ -113,14 +114,15 @@ def patient_rows(out: Path) -> list[dict]:
     """AUROC of the corrected ratio and of the raw count, their difference; errors; threshold's rates."""
     rows = []
     for line in read(out, "correction"):
+        way = "" if line["Corrected by"] == BY_MATRIX else ", on the line of the development patients"
         for head in ("AUROC corrected", "AUROC raw", "Difference"):
-            rows.append({"set": line["Patients of"], "measure": f"{head}", **limits(line, head, 1)})
+            rows.append({"set": line["Patients of"], "measure": f"{head}{way}", **limits(line, head, 1)})
         head = "Change of mean absolute error (%)"
         asked_of = line["Patients of"] in ASKED_OF
-        change = {"set": line["Patients of"], "measure": "mean absolute error, corrected minus raw"}
+        change = {"set": line["Patients of"], "measure": f"mean absolute error, corrected minus raw{way}"}
         rows.append(change | limits(line, head, 100) | ({"threshold": "<= 0"} if asked_of else {}))
         for kind in ("corrected", "raw"):
-            held = {"set": line["Patients of"], "measure": f"expert's ratio within the {kind} limits"}
+            held = {"set": line["Patients of"], "measure": f"expert's ratio within the {kind} limits{way}"}
             held |= limits(line, f"Expert within {kind} limits (%)", 100)
             rows.append(held | ({"threshold": f">= {HELD}"} if asked_of and kind == "corrected" else {}))
     for line in read(out, "diagnosis"):

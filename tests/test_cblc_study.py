@@ -24,6 +24,7 @@ from leukoscope.experiments.cblc import (  # noqa: E402
     study,
     verdicts,
 )
+from leukoscope.experiments.cblc.calibration import calibrated_ratios  # noqa: E402
 from leukoscope.experiments.cblc.cohort import Patient  # noqa: E402
 from leukoscope.experiments.cblc.patients import PatientRatio, Validation, local_confusions
 from leukoscope.experiments.cblc.predictions import epoch_patients
@@ -308,6 +309,30 @@ def test_patients_differ_and_nobody_is_corrected_by_their_own_cells(finished):
     without, _ = known.for_patient("a/0", [0], counted)
     assert (without == sum(own.values()) - own["a/0"]).all()
     assert (known.for_patient("c/9", [0], counted)[0] == sum(own.values())).all()
+
+
+def test_the_line_of_development_patients_takes_a_bias_out_and_covers():
+    rng = np.random.default_rng(4)
+
+    def patient(number, role):
+        """Called from 0.12 + 0.8 of the truth on, with patients who differ, as counting does: alike in the root."""
+        true = rng.uniform(0.02, 0.8)
+        called = np.sin(np.arcsin(np.sqrt(0.12 + 0.8 * true)) + rng.normal(0, 0.05)) ** 2
+        return make_ratio(number, true, float(called), role=role, center="a" if role == "development" else "c")
+
+    held, errors = [], []
+    for _ in range(12):
+        ratios = [patient(i, "development") for i in range(30)] + [patient(i, "validation") for i in range(60)]
+        found = [r for r in calibrated_ratios(ratios) if r.patient.role == "validation"]
+        held += [r.low <= r.expert <= r.high for r in found]
+        errors.append([np.mean([abs(getattr(r, k) - r.expert) for r in found]) for k in ("raw", "corrected")])
+    raw, fixed = np.mean(errors, 0)
+    assert fixed < 0.8 * raw and 0.92 < np.mean(held) < 0.98
+    found = calibrated_ratios(ratios)
+    alone = calibrated_ratios([replace(r, expert=0.9 - r.expert) if i == 0 else r for i, r in enumerate(ratios)])
+    assert alone[0].corrected == found[0].corrected  # nobody is on a line of their own
+    assert alone[40].corrected != found[40].corrected
+    assert calibrated_ratios(ratios[:5] + ratios[30:]) == []
 
 
 def test_the_size_baseline_never_sees_the_patients_it_judges(finished):

@@ -185,7 +185,8 @@ def coverage_words(table: Table) -> str:
         for row in (r for r in table.rows if r[0] == part):
             held = row[place["Expert within corrected limits"]]
             met = "as asked" if held.value >= verdicts.HELD else f"below the {100 * verdicts.HELD:.0f} % asked"
-            said.append(f"{part}: they hold the expert's ratio in {100 * held.value:.0f} % of {held.n} patients, {met}")
+            share = f"{100 * held.value:.0f} % of {held.n} patients, {met}"
+            said.append(f"{part}, by the {row[1]}: they hold the expert's ratio in {share}")
     return "; ".join(said) or "not measured"
 
 
