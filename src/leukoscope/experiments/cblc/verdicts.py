@@ -157,8 +157,8 @@ def correction_table(ratios: Ratios) -> Table:
     note = (
         f"{BY_MATRIX.capitalize()}: cells' errors taken out, patients' scatter in the limits. {BY_LINE.capitalize()}: "
         "what a called ratio has meant in left-out development patients. Difference of the areas: DeLong, paired. "
-        "Change of error: corrected minus raw, below 0 is better, limits by patients. Raw limits are binomial: sampling error "
-        "only. The expert's count is a sample itself. Limits that hold what they say contain "
+        "Change of error: corrected minus raw, below 0 is better, limits by patients. Raw limits are binomial: "
+        "sampling error only. The expert's count is a sample itself. Limits that hold what they say contain "
         f"{100 * HELD:.0f} % of the experts' ratios or more."
     )
     return Table("correction", "The corrected ratio against the raw count", columns, tuple(rows), note)
