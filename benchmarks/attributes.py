@@ -50,7 +50,7 @@ from leukoscope.models.torch_lite import Lite0Features, fold_norms, normalise
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import WBC_11
 from leukoscope.train.classifier_data import read_balanced, stated_values
-from leukoscope.train.classifier_export import read_classifier, run_logits, run_values
+from leukoscope.train.classifier_export import read_classifier, run_named
 from leukoscope.types import Cells, Field
 
 LEAST_BETTER = 9  # of the eleven
@@ -135,7 +135,7 @@ def kept(path: Path, compute) -> np.ndarray:
 
 def head_calls(bundle: Bundle, cells: dict[str, np.ndarray]) -> np.ndarray:
     """(N, 11) values called by the model's second output."""
-    return most_probable(run_values(Session(bundle), cells["crops"], cells["diameters"]), WBC_11)
+    return most_probable(run_named(Session(bundle), cells["crops"], cells["diameters"])["attributes"], WBC_11)
 
 
 def majority(cells: dict[str, dict], split: str) -> np.ndarray:
@@ -146,7 +146,8 @@ def majority(cells: dict[str, dict], split: str) -> np.ndarray:
 def by_type(bundle: Bundle, cells: dict[str, dict], split: str) -> np.ndarray:
     """The commonest train value of the class that the model calls each cell; of all cells where it has none there."""
     session = Session(bundle)
-    called = {s: run_logits(session, cells[s]["crops"], cells[s]["diameters"]).argmax(1) for s in ("train", split)}
+    said = {s: run_named(session, cells[s]["crops"], cells[s]["diameters"]) for s in ("train", split)}
+    called = {s: outputs["logits"].argmax(1) for s, outputs in said.items()}
     out = majority(cells, split)
     for column in np.unique(called["train"]):
         stated = cells["train"]["stated"][called["train"] == column]
@@ -276,8 +277,8 @@ def shown_rows(bundle: Bundle, cells: dict[str, np.ndarray], split: str) -> list
     """Words as a report shows them: share of cells that get one, and of words that are right."""
     session, rule = Session(bundle), bundle.card.attributes
     names = bundle.card.taxonomy.names
-    logits = run_logits(session, cells["crops"], cells["diameters"])
-    values = run_values(session, cells["crops"], cells["diameters"])
+    outputs = run_named(session, cells["crops"], cells["diameters"])
+    logits, values = outputs["logits"], outputs["attributes"]
     said = rule.say(values, [names[c] for c in logits.argmax(1)])
     rows = []
     for a, attribute in enumerate(WBC_11.attributes):

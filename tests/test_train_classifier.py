@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from data.make_painted_cells import paint, write_config
 
+from leukoscope.crop import match_nuclei
 from leukoscope.dataset.manifest import read_dataset, write_dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.bundle import read_bundle
@@ -22,18 +23,14 @@ pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extr
 from leukoscope.train import classifier as loop  # noqa: E402
 from leukoscope.train.attribute_layer import fit_logistic, turned  # noqa: E402
 from leukoscope.train.attributes import attribute_loss, value_weights  # noqa: E402
-from leukoscope.train.augment import jitter_colour, jitter_stain  # noqa: E402
+from leukoscope.train.augment import jitter_colour, jitter_stain, match_nuclei_of  # noqa: E402
 from leukoscope.train.checkpoint import AFTER, LATER, WORDS, read_average, run_fingerprint  # noqa: E402
-from leukoscope.train.classifier_data import (  # noqa: E402
-    cell_mask,
-    cut_by_frame,
-    fit_colour_match,
-    load_cells,
-    on_black,
-    on_smear,
-)
+from leukoscope.train.classifier_data import class_targets, load_cells, read_store, write_store  # noqa: E402
 from leukoscope.train.classifier_export import ATTRIBUTE_LAYER, read_classifier, restain, typed_crops  # noqa: E402
+from leukoscope.train.contrast import contrast_loss  # noqa: E402
+from leukoscope.train.dress import Dress, Wardrobe  # noqa: E402
 from leukoscope.train.fields import with_validation  # noqa: E402
+from leukoscope.train.made_cells import SMUDGE, make_cells  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
 
@@ -52,42 +49,90 @@ def sets(tmp_path):
     return [smears, cutouts]
 
 
+CLASS_SETS = {"neutrophil": ("band_neutrophil", "segmented_neutrophil"), "lymphoid_precursor": ("lymphocyte",)}
+
+
 @pytest.fixture
 def store(sets):
-    return load_cells(
-        [read_dataset(s) for s in sets],
-        BLOOD_12,
-        class_sets={"neutrophil": ("band_neutrophil", "segmented_neutrophil"), "lymphoid_precursor": ("lymphocyte",)},
-        um_per_px={"smears": 0.1, "cutouts": 0.1},
-        seed=0,
-    )
+    return load_cells([read_dataset(s) for s in sets], um_per_px={"smears": 0.1, "cutouts": 0.1}, seed=0)
 
 
 def test_a_store_knows_what_was_cut_out_and_what_a_cell_may_be(store):
     cut = np.char.startswith(store.groups, "cutouts")
     assert (store.masked == cut).all()
-    neutrophils = store.targets[store.groups == "smears:neutrophil"]
+    targets = class_targets(store, BLOOD_12, CLASS_SETS)
+    neutrophils = targets[store.groups == "smears:neutrophil"]
     assert (neutrophils.sum(1) == 2).all() and neutrophils[:, [0, 1]].all()
     assert np.allclose(store.diameters[cut], 5.0)
-    assert (store.targets.any(1)).all()
+    assert (targets.any(1)).all()
+    assert not class_targets(store, BLOOD_12, CLASS_SETS | {"neutrophil": ()})[store.classes == "neutrophil"].any()
 
 
-def test_an_unmapped_class_is_refused_by_name(sets):
+def test_an_unmapped_class_is_refused_by_name(store):
     with pytest.raises(DataError, match="lymphoid_precursor"):
-        load_cells([read_dataset(sets[1])], BLOOD_12, class_sets={}, um_per_px={}, seed=0)
+        class_targets(store, BLOOD_12, {"neutrophil": ("band_neutrophil",)})
+
+
+def test_a_store_in_a_file_is_the_same_store(store, tmp_path):
+    write_store(store, tmp_path / "cells.npz")
+    again = read_store(tmp_path / "cells.npz")
+    for name in ("diameters", "box_shapes", "masked", "sets", "classes", "patients", "splits", "ground_sets"):
+        assert (getattr(again, name) == getattr(store, name)).all(), name
+    assert np.abs(again.windows.astype(int) - store.windows).mean() < 8  # WebP loses a little
+    assert np.abs(again.masks.astype(int) - store.masks).mean() < 8
+    (tmp_path / "other.npz").write_bytes(b"no store")
+    with pytest.raises(DataError, match="not a store"):
+        read_store(tmp_path / "other.npz")
+
+
+def test_made_cells_are_smudges_and_artefacts_of_real_ones(store):
+    made = make_cells(store, destroyed=3, drawn=2, artefacts=6, seed=0)
+    assert (made.sets == "made").all() and (made.classes == SMUDGE).sum() == 5 and len(made) == 11
+    of_cells = made.patients != ""
+    assert of_cells.sum() == 5 and all(p.startswith("smears/") for p in made.patients[of_cells])
+    same = make_cells(store, destroyed=3, drawn=2, artefacts=6, seed=0)
+    assert (same.windows == made.windows).all()
+    targets = class_targets(store.joined(made), BLOOD_12, CLASS_SETS)[-11:]
+    assert targets[:, BLOOD_12.index("artefact")].all()  # a taxonomy without smudges has them among its artefacts
+    without = store.grounds_of([])
+    assert not len(make_cells(without, destroyed=3, drawn=2, artefacts=6, seed=0))
 
 
 def test_cut_out_cells_land_on_smear_and_smear_cells_on_black(store):
-    match = fit_colour_match(store, 0)
-    cut, smear = np.flatnonzero(store.masked)[0], np.flatnonzero(~store.masked)[0]
-    pasted = on_smear(store, cut, match, np.random.default_rng(0))
-    rim = np.concatenate([pasted[:8].reshape(-1, 3), pasted[-8:].reshape(-1, 3)])
-    assert rim.max(1).min() > 100  # the black has gone
-    middle, before = pasted[100:124, 100:124].mean((0, 1)), store.windows[cut][100:124, 100:124].mean((0, 1))
-    assert (middle > before + 20).any()  # and the cell has the smear's brightness
-    masked = on_black(store, smear, match.to_masked)
-    assert masked[:8].max() == 0 and masked[100:124, 100:124].max() > 0
-    assert cell_mask(store, smear)[112, 112] == 1 and cell_mask(store, smear)[2, 2] == 0
+    wardrobe = Wardrobe(store, "cpu")
+    cut, smear = (np.flatnonzero(store.masked == masked)[:4] for masked in (True, False))
+    plain = Dress(frame=(1.5, 1.5), grounds=0, black=0, cut=0, own_colour=1)
+    pasted = wardrobe.batch(cut, 64, plain, (0,))
+    rim = torch.cat([pasted[:, :, :3], pasted[:, :, -3:]], 2)
+    assert rim.amax(1).min() > 0.3  # the black has gone
+    before = wardrobe.plain(cut, 64, 0.25)[:, :, 28:36, 28:36].mean()
+    assert pasted[:, :, 28:36, 28:36].mean() > before + 0.05  # and the cell has the smear's brightness
+    black = wardrobe.batch(smear, 64, Dress(frame=(1.5, 1.5), black=1, cut=0, own_colour=1), (0,))
+    assert black[:, :, :3].max() < 0.05 and black[:, :, 28:36, 28:36].max() > 0.2
+    other = wardrobe.batch(smear, 64, Dress(), (1,))
+    assert torch.equal(other, wardrobe.batch(smear, 64, Dress(), (1,)))
+    assert not torch.equal(other, wardrobe.batch(smear, 64, Dress(), (2,)))
+
+
+def test_a_cell_cut_by_the_frame_keeps_more_than_half_and_is_centred_anew(store):
+    wardrobe = Wardrobe(store, "cpu")
+    smear = np.repeat(np.flatnonzero(~store.masked)[:1], 12)
+    crops = wardrobe.batch(smear, 64, Dress(frame=(1.5, 1.5), grounds=0, black=0, cut=1, own_colour=1), (3,))
+    dark = (crops[:, 1] < 0.6).float()  # the cell is the darkest thing there
+    assert (dark[:, 26:38, 26:38].mean((1, 2)) > 0.5).all()
+    white = (crops - 240 / 255).abs().amax(1) < 0.01
+    assert (white.float().mean((1, 2)) > 0.05).all()  # and beyond the frame there is nothing
+
+
+def test_contrast_pulls_a_class_together_across_laboratories():
+    targets = torch.eye(2, dtype=torch.bool)[torch.tensor([0, 0, 1, 1])]
+    sets = torch.tensor([0, 1, 0, 1])
+    by_class = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    by_set = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
+    assert contrast_loss(by_class, targets, sets) < contrast_loss(by_set, targets, sets) - 5
+    assert contrast_loss(by_class, targets, torch.zeros(4)) == 0  # one laboratory has nothing to say
+    both = torch.ones_like(targets)
+    assert contrast_loss(by_class, both, sets) == 0  # nor a cell that may be anything
 
 
 def test_unspecified_cells_teach_the_sum_of_their_classes():
@@ -183,16 +228,6 @@ def test_without_a_validation_split_some_patients_are_kept_for_it(sets):
         with_validation([cutouts], ("train", "val"), 0)
 
 
-def test_a_cell_cut_by_the_frame_keeps_more_than_half_and_is_centred_anew(store):
-    i = int(np.flatnonzero(~store.masked & (store.groups != "made:artefact"))[0])
-    for seed in range(8):
-        cut = cut_by_frame(store, i, store.windows[i], np.random.default_rng(seed))
-        cell = cut[112, 112].astype(int)
-        assert cell.max() < 200  # the middle still shows the cell
-        edge = min(int(cut[112, -1].min()), int(cut[-1, 112].min()), key=lambda v: abs(v - 240))
-        assert edge == 240
-
-
 def with_attributes(folder, *, seed=0):
     """The painted smears, their cells with two of wbc-11's attributes."""
     dataset = read_dataset(folder)
@@ -207,8 +242,7 @@ def with_attributes(folder, *, seed=0):
 
 def test_attributes_teach_only_where_they_are_stated(sets):
     with_attributes(sets[0])
-    settings = {"class_sets": {"neutrophil": (), "lymphoid_precursor": ("lymphocyte",)}, "um_per_px": {}, "seed": 0}
-    store = load_cells([read_dataset(s) for s in sets], BLOOD_12, attributes=WBC_11, **settings)
+    store = load_cells([read_dataset(s) for s in sets], um_per_px={}, seed=0, attributes=WBC_11)
     stated = store.attributes
     assert stated.shape == (len(store.groups), 11)
     assert ((stated >= 0).all(1) == np.char.startswith(store.groups, "smears:")).all()
@@ -300,6 +334,50 @@ def test_finished_weights_keep_a_share_of_their_start(tmp_path):
     for wrong in (replace(config, init_from=None), replace(config, start_share=1.0)):
         with pytest.raises(ConfigError, match="start_share"):
             loop.train_classifier(wrong, [], tmp_path)
+    for wrong, words in ((replace(config, start_share=0, norms="trained"), "norms"), ({"dress": {"hat": 1}}, "hat"),
+                         ({"prior": {"yeti": 1.0}}, "yeti")):  # fmt: skip
+        odd = replace(config, start_share=0, **wrong) if isinstance(wrong, dict) else wrong
+        with pytest.raises(ConfigError, match=words):
+            loop.train_classifier(odd, [], tmp_path)
+
+
+def test_trained_norms_are_folded_in_and_a_prior_is_in_the_bundle(sets, tmp_path):
+    more = 'norms = "trained"\ntemperature = 1.5\n[prior]\nlymphocyte = -2.0\n[thresholds]\nunidentified = 0.3'
+    run = train(write_config(tmp_path, more=more), sets, tmp_path / "run")
+    model, _ = read_classifier(run)
+    assert not [k for k in model.state_dict() if "running_mean" in k]
+    bundle = read_bundle(run / "bundle")
+    assert bundle.card.temperature == 1.5 and bundle.card.thresholds["unidentified"] == 0.3
+    crops, sizes = np.full((2, 32, 32, 3), 99, np.uint8), np.zeros(2, np.float32)
+    with torch.no_grad():
+        plain = model(torch.from_numpy(crops), torch.from_numpy(sizes)).numpy()
+    outputs = Session(bundle).run_named(pixels=crops, diameter_um=sizes)
+    shift = outputs["logits"] - plain
+    assert shift[:, BLOOD_12.index("lymphocyte")] == pytest.approx(-2, abs=1e-3)
+    assert np.delete(shift, BLOOD_12.index("lymphocyte"), 1) == pytest.approx(0, abs=1e-3)
+    heard = outputs["features"]
+    layer = model.fc.weight.detach().numpy(), model.fc.bias.detach().numpy()
+    assert heard @ layer[0].T + layer[1] == pytest.approx(plain, abs=1e-3)
+
+
+def test_nuclei_are_matched_alike_in_batches():
+    crops = np.random.default_rng(0).integers(60, 230, (3, 48, 48, 3)).astype(np.uint8)
+    crops[:, 16:32, 16:32] //= 2
+    density = (1.29, 2.16, 0.43)
+    batch = match_nuclei_of(torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255, density)
+    ours = (batch * 255).permute(0, 2, 3, 1).numpy()
+    assert np.abs(ours - match_nuclei(crops, density)).mean() < 1.5
+    assert torch.equal(match_nuclei_of(batch, None), batch)
+
+
+def test_a_class_that_one_laboratory_shows_is_said_in_the_card(sets, tmp_path):
+    run = train(write_config(tmp_path, steps=1), sets, tmp_path / "run")
+    told = json.loads((run / "run.json").read_text())["one_source"]
+    assert told["lymphoblast"] == "cutouts" and told["monocyte"] == "smears"
+    assert "lymphoblast (cutouts)" in read_bundle(run / "bundle").card.limits[-1]
+    both = {"a:lymphocyte": 3, "b:lymphocyte": 2, "b:lymphoblast": 4, "made:artefact": 9}
+    assert loop.one_source_classes(both) == {"lymphoblast": "b"}
+    assert loop.one_source_classes({"a:lymphocyte": 3, "a:monocyte": 3}) == {}  # one set has nothing to compare
 
 
 def test_turned_crops_are_the_same_pixels_elsewhere():

@@ -8,6 +8,7 @@ import importlib.util
 from leukoscope.cli.options import add_command, positive, whole
 from leukoscope.cli.progress import progress_bar
 from leukoscope.errors import InputError
+from leukoscope.intervals import clopper_pearson
 
 EXAMPLE = """\
 example:
@@ -18,6 +19,9 @@ example:
   leukoscope adapt blood --from reading-room.db --out models/ours
   (the cells that readers signed in `leukoscope review`; written only if it is better on patients left out)
 
+  leukoscope adapt blood --data photographs/ --unlabelled --out models/ours
+  (no label at all: the stain and the camera of 200 cells or more of ordinary patients, a folder each)
+
 docs/adaptation.md says which cells to label and what to expect. Needs torch: pip install 'leukoscope[train]'
 """
 
@@ -27,13 +31,20 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser = add_command(commands, "adapt", "fit a model to your laboratory with a few labelled cells", EXAMPLE)
     parser.add_argument("model", metavar="MODEL", help="a bundled model's name, or a model folder")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", metavar="DIR", help="a data set folder of your laboratory's cells")
+    source.add_argument(
+        "--data",
+        metavar="DIR",
+        help="a data set folder of your laboratory's cells; with --unlabelled photographs too",
+    )
     source.add_argument("--from", dest="db", metavar="DB", help="the reading room's database: cells that were signed")
     parser.add_argument(
         "--out", metavar="OUT", required=True, help="folder for the adapted model; with --choose a CSV file"
     )
     parser.add_argument(
         "--fraction", type=positive, metavar="F", help="use this share of the labelled cells, measure on the others"
+    )
+    parser.add_argument(
+        "--unlabelled", action="store_true", help="look at no label: fit the model to the stain and the camera alone"
     )
     parser.add_argument("--choose", type=whole, metavar="N", help="adapt nothing: list the N cells to label first")
     parser.add_argument("--seed", type=whole, default=0, help="of the draws; 0 unless given")
@@ -44,10 +55,16 @@ def run(args: argparse.Namespace) -> None:
     """Adapt or choose, then say what came of it."""
     if importlib.util.find_spec("torch") is None:
         raise InputError("adapting needs torch, which is not installed: pip install 'leukoscope[train]'")
+    if args.unlabelled and (args.choose is not None or args.fraction is not None):
+        raise InputError("--unlabelled looks at no label: leave --choose and --fraction out")
     if args.choose is not None and args.fraction is not None:
         raise InputError("--choose lists cells and --fraction measures: give one of them")
+    if args.unlabelled and args.db is not None:
+        raise InputError("--from takes the labels that readers signed, --unlabelled takes none: give --data with it")
     if args.db is not None:
         return _run_from(args)
+    if args.unlabelled:
+        return _profile(args)
     from leukoscope.train.adapt.site import adapt_model, suggest_cells, write_suggestions
 
     with progress_bar("photographs") as progress:
@@ -59,11 +76,13 @@ def run(args: argparse.Namespace) -> None:
         found = adapt_model(args.model, args.data, args.out, fraction=args.fraction, seed=args.seed, progress=progress)
     counts = ", ".join(f"{n} {name}" for name, n in found["labelled"].items())
     print(f"labelled cells used: {found['n_labelled']} ({counts})")
+    if found["profiled"]:
+        print("features were first brought to those of the training cells, without labels (see --unlabelled)")
     if found["pull"] is None:
         print("no new last layer was better than the old one by cross-validation: it stays as it was")
-    for kind, values in (("cross-validation", found["cross_validated"]), ("cells not used", found["held_out"])):
-        if values:
-            print(f"accuracy, {kind}: {values['before']:.3f} before, {values['after']:.3f} after")
+    _say_accuracy("cross-validation", found["cross_validated"], found["n_labelled"])
+    if found["held_out"]:
+        _say_accuracy("cells not used", found["held_out"], found["held_out"]["n"])
     print(f"adapted model: {args.out}")
 
 
@@ -88,3 +107,27 @@ def _run_from(args: argparse.Namespace) -> None:
         value, low, high = values
         print(f"accuracy, {name}: {value:.3f} (95 % limits {low:.3f} to {high:.3f})")
     print(f"adapted model: {args.out}")
+
+
+def _say_accuracy(kind: str, values: dict, n: int) -> None:
+    """What so few cells can promise is a range."""
+    low, high = clopper_pearson(round(values["after"] * n), n)
+    print(
+        f"accuracy, {kind}: {values['before']:.3f} before, {values['after']:.3f} after; {n} cells say no more than "
+        f"{low:.2f} to {high:.2f}"
+    )
+
+
+def _profile(args: argparse.Namespace) -> None:
+    """A profile without labels, and what it rests on."""
+    from leukoscope.train.adapt.profile_site import profile_model
+
+    with progress_bar("photographs") as progress:
+        found = profile_model(args.model, args.data, args.out, progress=progress)
+    whose = f" of {found['n_patients']} patients" if found["n_patients"] else "; whose they are is not known"
+    print(f"cells looked at: {found['n_cells']}{whose}")
+    top = sorted(found["mix"].items(), key=lambda item: -item[1])[:5]
+    print("estimated mix: " + ", ".join(f"{share:.0%} {name}" for name, share in top))
+    print(f"features lie {found['shift']:.2f} deviations from those of the training cells (0 is home)")
+    print("nothing was measured: count some slides by hand and compare before you rely on it")
+    print(f"profiled model: {args.out}")

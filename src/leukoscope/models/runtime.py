@@ -9,8 +9,8 @@ from leukoscope.models.bundle import Bundle, Card
 
 # Inputs and outputs by task. Pixels are uint8 RGB (locate and detect: one letterboxed field, classify: N crops): the
 # normalisation is part of the graph. `diameter_um` is optional: the longer side of each cell's box, 0 where the
-# scale is unknown. A detector's scores are (K, C), a column a class. The output "attributes" (N, V) is optional: what
-# the model says of a cell beside its class.
+# scale is unknown. A detector's scores are (K, C), a column a class. Optional outputs are "attributes" (N, V), what the
+# model says of a cell beside its class, and "features" (N, F), what its last layer hears: how like two cells are.
 # An outliner takes N crops and their boxes (N, 4) px, and gives probs (N, 3, S, S): background, cytoplasm, nucleus.
 INPUTS = {
     "locate": ({"pixels"}, set()),
@@ -19,7 +19,7 @@ INPUTS = {
     "outline": ({"pixels", "boxes"}, set()),
 }
 OUTPUTS = {"locate": ("boxes", "scores"), "classify": ("logits",), "detect": ("boxes", "scores"), "outline": ("probs",)}
-OPTIONAL_OUTPUTS = {"classify": ("attributes",)}
+OPTIONAL_OUTPUTS = {"classify": ("attributes", "features")}
 
 
 class Session:

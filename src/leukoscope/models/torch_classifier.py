@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -27,11 +28,13 @@ class CellTrunk(nn.Module):
     grey  the trunk sees the mean of the three channels only: what it hears, no stain's hue has changed
     """
 
-    def __init__(self, *, pretrained: bool = True, grey: bool = False) -> None:
+    def __init__(self, *, pretrained: bool = True, grey: bool = False, norms: bool = False) -> None:
+        """norms: keep the normalisation layers, to train them (`fold` takes them in when that is done)."""
         super().__init__()
         self.grey = grey
         self.features = Lite0Features(pretrained=pretrained, head=True)
-        fold_norms(self.features)
+        if not norms:
+            fold_norms(self.features)
         self.diameter = nn.Sequential(nn.Linear(2, 32), nn.ReLU())
 
     def forward(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
@@ -68,9 +71,16 @@ class CellClassifier(CellTrunk):
     """
 
     def __init__(
-        self, n_classes: int, *, n_values: int = 0, pretrained: bool = True, grey: bool = False, joined: bool = False
+        self,
+        n_classes: int,
+        *,
+        n_values: int = 0,
+        pretrained: bool = True,
+        grey: bool = False,
+        joined: bool = False,
+        norms: bool = False,
     ) -> None:
-        super().__init__(pretrained=pretrained, grey=grey)
+        super().__init__(pretrained=pretrained, grey=grey, norms=norms)
         self.second = CellTrunk(pretrained=False, grey=True) if joined else None
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(POOLED * (2 if joined else 1), n_classes)
@@ -82,7 +92,7 @@ class CellClassifier(CellTrunk):
     def described(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         maps = self.maps(pixels)
         logits = self.fc(self.dropout(self.hear(pixels, diameter_um, maps=maps)))
-        return logits, self.attributes(self.dropout(self._details(maps, diameter_um)))  # (N, C), (N, V)
+        return logits, self.attributes(self.dropout(self.details_of(maps, diameter_um)))  # (N, C), (N, V)
 
     def hear(
         self, pixels: torch.Tensor, diameter_um: torch.Tensor, *, maps: list[torch.Tensor] | None = None
@@ -93,10 +103,17 @@ class CellClassifier(CellTrunk):
 
     def details(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
         """(N, POOLED + 152) what the attributes' layer hears."""
-        return self._details(self.maps(pixels), diameter_um)
+        return self.details_of(self.maps(pixels), diameter_um)
 
-    def _details(self, maps: list[torch.Tensor], diameter_um: torch.Tensor) -> torch.Tensor:
+    def details_of(self, maps: list[torch.Tensor], diameter_um: torch.Tensor) -> torch.Tensor:
+        """As `details`, of the first trunk's maps."""
         return torch.cat([self.pooled(maps, diameter_um), maps[2].amax((2, 3)), maps[1].amax((2, 3))], 1)
+
+    def folded(self) -> CellClassifier:
+        """The same network in evaluation, its trained normalisation layers taken into the convolutions before them."""
+        other = copy.deepcopy(self).to("cpu", memory_format=torch.contiguous_format).eval()
+        fold_norms(other.features)
+        return other
 
 
 def fewer_side(side: int) -> int:
@@ -111,27 +128,32 @@ def fewer_pixels(pixels: torch.Tensor) -> torch.Tensor:
 
 
 class _Described(nn.Module):
-    """A classifier whose forward gives the attributes too, for the exporter."""
+    """A classifier whose forward also gives what its last layer hears and the attributes, for the exporter."""
 
     def __init__(self, model: CellClassifier) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.model.described(pixels, diameter_um)
+    def forward(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        maps = self.model.maps(pixels)
+        heard = self.model.hear(pixels, diameter_um, maps=maps)
+        outputs = (self.model.fc(heard), heard)
+        if self.model.attributes is None:
+            return outputs
+        return (*outputs, self.model.attributes(self.model.details_of(maps, diameter_um)))
 
 
 def export_classifier(model: CellClassifier, path: str | Path, *, size: int) -> None:
-    """Write ONNX: inputs "pixels" uint8 (N, size, size, 3) and "diameter_um" float (N,), output "logits" (N, C); a
-    classifier with attributes has a second output "attributes" (N, V)."""
+    """Write ONNX: inputs "pixels" uint8 (N, size, size, 3) and "diameter_um" float (N,), outputs "logits" (N, C) and
+    "features" (N, F), what the last layer hears; a classifier with attributes also has "attributes" (N, V)."""
     model = model.eval().to("cpu", memory_format=torch.contiguous_format)
     described = model.attributes is not None
     export_graph(
-        _Described(model) if described else model,
+        _Described(model),
         (torch.zeros(2, size, size, 3, dtype=torch.uint8), torch.zeros(2)),
         path,
         inputs=("pixels", "diameter_um"),
-        outputs=("logits", "attributes") if described else ("logits",),
+        outputs=("logits", "features", "attributes") if described else ("logits", "features"),
         rows=True,
         traced=True,
         halved=model.second is not None,

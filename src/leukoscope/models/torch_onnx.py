@@ -14,7 +14,7 @@ from leukoscope.errors import ModelError
 
 OPSET = 18  # the oldest that torch's newer exporter writes; ONNX Runtime reads it since 1.14, we ask for 1.18
 # How far an output may lie from torch's: logits and probabilities as shares of their largest, boxes in px.
-ALLOWED = {"logits": 1e-4, "attributes": 1e-4, "probs": 1e-3, "scores": 1e-3, "boxes": 0.5}
+ALLOWED = {"logits": 1e-4, "features": 1e-4, "attributes": 1e-4, "probs": 1e-3, "scores": 1e-3, "boxes": 0.5}
 BOXES_COMPARED = 0.5  # share of the best boxes: at the end of the list a rounding decides which is the last
 
 

@@ -33,13 +33,14 @@ def attribute_loss(values: torch.Tensor, stated: torch.Tensor, weights: list[tor
 
     values (N, V); stated (N, A) int64, -1 unknown; weights: `value_weights`. 0 where no cell states anything.
     """
-    losses, start = [], 0
+    # Without asking the device whether any cell states anything: eleven questions a step cost a GPU most of its time.
+    losses, stated_any, start = [], [], 0
     for column, weight in enumerate(weights):
         logits = values[:, start : start + len(weight)]
         start += len(weight)
-        known = stated[:, column] >= 0
-        if known.any():
-            truth = stated[known, column]
-            each = F.cross_entropy(logits[known], truth, weight=weight.to(values.device), reduction="none")
-            losses.append(each.mean())
-    return torch.stack(losses).mean() if losses else values.sum() * 0.0
+        truth = stated[:, column]
+        each = F.cross_entropy(logits, truth, weight=weight.to(values.device), ignore_index=-1, reduction="none")
+        n = (truth >= 0).sum()
+        losses.append(each.sum() / n.clamp_min(1))
+        stated_any.append(n > 0)
+    return torch.stack(losses).sum() / torch.stack(stated_any).sum().clamp_min(1)

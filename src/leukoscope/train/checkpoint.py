@@ -99,14 +99,17 @@ def read_average(run: str | Path) -> dict:
     return torch.load(path, map_location="cpu", weights_only=True)["model"]
 
 
-def start_from(model: torch.nn.Module, run: str | Path, *, may_lack: str) -> None:
-    """Load a run's averaged weights; parts whose names begin with `may_lack` may be in either alone, and then start
-    from chance or are left out. ConfigError where anything else differs."""
-    state, own = read_average(run), set(model.state_dict())
-    odd = sorted(k for k in own ^ set(state) if not k.startswith(may_lack))
+def start_from(model: torch.nn.Module, state: dict, *, source: str, may_differ: tuple[str, ...]) -> None:
+    """Load weights; parts whose names begin with one of `may_differ` may be in either alone or of another shape, and
+    then start from chance or are left out. ConfigError, naming `source`, where anything else differs."""
+    own = model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    odd = sorted(k for k in set(own) ^ set(state) | (set(own) - set(fitting)) if not k.startswith(may_differ))
     if odd:
-        raise ConfigError(f"the weights of {run} do not fit: {', '.join(odd[:3])}; start from a run of the same layers")
-    model.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+        raise ConfigError(
+            f"the weights of {source} do not fit: {', '.join(odd[:3])}; start from ones of the same layers"
+        )
+    model.load_state_dict(fitting, strict=False)
 
 
 def append_log(run: Path, row: dict) -> None:

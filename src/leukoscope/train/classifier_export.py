@@ -17,13 +17,15 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluate.attributes import choose_word_rule
 from leukoscope.evaluate.calibration import fit_temperature
-from leukoscope.evaluate.classes import confusion_matrix
 from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier, export_classifier
 from leukoscope.models.words import WordRule
+from leukoscope.quantify.patient import confusion_for_card
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import AttributeSet, Taxonomy, read_attribute_set, read_taxonomy
+from leukoscope.train.adapt.heads import softmax
+from leukoscope.train.adapt.profile import REFERENCE, measure_reference, write_reference
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average
 from leukoscope.train.classifier_data import read_balanced, stated_values
@@ -76,6 +78,7 @@ def export_run(
     model, record = read_classifier(run)
     config = record["config"]
     taxonomy = read_taxonomy(config["taxonomy"])
+    add_prior(model, taxonomy, config.get("prior") or {})
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     export_classifier(model, out / "model.onnx", size=config["size"])
@@ -90,7 +93,7 @@ def export_run(
             size=config["size"], pad_fraction=config["pad_fraction"], nucleus_density=config["nucleus_density"]
         ),
         temperature=1.0,
-        thresholds={},
+        thresholds=dict(config.get("thresholds") or {}),
         training={
             "data": record["data"],
             "cells": record["cells"],
@@ -106,24 +109,84 @@ def export_run(
         },
         results=tuple(results),
         confusion=None,
-        limits=tuple(config["limits"]),
+        limits=(*config["limits"], *_source_limits(record.get("one_source") or {})),
         licence=config["licence"],
         description=config["description"],
     )
     crops, diameters, truth = typed_crops(validation, card)
     session = Session(Bundle(card, out))
     density = card.crop.nucleus_density
-    logits = run_logits(session, match_nuclei(crops, density), diameters)
-    restained = run_logits(session, match_nuclei(restain(crops, seed=config["seed"]), density), diameters)
-    temperature = fit_temperature(np.concatenate([logits, restained]), np.concatenate([truth, truth]))
-    matrix = confusion_matrix(truth, logits.argmax(1), n_classes=len(taxonomy.names))
+    outputs = run_named(session, match_nuclei(crops, density), diameters)
+    temperature = config.get("temperature")
+    if temperature is None:
+        restained = run_named(session, match_nuclei(restain(crops, seed=config["seed"]), density), diameters)
+        both = np.concatenate([outputs["logits"], restained["logits"]])
+        temperature = fit_temperature(both, np.concatenate([truth, truth]))
     words = None
     if config.get("attributes"):
         words = _word_rule(session, validation, card, config)
-    confusion = {"rows": "truth", "columns": "pred", "names": list(taxonomy.names), "counts": matrix.tolist()}
-    card = replace(card, temperature=round(temperature, 4), confusion=confusion, attributes=words)
+    card = replace(card, temperature=round(temperature, 4), attributes=words)
+    laboratories = [d.name for d in validation for f in d.fields for c in f.cells if c.class_name in taxonomy.names]
+    probs = softmax(outputs["logits"] / card.temperature)
+    least_prob = card.thresholds.get("unidentified", 0.0)
+    told = {"patients": laboratories, "unit": "laboratory", "least_prob": least_prob}
+    card = replace(card, **confusion_for_card(truth, probs, taxonomy, **told))
+    heard, labels = _coarse_cells(session, validation, card, config.get("class_sets") or {})
+    heard, labels = np.concatenate([outputs["features"], heard]), np.concatenate([truth, labels])
+    write_reference(measure_reference(heard, labels, len(taxonomy.names)), out)
+    digest = hashlib.sha256((out / REFERENCE).read_bytes()).hexdigest()
+    card = replace(card, training=card.training | {"reference_sha256": digest})
     write_card(card, out / "card.json")
     return out
+
+
+def _source_limits(one_source: dict[str, str]) -> list[str]:
+    """What a card says of classes that one laboratory alone taught."""
+    if not one_source:
+        return []
+    told = ", ".join(f"{kind} ({name})" for kind, name in one_source.items())
+    return [f"One data set alone taught these classes, so that what tells them may be its laboratory: {told}."]
+
+
+def _coarse_cells(
+    session: Session, validation: Sequence[Dataset], card: Card, class_sets: dict[str, Sequence[str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the last layer hears (N, F) of validation cells whose class is coarser than the model's, and of the classes
+    that each may be the one that the model says."""
+    taxonomy = card.taxonomy
+    heard, labels = [np.zeros((0, _width(session)), np.float32)], [np.zeros(0, np.int64)]
+    for name, allowed in class_sets.items():
+        if name in taxonomy.names or not allowed:
+            continue
+        cells = [_renamed(d, name, allowed[0]) for d in validation]
+        if any(f.cells for d in cells for f in d.fields):
+            crops, diameters, _ = typed_crops(cells, card)
+            outputs = run_named(session, match_nuclei(crops, card.crop.nucleus_density), diameters)
+            columns = np.array(taxonomy.columns(allowed))
+            heard.append(outputs["features"])
+            labels.append(columns[outputs["logits"][:, columns].argmax(1)])
+    return np.concatenate(heard), np.concatenate(labels)
+
+
+def _renamed(dataset: Dataset, name: str, new: str) -> Dataset:
+    """The cells of class `name` alone, called `new`."""
+    fields = [
+        replace(f, cells=tuple(replace(c, class_name=new) for c in f.cells if c.class_name == name))
+        for f in dataset.fields
+    ]
+    return replace(dataset, fields=tuple(fields))
+
+
+def _width(session: Session) -> int:
+    crop = np.zeros((1, *session.card.input_size, 3), np.uint8)
+    return session.run_named(pixels=crop, diameter_um=np.zeros(1, np.float32))["features"].shape[1]
+
+
+@torch.no_grad()
+def add_prior(model: CellClassifier, taxonomy: Taxonomy, prior: dict[str, float]) -> None:
+    """Add to the logits of some classes, in place: how much rarer they are in use than in training."""
+    for name, shift in prior.items():
+        model.fc.bias[taxonomy.index(name)] += shift
 
 
 def described_cells(
@@ -146,7 +209,7 @@ def _word_rule(session: Session, validation: Sequence[Dataset], card: Card, conf
     truth = [card.taxonomy.index(name) for name in of_classes if name in card.taxonomy.names]
     density, seed = card.crop.nucleus_density, config["seed"]
     shown = (match_nuclei(crops, density), match_nuclei(restain(crops, seed=seed), density))
-    values = np.concatenate([run_values(session, pictures, diameters) for pictures in shown])
+    values = np.concatenate([run_named(session, pictures, diameters)["attributes"] for pictures in shown])
     numbers = np.bincount(truth, minlength=len(card.taxonomy.names))
     classes = [name for name, n in zip(card.taxonomy.names, numbers, strict=True) if n >= LEAST_DESCRIBED]
     return choose_word_rule(values, np.concatenate([stated, stated]), attributes, classes=classes)
@@ -198,18 +261,9 @@ def restain(crops: np.ndarray, *, seed: int) -> np.ndarray:
     return (torch.cat(out).permute(0, 2, 3, 1) * 255).round().byte().numpy()
 
 
-def run_logits(session: Session, crops: np.ndarray, diameters: np.ndarray) -> np.ndarray:
-    """(N, C) logits of crops (N, S, S, 3) of cells with diameters (N,) in µm, 0 where unknown."""
+def run_named(session: Session, crops: np.ndarray, diameters: np.ndarray) -> dict[str, np.ndarray]:
+    """Every output (N, …) for crops (N, S, S, 3) of cells with diameters (N,) in µm, 0 where unknown."""
     parts = [
-        session.run(pixels=crops[i : i + 64], diameter_um=diameters[i : i + 64])[0] for i in range(0, len(crops), 64)
+        session.run_named(pixels=crops[i : i + 64], diameter_um=diameters[i : i + 64]) for i in range(0, len(crops), 64)
     ]
-    return np.concatenate(parts)
-
-
-def run_values(session: Session, crops: np.ndarray, diameters: np.ndarray) -> np.ndarray:
-    """(N, V) attribute logits of crops (N, S, S, 3), as `run_logits` gives those of the classes."""
-    parts = [
-        session.run_named(pixels=crops[i : i + 64], diameter_um=diameters[i : i + 64])["attributes"]
-        for i in range(0, len(crops), 64)
-    ]
-    return np.concatenate(parts)
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,11 @@ class JoinConfig:
     first: str  # sees colour; its crops, words and card are the joined classifier's
     second: str  # a run with grey = true of the same taxonomy, padding and nucleus density
     share: float | None = None  # of the second's logits; None: chosen on validation
+    temperatures: tuple = ()  # of the two runs' logits before they are mixed; (): fitted on validation
     seed: int = 0
+    temperature: float | None = None  # of the bundle; None: set on the validation fields
+    prior: dict = field(default_factory=dict)  # class → what is added to its logit in the bundle
+    thresholds: dict = field(default_factory=dict)  # of the bundle's card
     description: str = ""
     limits: tuple = ()
 
@@ -61,24 +65,15 @@ def join_classifiers(
     first, record = read_classifier(config.first)
     second, other = read_classifier(config.second)
     _require_alike(config, record["config"], other["config"])
-    cells = _validation_views(record["config"], validation, seed=config.seed)
-    total = 2 * len(cells.crops)
-    logits = [[], []]
-    for network, of_network in zip((first, second), logits, strict=True):
-        for crops in cells.crops:
-            of_network.append(_logits(network, crops, cells.diameters, fewer=network is second))
-            if progress:
-                progress(sum(map(len, logits)), total)
-    temperatures = [fit_temperature(np.concatenate(z), np.tile(cells.truth, len(z))) for z in logits]
-    rows = []
-    for share in SHARES if config.share is None else (config.share,):
-        mixed = [(1 - share) * a / temperatures[0] + share * b / temperatures[1] for a, b in zip(*logits, strict=True)]
-        losses = [negative_log_likelihood(z, cells.truth) for z in mixed]
-        rows.append({"share": share, "as_it_is": losses[0], "restained": float(np.mean(losses[1:]))})
-    best = min(rows, key=lambda r: r["as_it_is"] + r["restained"])
+    temperatures, rows = list(config.temperatures), [{"share": config.share}]
+    if config.share is None or not temperatures:
+        temperatures, rows = _tried(config, (first, second), record["config"], validation, progress)
+    best = min(rows, key=lambda r: r.get("as_it_is", 0.0) + r.get("restained", 0.0))
     joined = joined_network(first, second, share=best["share"], temperatures=temperatures)
     run.mkdir(parents=True, exist_ok=True)
-    words = {key: getattr(config, key) for key in ("name", "description", "limits")}
+    words = {
+        key: getattr(config, key) for key in ("name", "temperature", "prior", "thresholds", "description", "limits")
+    }
     record |= {
         "config": record["config"] | words,
         "joined": {"share": best["share"], "temperatures": temperatures, "tried": rows, "second": other},
@@ -86,6 +81,31 @@ def join_classifiers(
     (run / "run.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     save_checkpoint(run / "last.pt", {"model": joined.state_dict()})
     return rows
+
+
+def _tried(
+    config: JoinConfig,
+    networks: Sequence[CellClassifier],
+    settings: dict,
+    validation: Sequence[Dataset],
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[float], list[dict]]:
+    """The two temperatures, and each share tried with its losses."""
+    n_restained = N_RESTAINED if config.share is None else 0  # a share that is stated needs no choice
+    cells = _validation_views(settings, validation, n_restained, seed=config.seed)
+    total, logits = 2 * len(cells.crops), [[], []]
+    for network, of_network in zip(networks, logits, strict=True):
+        for crops in cells.crops:
+            of_network.append(_logits(network, crops, cells.diameters, fewer=network is networks[1]))
+            if progress:
+                progress(sum(map(len, logits)), total)
+    fitted = [fit_temperature(np.concatenate(z), np.tile(cells.truth, len(z))) for z in logits]
+    temperatures, rows = list(config.temperatures) or fitted, []
+    for share in SHARES if config.share is None else (config.share,):
+        mixed = [(1 - share) * a / temperatures[0] + share * b / temperatures[1] for a, b in zip(*logits, strict=True)]
+        losses = [negative_log_likelihood(z, cells.truth) for z in mixed]
+        rows.append({"share": share, "as_it_is": losses[0], "restained": float(np.mean(losses[1:] or [0.0]))})
+    return temperatures, rows
 
 
 def joined_network(
@@ -116,10 +136,10 @@ class _Views:
     truth: np.ndarray
 
 
-def _validation_views(config: dict, validation: Sequence[Dataset], *, seed: int) -> _Views:
+def _validation_views(config: dict, validation: Sequence[Dataset], n_restained: int, *, seed: int) -> _Views:
     rule = CropRule(size=config["size"], pad_fraction=config["pad_fraction"])
     crops, diameters, truth = crops_by_rule(validation, read_taxonomy(config["taxonomy"]), rule)
-    views = [crops, *(restain(crops, seed=seed + k) for k in range(N_RESTAINED))]
+    views = [crops, *(restain(crops, seed=seed + k) for k in range(n_restained))]
     return _Views([match_nuclei(v, config["nucleus_density"]) for v in views], diameters, truth)
 
 
@@ -139,6 +159,8 @@ def _require_alike(config: JoinConfig, first: dict, second: dict) -> None:
         )
     if config.share is not None and not 0 <= config.share <= 1:
         raise ConfigError(f"share must lie between 0 and 1, got {config.share}")
+    if config.temperatures and (len(config.temperatures) != 2 or min(config.temperatures) <= 0):
+        raise ConfigError(f"temperatures must be two positive numbers, got {list(config.temperatures)}")
 
 
 @torch.no_grad()

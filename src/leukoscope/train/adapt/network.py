@@ -49,6 +49,13 @@ def read_network(bundle: Bundle) -> CellClassifier:
     return network.eval()
 
 
+@torch.no_grad()
+def set_last_layer(network: CellClassifier, weights: np.ndarray) -> None:
+    """Put a last layer (F + 1, C), intercept last, into the network."""
+    network.fc.weight.copy_(torch.from_numpy(weights[:-1].T.astype(np.float32)))
+    network.fc.bias.copy_(torch.from_numpy(weights[-1].astype(np.float32)))
+
+
 def write_adapted(bundle: Bundle, network: CellClassifier, out: str | Path, *, card_changes: dict) -> Bundle:
     """Write a bundle into folder `out`: the graph of `bundle` with the weights of `network`.
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.errors import DataError, InputError
@@ -22,10 +21,19 @@ from leukoscope.taxonomy.vocabulary import PARENTS
 from leukoscope.train.adapt.cells import read_site_cells
 from leukoscope.train.adapt.choose import choose_cells
 from leukoscope.train.adapt.heads import softmax, with_one
-from leukoscope.train.adapt.network import read_network, write_adapted
-from leukoscope.train.adapt.site_head import SiteHead, fit_site_head, last_features, old_weights
+from leukoscope.train.adapt.network import read_network, set_last_layer, write_adapted
+from leukoscope.train.adapt.profile import fit_profile, read_reference
+from leukoscope.train.adapt.site_head import (
+    SiteHead,
+    fit_site_head,
+    last_features,
+    old_weights,
+    right_share,
+    set_loss,
+)
 from leukoscope.train.crop_set import CropSet
 
+LEAST_FOR_PROFILE = 100  # of the site's cells, labelled or not: from fewer the stain can't be told from the mix
 LEAST_FOR_TEMPERATURE = 30  # labelled cells: fewer say too little of how sure to be
 COLUMNS = ("order", "file", "x0", "y0", "x1", "y1", "called", "prob")
 Show = Callable[[int, int], None]
@@ -63,16 +71,31 @@ def adapt_model(
     used = known if fraction is None else _draw(cells.files[known], fraction, seed, known)
     rest = np.setdiff1d(known, used)
     old = old_weights(network)
-    head = fit_site_head(heard[used], allowed[used], old, groups=cells.files[used], seed=seed)
+    start = choose_start(heard, allowed[used], used, old, bundle)
+    head = fit_site_head(heard[used], allowed[used], start, groups=cells.files[used], seed=seed)
     measured = {
         "n_labelled": len(used),
         "labelled": dict(sorted(Counter(cells.class_names[used].tolist()).items())),
         "pull": head.pull,
-        "cross_validated": {"before": head.before, "after": head.after},
+        "profiled": start is not old,
+        "cross_validated": {"before": right_share(with_one(heard[used]) @ old, allowed[used]), "after": head.after},
         "held_out": _held_out(heard, allowed, rest, old, head) if len(rest) else None,
     }
     _write(bundle, models, network, head, dataset, allowed[used], measured, Path(out))
     return measured
+
+
+def choose_start(
+    heard: np.ndarray, allowed: np.ndarray, used: np.ndarray, old: np.ndarray, bundle: Bundle
+) -> np.ndarray:
+    """The layer that labels are fitted from: the old one, or its profile of all the site's cells (heard (N, F)) where
+    that explains the labelled ones (rows `used`, allowed (n, C)) better. Neither has seen a label."""
+    reference = read_reference(bundle.path)
+    if reference is None or len(heard) < LEAST_FOR_PROFILE:
+        return old
+    profiled = fit_profile(heard, old, reference, temperature=bundle.card.temperature).weights
+    own = with_one(heard[used])
+    return profiled if set_loss(own @ profiled, allowed) < set_loss(own @ old, allowed) else old
 
 
 def suggest_cells(
@@ -172,9 +195,7 @@ def _held_out(heard: np.ndarray, allowed: np.ndarray, rest: np.ndarray, old: np.
 
 def _write(bundle, models, network, head: SiteHead, dataset: Dataset, allowed, measured: dict, out: Path) -> None:
     """The bundle, with the other parts of the model beside it, so that `analyze --model OUT` works."""
-    with torch.no_grad():
-        network.fc.weight.copy_(torch.from_numpy(head.weights[:-1].T.astype(np.float32)))
-        network.fc.bias.copy_(torch.from_numpy(head.weights[-1].astype(np.float32)))
+    set_last_layer(network, head.weights)
     card, site = bundle.card, dataset.name
     results = [
         {"data": site, "split": kind, "measure": f"accuracy, {when}", "value": round(values[when], 4)}
@@ -183,7 +204,7 @@ def _write(bundle, models, network, head: SiteHead, dataset: Dataset, allowed, m
         for when in ("before", "after")
     ]
     entry = {"name": site, "sha256": dataset.sha256(), "licence": dataset.licence}
-    entry |= {k: measured[k] for k in ("n_labelled", "labelled", "pull")}
+    entry |= {k: measured[k] for k in ("n_labelled", "labelled", "pull", "profiled")}
     changes = {
         "name": f"{card.name}, adapted to {site}",
         "training": card.training | {"adapted_to": entry},

@@ -78,10 +78,10 @@ def fit_site_head(
                 fitted = _fit(heard[rows], allowed[rows], old, pull)
                 held[pull][~rows] = with_one(heard[~rows]) @ fitted
     # Losses, not accuracies: few cells make few different accuracies.
-    losses = {pull: _loss(logits, allowed) for pull, logits in held.items()}
+    losses = {pull: set_loss(logits, allowed) for pull, logits in held.items()}
     best = min(losses, key=lambda p: (losses[p] + _STALE * (p is not None), -(p or 0)))
     weights = old if best is None else _fit(heard, allowed, old, best)
-    return SiteHead(weights, best, _right(before_logits, allowed), _right(held[best], allowed), held[best])
+    return SiteHead(weights, best, right_share(before_logits, allowed), right_share(held[best], allowed), held[best])
 
 
 def _fit(heard: np.ndarray, allowed: np.ndarray, old: np.ndarray, pull: float) -> np.ndarray:
@@ -92,13 +92,13 @@ def _fit(heard: np.ndarray, allowed: np.ndarray, old: np.ndarray, pull: float) -
     return logistic_weights(heard, targets, penalty=pull, weights=weights, start=old)
 
 
-def _loss(logits: np.ndarray, allowed: np.ndarray) -> float:
+def set_loss(logits: np.ndarray, allowed: np.ndarray) -> float:
     """Mean of -log of the probability of the allowed classes, among those that any label allows."""
     probs = softmax(np.where(allowed.any(0), logits, -np.inf))
     return float(-np.log(np.maximum((probs * allowed).sum(1), 1e-12)).mean())
 
 
-def _right(logits: np.ndarray, allowed: np.ndarray) -> float:
+def right_share(logits: np.ndarray, allowed: np.ndarray) -> float:
     calls = np.where(allowed.any(0), logits, -np.inf).argmax(1)
     return float(allowed[np.arange(len(calls)), calls].mean())
 
