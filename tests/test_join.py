@@ -76,7 +76,8 @@ def test_the_bundle_equals_torch_and_takes_the_room_of_one(joined, cells):
 
 def test_the_second_trunk_sees_no_colour(joined, cells):
     pixels, diameters = cells
-    grey = mix_channels(pixels, np.full((5, 3), 1 / 3))
+    batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    grey = mix_channels(batch, np.full((5, 3), 1 / 3)).permute(0, 2, 3, 1).round().byte().contiguous().numpy()
     assert (grey[..., 0] == grey[..., 2]).all()
     assert np.abs(grey[..., 0] - pixels.mean(-1)).max() <= 0.5
     second, _ = read_classifier(joined / "second")
