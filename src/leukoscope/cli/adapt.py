@@ -8,7 +8,6 @@ import importlib.util
 from leukoscope.cli.options import add_command, positive, whole
 from leukoscope.cli.progress import progress_bar
 from leukoscope.errors import InputError
-from leukoscope.intervals import clopper_pearson
 
 EXAMPLE = """\
 example:
@@ -111,6 +110,8 @@ def _run_from(args: argparse.Namespace) -> None:
 
 def _say_accuracy(kind: str, values: dict, n: int) -> None:
     """What so few cells can promise is a range."""
+    from leukoscope.intervals import clopper_pearson
+
     low, high = clopper_pearson(round(values["after"] * n), n)
     print(
         f"accuracy, {kind}: {values['before']:.3f} before, {values['after']:.3f} after; {n} cells say no more than "
