@@ -75,7 +75,10 @@ def test_an_adapted_bundle_gives_the_tuned_networks_logits(bundle, network, tmp_
     moved = {k for k, v in tuned.state_dict().items() if not torch.equal(v, network.state_dict()[k])}
     assert "features.blocks.15._project_conv.weight" in moved
     assert not any(k.startswith(("features.stem", "features.blocks.10.")) for k in moved)
+    measured = {"apl": {"cells": 5}, "likeness": {"below": 0.6, "share": 0.05, "limit": 0.15}, "flag_rates": []}
+    bundle = replace(bundle, card=replace(bundle.card, clinical=measured, confusion_by_patient={"names": []}))
     written = write_adapted(bundle, tuned, tmp_path / "out", card_changes={"name": "adapted"})
+    assert written.card.clinical == {"apl": {"cells": 5}} and written.card.confusion_by_patient is None
     again = read_bundle(tmp_path / "out")
     assert again.card.name == "adapted"
     assert again.card.onnx_sha256 == written.card.onnx_sha256 != bundle.card.onnx_sha256

@@ -77,6 +77,9 @@ def write_adapted(bundle: Bundle, network: CellClassifier, out: str | Path, *, c
     out.mkdir(parents=True, exist_ok=True)
     content = model.SerializeToString()
     (out / "model.onnx").write_bytes(content)
-    card: Card = replace(bundle.card, onnx_sha256=hashlib.sha256(content).hexdigest(), **card_changes)
+    # What was measured of the old weights is not true of these; what they once learnt from (real APL cells) is.
+    kept = {key: value for key, value in (bundle.card.clinical or {}).items() if key == "apl"}
+    changes = {"confusion_by_patient": None, "clinical": kept or None, **card_changes}
+    card: Card = replace(bundle.card, onnx_sha256=hashlib.sha256(content).hexdigest(), **changes)
     write_card(card, out / "card.json")
     return Bundle(card, out)
