@@ -228,7 +228,7 @@ def main() -> int:
     for row in rows:
         print(row)
     if not args.dry_run:
-        write_results("odd_images", rows, n=args.n, seed=args.seed)
+        write_results("odd_images", rows, pictures=args.n, seed=args.seed)
     return 1 if missing else 0
 
 
