@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -252,19 +253,38 @@ def test_odd_input_is_answered_with_a_line(room):
     assert room.ask("POST", "/api/v1/signed", b"", content_length="99999999999", origin=room.origin)[0] == 413
 
 
-def test_an_upload_is_kept_only_if_it_was_asked_for(room, tmp_path):
-    ben = room.client("Ben")
-    reading = ben.api(f"/patients/{room.patients[0]}/readings", {})[1]["reading"]
-    parts = [("form_token", None, ben.token.encode()), ("files", "../../evil.png", b"not asked for")]
+def _upload(reader: Client, reading: str, name: str, data: bytes) -> int:
+    parts = [("form_token", None, reader.token.encode()), ("files", name, data)]
     body = b"".join(
-        f'--b\r\ncontent-disposition: form-data; name="{name}"'.encode()
+        f'--b\r\ncontent-disposition: form-data; name="{field}"'.encode()
         + (f'; filename="{file}"\r\ncontent-type: image/png'.encode() if file else b"")
         + b"\r\n\r\n" + value + b"\r\n"
-        for name, file, value in parts
+        for field, file, value in parts
     ) + b"--b--\r\n"  # fmt: skip
-    kind = {"content_type": "multipart/form-data; boundary=b", "origin": room.origin, "cookie": ben.cookie}
-    assert room.ask("POST", f"/r/{reading}/photographs", body, **kind)[0] == 303
+    room = reader.room
+    kind = {"content_type": "multipart/form-data; boundary=b", "origin": room.origin, "cookie": reader.cookie}
+    return room.ask("POST", f"/r/{reading}/photographs", body, **kind)[0]
+
+
+def test_a_photograph_that_moved_comes_back_by_upload_and_nothing_else_does(room):
+    ben = room.client("Ben")
+    reading = ben.api(f"/patients/{room.patients[0]}/readings", {})[1]["reading"]
+    with room.store.reading() as connection:
+        fields = connection.execute(select(t.field).where(t.field.c.width.is_not(None)).order_by(t.field.c.id)).all()
+    number = fields[-1].number if fields[-1].patient_id == fields[0].patient_id else 0
+    field = fields[number]
+    data = Path(field.file).read_bytes()
+    assert "not where" not in ben.get(f"/r/{reading}")[2]
+    Path(field.file).unlink()
+    assert "not where" in ben.get(f"/r/{reading}")[2]
+    assert ben.get(f"/r/{reading}/f/{number}/tile/1/0_0.jpg")[0] in (200, 404)  # perhaps still in memory
+    assert _upload(ben, reading, "../../evil.png", b"not asked for") == 303
+    assert _upload(ben, reading, "other.jpg", Path(fields[number + 1].file).read_bytes()) == 303
     assert not list(room.store.folder.glob("*"))
+    assert _upload(ben, reading, "../renamed.jpg", data) == 303
+    assert [p.name for p in room.store.folder.glob("*")] == [field.sha256 + ".jpg"]
+    assert "not where" not in ben.get(f"/r/{reading}")[2]
+    assert ben.get(f"/r/{reading}/f/{number}/tile/1/0_0.jpg")[0] == 200
 
 
 def test_it_does_not_start_where_it_would_not_be_safe(tmp_path):

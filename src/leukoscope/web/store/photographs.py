@@ -32,7 +32,12 @@ class Photographs:
         """
         if field.sha256 is None:
             return None
-        return next((place for place in _places(field, folder) if self._digest(place) == field.sha256), None)
+        known = next((place for place in _places(field, folder) if self._digest(place) == field.sha256), None)
+        if known is not None:
+            return known
+        with self._store.reading() as connection:  # the row at hand may be older than where the file was put since
+            placed = connection.execute(select(t.field.c.place).where(t.field.c.id == field.id)).scalar()
+        return Path(placed) if placed and self._digest(Path(placed)) == field.sha256 else None
 
     def missing(self, patient_id: int, *, by_name: bool = False) -> list[Row]:
         """Fields of a patient whose photograph is not where it was; those that could never be read left out.
