@@ -182,6 +182,14 @@ def _parity(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [row | {"measure": words.format(**row), "value": row["difference"]} for row in _as_they_are(rows)]
 
 
+def _new_patients(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """ratio_patients.csv: a row a classifier, scatter and true ratio; those whose coverage is as asked are counted."""
+    asked = _as_they_are(rows)
+    inside = sum(row["met"] == "True" for row in asked)
+    measure = "settings whose 95 % intervals cover a new patient's ratio as asked"
+    return [_row("simulation", measure, f"{inside} of {len(asked)}", asked="all", met=inside == len(asked))]
+
+
 def _coverage(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """ratio_intervals.csv: a row a classifier, true ratio and number of cells; those within 93 to 97 % are counted."""
     asked = _as_they_are(rows)
@@ -207,6 +215,7 @@ SUMMARIES = {
     "memory": _memory,
     "mutated_annotations": _mutations,
     "ratio_intervals": _coverage,
+    "ratio_patients": _new_patients,
     "ratio_quapy": _quapy,
     "resume": _resume,
     "wbc_detection_deim": _systems,
