@@ -9,13 +9,14 @@ YOLO := .venv-yolo
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(shell find src -type f ! -name '*.pyc' ! -path '*.egg-info/*' | sed 's/ /\\ /g')
 
-.PHONY: help demo review docs test test-yolo lint screenshot table formats model-cards clean
+.PHONY: help demo review docs prose test test-yolo lint screenshot table formats model-cards clean
 
 help:
 	@echo "make demo         set up, draw four patients, analyse them, compare with the truth, say where the report is"
 	@echo "make test         set up with torch and run the tests"
 	@echo "make test-yolo    set up with ultralytics (AGPL-3.0) too and run the tests that need it"
 	@echo "make docs         build the documentation site into build/site, warnings are errors"
+	@echo "make prose        break the lines of docs anew, one sentence a line, and say how long sentences are"
 	@echo "make lint         ruff"
 	@echo "make review       open the demo's patients in the reading room: correct, sign (prints an address)"
 	@echo "make screenshot   draw docs/report.png anew from the demo's report"
@@ -73,6 +74,9 @@ docs: $(TEST)/.installed
 	$(TEST)/bin/python $(PIP) -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(TEST)/bin/python -m mkdocs build -q
 	@echo "The site: $(CURDIR)/build/site/index.html"
+
+prose:
+	$(PYTHON) docs/prose.py --write
 
 lint: $(TEST)/.installed
 	$(TEST)/bin/python $(PIP) ruff

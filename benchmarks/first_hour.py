@@ -115,7 +115,7 @@ def draw_run(out: Path, n_patients: int, n_cells: int) -> dict[str, Path]:
     """A run as `analyze` leaves it: record.json, and each cell's pictures."""
     from data import make_record
 
-    from leukoscope.pipeline.cell_pictures import cell_pictures, model_picture
+    from leukoscope.pipeline.cell_pictures import cell_pictures, model_views
     from leukoscope.report import read_record
 
     per_field = 10
@@ -126,7 +126,7 @@ def draw_run(out: Path, n_patients: int, n_cells: int) -> dict[str, Path]:
             if not field["cells"]:
                 continue
             pixels = np.asarray(Image.open(field["file"]).convert("RGB"))
-            models = [model_picture(pixels[: 96 + n, :96]) for n in range(len(field["cells"]))]
+            models = model_views(np.stack([pixels[n : 96 + n, :96] for n in range(len(field["cells"]))]), None)
             for number, picture in enumerate(cell_pictures(pixels, field["cells"], record.taxonomy.blasts, models)):
                 jpeg, model = (base64.b64encode(b).decode("ascii") for b in (picture.photo, picture.model))
                 line = {"field": at, "cell": number, "jpeg": jpeg, "px": picture.side_px, "large": picture.large}
