@@ -2,7 +2,7 @@
 
     python benchmarks/card_results.py
 
-Reads locate_accuracy, classify_accuracy, cnmc_folds and attributes of benchmarks/results; run it after them and commit
+Reads locate_accuracy, classify_accuracy and new_laboratories of benchmarks/results; run it after them and commit
 the cards.
 """
 
@@ -15,7 +15,7 @@ from provenance import RESULTS
 
 from leukoscope.models.bundle import BUNDLED, read_bundle, write_card
 
-SOURCES = {"locator": ("locate_accuracy",), "classifier": ("classify_accuracy", "cnmc_folds", "attributes")}
+SOURCES = {"locator": ("locate_accuracy",), "classifier": ("classify_accuracy", "new_laboratories")}
 COLUMNS = ("set", "measure", "value", "low", "high", "commit")
 
 
