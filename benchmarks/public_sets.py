@@ -18,7 +18,7 @@ LEFT_OUT = ("promyelocyte", "myelocyte", "metamyelocyte", "immature_granulocyte"
 def import_public(name: str, data: str | Path, work: str | Path) -> Dataset:
     """Public set `name` (a key of FORMATS) from `data`/`name`; its manifest is written below `work`."""
     out = Path(work) / name
-    import_dataset(FORMATS[name], Path(data) / name, out, source=name)
+    import_dataset(FORMATS[name], Path(data) / name, out, source=name, replace_set=True)
     return read_dataset(out)
 
 
