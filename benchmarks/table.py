@@ -119,15 +119,6 @@ def _memory(rows: list[dict[str, str]]) -> list[dict[str, str]]:
                  met=row["met"] == "yes")]  # fmt: skip
 
 
-def _resume(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """resume.csv: a row a trial, some of which were never killed."""
-    killed = [row for row in rows if row["killed_after_s"]]
-    differ = sum(bool(row["differ"]) for row in killed)
-    return [
-        _row("bccd", f"{len(killed)} killed runs whose resumed record differs", str(differ), asked="0", met=differ == 0)
-    ]
-
-
 def _imports(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     sets = {True: "{n_cells:,} cells, {format}", False: "{n_cells:,} cells, {format}, {n_absent:,} absent pictures"}
     rows = [row | {k: int(row.get(k) or 0) for k in ("n_cells", "n_absent")} for row in _as_they_are(rows)]
@@ -206,7 +197,6 @@ SUMMARIES = {
     "ratio_intervals": _coverage,
     "ratio_patients": _new_patients,
     "ratio_quapy": _quapy,
-    "resume": _resume,
     "wbc_detection_deim": _systems,
     "wbc_detection_locator": _systems,
     "wbc_detection_locator_closely": _systems,
