@@ -11,7 +11,7 @@ from leukoscope.web.room import Room
 from leukoscope.web.store import tables as t
 
 SHOWN = 12
-MOST = 50_000  # cells of other patients that are searched, the newest first
+MOST = 10_000  # cells of other patients that are searched, the newest first: 60 MB with the bundled classifier
 
 
 @dataclass(frozen=True, slots=True)

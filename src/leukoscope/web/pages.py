@@ -211,8 +211,8 @@ def show_field(request: Request, key: str, number: int) -> HTMLResponse:
 
 
 @router.get("/r/{key}/c/{cell_id}")
-def show_cell(request: Request, key: str, cell_id: int) -> HTMLResponse:
-    """What the side panel shows of one cell: probabilities, history, like cells."""
+def show_cell(request: Request, key: str, cell_id: int, like: bool = False) -> HTMLResponse:
+    """What the side panel shows of one cell: probabilities, history, and where it is asked for like cells."""
     from leukoscope.web.neighbours import nearest
 
     who, room = page_reader(request), room_of(request)
@@ -228,11 +228,11 @@ def show_cell(request: Request, key: str, cell_id: int) -> HTMLResponse:
         if row is not None and not reading.hidden:
             order = (-cells.probs[row]).argsort()[:5]
             probs = [(cells.taxonomy.names[i], float(cells.probs[row, i])) for i in order.tolist()]
-        like = nearest(connection, room, reading, cell_id) if row is not None else None
+        found = nearest(connection, room, reading, cell_id) if like and row is not None else None
     colors = {c["name"]: c["k"] for c in classes_of(room, cells.taxonomy)}
     return render(
         request, "_cell.html", who, reading=reading, cell_id=cell_id, state=state, probs=probs, history=history,
-        colors=colors, like=like,
+        colors=colors, asked=like, like=found,
     )  # fmt: skip
 
 

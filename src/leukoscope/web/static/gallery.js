@@ -289,7 +289,7 @@ function showCellSoon(id) {
   clearTimeout(later);
   later = setTimeout(() => showCell(id), 140);
 }
-async function showCell(id) {
+async function showCell(id, like = false) {
   const cell = cells.get(id);
   if (!cell || getComputedStyle(side.name.closest("aside")).display === "none") return;
   side.name.textContent = `Cell ${id}: ${classNamed.get(called(cell))?.words ?? "not called"}`;
@@ -298,11 +298,11 @@ async function showCell(id) {
     side.picture.alt = "The cell as photographed";
     side.picture.src = `${base}/cell/${id}.jpg?${cell.seq}`;
   }
-  const response = await fetch(`${base}/c/${id}`);
+  const response = await fetch(`${base}/c/${id}${like ? "?like=true" : ""}`);
   if (!response.ok || current !== id) return;
   side.facts.innerHTML = await response.text();
-  const like = side.facts.querySelector("[data-like]");
-  if (like) fillLike(like);
+  const place = side.facts.querySelector("[data-like]");
+  if (place) fillLike(place);
 }
 side.missing = document.querySelector(".missing") !== null;
 function fillLike(place) {
@@ -321,12 +321,16 @@ function fillLike(place) {
 function showField() {
   if (current !== null) location.href = `${base}/f/${cells.get(current).field}#c${current}`;
 }
-function moreLike() {
-  const places = [...(side.facts.querySelector("[data-like]")?.dataset.like.split(" ") ?? [])].filter(Boolean).map(Number);
-  if (!places.length) return say("No like cells are known: this run's model gave no features.");
-  setPicked(places);
-  say(`${places.length} like cells are chosen: a key calls them all.`);
-  side.facts.querySelector("[data-like]").scrollIntoView({ block: "nearest" });
+async function moreLike() {
+  if (current === null) return say("Choose a cell first.");
+  clearTimeout(later);
+  await showCell(current, true);
+  const place = side.facts.querySelector("[data-like]");
+  const ids = (place?.dataset.like.split(" ") ?? []).filter(Boolean).map(Number);
+  if (!ids.length) return say("No like cells are known: this run's model gave no features.");
+  setPicked(ids);
+  say(`${ids.length} like cells are chosen: a key calls them all.`);
+  place.scrollIntoView({ block: "nearest" });
 }
 
 // ---- pointer: hover chooses, shift ranges, a frame picks, dragging onto a class calls ---------------------------------
