@@ -6,8 +6,8 @@ colour, one whose objects are orange, yellow or green, and one with red and blue
 camera.
 
 The limits were chosen on all sets of real photographs that the project has, smears in cyan, green and yellow light
-among them, against the same in grey and with channels exchanged, and against pictures of other things
-(benchmarks/quality.py). All were looked at, so the rates say little of a further set.
+among them, against the same in grey and with channels exchanged, and against pictures of other things (docs/log.md;
+benchmarks/odd_images.py draws such). All were looked at, so the rates say little of a further set.
 """
 
 from __future__ import annotations
