@@ -55,6 +55,7 @@ def _row(known: Known, ratio: dict | None) -> str:
         inside = "yes" if ratio["low"] <= known.blast_ratio <= ratio["high"] else '<b class="bad">no</b>'
     return (
         f'<tr><th scope="row">{name_of(known.patient_id)}</th><td>{escape(known.kind)}</td><td class="num">'
-        f"{percent(known.blast_ratio)} ({known.n_blasts:,} of {known.n_counted:,})</td><td>{escape(found)}</td>"
+        f"{percent(known.blast_ratio)} ({known.n_blasts:,} of {known.n_counted:,})</td>"
+        f'<td class="num">{escape(found)}</td>'
         f"<td>{inside}</td></tr>"
     )
