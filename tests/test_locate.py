@@ -98,10 +98,10 @@ def test_tiles_are_as_large_as_the_red_cells_ask(locator):
 
 def test_without_red_cells_a_large_field_is_shown_whole_while_its_cells_are_large(tmp_path):
     assert default_tile_px(read_bundle(make_locator(tmp_path / "a")).card) == 3 * INPUT_PX
-    cells = scatter_cells(np.random.default_rng(5), 1500, 2000, 8, apart=400)
-    field = Field(KEY, draw_field(1500, 2000, cells, radius=140))
+    cells = scatter_cells(np.random.default_rng(5), 700, 900, 6, apart=200)
+    field = Field(KEY, draw_field(700, 900, cells, radius=63))
     wide = Session(read_bundle(make_locator(tmp_path / "b", box_px=44)))
-    assert fitting_tile_px(field, wide, red_px=None) == 2000
+    assert fitting_tile_px(field, wide, red_px=None) == 900
     narrow = Session(read_bundle(make_locator(tmp_path / "c", box_px=12)))  # boxes no wider than platelets at any size
     assert fitting_tile_px(field, narrow, red_px=None) == 3 * INPUT_PX
 
