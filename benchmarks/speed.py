@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
 from leukoscope.pipeline import analyze
 from leukoscope.pipeline.fields import FieldAnalyzer
+from leukoscope.pipeline.ruler import first_of_each, measure_ruler, smear_of
 from leukoscope.pipeline.sources import find_sources
 from leukoscope.report import read_record
 
@@ -155,8 +157,10 @@ def record_calls(files: list[Path], sessions: dict[str, Session]) -> Calls:
     """The inputs of every ONNX Runtime call that `analyze` makes for these files."""
     calls: Calls = []
     analyzer = FieldAnalyzer(*(Listening(sessions[t], calls) for t in ("locate", "classify")), None, None)
-    for source in find_sources(files, specimen="blood"):
-        analyzer(source)
+    sources = find_sources(files, specimen="blood")
+    rulers = {smear: measure_ruler(first, analyzer.rooms) for smear, first in first_of_each(sources).items()}
+    for source in sources:
+        analyzer(source, partial(rulers.__getitem__, smear_of(source)))
     return calls
 
 
