@@ -26,7 +26,7 @@ from provenance import ROOT, write_results
 sys.path.insert(0, str(ROOT / "tests"))
 
 import torch  # noqa: E402
-from data.small_runs import LOSSES, ONE_LOOP, digest, infinite, small_run  # noqa: E402
+from data.small_runs import LOSSES, TASKS, digest, infinite, small_run  # noqa: E402
 
 
 class Killed(Exception):
@@ -40,12 +40,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.digests:
-        for task in ONE_LOOP:
+        for task in TASKS:
             with tempfile.TemporaryDirectory() as folder:
                 print(task, digest(small_run(task, Path(folder))(Path(folder) / "run")), flush=True)
         return
     before, rows = digests_of(args.before), []
-    for task in ONE_LOOP:
+    for task in TASKS:
         with tempfile.TemporaryDirectory() as folder:
             rows += check(task, Path(folder), before[task])
         print(*rows[-4:], sep="\n", flush=True)

@@ -29,7 +29,7 @@ from leukoscope.train.classifier_data import class_targets, load_cells, read_sto
 from leukoscope.train.classifier_export import ATTRIBUTE_LAYER, read_classifier, restain, typed_crops  # noqa: E402
 from leukoscope.train.contrast import contrast_loss  # noqa: E402
 from leukoscope.train.dress import Dress, Wardrobe  # noqa: E402
-from leukoscope.train.fields import with_validation  # noqa: E402
+from leukoscope.train.fields import seen_fields, with_validation  # noqa: E402
 from leukoscope.train.made_cells import SMUDGE, make_cells  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
@@ -156,30 +156,6 @@ def test_stain_changes_and_the_white_background_stays():
     assert torch.equal(*both) and 0 <= both[0].min() and both[0].max() <= 1
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(sets, tmp_path):
-    config = write_config(tmp_path, steps=4)
-    whole = train(config, sets, tmp_path / "whole")
-
-    class Killed(Exception):
-        pass
-
-    def kill(done, steps):
-        if done == 3:
-            raise Killed
-
-    original, loop.CHECKPOINT_SECONDS = loop.CHECKPOINT_SECONDS, 0
-    try:
-        with pytest.raises(Killed):
-            train(config, sets, tmp_path / "cut", progress=kill)
-    finally:
-        loop.CHECKPOINT_SECONDS = original
-    with pytest.raises(ConfigError, match="--resume"):
-        train(config, sets, tmp_path / "cut")
-    train(config, sets, tmp_path / "cut", resume=True)
-    a, b = (read_average(tmp_path / name) for name in (whole.name, "cut"))
-    assert all(torch.equal(a[k], b[k]) for k in a)
-
-
 def test_a_resumed_run_refuses_another_configuration(sets, tmp_path):
     train(write_config(tmp_path, steps=1), sets, tmp_path / "run")
     with pytest.raises(ConfigError, match="another configuration"):
@@ -188,7 +164,7 @@ def test_a_resumed_run_refuses_another_configuration(sets, tmp_path):
 
 def test_held_out_patients_and_other_splits_are_never_seen(sets, tmp_path):
     config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4, holdout_patients=("p0",))
-    smears, cutouts = (loop.chosen_fields(read_dataset(s), config) for s in sets)
+    smears, cutouts = seen_fields([read_dataset(s) for s in sets], config.splits, without=config.holdout_patients)
     assert {f.key.patient_id for f in smears.fields} == {"p1"}  # p2 is in the validation split
     assert {f.key.patient_id for f in cutouts.fields} == {"p1", "p2"}
     twin = replace(
@@ -196,7 +172,11 @@ def test_held_out_patients_and_other_splits_are_never_seen(sets, tmp_path):
         fields=tuple(replace(f, sha256="a" * 64) for f in smears.fields[:1])
         + tuple(replace(f, sha256="a" * 64, split="val") for f in smears.fields[1:2]),
     )
-    assert not loop.chosen_fields(twin, config).fields  # a copy of a validation picture
+    (seen,) = seen_fields([twin], config.splits, without=config.holdout_patients)
+    assert not seen.fields  # a copy of a validation picture
+    held = replace(smears.fields[0], key=replace(smears.fields[0].key, patient_id="p0"))
+    (seen,) = seen_fields([replace(smears, fields=(*smears.fields[:1], held))], config.splits, without=("p0",))
+    assert not seen.fields  # nor of a held-out patient's
 
 
 def test_the_bundle_computes_what_torch_computes(sets, tmp_path):

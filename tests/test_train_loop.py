@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 pytest.importorskip("transformers", reason="the detectors need the extra: pip install '.[study]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
-from data.small_runs import LOSSES, ONE_LOOP, digest, infinite, small_run  # noqa: E402
+from data.small_runs import LOSSES, TASKS, digest, infinite, small_run  # noqa: E402
 
 from leukoscope.errors import ConfigError, TrainingError  # noqa: E402
 from leukoscope.train import loop  # noqa: E402
@@ -36,7 +36,7 @@ def rows_of(run):
         return [{k: v for k, v in row.items() if k not in ("seconds", "clock_s")} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("task", ONE_LOOP)
+@pytest.mark.parametrize("task", TASKS)
 def test_an_infinite_loss_stops_with_one_line_and_the_run_goes_on_to_the_same_weights(task, tmp_path, monkeypatch):
     """The third step's loss is infinite: the checkpoint of the second stays, and from it the run ends as it would have
     ended; so does one that was killed there."""

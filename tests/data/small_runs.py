@@ -24,7 +24,6 @@ from leukoscope.taxonomy import WBC_11
 
 Run = Callable[..., Path]  # (run folder, *, resume, progress) → the run folder
 TASKS = ("locator", "outliner", "detector", "deimv2", "finetune", "classifier", "attributes")
-ONE_LOOP = ("locator", "outliner", "detector", "deimv2", "finetune")  # tasks on `train.loop`
 STEPS = 6
 # Where each task's loss is computed: what a test makes infinite.
 LOSSES = {

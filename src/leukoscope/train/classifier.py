@@ -1,4 +1,4 @@
-"""Train the cell classifier: one flat loop.
+"""Train the cell classifier: its settings, its batches and its loss, on the one loop (`train.loop`).
 
 Crops of several laboratories' cells are framed, put on other backgrounds, and stained, lit and focused anew
 (`train/dress.py`), on the processor or on a GPU. A cell of which only the lineage is known (a neutrophil that is
@@ -7,11 +7,11 @@ neither called band nor segmented) teaches the sum of the classes it may be.
 
 from __future__ import annotations
 
+import copy
 import json
-import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.dataset.splits import drop_copies
 from leukoscope.errors import ConfigError
 from leukoscope.models.bundle import find_model, part_of_model
 from leukoscope.models.torch_classifier import POOLED, CellClassifier
@@ -27,22 +26,26 @@ from leukoscope.taxonomy import read_attribute_set, read_taxonomy
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.attributes import attribute_loss, value_weights
 from leukoscope.train.augment import match_nuclei_of, mix_channels
-from leukoscope.train.checkpoint import (
-    append_log,
-    load_checkpoint,
-    read_average,
-    run_fingerprint,
-    run_mark,
-    save_checkpoint,
-    start_from,
-    update_average,
-)
+from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark, start_from
 from leukoscope.train.classifier_data import MADE, CellStore, class_targets, load_cells
 from leukoscope.train.contrast import contrast_loss
 from leukoscope.train.dress import Dress, Wardrobe
+from leukoscope.train.fields import seen_fields
+from leukoscope.train.loop import (
+    FINAL_RATE,
+    Stage,
+    Task,
+    adamw,
+    half_precision,
+    quick_average,
+    run_task,
+    warm_cosine,
+    warm_steps,
+)
 from leukoscope.train.made_cells import make_cells
+from leukoscope.train.processes import join_processes
 
-CHECKPOINT_SECONDS = 120
+CLIP = 2.0  # longest gradient of a step; the weights begin near their place, and one odd batch must not move them far
 NORMS = ("folded", "trained")
 
 
@@ -112,7 +115,7 @@ def train_classifier(
     _check(config)
     run.mkdir(parents=True, exist_ok=True)
     run_mark(run, resume=resume)
-    chosen = [chosen_fields(d, config) for d in datasets]
+    chosen = seen_fields(datasets, config.splits, without=config.holdout_patients)
     described = read_attribute_set(config.attributes) if config.attributes else None
     store = load_cells(chosen, um_per_px=config.um_per_px, seed=config.seed, attributes=described)
     made = make_cells(
@@ -138,29 +141,46 @@ def train_store(
     """
     _check(config)
     run.mkdir(parents=True, exist_ok=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    feeder = Feeder(config, store, device)
+    own = join_processes()
+    feeder = Feeder(config, store, own.device.type)
     _write_run(run, config, data, feeder.store)
-    state = _TrainState(config, feeder, device)
-    first = state.load(run / "checkpoint.pt", fingerprint) if (run / "checkpoint.pt").exists() else 0
-    saved, losses = time.monotonic(), []
-    for step in range(first, config.steps):
-        losses.append(state.step(step))
-        done = step + 1
-        if done % 20 == 0 or done == config.steps:
-            mean = float(torch.stack(losses).mean())
-            append_log(run, {"step": done, "loss": f"{mean:.4f}", "clock_s": f"{time.monotonic():.0f}"})
-            losses.clear()
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or done == config.steps:
-            state.save(run / "checkpoint.pt", fingerprint, done)
-            saved = time.monotonic()
-        if progress:
-            progress(done, config.steps)
-    average = state.averaged()
-    if config.start_share:
-        average = mix_with_start(average, start_weights(config.init_from), config)
-    save_checkpoint(run / "last.pt", {"model": average})
+    described = read_attribute_set(config.attributes) if config.attributes else None
+    balance = value_weights(feeder.store.attributes, described) if described else None
+    torch.manual_seed(config.seed)
+    model = _network(config, own.device)
+
+    def loss(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(config.seed * 1_000_003 + batch.step)  # dropout
+        total = _loss(config, feeder, model, batch, balance)
+        return total, total.detach().reshape(1)
+
+    share = partial(warm_cosine, steps=config.steps, warm=warm_steps(config.steps, 20, most=200), final=FINAL_RATE)
+    task = Task(
+        network=model,
+        stages=(Stage("all", 1, lambda: _optimizer(model, config), share),),
+        steps=config.steps,
+        pieces=lambda at: ([feeder.batch(step)] for step in range(at.step, config.steps)),
+        loss=loss,
+        names=("loss",),
+        clip=CLIP,
+        clip_over=[p for p in model.parameters() if p.requires_grad],
+        keep=quick_average(config.ema),
+        log_every=20,
+        dtype=half_precision("auto", own.device),
+        ships=partial(_shipped, config, model),
+    )
+    run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
     return run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """One step's pixels (B, S, S, 3) float in [0, 255], diameters (B,) and rows (B,) of the store."""
+
+    step: int
+    pixels: torch.Tensor
+    diameters: torch.Tensor
+    rows: torch.Tensor
 
 
 class Feeder:
@@ -177,8 +197,7 @@ class Feeder:
         self.sets = torch.from_numpy(sets).to(device)
         self.weights = sampling_weights(self.store)
 
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One step's pixels (B, S, S, 3) float in [0, 255], diameters (B,) and rows (B,) of the store."""
+    def batch(self, step: int) -> Batch:
         config = self.config
         rng = np.random.default_rng((config.seed, step))
         rows = rng.choice(len(self.store), config.batch_size, p=self.weights)
@@ -189,80 +208,50 @@ class Feeder:
         known = rng.random(len(rows)) < 0.5  # half of the time as if the scale were unknown
         diameters = self.store.diameters[rows] * known * np.exp(rng.normal(0, 0.12, len(rows)))  # rulers err
         pixels = (crops * 255).permute(0, 2, 3, 1).contiguous()  # channels last: else four times as slow on a processor
-        where = torch.from_numpy(rows).to(self.device)
-        return pixels, torch.from_numpy(diameters.astype(np.float32)).to(self.device), where
+        diameters = torch.from_numpy(diameters.astype(np.float32)).to(self.device)
+        return Batch(step, pixels, diameters, torch.from_numpy(rows).to(self.device))
 
 
-class _TrainState:
-    """Network, optimiser and running average of one run."""
+def _network(config: ClassifierConfig, device: torch.device) -> CellClassifier:
+    """The network as training begins, on the device."""
+    described = read_attribute_set(config.attributes) if config.attributes else None
+    model = CellClassifier(
+        len(read_taxonomy(config.taxonomy).names),
+        n_values=described.n_values if described else 0,
+        grey=config.grey,
+        norms=config.norms == "trained",
+    ).to(device, memory_format=torch.channels_last)
+    if config.init_from:
+        state = start_weights(config.init_from)
+        start_from(model, state, source=config.init_from, may_differ=("attributes.", "second.", "fc."))
+    for part in (model.features.stem, *model.features.blocks[: config.frozen_blocks]):
+        part.requires_grad_(not config.frozen_blocks)
+    return model
 
-    def __init__(self, config: ClassifierConfig, feeder: Feeder, device: str) -> None:
-        self.config, self.feeder, self.device = config, feeder, device
-        torch.manual_seed(config.seed)
-        described = read_attribute_set(config.attributes) if config.attributes else None
-        self.balance = value_weights(feeder.store.attributes, described) if described else None
-        self.model = CellClassifier(
-            len(read_taxonomy(config.taxonomy).names),
-            n_values=described.n_values if described else 0,
-            grey=config.grey,
-            norms=config.norms == "trained",
-        ).to(device, memory_format=torch.channels_last)
-        if config.init_from:
-            state = start_weights(config.init_from)
-            start_from(self.model, state, source=config.init_from, may_differ=("attributes.", "second.", "fc."))
-        for part in (self.model.features.stem, *self.model.features.blocks[: config.frozen_blocks]):
-            part.requires_grad_(not config.frozen_blocks)
-        self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = _optimizer(self.model, config)
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
 
-    def step(self, step: int) -> torch.Tensor:
-        """One step; returns its loss (a scalar tensor, detached)."""
-        config = self.config
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * _schedule(step, config.steps)
-        pixels, diameters, rows = self.feeder.batch(step)
-        self.model.train()
-        torch.manual_seed(config.seed * 1_000_003 + step)  # dropout
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
-            loss = self._loss(pixels, diameters, rows)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, 2.0)
-        self.optimizer.step()
-        update_average(self.average, self.model, min(config.ema, (step + 1) / (step + 10)))
-        return loss.detach()
+def _loss(
+    config: ClassifierConfig, feeder: Feeder, model: CellClassifier, batch: Batch, balance: list | None
+) -> torch.Tensor:
+    """What a step minimises; `balance`: weights of each attribute's values, None where none are learnt."""
+    maps = model.maps(batch.pixels)
+    pooled = model.hear(batch.pixels, batch.diameters, maps=maps)
+    targets = feeder.targets[batch.rows]
+    loss = set_cross_entropy(model.fc(model.dropout(pooled)).float(), targets, smoothing=config.label_smoothing)
+    if config.contrast:
+        loss = loss + config.contrast * contrast_loss(pooled[:, :1280].float(), targets, feeder.sets[batch.rows])
+    if balance:
+        values = model.attributes(model.dropout(model.details_of(maps, batch.diameters)))
+        loss = loss + config.attribute_weight * attribute_loss(values.float(), feeder.stated[batch.rows], balance)
+    return loss
 
-    def _loss(self, pixels: torch.Tensor, diameters: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        config, feeder, model = self.config, self.feeder, self.model
-        maps = model.maps(pixels)
-        heard = model.hear(pixels, diameters, maps=maps)
-        targets = feeder.targets[rows]
-        loss = set_cross_entropy(model.fc(model.dropout(heard)).float(), targets, smoothing=config.label_smoothing)
-        if config.contrast:
-            loss = loss + config.contrast * contrast_loss(heard[:, :1280].float(), targets, feeder.sets[rows])
-        if self.balance:
-            values = model.attributes(model.dropout(model.details_of(maps, diameters)))
-            loss = loss + config.attribute_weight * attribute_loss(values.float(), feeder.stated[rows], self.balance)
-        return loss
 
-    def load(self, path: Path, fingerprint: str) -> int:
-        """Go on from a checkpoint; returns the steps done."""
-        state = load_checkpoint(path, fingerprint=fingerprint)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
-        return state["step"]
-
-    def save(self, path: Path, fingerprint: str, done: int) -> None:
-        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
-        save_checkpoint(path, {"fingerprint": fingerprint, "step": done, **parts})
-
-    def averaged(self) -> dict:
-        """The averaged weights, normalisation folded in."""
-        self.model.load_state_dict(self.average)
-        return (self.model.folded() if self.config.norms == "trained" else self.model.to("cpu")).state_dict()
+def _shipped(config: ClassifierConfig, model: CellClassifier, average: dict) -> dict:
+    """The averaged weights with the normalisation folded in, mixed with those that the run began from."""
+    if config.norms == "trained":
+        averaged = copy.deepcopy(model).requires_grad_(False)
+        averaged.load_state_dict(average)
+        average = averaged.folded().state_dict()
+    return mix_with_start(average, start_weights(config.init_from), config) if config.start_share else average
 
 
 def start_weights(source: str) -> dict:
@@ -293,17 +282,6 @@ def set_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing:
     log_probs = F.log_softmax(logits, 1)
     own = -torch.logsumexp(log_probs.masked_fill(~targets, float("-inf")), 1)
     return ((1 - smoothing) * own - smoothing * log_probs.mean(1)).mean()
-
-
-def chosen_fields(dataset: Dataset, config: ClassifierConfig) -> Dataset:
-    """The fields of a data set that this run may see, without copies of pictures in the splits it may not see."""
-    has_splits = any(f.split for f in dataset.fields)
-    seen = [not has_splits or f.split in config.splits for f in dataset.fields]
-    chosen = [f for f, s in zip(dataset.fields, seen, strict=True) if s]
-    hidden = [f for f, s in zip(dataset.fields, seen, strict=True) if not s]
-    held = config.holdout_patients
-    kept = tuple(f for f in chosen if f.key.patient_id not in held and f.key.smear_id not in held)
-    return drop_copies(replace(dataset, fields=kept), replace(dataset, fields=tuple(hidden)))
 
 
 def sampling_weights(store: CellStore) -> np.ndarray:
@@ -356,14 +334,7 @@ def _optimizer(model: CellClassifier, config: ClassifierConfig) -> torch.optim.O
         {"params": [p for p in backbone if p.dim() > 1], "lr": config.learning_rate},
         {"params": [p for p in backbone if p.dim() <= 1], "lr": config.learning_rate, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-
-
-def _schedule(step: int, steps: int) -> float:
-    warm = min(200, max(1, steps // 20))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    return adamw(groups, weight_decay=config.weight_decay)
 
 
 def _write_run(run: Path, config: ClassifierConfig, data: list[dict], store: CellStore) -> None:

@@ -4,13 +4,14 @@
   none, and is not seen); a data set that states none is trained on whole.
 - Fields of split "val" set thresholds and temperatures, and choose weights. Where no data set has any, a share of the
   fields that are seen is held out for that: by patient, else by field. A set of one patient trains whole.
+- Patients and smears that a configuration holds out are not seen, whatever their split.
 - A picture that is trained on stands nowhere else: byte-identical copies of fields that are not seen, in any of the
   data sets, are left out of training, and each picture of a set is trained on once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from leukoscope.dataset.manifest import Dataset, TruthField
@@ -38,10 +39,15 @@ def refuse_validation(splits: tuple[str, ...]) -> None:
         )
 
 
-def seen_fields(datasets: Sequence[Dataset], splits: tuple[str, ...]) -> list[Dataset]:
-    """The fields of each data set that are trained on, without copies of those that are not; a set may end empty."""
-    hidden = [_part(d, splits, seen=False) for d in datasets]
-    return [drop_copies(_part(d, splits, seen=True), *hidden) for d in datasets]
+def seen_fields(
+    datasets: Sequence[Dataset], splits: tuple[str, ...], *, without: Collection[str] = ()
+) -> list[Dataset]:
+    """The fields of each data set that are trained on, without copies of those that are not; a set may end empty.
+
+    without  patients or smears, by name, that the run may not see
+    """
+    hidden = [_part(d, splits, seen=False, without=without) for d in datasets]
+    return [drop_copies(_part(d, splits, seen=True, without=without), *hidden) for d in datasets]
 
 
 def validation_fields(datasets: Sequence[Dataset]) -> list[Dataset]:
@@ -50,11 +56,13 @@ def validation_fields(datasets: Sequence[Dataset]) -> list[Dataset]:
     return [d for d in held if d.fields]
 
 
-def _part(dataset: Dataset, splits: tuple[str, ...], *, seen: bool) -> Dataset:
+def _part(dataset: Dataset, splits: tuple[str, ...], *, seen: bool, without: Collection[str] = ()) -> Dataset:
     has_splits = any(f.split for f in dataset.fields)
-    return replace(
-        dataset, fields=tuple(f for f in dataset.fields if (not has_splits or f.split in splits) == seen)
-    )
+
+    def is_seen(field: TruthField) -> bool:
+        return (not has_splits or field.split in splits) and not {field.key.patient_id, field.key.smear_id} & {*without}
+
+    return replace(dataset, fields=tuple(f for f in dataset.fields if is_seen(f) == seen))
 
 
 def _divided(dataset: Dataset, splits: tuple[str, ...], seed: int, share: float) -> Dataset:

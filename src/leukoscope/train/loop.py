@@ -93,6 +93,7 @@ class Task:
     patience   scored epochs without a better one that end a stage
     dtype      of the forward pass; None: float32
     average    where the averaged weights live, if they are a network's own; None: in a copy
+    ships      averaged weights → those that `last.pt` holds, where they are others
     clip_over  what is clipped together, where the order of the optimiser's groups is not the order that runs made
                before this loop were clipped in (the sum of squares rounds otherwise)
     """
@@ -110,6 +111,7 @@ class Task:
     patience: int | None = None
     dtype: torch.dtype | None = None
     average: dict | None = None
+    ships: Callable[[dict], dict] | None = None
     clip_over: list | None = None
 
 
@@ -320,6 +322,7 @@ class _Loop:
     def weights(self) -> dict:
         """What ships: the average, or the network itself where none is made."""
         state = self.average if self.average is not None else self.task.network.state_dict()
+        state = self.task.ships(state) if self.task.ships else state
         return {k: v.detach().cpu().contiguous() for k, v in state.items()}
 
     def save(self) -> None:

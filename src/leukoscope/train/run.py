@@ -12,7 +12,7 @@ import leukoscope
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.train.config import build_config, read_toml
-from leukoscope.train.fields import validation_fields, with_validation
+from leukoscope.train.fields import seen_fields, validation_fields, with_validation
 
 TASKS = ("classify", "join", "locate", "finetune", "detect", "outline", "segment")
 SHARED = ("finetune", "detect")  # tasks whose batches several processes share, under torchrun
@@ -74,7 +74,7 @@ class _Job:
 
 def _classify(job: _Job) -> Path:
     """The bundled classifier's loop."""
-    from leukoscope.train.classifier import ClassifierConfig, chosen_fields, train_classifier
+    from leukoscope.train.classifier import ClassifierConfig, train_classifier
     from leukoscope.train.classifier_export import export_run
 
     config = build_config(ClassifierConfig, job.values, job.config_path)
@@ -85,7 +85,8 @@ def _classify(job: _Job) -> Path:
         require_described(validation_fields(datasets), config.attributes)
     train_classifier(config, datasets, job.out, **job.options)
     if config.attributes:
-        refit_attributes(job.out, [chosen_fields(d, config) for d in datasets], validation_fields(datasets))
+        seen = seen_fields(datasets, config.splits, without=config.holdout_patients)
+        refit_attributes(job.out, seen, validation_fields(datasets))
     export_run(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
     return job.out
 
