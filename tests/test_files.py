@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import csv
+import os
 
+import numpy as np
 import pytest
 
-from leukoscope.files import plain_text, write_table, write_whole
+from leukoscope.files import (
+    copy_folder,
+    plain_text,
+    save_arrays,
+    write_bytes,
+    write_json,
+    write_table,
+    write_text,
+    write_whole,
+)
 
 
 def test_a_file_takes_the_others_place_once_it_is_whole(tmp_path):
@@ -40,3 +51,37 @@ def test_no_cell_is_taken_for_a_formula(tmp_path, start):
     assert rows[1] == ["'" + start + "cmd|' /C calc'!A0", "-0.5"]
     assert plain_text("a" + start) == "a" + start
     assert plain_text("\r=1") == "\\r=1"
+
+
+def test_each_kind_of_file_replaces_the_old_one_whole(tmp_path):
+    for write, value in ((write_text, "a\nb"), (write_bytes, b"ab"), (write_json, {"ü": [1]})):
+        path = tmp_path / write.__name__
+        for _ in range(2):  # also where it stands already
+            write(path, value)
+    assert (tmp_path / "write_text").read_bytes() == b"a\nb" and (tmp_path / "write_bytes").read_bytes() == b"ab"
+    assert (tmp_path / "write_json").read_text("utf-8") == '{\n "ü": [\n  1\n ]\n}\n'
+    save_arrays(tmp_path / "a.npz", rows=np.arange(3))
+    assert np.load(tmp_path / "a.npz")["rows"].tolist() == [0, 1, 2]
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "kept").write_text("kept")
+    copy_folder(tmp_path, tmp_path / "to")
+    assert {p.name for p in (tmp_path / "to").iterdir()} == {"a.npz", "kept", "write_bytes", "write_json", "write_text"}
+
+
+def test_what_can_not_be_json_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "a.json", {"n": 1})
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"n": float("nan")}, allow_nan=False)
+    assert (tmp_path / "a.json").read_text() == '{\n "n": 1\n}\n' and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_is_on_the_disk_before_its_name_and_its_folder_after(tmp_path, monkeypatch):
+    done = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, r=real: (done.append(n), r(*a))[1])
+    write_text(tmp_path / "a", "a")
+    assert done == ["fsync", "replace", "fsync"]
+    done.clear()
+    write_text(tmp_path / "b", "b", sync=False)
+    assert done == ["replace"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,25 +16,69 @@ _FORMULA_STARTS = tuple("=+-@\t\n＝＋－＠")
 
 
 @contextmanager
-def write_whole(path: str | Path, mode: str = "w", **how) -> Iterator[IO]:
+def write_whole(path: str | Path, mode: str = "w", *, sync: bool = True, **how) -> Iterator[IO]:
     """Open a file for writing (`how` as for `open`) that takes the place of `path` once the block has ended well.
 
     Written beside it, brought to the disk, renamed, and the folder brought to the disk: after a crash or a power
     failure `path` is the old file or the new one. When the block fails, what was written is removed again.
+
+    sync  False: one of very many files, which are worth nothing before a last one that is written after `settle`; a
+          killed process still leaves each whole, a power failure may not
     """
     path = Path(path)
     partial = path.with_name(path.name + ".part")
     try:
         with open(partial, mode, **how) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
+
+
+def write_text(path: str | Path, text: str, *, sync: bool = True) -> None:
+    """A text file in UTF-8, line feeds as they are on every system; whole or not at all (`write_whole`)."""
+    with write_whole(path, sync=sync, encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def write_bytes(path: str | Path, data: bytes, *, sync: bool = True) -> None:
+    """A file of these bytes, whole or not at all (`write_whole`)."""
+    with write_whole(path, "wb", sync=sync) as file:
+        file.write(data)
+
+
+def write_json(path: str | Path, value: object, *, indent: int | None = 1, sync: bool = True, **how) -> None:
+    """`value` as JSON (`how` as for `json.dumps`) in UTF-8 with a line feed at the end, whole or not at all."""
+    write_text(path, json.dumps(value, indent=indent, **{"ensure_ascii": False} | how) + "\n", sync=sync)
+
+
+def save_arrays(path: str | Path, **arrays) -> None:
+    """A compressed npz of named numpy arrays, whole or not at all."""
+    import numpy as np
+
+    with write_whole(path, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """The files of a folder (no folders within it) beside those that `target` has, each whole or not at all."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(p for p in Path(source).iterdir() if p.is_file()):
+        with open(path, "rb") as old, write_whole(target / path.name, "wb") as new:
+            shutil.copyfileobj(old, new)
+
+
+def settle() -> None:
+    """Bring all that was written with `sync=False` to the disk; nothing where the system can't (Windows)."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from PIL import Image
 
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.errors import DataError, ImageError, InputError
+from leukoscope.files import write_json, write_text, write_whole
 from leukoscope.images import background_color, read_image
 
 PAD_PX = 50
@@ -152,9 +152,7 @@ def _claim(out: Path, dataset: Dataset, settings: dict) -> None:
             f"{out} lies among the pictures of {dataset.name!r}: crops there would be imported with them; name another"
         )
     out.mkdir(parents=True, exist_ok=True)
-    partial = begun.with_suffix(".part")
-    partial.write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
-    partial.replace(begun)
+    write_json(begun, settings)
 
 
 def _crop_names(dataset: Dataset) -> dict[str, list[str]]:
@@ -187,9 +185,8 @@ def _cut_field(dataset: Dataset, field: TruthField, out: Path, names: list[str],
             crop = _cut(pixels, padded_box(field.cells[row].box, pad_px), ground)
             path = out / names[row]
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(path.name + ".part")
-            Image.fromarray(crop).save(partial, "PNG")
-            os.replace(partial, path)  # a crop is there whole or not at all
+            with write_whole(path, "wb") as file:
+                Image.fromarray(crop).save(file, "PNG")
     return len(names) - len(missing)
 
 
@@ -239,12 +236,10 @@ def _rows(field: TruthField, names: list[str], *, pad_px: int, edge: str, um_per
 
 
 def _write_tables(out: Path, dataset: Dataset, rows: list[dict], settings: dict, scales: tuple[str, ...]) -> None:
-    partial = out / (PROVENANCE + ".part")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    with write_whole(out / PROVENANCE, newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(out / PROVENANCE)
     # `dataset import csv DST --source DST/source.toml` and `import folders` read the crops back with this.
     classes = sorted({r["class"] for r in rows})
     specimens = sorted({f.key.specimen for f in dataset.fields})
@@ -264,4 +259,4 @@ def _write_tables(out: Path, dataset: Dataset, rows: list[dict], settings: dict,
     lines += ["", "[codes]"]
     for name in classes:
         lines.append(f"{json.dumps(name)} = {json.dumps('white_cell' if name == NO_TYPE else name)}")
-    (out / SOURCE).write_text("\n".join(lines) + "\n", "utf-8")
+    write_text(out / SOURCE, "\n".join(lines) + "\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from leukoscope.checks.stats import UNSTATED, UNTYPED, Stats, table_columns
 from leukoscope.errors import DataError, InputError
+from leukoscope.files import write_text
 from leukoscope.report.words import class_words, plural
 
 BLANK = "**[to fill in]**"
@@ -22,7 +23,7 @@ def write_datasheet(stats: Stats, path: str | Path, *, import_report: dict | Non
     if path.exists():
         raise InputError(f"{path} exists and may have been filled in by hand: expected a new file; name another")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(datasheet(stats, import_report=import_report), "utf-8")
+    write_text(path, datasheet(stats, import_report=import_report))
 
 
 def read_import_report(directory: str | Path) -> dict | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from leukoscope.files import write_whole
 from leukoscope.report.shell import Shell, page_style
 from leukoscope.report.words import escape
 
@@ -38,13 +39,11 @@ def write_page(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     before, after = Shell(title, meta, page_style("report.css", classes=classes, more=_STYLE)).halves()
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+    with write_whole(path, encoding="utf-8", newline="\n") as file:
         file.write(before)
         for piece in body:
             file.write(piece + "\n")
         file.write(after)
-    partial.replace(path)
 
 
 def picture_uri(pixels: np.ndarray, *, quality: int = 82) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ import numpy as np
 
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.errors import ImageError
+from leukoscope.files import write_json
 from leukoscope.images import check_quality, read_image
 from leukoscope.taxonomy import VOCABULARY
 
@@ -150,9 +150,7 @@ def write_stats(stats: Stats, path: str | Path) -> None:
     """Write the numbers as JSON; replaced in one step."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(stats.to_dict(), indent=1, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)
+    write_json(path, stats.to_dict())
 
 
 def spread(values: list[float]) -> Spread:

@@ -15,6 +15,7 @@ from leukoscope.checks.mask_boxes import doubt_masks, doubt_outlines
 from leukoscope.checks.observe import Observations, observe
 from leukoscope.checks.suspect import KIND_WORDS, KINDS, Suspect
 from leukoscope.dataset.manifest import Dataset, read_dataset
+from leukoscope.files import write_whole
 from leukoscope.geometry import box_iou
 from leukoscope.models.bundle import Bundle, find_model
 
@@ -128,8 +129,7 @@ def write_suspects(suspects: Suspects, path: str | Path) -> None:
     """Write the list as CSV, one row an annotation or find, in the order of the list; replaced in one step."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    with write_whole(path, newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for rank, s in enumerate(suspects.rows, 1):
@@ -141,7 +141,6 @@ def write_suspects(suspects: Suspects, path: str | Path) -> None:
                 + [(cell.class_name or "") if cell else "", cell.source_code if cell else "", s.says]
                 + [_number(s.p_class), _number(s.p_says), s.detail]
             )
-    partial.replace(path)
 
 
 def knows_set(dataset: Dataset, bundles: dict[str, Bundle]) -> tuple[str, ...]:

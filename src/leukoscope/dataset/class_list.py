@@ -12,6 +12,7 @@ from leukoscope.dataset.formats import format_named, readable
 from leukoscope.dataset.raw import UNTYPED
 from leukoscope.dataset.sources import SOURCES, Source, changed_source, read_source
 from leukoscope.errors import InputError
+from leukoscope.files import write_text
 from leukoscope.taxonomy import VOCABULARY
 
 
@@ -84,5 +85,5 @@ def write_source(rows: list[CodeRow], path: str | Path) -> int:
         if not row.class_name:
             lines[-1] = "# " + lines[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    write_text(path, "\n".join(lines) + "\n")
     return len(open_rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from leukoscope.dataset.export_yolo import field_values
 from leukoscope.dataset.extras import EXACT_BOX, SOURCE_CODE, box_text
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED
+from leukoscope.files import write_json
 from leukoscope.geometry import contour_area
 
 
@@ -35,7 +35,7 @@ def write_coco(dataset: Dataset, out: Path, names: dict[str, str], classes: tupl
             "images": images,
             "annotations": annotations,
         }
-        (folder / f"instances_{split}.json").write_text(json.dumps(content, ensure_ascii=False) + "\n", "utf-8")
+        write_json(folder / f"instances_{split}.json", content, indent=None)
     return (
         "patient, smear, centre, specimen, scale and field id: further keys of each image",
         "source codes: the key source_code of each annotation; a reader of COCO passes over them",

@@ -6,7 +6,6 @@ CVAT keeps both through its own import and export.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from leukoscope.dataset.extras import EXACT_BOX, FIELD_LABEL, SOURCE_CODE, box_t
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.dataset.raw import UNTYPED, bounds
 from leukoscope.errors import DataError
+from leukoscope.files import write_json, write_whole
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _FIELD_ATTRIBUTES = ("field_id", "smear_id", "patient_id", "center", "specimen", "um_per_px", "split")
@@ -30,14 +30,14 @@ def write_cvat(dataset: Dataset, out: Path, names: dict[str, str], classes: tupl
     further = sorted({name for f in dataset.fields for c in f.cells for name, _ in c.attributes})
     labels = [_label(name, (SOURCE_CODE, EXACT_BOX, *further), i) for i, name in enumerate(classes)]
     labels.append(_label(FIELD_LABEL, _FIELD_ATTRIBUTES, len(classes), kind="tag"))
-    with open(out / "annotations.xml", "w", encoding="utf-8", newline="\n") as file:
+    with write_whole(out / "annotations.xml", encoding="utf-8", newline="\n") as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
         file.writelines(_meta(dataset, labels))
         for image_id, field in enumerate(dataset.fields):
             file.writelines(_image(image_id, field, names[field.file]))
         file.write("</annotations>\n")
     # CVAT's "raw" label editor takes this as it is: the labels must be there before the annotations are uploaded.
-    (out / "labels.json").write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(out / "labels.json", labels)
     return (
         'patient, smear, centre, specimen, scale, split and field id: attributes of the tag "field" on each picture',
         "source codes: the attribute source_code of each shape",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from leukoscope.dataset.export_yolo import field_values
@@ -11,6 +10,7 @@ from leukoscope.dataset.geojson import BOX_SHAPE, FIELD_KEY, SHAPE_KEY
 from leukoscope.dataset.manifest import Dataset, TruthCell
 from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED, bounds
 from leukoscope.dataset.shapes import corners_of
+from leukoscope.files import write_json
 
 
 def write_geojson(dataset: Dataset, out: Path, names: dict[str, str], classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def write_geojson(dataset: Dataset, out: Path, names: dict[str, str], classes: t
         }
         path = out / "geojson" / (field.split or NEITHER_SPLIT) / f"{names[field.file]}.geojson"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, ensure_ascii=False) + "\n", "utf-8")
+        write_json(path, content, indent=None, sync=False)
     return (
         f"patient, smear, centre, specimen, scale and field id: the key {FIELD_KEY} of each file, unused by QuPath",
         "source codes and attributes: the metadata of each object",

@@ -10,6 +10,7 @@ from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
 from leukoscope.dataset.raw import SPLIT_NAMES
 from leukoscope.errors import DataError
+from leukoscope.files import write_whole
 
 # Folders that say how a set is laid out, not what a picture is: dropped from exported names.
 _LAYOUT = {"images", "labels", "jpegimages", "default", *SPLIT_NAMES}
@@ -56,5 +57,6 @@ def copy_pictures(dataset: Dataset, place: Callable[[TruthField], Path], show: C
         if hashlib.sha256(data).hexdigest() != field.sha256:
             raise DataError(f"{source} is not the picture that was imported (its digest differs): import again")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
+        with write_whole(target, "wb", sync=False) as file:
+            file.write(data)
         show(n, len(dataset.fields))

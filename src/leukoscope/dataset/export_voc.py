@@ -11,6 +11,7 @@ from leukoscope.dataset.export_yolo import field_values
 from leukoscope.dataset.extras import FIELD_LABEL, SOURCE_CODE
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.dataset.raw import UNTYPED
+from leukoscope.files import write_text
 
 
 def write_voc(dataset: Dataset, out: Path, names: dict[str, str], classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,13 +24,13 @@ def write_voc(dataset: Dataset, out: Path, names: dict[str, str], classes: tuple
         stem = splitext(names[field.file])[0]
         path = out / "Annotations" / f"{stem}.xml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(_annotation(field, names[field.file])), "utf-8", newline="\n")
+        write_text(path, "".join(_annotation(field, names[field.file])), sync=False)
         if field.split:
             lists.setdefault(field.split, []).append(stem)
     for split, stems in lists.items():
         listing = out / "ImageSets" / "Main" / f"{split}.txt"
         listing.parent.mkdir(parents=True, exist_ok=True)
-        listing.write_text("".join(f"{stem}\n" for stem in stems), "utf-8")
+        write_text(listing, "".join(f"{stem}\n" for stem in stems))
     return (
         f"patient, smear, centre, specimen, scale, split and field id: the element {FIELD_LABEL} of each file",
         "source codes and attributes: CVAT's element attributes of each object; outlines: the element polygon",

@@ -9,6 +9,7 @@ from pathlib import Path
 from leukoscope.dataset.extras import CELL_COLUMNS, CELLS_TABLE, FIELD_COLUMNS, FIELDS_TABLE, box_text
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED, bounds
+from leukoscope.files import write_text, write_whole
 
 # Shares of the picture: with twelve decimals a corner is true to a millionth of a px on any picture.
 _DECIMALS = 12
@@ -25,12 +26,12 @@ def write_yolo(dataset: Dataset, out: Path, names: dict[str, str], classes: tupl
         for n, (cell, line) in enumerate(zip(field.cells, lines, strict=True), 1):
             cell_rows.append((label, n, line, cell.source_code, _exact_box(cell), _attributes(cell)))
         (out / label).parent.mkdir(parents=True, exist_ok=True)
-        (out / label).write_text("".join(line + "\n" for line in lines), "utf-8")
+        write_text(out / label, "".join(line + "\n" for line in lines), sync=False)
         field_rows.append((f"images/{place}", *field_values(field).values()))
     _write_table(out / FIELDS_TABLE, FIELD_COLUMNS, field_rows)
     _write_table(out / CELLS_TABLE, CELL_COLUMNS, cell_rows)
     splits = {f.split for f in dataset.fields}
-    (out / "data.yaml").write_text(_yaml(classes, splits), "utf-8")
+    write_text(out / "data.yaml", _yaml(classes, splits))
     beside = [
         f"patient, smear, centre, specimen, scale and field id: {FIELDS_TABLE}",
         f"source codes, attributes, and boxes that are not their outline's: {CELLS_TABLE}",
@@ -73,7 +74,7 @@ def _attributes(cell: TruthCell) -> str:
 
 
 def _write_table(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with write_whole(path, newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # an id may hold a line end
         writer.writerow(columns)
         writer.writerows(rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from leukoscope.dataset.formats import format_named, writable
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED
 from leukoscope.errors import InputError
+from leukoscope.files import settle, write_json
 from leukoscope.taxonomy import VOCABULARY
 
 
@@ -65,9 +65,10 @@ def export_dataset(
     copy_pictures(dataset, lambda f: out / picture_place(format, f, names), show)
     beside = form.write()(dataset, out, names, classes)
     head = {"name": dataset.name, "licence": dataset.licence, "citation": dataset.citation}
-    _write_json(out / HEAD_FILE, head)
+    settle()  # the many files are on the disk before the two that say that they are whole
+    write_json(out / HEAD_FILE, head)
     report = _report(dataset, format, classes, beside)
-    _write_json(out / "export-report.json", report.to_dict())
+    write_json(out / "export-report.json", report.to_dict())
     return report
 
 
@@ -98,7 +99,3 @@ def _report(dataset: Dataset, format: str, classes: tuple[str, ...], beside: tup
         beside=beside,
         fields_sha256=dataset.sha256(),
     )
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -24,6 +24,7 @@ from leukoscope.dataset.raw import Issue, RawField, RawSet, read_picture
 from leukoscope.dataset.sources import Source, changed_source, read_source
 from leukoscope.dataset.splitting import REPORT_FILE
 from leukoscope.errors import DataError, InputError
+from leukoscope.files import write_text
 from leukoscope.taxonomy import VOCABULARY, Taxonomy, read_attribute_set, read_taxonomy
 from leukoscope.types import SPECIMENS
 
@@ -241,7 +242,7 @@ def _refuse_nothing(report: ImportReport, src: Path, out: Path) -> None:
 
 def _write_report(report: ImportReport, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / IMPORT_REPORT).write_text(report.to_json(), "utf-8")
+    write_text(out / IMPORT_REPORT, report.to_json())
 
 
 def _note_outside(dataset: Dataset, taxonomy: Taxonomy | None, raw: RawSet) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leukoscope.errors import DataError
+from leukoscope.files import write_text
 from leukoscope.types import FieldKey
 
 MANIFEST_VERSION = 1
@@ -99,9 +100,7 @@ def write_dataset(dataset: Dataset, out: str | Path) -> str:
     # The head goes last: a folder without it is an unfinished write, never a small data set.
     head_text = json.dumps(head, indent=1, ensure_ascii=False) + "\n"
     for name, text in (("fields.jsonl", lines), ("dataset.json", head_text)):
-        partial = out / (name + ".part")
-        partial.write_text(text, "utf-8")
-        partial.replace(out / name)
+        write_text(out / name, text)
     return digest
 
 

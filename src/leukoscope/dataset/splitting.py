@@ -6,7 +6,6 @@ and the report says how far that was.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from leukoscope.dataset.dealing import class_of, deal
 from leukoscope.dataset.manifest import SPLITS, Dataset, TruthField, write_dataset
 from leukoscope.dataset.splits import patient_of
 from leukoscope.errors import DataError, InputError
+from leukoscope.files import write_json
 
 BY = ("patient", "smear", "center", "cluster")
 TEST, VAL = 0.15, 0.2  # 85:15, and 80:20 inside the 85 (the PCM paper's)
@@ -138,7 +138,7 @@ def write_split(dataset: Dataset, report: SplitReport, out: str | Path) -> None:
     """Write the manifest with its splits, and split-report.json beside it."""
     out = Path(out)
     write_dataset(dataset, out)
-    (out / REPORT_FILE).write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(out / REPORT_FILE, asdict(report))
 
 
 def report_of_file(before: Dataset, made: Dataset, notes: tuple[str, ...]) -> SplitReport:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from leukoscope.evaluate.location import score_detection, score_location
 from leukoscope.evaluate.patients import METHOD
 from leukoscope.evaluate.predict import FieldPrediction, predict_fields
 from leukoscope.evaluate.readings import Reading, called_blast, read_probs, score_reading, with_limits
+from leukoscope.files import write_json, write_whole
 from leukoscope.models.bundle import Bundle, Card, find_model
 from leukoscope.quantify import by_patient_for_card
 from leukoscope.taxonomy import Taxonomy
@@ -237,13 +237,13 @@ def _plain(value):
 
 def _write(out: Path, result: dict, predictions: list[FieldPrediction], bundles: dict[str, Bundle]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(out / "metrics.json", result)
     namer = bundles.get("detect", bundles.get("classify"))
     taxonomy = namer.card.taxonomy if namer else None
-    with open(out / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+    with write_whole(out / "predictions.csv", newline="", encoding="utf-8") as file:
         _write_predictions(csv.writer(file), predictions, taxonomy)
     if "classification" in result:
-        with open(out / "confusion.csv", "w", newline="", encoding="utf-8") as file:
+        with write_whole(out / "confusion.csv", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             for name, scores in result["classification"]["readings"].items():
                 table.writerow(["reading", "truth", *scores["labels"]])

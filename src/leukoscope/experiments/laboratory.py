@@ -6,7 +6,6 @@ beyond the default install.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from leukoscope.evaluate.imprecision import imprecision
 from leukoscope.experiments import laboratory_tables as made
 from leukoscope.experiments.intervals import Estimate
 from leukoscope.experiments.tables import Table, write_table
+from leukoscope.files import write_json
 from leukoscope.report.record import read_record
 
 VERSION = 1
@@ -70,7 +70,7 @@ def evaluate_against(question: Question, out: str | Path) -> dict[str, Table]:
         "limits": [asdict(x) for x in limits if x.specimen == specimen],
         "tables": {t.name: _plain(t) for t in tables.values()},
     }
-    (out / "against.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(out / "against.json", record)
     write_page(out / "against.html", pairs, tables, specimen)
     return tables
 

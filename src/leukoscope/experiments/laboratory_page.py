@@ -11,6 +11,7 @@ from leukoscope.evaluate.agreement import passing_bablok
 from leukoscope.evaluate.counts import Aligned
 from leukoscope.experiments.page import Section, facts, figure, paragraph, plots, study_page
 from leukoscope.experiments.tables import Table, table_html
+from leukoscope.files import write_text
 from leukoscope.report.words import class_words, escape
 
 SIDE, MARGIN = 300, 46
@@ -38,9 +39,7 @@ def write_page(path: Path, pairs: dict[str, Aligned], tables: dict[str, Table], 
         ("Every patient's numbers", "tables/patients.csv"),
     ])  # fmt: skip
     text = study_page(title, notices(pairs), sections, meta=f"{len(pair.patients)} patients, {specimen}", first=shown)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 def notices(pairs: dict[str, Aligned]) -> list[str]:

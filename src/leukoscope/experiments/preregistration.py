@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.errors import ConfigError
+from leukoscope.files import write_json
 
 VERSION = 1
 NAME = "preregistration.json"
@@ -39,9 +40,7 @@ def register(folder: Path, facts: Mapping[str, object]) -> dict:
     }
     record["sha256"] = _digest(record)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)
+    write_json(path, record)
     return record
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from leukoscope.errors import ConfigError, LeukoscopeError
 from leukoscope.experiments.provenance import machine
+from leukoscope.files import write_json, write_text
 from leukoscope.train.run import source_commit
 
 DONE, FAILED, NOT_INSTALLED, NOT_RUN = "done", "failed", "not installed", "not run"
@@ -119,7 +120,7 @@ def run_row(
     try:
         result = work(folder, same)
     except ROW_ERRORS as error:
-        (folder / "error.txt").write_text(traceback.format_exc(), "utf-8")
+        write_text(folder / "error.txt", traceback.format_exc())
         seconds = before + time.perf_counter() - started
         status = NOT_INSTALLED if isinstance(error, ModuleNotFoundError) else FAILED
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -133,7 +134,5 @@ def keep_row(row: Row) -> Row:
     """Write how a row ended into its folder; returns it."""
     row.folder.mkdir(parents=True, exist_ok=True)
     values = asdict(row) | {"folder": row.folder.name}
-    partial = row.folder / "row.json.part"
-    partial.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-    partial.replace(row.folder / "row.json")
+    write_json(row.folder / "row.json", values, allow_nan=False)
     return row

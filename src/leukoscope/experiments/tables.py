@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leukoscope.experiments.intervals import Estimate
+from leukoscope.files import write_whole
 from leukoscope.report.words import escape
 
 Value = str | int | float | Estimate | None
@@ -60,15 +61,13 @@ def write_table(table: Table, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{table.name}.csv"
-    partial = path.with_name(path.name + ".part")
     wide = [any(isinstance(row[c], Estimate) for row in table.rows) for c in range(len(table.columns))]
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    with write_whole(path, newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow([h for column, w in zip(table.columns, wide, strict=True) for h in _headings(column, w)])
         for row in table.rows:
             cells = zip(row, table.columns, wide, strict=True)
             out.writerow([v for value, column, w in cells for v in _csv_values(value, column, w)])
-    partial.replace(path)
     return path
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leukoscope.errors import ModelError
+from leukoscope.files import write_json
 from leukoscope.models.words import WordRule
 from leukoscope.taxonomy import Taxonomy
 
@@ -179,7 +180,7 @@ def write_card(card: Card, path: str | Path) -> None:
     for key in LATER_KEYS:  # as cards were before there were these keys
         if values[key] is None:
             del values[key]
-    Path(path).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(path, values)
 
 
 def read_bundle(path: str | Path) -> Bundle:

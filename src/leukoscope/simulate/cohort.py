@@ -14,6 +14,7 @@ import numpy as np
 from leukoscope.dataset.exporter import export_dataset
 from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import InputError
+from leukoscope.files import write_json
 from leukoscope.simulate.cell import choose_clone
 from leukoscope.simulate.disease import (
     HIGH,
@@ -31,7 +32,6 @@ from leukoscope.simulate.smear import check_place, picture_of
 from leukoscope.simulate.writing import (
     NOTE,
     truth_field,
-    write_json,
     write_manifest,
     write_mask,
     write_picture,

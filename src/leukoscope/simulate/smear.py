@@ -13,11 +13,12 @@ import numpy as np
 from leukoscope.cores import usable_cores
 from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import InputError
+from leukoscope.files import write_json
 from leukoscope.simulate.cell import PX_PER_UM
 from leukoscope.simulate.field import Placed, render_field
 from leukoscope.simulate.kinds import KINDS, MARROW_MIX, NOT_COUNTED, Kind
 from leukoscope.simulate.look import choose_look
-from leukoscope.simulate.writing import NOTE, truth_field, write_json, write_manifest, write_picture, write_table
+from leukoscope.simulate.writing import NOTE, truth_field, write_manifest, write_picture, write_table
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import SPECIMENS, FieldKey
 

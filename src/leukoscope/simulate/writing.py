@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
+from leukoscope.files import write_bytes, write_whole
 from leukoscope.simulate.field import Placed
 from leukoscope.simulate.look import Look
 from leukoscope.types import FieldKey
@@ -25,11 +25,11 @@ def write_picture(out: Path, file: str, pixels: np.ndarray, *, quality: int) -> 
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, comment=NOTE.encode())
     (out / file).parent.mkdir(parents=True, exist_ok=True)
-    (out / file).write_bytes(buffer.getvalue())
+    write_bytes(out / file, buffer.getvalue(), sync=False)
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def write_mask(out: Path, file: str, look: Look, cells: list[Placed]) -> None:
+def write_mask(out: Path, picture: str, look: Look, cells: list[Placed]) -> None:
     """masks/NAME.png beside a picture: 0 background, 140 cytoplasm, 255 nucleus; upper cells over lower ones."""
     mask = Image.new("L", (look.width, look.height))
     draw = ImageDraw.Draw(mask)
@@ -38,9 +38,10 @@ def write_mask(out: Path, file: str, look: Look, cells: list[Placed]) -> None:
             if len(contour) >= 3:
                 # Pillow counts from pixel middles, contours from corners.
                 draw.polygon([(float(x) - 0.5, float(y) - 0.5) for x, y in contour], fill=grey)
-    path = out / "masks" / f"{Path(file).stem}.png"
+    path = out / "masks" / f"{Path(picture).stem}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    mask.save(path)
+    with write_whole(path, "wb", sync=False) as file:
+        mask.save(file, "PNG")
 
 
 def truth_field(
@@ -77,14 +78,9 @@ def write_manifest(out: Path, name: str, fields: list[TruthField]) -> None:
     write_dataset(dataset, out)
 
 
-def write_json(file: Path, content: dict) -> None:
-    """Indented, one line feed at the end."""
-    file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-
-
 def write_table(file: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     """A CSV with a head line."""
-    with open(file, "w", encoding="utf-8", newline="") as handle:
+    with write_whole(file, encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, TrainingError
+from leukoscope.files import write_text, write_whole
 
 # Settings that came after runs were made: at these values they change no weight, and such runs can still be resumed.
 LATER = {"attributes": None, "attribute_weight": 0.5, "grey": False, "compile": "auto"}
@@ -44,9 +45,8 @@ def save_checkpoint(path: str | Path, state: dict) -> None:
             f"training stopped: weights are not finite numbers any more ({odd[0]}, {len(odd)} in all); {kept}: lower "
             "the learning rate and give --resume, or start anew"
         )
-    partial = path.with_suffix(".part")
-    torch.save(state, partial)
-    partial.replace(path)
+    with write_whole(path, "wb") as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: str | Path, *, fingerprint: str) -> dict:
@@ -124,9 +124,7 @@ def cut_log(run: Path, n_rows: int) -> int:
     lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
     if not 0 <= n_rows < len(lines) - 1:
         return max(0, len(lines) - 1)
-    partial = path.with_suffix(".part")
-    partial.write_text("".join(lines[: n_rows + 1]) if n_rows else "", "utf-8")
-    partial.replace(path)
+    write_text(path, "".join(lines[: n_rows + 1]) if n_rows else "")
     return n_rows
 
 

@@ -8,7 +8,6 @@ neither called band nor segmented) teaches the sum of the classes it may be.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
+from leukoscope.files import write_json
 from leukoscope.models.bundle import find_model, part_of_model
 from leukoscope.models.torch_classifier import POOLED, CellClassifier
 from leukoscope.taxonomy import read_attribute_set, read_taxonomy
@@ -347,4 +347,4 @@ def _write_run(run: Path, config: ClassifierConfig, data: list[dict], store: Cel
         "one_source": one_source_classes(cells),
         "torch": torch.__version__,
     }
-    (run / "run.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    write_json(run / "run.json", record)

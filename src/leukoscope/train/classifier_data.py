@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from leukoscope.crop import crop_cells
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import DataError, ImageError
+from leukoscope.files import save_arrays
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.models.bundle import CropRule
 from leukoscope.scale import measure_um_per_px
@@ -272,7 +273,7 @@ def write_store(store: CellStore, path: str | Path) -> None:
     columns = {f.name: getattr(store, f.name) for f in fields(store) if f.name != "masks"}
     packed = {name: _packed(columns.pop(name)) for name in ("windows", "backgrounds")}
     files = {f"{name}_{part}": value for name, parts in packed.items() for part, value in parts.items()}
-    np.savez_compressed(path, version=STORE_VERSION, **files, **columns)
+    save_arrays(path, version=np.asarray(STORE_VERSION), **files, **columns)
 
 
 def read_store(path: str | Path) -> CellStore:

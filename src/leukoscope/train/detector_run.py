@@ -13,6 +13,7 @@ import torch
 from leukoscope.dataset.detection import label_fields
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.files import write_json
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector_config import DetectorConfig, YoloConfig
 from leukoscope.train.fields import seen_fields, validation_fields, with_validation
@@ -64,7 +65,7 @@ def write_run(
             **versions("transformers", "ultralytics", "numpy", "pillow"),
         },
     }
-    (run / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(run / "run.json", record)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from leukoscope.dataset.manifest import Dataset
+from leukoscope.files import write_text
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.crop_set import CropSet, read_crop_set, split_by_group, taxonomy_without
 from leukoscope.train.fields import refuse_validation, seen_fields, validation_fields
@@ -34,7 +35,7 @@ def finetune_datasets(
     if own.is_first and fits_one_file(load_finetuned(out)[0]):
         export_finetuned(out, out / "bundle", validation=val, command=command, commit=commit)
     elif own.is_first:
-        (out / "not-exported.txt").write_text(f"{config.arch} is more than one ONNX file holds: no bundle.\n", "utf-8")
+        write_text(out / "not-exported.txt", f"{config.arch} is more than one ONNX file holds: no bundle.\n")
     own.wait()
     leave_processes()
     return out

@@ -13,6 +13,7 @@ import torch
 
 import leukoscope
 from leukoscope.errors import ConfigError, ModelError
+from leukoscope.files import write_json
 from leukoscope.models.bundle import CropRule
 from leukoscope.models.torch_backbones import CropNetwork, build_network
 from leukoscope.models.torch_checkpoints import load_exactly, read_weights, tensors_only
@@ -41,7 +42,7 @@ def write_run(run: Path, config: FinetuneConfig, train: CropSet, val: CropSet | 
             "processes": n_processes,
         },
     }
-    (run / "config.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(run / "config.json", record)
 
 
 def read_run(run: str | Path) -> dict:

@@ -6,7 +6,6 @@ validation cells, by one last layer over what both trunks hear; a laboratory can
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from leukoscope.crop import match_nuclei
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
 from leukoscope.evaluate.calibration import fit_temperature, negative_log_likelihood
+from leukoscope.files import write_json
 from leukoscope.models.bundle import CropRule
 from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, fewer_side
 from leukoscope.models.torch_onnx import round_to_half
@@ -78,7 +78,7 @@ def join_classifiers(
         "config": record["config"] | words,
         "joined": {"share": best["share"], "temperatures": temperatures, "tried": rows, "second": other},
     }
-    (run / "run.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    write_json(run / "run.json", record)
     save_checkpoint(run / "last.pt", {"model": joined.state_dict()})
     return rows
 

@@ -17,6 +17,7 @@ import torch
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.files import write_json
 from leukoscope.models.torch_lite import fold_norms, freeze_norms, normalise
 from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.train.augment import jitter_colour
@@ -198,4 +199,4 @@ def _write_run(run: Path, config: LocatorConfig, datasets: list[Dataset]) -> Non
         entry = {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
         data.append(entry | {"n_fields": len(d.fields), "n_white_cells": n_cells})
     record = {"task": "locate", "config": asdict(config), "data": data, "torch": torch.__version__}
-    (run / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(run / "run.json", record)

@@ -20,6 +20,7 @@ import torch
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.files import write_json
 from leukoscope.models.torch_lite import fold_norms
 from leukoscope.models.torch_outline import UNKNOWN, UNKNOWN_PART, OutlineNet, outline_loss
 from leukoscope.train.augment import jitter_colour
@@ -263,4 +264,4 @@ def _write_run(run: Path, config: OutlinerConfig, datasets: list[Dataset], group
         entry = {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
         data.append(entry | {"n_fields": len(d.fields), "n_cells": len(g), "learnt_from": told})
     record = {"task": "outline", "config": asdict(config), "data": data, "torch": torch.__version__}
-    (run / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(run / "run.json", record)

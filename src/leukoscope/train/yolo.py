@@ -22,6 +22,7 @@ from leukoscope.dataset.export_yolo import write_yolo
 from leukoscope.dataset.exporter import picture_place
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.files import write_text, write_whole
 from leukoscope.models.torch_yolo import NOTICE, SIZES, import_ultralytics, require_weights
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark, save_checkpoint
@@ -71,7 +72,7 @@ def train_yolo(
     if not own.exists():
         data = write_data(own, {"train": train, "val": val}, taxonomy)
         write_run(run, config, taxonomy, {"train": train, "val": val}, origin={"weights": config.weights})
-        (own / "fingerprint.txt").write_text(fingerprint, "utf-8")
+        write_text(own / "fingerprint.txt", fingerprint)
     else:
         data = own / "data.yaml"
     _fit(library, config, data, own, progress=progress)
@@ -94,7 +95,7 @@ def write_data(folder: Path, parts: dict[str, list[Dataset]], taxonomy: Taxonomy
     path = folder / "data.yaml"
     # JSON is YAML: no quoting to get wrong.
     content = {**places, "nc": len(taxonomy.names), "names": dict(enumerate(taxonomy.names))}
-    path.write_text("\n".join(f"{k}: {json.dumps(v)}" for k, v in content.items()) + "\n", "utf-8")
+    write_text(path, "\n".join(f"{k}: {json.dumps(v)}" for k, v in content.items()) + "\n")
     return path
 
 
@@ -163,7 +164,7 @@ def _bring_back(source: Path, run: Path) -> None:
         save_checkpoint(run / name, {"model": {k: _plain(v) for k, v in net.state_dict().items()}})
     with open(source / "results.csv", encoding="utf-8", newline="") as file:
         rows = [{k.strip(): v.strip() for k, v in row.items()} for row in csv.DictReader(file)]
-    with open(run / "log.csv", "w", encoding="utf-8", newline="") as file:
+    with write_whole(run / "log.csv", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, LOG_COLUMNS.values())
         writer.writeheader()
         writer.writerows({ours: row.get(theirs, "") for theirs, ours in LOG_COLUMNS.items()} for row in rows)

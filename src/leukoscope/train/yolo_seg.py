@@ -22,6 +22,7 @@ from leukoscope.dataset.export_yolo import write_yolo
 from leukoscope.dataset.exporter import picture_place
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.files import write_json, write_text
 from leukoscope.geometry import contour_area
 from leukoscope.models.torch_yolo import NOTICE, import_ultralytics, require_weights
 from leukoscope.pipeline.fields import Segmenter
@@ -105,7 +106,7 @@ def train_yolo_seg(
     data = own / "data.yaml"
     if not data.exists():
         write_polygons(own, {"train": train, "val": val})
-        (own / "fingerprint.txt").write_text(fingerprint, "utf-8")
+        write_text(own / "fingerprint.txt", fingerprint)
     elif (own / "fingerprint.txt").read_text("utf-8") != fingerprint:
         raise ConfigError(f"{run} belongs to another configuration or other data: choose another --out")
     model = library.YOLO(str(last) if last.exists() else config.weights or f"{config.arch}.yaml", task="segment")
@@ -126,7 +127,7 @@ def train_yolo_seg(
         for d in of_part
     ]
     record = {"task": "segment", "config": asdict(config), "data": data_entries, "torch": torch.__version__}
-    (run / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(run / "run.json", record)
     save_checkpoint(done, {"fingerprint": fingerprint, "model": state})
     return run
 
@@ -210,7 +211,7 @@ def write_polygons(folder: Path, parts: dict[str, list[Dataset]]) -> Path:
     path = folder / "data.yaml"
     # JSON is YAML: no quoting to get wrong.
     content = {**places, "nc": 1, "names": {0: CELL}}
-    path.write_text("\n".join(f"{k}: {json.dumps(v)}" for k, v in content.items()) + "\n", "utf-8")
+    write_text(path, "\n".join(f"{k}: {json.dumps(v)}" for k, v in content.items()) + "\n")
     return path
 
 

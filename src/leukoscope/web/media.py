@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
 
 from leukoscope.errors import ImageError
+from leukoscope.files import sync_folder
 from leukoscope.images import read_image
 from leukoscope.web.pages import room_of
 from leukoscope.web.pictures import Missing
@@ -105,11 +106,14 @@ def _keep(file: UploadFile, suffix: str, *, wanted: set[str], folder: Path) -> l
             while chunk := file.file.read(CHUNK):
                 digest.update(chunk)
                 out.write(chunk)
+            out.flush()
+            os.fsync(out.fileno())
         if digest.hexdigest() not in wanted:
             return []
         read_image(partial)
         target = folder / (digest.hexdigest() + suffix)
         partial.replace(target)
+        sync_folder(folder)
         return [(digest.hexdigest(), target)]
     except ImageError:
         return []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.crop import match_nuclei
+from leukoscope.files import write_whole
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crop_set import CropSet
@@ -23,10 +24,8 @@ def save_crops(path: Path, crops: CropSet) -> None:
     head |= {"sources": list(crops.sources)}
     columns = {name: getattr(crops, name) for name in _COLUMNS}
     extras = {f"extra_{name}": values for name, values in crops.extras.items()}
-    partial = path.with_suffix(".part")
-    with open(partial, "wb") as file:
+    with write_whole(path, "wb") as file:
         np.savez(file, head=np.array(json.dumps(head)), **columns, **extras)
-    partial.replace(path)
 
 
 def load_crops(path: Path, taxonomy: Taxonomy) -> CropSet:

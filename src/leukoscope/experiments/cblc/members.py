@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from leukoscope.experiments.cblc.settings import StudyConfig
+from leukoscope.files import write_text
 from leukoscope.models.torch_backbones import arch_of_weights, build_network
 from leukoscope.train.center_border import center_border_losses
 from leukoscope.train.crop_set import CropSet
@@ -124,7 +125,7 @@ def _run(
         start_from=start, resume=(run / "checkpoint.pt").exists(), progress=progress,
     )  # fmt: skip
     (run / "checkpoint.pt").unlink(missing_ok=True)  # the optimiser's state: a finished run needs it no more
-    done.write_text("", "utf-8")
+    write_text(done, "")
     return run
 
 

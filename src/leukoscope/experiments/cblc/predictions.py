@@ -15,6 +15,7 @@ from leukoscope.experiments.cblc.crops import crop_scale
 from leukoscope.experiments.cblc.members import Member, cap_classes, join_probs, train_member
 from leukoscope.experiments.cblc.patients import Validation, by_patient, left_out_confusion
 from leukoscope.experiments.cblc.settings import StudyConfig, StudyFiles
+from leukoscope.files import write_whole
 from leukoscope.train.crop_set import CropSet
 from leukoscope.train.finetune_run import predict_logits
 
@@ -136,8 +137,6 @@ def ablate(config: StudyConfig, material: Material, folder: Path) -> dict[str, n
 def _logits(path: Path, run: Path, crops: CropSet, rows: np.ndarray) -> np.ndarray:
     """(M, C) logits of some rows, kept in a file."""
     if not path.is_file():
-        partial = path.with_suffix(".part")
-        with open(partial, "wb") as file:
+        with write_whole(path, "wb") as file:
             np.save(file, predict_logits(run, crops.crops[rows]))
-        partial.replace(path)
     return np.load(path)

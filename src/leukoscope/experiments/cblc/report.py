@@ -24,6 +24,7 @@ from leukoscope.experiments.cblc.verdicts import Ratios, corrected, make_ratios,
 from leukoscope.experiments.checklists import checklists
 from leukoscope.experiments.page import Section, facts, figure, gallery, paragraph, plots, study_page
 from leukoscope.experiments.tables import Table, table_html, words, write_table
+from leukoscope.files import write_bytes, write_text
 from leukoscope.images import read_field
 from leukoscope.report.words import class_words
 
@@ -41,18 +42,16 @@ def write_report(result: StudyResult) -> Path:
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
     for name, image in drawn.items():
-        (folder / f"{name}{'.jpg' if image.startswith(bytes([0xFF, 0xD8])) else '.svg'}").write_bytes(image)
+        write_bytes(folder / f"{name}{'.jpg' if image.startswith(bytes([0xFF, 0xD8])) else '.svg'}", image)
     known = known_facts(result, ratios, every)
     title = f"From cells to a patient: {result.files.study.name}"
     for checklist in checklists():
-        (out / f"{checklist.name}.md").write_text(checklist.markdown(known, title=title), "utf-8")
+        write_text(out / f"{checklist.name}.md", checklist.markdown(known, title=title))
     page = study_page(
         title, notices(result), sections(result, ratios, every, drawn, known),
         meta=meta(result), first=facts(result.about.items()),
     )  # fmt: skip
-    partial = out / "study.html.part"
-    partial.write_text(page, "utf-8")
-    partial.replace(out / "study.html")
+    write_text(out / "study.html", page)
     return out / "study.html"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from leukoscope.contours import match_contours
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import DataError
+from leukoscope.files import write_whole
 from leukoscope.images import read_field
 from leukoscope.types import Cells, Field
 
@@ -90,8 +91,7 @@ def expert_contours(truth: TruthField) -> list[np.ndarray]:
 def write_cells(path: Path, cells: FieldCells) -> None:
     """One npz of plain arrays, put in its place in one step."""
     flat = [c for of_cell in cells.nuclei for c in of_cell]
-    partial = path.with_suffix(".part")
-    with open(partial, "wb") as file:
+    with write_whole(path, "wb") as file:
         np.savez_compressed(
             file,
             scores=cells.scores,
@@ -104,7 +104,6 @@ def write_cells(path: Path, cells: FieldCells) -> None:
             nucleus_lengths=np.array([len(c) for c in flat], np.int64),
             nuclei_per_cell=np.array([len(n) for n in cells.nuclei], np.int64),
         )
-    partial.replace(path)
 
 
 def read_cells(path: Path) -> FieldCells:

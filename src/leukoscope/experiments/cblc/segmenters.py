@@ -11,6 +11,7 @@ import numpy as np
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.experiments.cblc.segment import Find, Outline
 from leukoscope.experiments.provenance import command
+from leukoscope.files import write_text
 from leukoscope.locate import locate
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
@@ -40,7 +41,7 @@ def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Pat
         train_locator(config, [dataset], run, resume=True, progress=show)
         held = validation_fields([dataset])
         export_locator(run, bundle, validation=held, side=config.side, command=command(), commit=source_commit())
-        (run / "done").write_text("", "utf-8")
+        write_text(run / "done", "")
     session = Session(read_bundle(bundle))
     return lambda field: locate(field, session)
 
@@ -56,7 +57,7 @@ def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Pa
         train_outliner(config, [dataset], run, resume=True, progress=show)
         held = validation_fields([dataset])
         export_outliner(run, bundle, validation=held, command=command(), commit=source_commit())
-        (run / "done").write_text("", "utf-8")
+        write_text(run / "done", "")
     session = Session(read_bundle(bundle))
 
     def outline_cells(field: Field, cells: Cells) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:

@@ -28,6 +28,7 @@ from leukoscope.experiments.cblc.settings import StudyFiles, read_settings
 from leukoscope.experiments.preregistration import NAME, differences, register, words
 from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import Row, fingerprint_of, read_row, run_row
+from leukoscope.files import write_json
 from leukoscope.train.crop_set import CropSet
 
 ABLATED = "ablation"
@@ -135,7 +136,7 @@ class Clock:
     def __exit__(self, *_: object) -> None:
         spent = time.perf_counter() - self._started
         self.seconds[self._name] = round(self.seconds.get(self._name, 0.0) + spent, 1)
-        self.path.write_text(json.dumps(self.seconds, indent=1) + "\n", "utf-8")
+        write_json(self.path, self.seconds)
 
 
 def _claim(options: StudyOptions, files: StudyFiles, cohort: Cohort) -> None:
@@ -153,7 +154,7 @@ def _claim(options: StudyOptions, files: StudyFiles, cohort: Cohort) -> None:
             raise ConfigError(f"{options.out} already holds this study: --resume goes on with it")
     (options.out / "work").mkdir(parents=True, exist_ok=True)
     record = {"fingerprint": digest, "settings": settings, "develop": options.develop, "validate": options.validate}
-    path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    write_json(path, record)
 
 
 def _segment(

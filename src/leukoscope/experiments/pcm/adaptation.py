@@ -16,6 +16,7 @@ from leukoscope.experiments.pcm.config import RowPlan, StudyConfig
 from leukoscope.experiments.pcm.data import TARGET, Show, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import LabelMap
 from leukoscope.experiments.rows import row_folder
+from leukoscope.files import save_arrays
 from leukoscope.train.crop_set import CropSet, join_crop_sets
 from leukoscope.train.finetune_config import FinetuneConfig
 
@@ -47,7 +48,7 @@ def run_adaptation(
     val = read_predictions(source, "val")
     logits = predict_logits(network, crops)
     probs = softmax(logits, val.temperature)
-    np.savez_compressed(folder / "target.npz", logits=logits, truth=truth, files=crops.files, boxes=crops.boxes)
+    save_arrays(folder / "target.npz", logits=logits, truth=truth, files=crops.files, boxes=crops.boxes)
     groups = target.groups.of(crops.files.tolist())
     with np.load(source / "val.npz") as saved:
         sets = label_sets(val.probs, saved["labels"], probs, mapping, level=config.level)
@@ -115,7 +116,7 @@ class _Answers:
                     found.append(kept["probs"])
                 continue
             probs = self._tuned(number, labelled) if method == "lp-ft" else self._head(method, labelled)
-            np.savez_compressed(saved, probs=probs, labelled=labelled)
+            save_arrays(saved, probs=probs, labelled=labelled)
             found.append(probs)
         return found
 

@@ -14,6 +14,7 @@ from leukoscope.experiments.pcm.calls import CallSet, calibrate, label_sets, sco
 from leukoscope.experiments.pcm.config import RowPlan, StudyConfig
 from leukoscope.experiments.pcm.data import DATA, Show, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import LabelMap
+from leukoscope.files import save_arrays
 from leukoscope.train.config import build_config, read_toml
 from leukoscope.train.crop_set import CropSet, read_crop_set
 from leukoscope.train.finetune_config import FinetuneConfig
@@ -150,9 +151,9 @@ def _val_truth(folder: Path) -> np.ndarray:
 
 
 def _save(path: Path, crops: CropSet, logits: np.ndarray, temperature: float) -> None:
-    np.savez_compressed(
+    save_arrays(
         path, logits=logits, labels=crops.labels, class_names=crops.class_names.astype(str),
-        files=crops.files.astype(str), boxes=crops.boxes, temperature=temperature,
+        files=crops.files.astype(str), boxes=crops.boxes, temperature=np.asarray(temperature),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from leukoscope.experiments.intervals import FieldGroups, group_fields
 from leukoscope.experiments.pcm.audits import Finding, audit_sets, fields_to_drop, without_fields
 from leukoscope.experiments.pcm.config import StudyConfig
 from leukoscope.experiments.pcm.labels import LabelMap, Mapped, map_dataset, map_labels
+from leukoscope.files import write_json
 from leukoscope.taxonomy import Taxonomy, read_taxonomy
 from leukoscope.train.crop_set import taxonomy_without
 
@@ -221,9 +222,7 @@ def _audited(config: StudyConfig, sets: list[Dataset], out: Path, show: Show) ->
     if kept is None:
         kept = {"key": key} | _run_audits(config, sets, show)
         out.mkdir(parents=True, exist_ok=True)
-        partial = out / "audit.json.part"
-        partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        partial.replace(out / "audit.json")
+        write_json(out / "audit.json", kept)
     split_of = kept["splits"]
     made = replace(sets[0], fields=tuple(replace(f, split=split_of[f.file]) for f in sets[0].fields))
     made = without_fields(made, list(kept["dropped"]))

@@ -26,6 +26,7 @@ from leukoscope.experiments.pcm.config import RowPlan, StudyConfig
 from leukoscope.experiments.pcm.data import DATA, EXTERNAL, Show, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import Mapped
 from leukoscope.experiments.rows import row_folder
+from leukoscope.files import save_arrays
 from leukoscope.taxonomy import Taxonomy
 
 LEAST_SCORE = 0.05  # a box below it is not cut out for the second stage; the tail of AP that this costs is stated
@@ -81,7 +82,7 @@ def run_detector(
     scored = {}
     for part in parts_of(study, plan.classes):
         found = detect(run, part.dataset)
-        np.savez_compressed(folder / f"{part.name}.npz", **save_boxes(found))
+        save_arrays(folder / f"{part.name}.npz", **save_boxes(found))
         scored[part.name] = box_set(part, found, names)
     result = score_parts(config, study, scored, classes=plan.classes)
     n_left_out = sum(f.split in ("train", "val") and f.file in mapped.ignored for f in mapped.dataset.fields)
@@ -160,7 +161,7 @@ def run_two_stage(config: StudyConfig, plan: RowPlan, study: StudyData, folder: 
         for done, (field, boxes) in enumerate(zip(part.dataset.fields, first, strict=True), 1):
             found.append(_typed(part.dataset, field, boxes, classify, column, other))
             show(f"{plan.label} {part.name}", done, len(first))
-        np.savez_compressed(folder / f"{part.name}.npz", **save_boxes(found))
+        save_arrays(folder / f"{part.name}.npz", **save_boxes(found))
         scored[part.name] = box_set(part, found, names)
     if not scored:
         raise DataError("nothing to type: no field has something to locate")

@@ -21,6 +21,7 @@ from leukoscope.experiments.pcm.tables_results import (
 )
 from leukoscope.experiments.pcm.tables_sets import table_2, table_3, table_labels, table_rows, table_sets
 from leukoscope.experiments.tables import Column, Table, table_html, write_table
+from leukoscope.files import write_text
 from leukoscope.report.words import plural
 
 RENDERED = "simulate"  # the source format of rendered sets
@@ -51,10 +52,8 @@ def write_study(run: StudyRun) -> None:
     )
     for checklist in checklists():
         known = known_facts(run)
-        (run.out / f"{checklist.name}.md").write_text(checklist.markdown(known, title=run.config.title), "utf-8")
-    partial = run.page.with_name(run.page.name + ".part")
-    partial.write_text(text, "utf-8")
-    partial.replace(run.page)
+        write_text(run.out / f"{checklist.name}.md", checklist.markdown(known, title=run.config.title))
+    write_text(run.page, text)
 
 
 def table_audit(run: StudyRun) -> Table:

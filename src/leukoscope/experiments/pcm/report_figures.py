@@ -19,6 +19,7 @@ from leukoscope.experiments.pcm.data import StudySet
 from leukoscope.experiments.pcm.detectors import read_detections
 from leukoscope.experiments.pcm.study import StudyRun
 from leukoscope.experiments.rows import Row
+from leukoscope.files import write_bytes
 from leukoscope.images import read_image
 from leukoscope.models.bundle import CropRule
 from leukoscope.report.words import class_words
@@ -33,7 +34,7 @@ def keep_figure(run: StudyRun, name: str, image: bytes) -> bytes:
     folder = run.out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     ending = "jpg" if image.startswith(b"\xff\xd8") else "svg"
-    (folder / f"{name}.{ending}").write_bytes(image)
+    write_bytes(folder / f"{name}.{ending}", image)
     return image
 
 

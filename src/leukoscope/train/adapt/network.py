@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from leukoscope.errors import ModelError
+from leukoscope.files import write_bytes
 from leukoscope.models.bundle import Bundle, Card, write_card
 from leukoscope.models.torch_classifier import CellClassifier
 
@@ -76,7 +77,7 @@ def write_adapted(bundle: Bundle, network: CellClassifier, out: str | Path, *, c
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     content = model.SerializeToString()
-    (out / "model.onnx").write_bytes(content)
+    write_bytes(out / "model.onnx", content)
     # What was measured of the old weights is not true of these; what they once learnt from (real APL cells) is.
     kept = {key: value for key, value in (bundle.card.clinical or {}).items() if key == "apl"}
     changes = {"confusion_by_patient": None, "clinical": kept or None, **card_changes}

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.errors import DataError
+from leukoscope.files import save_arrays
 from leukoscope.train.adapt.heads import softmax, with_one
 
 REFERENCE = "reference.npz"
@@ -50,7 +51,7 @@ def measure_reference(heard: np.ndarray, labels: np.ndarray, n_classes: int) -> 
 def write_reference(reference: Reference, folder: str | Path) -> None:
     """`reference.npz` of a bundle: numbers of cells, means and mean squares by class, in sixteen bits."""
     half = {k: getattr(reference, k).astype(np.float16) for k in ("means", "squares")}
-    np.savez_compressed(Path(folder) / REFERENCE, n=reference.n, **half)
+    save_arrays(Path(folder) / REFERENCE, n=reference.n, **half)
 
 
 def read_reference(folder: str | Path) -> Reference | None:

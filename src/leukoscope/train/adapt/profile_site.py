@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from leukoscope.errors import DataError, InputError
+from leukoscope.files import copy_folder, save_arrays
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.adapt.network import read_network, set_last_layer, write_adapted
@@ -112,11 +112,11 @@ def _write(
         ),
     }
     write_adapted(bundle, network, out / "classifier", card_changes=changes)
-    np.savez_compressed(
+    save_arrays(
         out / "classifier" / "profile.npz",
         mean=profile.mean.astype(np.float32),
         spread=profile.spread.astype(np.float32),
     )
     for task, other in models.items():
         if task != "classify":
-            shutil.copytree(other.path, out / other.path.name, dirs_exist_ok=True)
+            copy_folder(other.path, out / other.path.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.errors import DataError, InputError
 from leukoscope.evaluate.calibration import fit_temperature
+from leukoscope.files import copy_folder, write_whole
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.taxonomy import Taxonomy, nearest_class
@@ -130,7 +130,7 @@ def write_suggestions(rows: list[dict], out: str | Path) -> None:
     """The rows of `suggest_cells` as CSV, to work through beside the annotation tool."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open(out, "w", newline="", encoding="utf-8") as file:
+    with write_whole(out, newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
@@ -220,7 +220,7 @@ def _write(bundle, models, network, head: SiteHead, dataset: Dataset, allowed, m
     write_adapted(bundle, network, out / "classifier", card_changes=changes)
     for task, other in models.items():
         if task != "classify":
-            shutil.copytree(other.path, out / other.path.name, dirs_exist_ok=True)
+            copy_folder(other.path, out / other.path.name)
 
 
 def _temperature(old: float, head: SiteHead, allowed: np.ndarray) -> float:

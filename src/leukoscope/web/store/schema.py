@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
 from leukoscope.errors import InputError
+from leukoscope.files import sync_folder
 
 
 def bring_up_to_date(engine: Engine) -> None:
@@ -73,6 +74,7 @@ def _copy(engine: Engine, version: str) -> None:
         old.close()
         new.close()
         partial.replace(target)
+        sync_folder(target.parent)
         return
     with engine.begin() as connection:
         inspector = inspect(connection)

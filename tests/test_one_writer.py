@@ -1,0 +1,60 @@
+"""Every file that a command leaves is written by `leukoscope.files`: whole or not at all."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "leukoscope"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# Where something else is right, and why.
+ALLOWED = {
+    "files.py": "it is the writer",
+    "pipeline/journal.py": "a log that grows line by line; a torn last line is dropped",
+    "train/checkpoint.py": "the same, of a training",
+    "dataset/archive.py": "unpacked into a folder that is removed when it fails",
+    "web/media.py": "named by its digest, which is known when it is whole; synced there",
+    "web/store/schema.py": "SQLite writes its backup itself, and syncs it",
+    "models/torch_onnx.py": "onnx writes the graph by its name; the card with its digest comes last",
+}
+
+_SAVERS = {("np", "savez"), ("np", "savez_compressed"), ("np", "save"), ("torch", "save"), ("onnx", "save")}
+_MOVERS = {("os", "replace"), ("os", "rename"), ("tempfile", "mkstemp")}
+_COPIERS = {("shutil", name) for name in ("copy", "copy2", "copyfile", "copytree", "move")}
+
+
+def plain_writes(tree: ast.AST) -> list[tuple[int, str]]:
+    """(line, what) of each call that writes a file by its name, past the one writer."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".part"):
+            found.append((node.lineno, "a .part file"))
+        if not isinstance(node, ast.Call):
+            continue
+        f = node.func
+        name = f.id if isinstance(f, ast.Name) else f.attr if isinstance(f, ast.Attribute) else ""
+        owner = f.value.id if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name) else ""
+        modes = [a.value for a in node.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        modes += [k.value.value for k in node.keywords if k.arg == "mode" and isinstance(k.value, ast.Constant)]
+        if name in ("open", "fdopen") and any(set(m) <= set("rwaxbt+") and set(m) & set("wax+") for m in modes):
+            found.append((node.lineno, "open for writing"))
+        elif isinstance(f, ast.Attribute) and name in ("write_text", "write_bytes") and owner != "files":
+            found.append((node.lineno, name))
+        elif (owner, name) in _MOVERS | _COPIERS:
+            found.append((node.lineno, f"{owner}.{name}"))
+        elif (owner, name) in _SAVERS and not any(isinstance(a, ast.Name) and a.id == "file" for a in node.args):
+            found.append((node.lineno, f"{owner}.{name} to a name"))
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SOURCE)))
+def test_files_are_written_by_the_one_writer(file):
+    where = file.relative_to(SOURCE).as_posix()
+    found = plain_writes(ast.parse(file.read_text("utf-8")))
+    assert where in ALLOWED or not found, (
+        f"{where} writes past leukoscope.files: {found}; take write_whole, write_text, write_json or write_table"
+    )
+    assert where not in ALLOWED or found, f"{where} is excused and needs no excuse any more"
