@@ -5,9 +5,9 @@
 
 Seven classifiers x scatter of their error rates between patients (standard deviation of the logit: 0, 0.3, 0.6, 1.0) x
 true ratios of 0 to 100 % x 50 to 1,000 cells, with validation of 30 patients and of 8, 100 labelled cells each, half of
-them of the numerator. In every repeat the validation patients, the new patient's error rates and his cells are drawn
-anew; one validation serves all ratios and numbers of cells. Each classifier's rows go into DIR as they are done (a
-block that is there is not run again); `write` makes benchmarks/results/ratio_patients.csv.
+them of the numerator. In every repeat the validation patients are drawn anew, and for every ratio and number of cells a
+new patient with error rates of their own; one validation serves all of them. Each classifier's rows go into DIR as they
+are done (a block that is there is not run again); `write` makes benchmarks/results/ratio_patients.csv.
 
 `narrowest` is the interval of somebody who knows the average rates and their scatter exactly: the best there could be.
 The prior of the scatter (quantify/scatter.py) was chosen on the first four classifiers (`chosen_on`), with other draws.
@@ -113,8 +113,8 @@ def block(name: str, sd: float, n_patients: int, repeats: int) -> list[dict]:
     for k in range(repeats):
         tables = validation(rng, classifier, sd, n_patients)
         reader = Reader(classifier, tables.sum(0), scatter_of(tables, weigh_groups(classifier)))
-        rates = patient_rates(rng, classifier.rates, sd, 1)[0]
-        for at, (ratio, n_cells) in enumerate(settings):
+        patients = patient_rates(rng, classifier.rates, sd, len(settings))
+        for at, ((ratio, n_cells), rates) in enumerate(zip(settings, patients, strict=True)):
             counts = rng.multinomial(n_cells, classifier.mix(ratio) @ rates)
             found[at, k] = reader.limits(counts)
             if k < repeats // 4:

@@ -17,6 +17,7 @@ ORDER = (
     "practice",
     "taxonomy",
     "types",
+    "entries",
     "geometry",
     "contours",
     "intervals",

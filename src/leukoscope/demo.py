@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.dataset.manifest import TruthField, read_dataset
+from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.evaluate.boxes import pair_boxes
 from leukoscope.pipeline.analyze import WORK, AnalyzeOptions, analyze
@@ -122,7 +123,7 @@ def compare(record: Record, smears: str | Path, known: tuple[Known, ...]) -> tup
     return tuple(rows)
 
 
-def _blasts_called(truth: TruthField, field: dict, blasts: tuple[str, ...]) -> int:
+def _blasts_called(truth: TruthField, field: FieldEntry, blasts: tuple[str, ...]) -> int:
     """Drawn blasts of one field that were found and called a blast of any kind."""
     if not truth.cells or not field["cells"]:
         return 0

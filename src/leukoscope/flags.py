@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from leukoscope.count import cells_of, denominator_of, nucleated_red_per_100
+from leukoscope.entries import FlagEntry, HealthyRate, NotOffered
 from leukoscope.errors import ModelError
 from leukoscope.intervals import clopper_pearson
 from leukoscope.models.bundle import Card
@@ -78,13 +79,13 @@ class Knowledge:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"card {card.name!r}: clinical holds a value of the wrong kind: {error!r}") from None
 
-    def healthy(self, code: str, n_counted: int) -> dict | None:
+    def healthy(self, code: str, n_counted: int) -> HealthyRate | None:
         """How often healthy smears carry a flag: of the largest film that holds no more cells, else the smallest."""
         rows = sorted(self.rates.get(code, ()), key=lambda row: row["n_cells"])
         return ([row for row in rows if row["n_cells"] <= n_counted] or [None])[-1] or (rows[0] if rows else None)
 
 
-def not_offered(taxonomy: Taxonomy, specimen: str, knowledge: Knowledge) -> list[dict[str, str]]:
+def not_offered(taxonomy: Taxonomy, specimen: str, knowledge: Knowledge) -> list[NotOffered]:
     """What this model can't tell, as dicts of `code` and `text`: an absent flag of these codes says nothing."""
     found = []
     if not set(APL) & set(taxonomy.names) or not knowledge.apl_cells:
@@ -119,7 +120,7 @@ def flags(
     n_poor: int = 0,
     n_unsure: int = 0,
     knowledge: Knowledge | None = None,
-) -> list[dict]:
+) -> list[FlagEntry]:
     """What a reader must know before the numbers, most urgent first: dicts of `code`, `text` and `healthy`.
 
     n_unsure  found cells whose best probability is below the `below` of the card's likeness

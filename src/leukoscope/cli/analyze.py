@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from leukoscope.cli.options import add_command, at_least_one, positive, whole
 from leukoscope.cli.progress import progress_bar
 from leukoscope.errors import InputError
+
+if TYPE_CHECKING:
+    from leukoscope.entries import FieldEntry, PatientEntry
 
 FAILED_SHOWN = 3
 
@@ -114,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"none of the {n_fields} photographs could be read: the report lists the reason for each")
 
 
-def failed_lines(fields: Iterable[dict]) -> list[str]:
+def failed_lines(fields: Iterable[FieldEntry]) -> list[str]:
     """The first three photographs that could not be read, each with the reason and what to do, and how many more."""
     from leukoscope.report.words import reason_words
 
@@ -128,7 +132,7 @@ def failed_lines(fields: Iterable[dict]) -> list[str]:
     return [*lines, *([f"not read: {n_more} more; the report lists all"] if n_more else [])]
 
 
-def patient_line(patient: dict) -> str:
+def patient_line(patient: PatientEntry) -> str:
     """One patient of a record in one line: cells, ratios with their limits, what is flagged."""
     what = "leukocytes" if patient["denominator"] == "leukocytes" else "cells"
     words = [f"{patient['n_counted']} {what} counted in {patient['n_fields']} photographs"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import leukoscope
 from leukoscope.cores import usable_cores
+from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
@@ -138,7 +139,7 @@ def analyze(
     return record
 
 
-def _fields(journal: Journal, repeats: Repeats) -> Iterator[dict]:
+def _fields(journal: Journal, repeats: Repeats) -> Iterator[FieldEntry]:
     """The record's entries, with what was seen twice."""
     return repeats.added_to(journal.fields())
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from leukoscope.classify import Batch, classify_batches
+from leukoscope.entries import CellEntry
 from leukoscope.images import Picture, check_quality
 from leukoscope.locate import default_tile_px, detect_balanced, fitting_tile_px, locate_balanced, prepare
 from leukoscope.models.runtime import Session
@@ -139,7 +140,7 @@ class FieldAnalyzer:
         outlines = outline(field, calls.cells, self.outliner) if self.outliner is not None else None
         return _with_outlines(self._entries(calls.cells, batches), outlines), None, view.um_per_px, tile_px
 
-    def _entries(self, cells: Cells, batches: list[Batch]) -> list[dict]:
+    def _entries(self, cells: Cells, batches: list[Batch]) -> list[CellEntry]:
         """The record's cells. The class is the most probable one of the rounded numbers that are written."""
         if not batches:
             return []
@@ -165,7 +166,7 @@ class FieldAnalyzer:
         return [entry | {"attributes": said} for entry, said in zip(entries, words, strict=True)]
 
 
-def _with_outlines(entries: list[dict], outlines: Outlines | None) -> list[dict]:
+def _with_outlines(entries: list[CellEntry], outlines: Outlines | None) -> list[CellEntry]:
     """The entries with what the outliner says of each cell; as they are where the model has none."""
     if outlines is None:
         return entries

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.files import write_whole
 from leukoscope.pipeline.cell_pictures import CellPicture
@@ -94,7 +95,7 @@ class Journal:
         os.truncate(self.thumbs_path, self._thumbs_end)
         self._journal, self._thumbs = open(self.path, "ab", buffering=0), open(self.thumbs_path, "ab", buffering=0)
 
-    def write(self, entries: list[dict], pictures: list[list[CellPicture]], looks: list[str | None]) -> None:
+    def write(self, entries: list[FieldEntry], pictures: list[list[CellPicture]], looks: list[str | None]) -> None:
         """Add one photograph: its entries in the record, and for each the pictures of its cells and a look."""
         lines = [
             _line({"field": field, "cell": cell} | _shown(picture))
@@ -109,17 +110,17 @@ class Journal:
         self.n_sources += 1
         self.n_fields += len(entries)
 
-    def fields(self) -> Iterator[dict]:
+    def fields(self) -> Iterator[FieldEntry]:
         """The record's entries, one at a time, in the order they were written."""
         for entries, _looks in self.of_sources():
             yield from entries
 
-    def with_looks(self) -> Iterator[tuple[dict, str | None]]:
+    def with_looks(self) -> Iterator[tuple[FieldEntry, str | None]]:
         """The entries, each with its look."""
         for entries, looks in self.of_sources():
             yield from zip(entries, looks, strict=True)
 
-    def of_sources(self) -> Iterator[tuple[list[dict], list[str | None]]]:
+    def of_sources(self) -> Iterator[tuple[list[FieldEntry], list[str | None]]]:
         """The entries and looks of each photograph that is done, in order."""
         with open(self.path, "rb") as lines:
             next(lines)
@@ -182,7 +183,7 @@ def _difference(name: str, then: object, now: object) -> str:
     return f"options ({', '.join(f'{k} was {then.get(k)}, is {now.get(k)}' for k in keys)})"
 
 
-def _is_of(entries: list[dict], source: Source) -> bool:
+def _is_of(entries: list[FieldEntry], source: Source) -> bool:
     """Whether a line is about this photograph and its patient."""
     return bool(entries) and all(e["file"] == source.file and e["patient_id"] == source.key.patient_id for e in entries)
 

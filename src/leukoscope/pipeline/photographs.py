@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from leukoscope.entries import FieldEntry
 from leukoscope.errors import ImageError
 from leukoscope.images import Picture, header_megapixels, mislabelled, open_stored, read_pictures
 from leukoscope.images.stored import Stored
@@ -65,7 +66,7 @@ Work = Callable[[Picture], tuple[dict, list]]
 class Analysed(NamedTuple):
     """One file: the record's entries, and for each the pictures of its cells and a look (None where it failed)."""
 
-    entries: list[dict]
+    entries: list[FieldEntry]
     pictures: list[list]
     looks: list[str | None]
 

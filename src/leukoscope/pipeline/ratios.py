@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from leukoscope.count import COVERS, band_minimum, denominator_of, ratios, read_bands
+from leukoscope.entries import CorrectedEntry, Further, NoneSeen, RateEntry, RatioEntry
 from leukoscope.models.bundle import Card
 from leukoscope.quantify import (
     ErrorRate,
@@ -72,12 +73,14 @@ class Correction:
         return cls(confusion, lines, own, np.concatenate(told) if told else None, unit)
 
 
-def ratio_entries(differential: Differential, correction: Correction, *, min_cells: int | None = None) -> list[dict]:
+def ratio_entries(
+    differential: Differential, correction: Correction, *, min_cells: int | None = None
+) -> list[RatioEntry]:
     """The record's `ratios` of one patient; `min_cells` as `count.read_bands` takes its minimum."""
     return [_ratio_entry(differential, ratio, correction, min_cells) for ratio in ratios(differential)]
 
 
-def _ratio_entry(differential: Differential, ratio: Ratio, correction: Correction, min_cells: int | None) -> dict:
+def _ratio_entry(differential: Differential, ratio: Ratio, correction: Correction, min_cells: int | None) -> RatioEntry:
     reading = read_bands(differential, ratio, minimum=min_cells)
     lines = (correction.thresholds or {}).get(ratio.name, reading.lines)
     of, _ = denominator_of(differential.taxonomy, differential.specimen, ratio.name)
@@ -106,13 +109,13 @@ def _ratio_entry(differential: Differential, ratio: Ratio, correction: Correctio
     }
 
 
-def _further(line: float, cells: int | None, per_field: float) -> dict:
+def _further(line: float, cells: int | None, per_field: float) -> Further:
     """Further cells that settle a line, and in how many photographs like those so far they are found."""
     fields = None if cells is None or not per_field else math.ceil(cells / per_field)
     return {"threshold": line, "cells": cells, "fields": fields}
 
 
-def _none_seen_entry(ratio: Ratio, per_field: float) -> dict | None:
+def _none_seen_entry(ratio: Ratio, per_field: float) -> NoneSeen | None:
     """What a count without any cell of the numerator can have missed; None where there is one, or no cell at all."""
     if ratio.numerator or not ratio.denominator:
         return None
@@ -126,7 +129,7 @@ def _none_seen_entry(ratio: Ratio, per_field: float) -> dict | None:
 
 def _corrected_entry(
     differential: Differential, ratio: Ratio, correction: Correction, lines: Iterable[float]
-) -> dict | None:
+) -> CorrectedEntry | None:
     if correction.confusion is None:
         return None
     per_field = ratio.denominator / differential.n_fields if differential.n_fields else 0.0
@@ -159,7 +162,7 @@ def _corrected_entry(
     }
 
 
-def _rate_entry(rate: ErrorRate) -> dict:
+def _rate_entry(rate: ErrorRate) -> RateEntry:
     known = rate.n_cells > 0
     values = asdict(rate)
     return {k: number(v) if known or k.startswith("n_") else None for k, v in values.items()}

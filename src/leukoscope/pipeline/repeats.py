@@ -18,6 +18,7 @@ from PIL import Image
 from leukoscope.dataset.audit import Pair, compare_thumbnails, connected, find_overlaps
 from leukoscope.dataset.audit.thumbnails import Thumbnails, shrink
 from leukoscope.dataset.audit.turns import NAMES
+from leukoscope.entries import FieldEntry, FlagEntry, Repeat
 from leukoscope.pipeline.looks import read_look
 
 _WHOLE = 0.06  # a copy's window may differ by this share of a side: more is another cut of the smear, an overlap
@@ -55,7 +56,7 @@ class Repeats:
     fields: dict[int, dict] = field(default_factory=dict)
     cells: dict[int, dict[int, dict]] = field(default_factory=dict)
 
-    def added_to(self, entries: Iterable[dict]) -> Iterator[dict]:
+    def added_to(self, entries: Iterable[FieldEntry]) -> Iterator[FieldEntry]:
         """The entries of a record, in order, with what was found."""
         for place, entry in enumerate(entries):
             same = self.cells.get(place)
@@ -65,7 +66,7 @@ class Repeats:
             yield entry | self.fields.get(place, {})
 
 
-def repeat_flags(repeated: Counter) -> list[dict]:
+def repeat_flags(repeated: Counter) -> list[FlagEntry]:
     """A patient's flags about what was seen twice: how many "fields" and "cells" are counted once, how many fields
     overlap "perhaps", and how many are "shared" with another patient."""
     texts = {
@@ -106,7 +107,7 @@ def find_repeats(entries_with_looks: Iterable[tuple[dict, str | None]]) -> Repea
     return found
 
 
-def _seen(place: int, entry: dict, look: str) -> _Seen:
+def _seen(place: int, entry: FieldEntry, look: str) -> _Seen:
     boxes = np.array([c["box"] for c in entry["cells"]], np.float64).reshape(-1, 4)
     focus = (entry["quality"] or {}).get("focus") or 0.0
     pages = ",".join(map(str, entry.get("pages", ())))  # the fields of one file are not the same file
@@ -152,7 +153,7 @@ def _is_whole(pair: Pair) -> bool:
     return max(abs(a - b) for a, b in zip(pair.window, (0, 0, 1, 1), strict=True)) <= _WHOLE
 
 
-def _repeat(seen: list[_Seen], row: int, kept: int, pairs: list[Pair]) -> dict:
+def _repeat(seen: list[_Seen], row: int, kept: int, pairs: list[Pair]) -> Repeat:
     """What is said of a field that shows what `kept` shows."""
     same = seen[row].sha256 == seen[kept].sha256
     pair = next((p for p in pairs if {p.first, p.second} == {row, kept}), None)  # None: alike by way of a third

@@ -23,6 +23,7 @@ from leukoscope.count import (
     nucleated_red_per_100,
     roles_of,
 )
+from leukoscope.entries import ClassRow, FieldEntry, PatientEntry
 from leukoscope.files import write_whole
 from leukoscope.flags import Knowledge, flags
 from leukoscope.pipeline.ratios import DIGITS, Correction, ratio_entries
@@ -86,7 +87,7 @@ def write_record(
         out.write("\n ]\n}\n")
 
 
-def _with_identified(entry: dict, least_prob: float) -> dict:
+def _with_identified(entry: FieldEntry, least_prob: float) -> FieldEntry:
     """A field of the journal as the record has it: each cell says whether it counts as its class."""
     known = is_identified([list(c["probs"].values()) for c in entry["cells"]] or np.zeros((0, 1)), least_prob)
     cells = [c | {"identified": bool(k)} for c, k in zip(entry["cells"], known, strict=True)]
@@ -94,14 +95,14 @@ def _with_identified(entry: dict, least_prob: float) -> dict:
 
 
 def summarise(
-    entries: Iterable[dict],
+    entries: Iterable[FieldEntry],
     taxonomy: Taxonomy,
     *,
     specimen: str,
     min_cells: int,
     correction: Correction | None = None,
     knowledge: Knowledge | None = None,
-) -> list[dict]:
+) -> list[PatientEntry]:
     """The record's patients, sorted by id. Poor fields count; failed ones are only listed."""
     knowledge = knowledge or Knowledge()
     unsure_below = 0.0 if knowledge.likeness is None else knowledge.likeness.below
@@ -123,7 +124,7 @@ def summarise(
     return [_patient_entry(patients[patient_id], min_cells, correction, knowledge) for patient_id in sorted(patients)]
 
 
-def _calls(entry: dict, taxonomy: Taxonomy, specimen: str, least_prob: float) -> Calls:
+def _calls(entry: FieldEntry, taxonomy: Taxonomy, specimen: str, least_prob: float) -> Calls:
     """The cells of a record's field that count, as the noun they were written from."""
     key = FieldKey(entry["file"], entry["smear_id"], entry["patient_id"], entry["center"], specimen)
     counted = counted_cells(entry)
@@ -132,7 +133,7 @@ def _calls(entry: dict, taxonomy: Taxonomy, specimen: str, least_prob: float) ->
     return Calls(cells, probs, taxonomy, least_prob=least_prob)
 
 
-def _patient_entry(patient: _Patient, min_cells: int, correction: Correction, knowledge: Knowledge) -> dict:
+def _patient_entry(patient: _Patient, min_cells: int, correction: Correction, knowledge: Knowledge) -> PatientEntry:
     differential, repeated = patient.differential, patient.repeated
     seen_twice = {"n_repeated": repeated["fields"], "n_same_cells": repeated["cells"]} if repeated.total() else {}
     return {
@@ -166,7 +167,7 @@ def _patient_entry(patient: _Patient, min_cells: int, correction: Correction, kn
     }
 
 
-def _repeated(entry: dict) -> dict[str, int]:
+def _repeated(entry: FieldEntry) -> dict[str, int]:
     """What a field says of having been seen twice."""
     return {
         "fields": "repeats" in entry,
@@ -180,7 +181,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DIGITS)
 
 
-def _differential_rows(differential: Differential) -> list[dict]:
+def _differential_rows(differential: Differential) -> list[ClassRow]:
     """One row a class, in the taxonomy's order; `share` is of the denominator, null for what is not in it."""
     n, roles = differential.n_counted, roles_of(differential.taxonomy, differential.specimen)
     return [

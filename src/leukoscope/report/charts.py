@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from leukoscope.entries import CellEntry, FieldEntry, RatioEntry
 from leukoscope.report.words import BAND_EDGES, bands_covered, class_short, class_words, escape, percent, ratio_words
 
 _TICKS = (0.0, *BAND_EDGES, 0.5, 1.0)
@@ -21,7 +22,7 @@ def _x(share: float) -> float:
     return 100 * max(0.0, min(1.0, share)) ** 0.5
 
 
-def interval_bar(ratio: dict, *, small: bool = False, banded: bool | None = None) -> str:
+def interval_bar(ratio: RatioEntry, *, small: bool = False, banded: bool | None = None) -> str:
     """A ratio's interval (line) and value (diamond) on a square-root axis.
 
     banded  whether the lines at 5, 10 and 20 % are drawn; None: where the ratio may be read against them
@@ -82,7 +83,7 @@ def _ticks(y: float) -> str:
     return "".join(parts)
 
 
-def field_overlay(index: int, field: dict, colors: dict[str, str]) -> str:
+def field_overlay(index: int, field: FieldEntry, colors: dict[str, str]) -> str:
     """Boxes and labels of one field as an SVG that lies over its picture; each box has the anchor c-FIELD-CELL.
 
     Labels are the class in words where they have room at DRAWN_WIDTH, else its short form; the page's style takes the
@@ -108,7 +109,7 @@ class _Label:
     below: bool
 
 
-def _label(field: dict, cell: dict) -> _Label:
+def _label(field: FieldEntry, cell: CellEntry) -> _Label:
     sides = (field["width"], field["height"]) * 2
     x0, y0, x1, y1 = (100 * value / side for value, side in zip(cell["box"], sides, strict=True))
     prob = percent(cell["probs"].get(cell["class"], 0.0), 0)
@@ -116,7 +117,7 @@ def _label(field: dict, cell: dict) -> _Label:
     return _Label((x0, y0, x1, y1), f"{words} {prob}", f"{short} {prob}", right=(x0 + x1) / 2 > 55, below=y0 < 6)
 
 
-def _collide(labels: list[_Label], field: dict) -> bool:
+def _collide(labels: list[_Label], field: FieldEntry) -> bool:
     """Whether two labels in words overlap where the field is drawn DRAWN_WIDTH px wide."""
     height = DRAWN_WIDTH * field["height"] / field["width"]
     places = []
@@ -150,7 +151,7 @@ def _box(anchor_id: str, label: _Label, color: str) -> str:
     )
 
 
-def _scale_bar(field: dict) -> str:
+def _scale_bar(field: FieldEntry) -> str:
     if not field["um_per_px"]:
         return ""
     length = 100 * SCALE_BAR_UM / field["um_per_px"] / field["width"]
@@ -163,7 +164,7 @@ def _scale_bar(field: dict) -> str:
     return f'{lines}<text class="scale-text" x="2%" y="97%" dy="-6">{about}{SCALE_BAR_UM} µm</text>'
 
 
-def straddles(ratio: dict) -> str | None:
+def straddles(ratio: RatioEntry) -> str | None:
     """ "the interval reaches from 5–9 % to 20 % or more", or None where it lies within one band."""
     if ratio["value"] is None or ratio["band"] is None:
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leukoscope.entries import PatientEntry, RatioEntry
 from leukoscope.errors import DataError
 from leukoscope.practice import BAND_EDGES
 from leukoscope.report.record import Record, counted_cells
@@ -70,21 +71,21 @@ class Plan:
         return {field for fields in self.pictures.values() for field in fields}
 
 
-def blast_ratio(patient: dict) -> dict | None:
+def blast_ratio(patient: PatientEntry) -> RatioEntry | None:
     """The patient's blast ratio as the record holds it, or None."""
     return next((r for r in patient["ratios"] if r["name"] == "blasts"), None)
 
 
-def has_flag(patient: dict, code: str) -> bool:
+def has_flag(patient: PatientEntry, code: str) -> bool:
     return any(flag["code"] == code for flag in patient["flags"])
 
 
-def banded_ratio(patient: dict) -> dict | None:
+def banded_ratio(patient: PatientEntry) -> RatioEntry | None:
     """The ratio that has a band, else the blast ratio, or None."""
     return next((r for r in patient["ratios"] if r["band"] is not None), blast_ratio(patient))
 
 
-def urgency(patient: dict) -> tuple:
+def urgency(patient: PatientEntry) -> tuple:
     """Sort key: suspected APL first, then other findings that a blast ratio hides, then the blast ratio.
 
     The ratio goes by the lower end of its interval, so that 1 of 5 does not stand above 18 of 100. Those without a
@@ -97,7 +98,7 @@ def urgency(patient: dict) -> tuple:
     return (not has_flag(patient, "suspected_apl"), not hidden, -low, -value, patient["patient_id"])
 
 
-def is_suspicious(patient: dict) -> bool:
+def is_suspicious(patient: PatientEntry) -> bool:
     """Whether this patient's fields come before the even share of pictures."""
     ratio = blast_ratio(patient)
     high = bool(ratio and ratio["value"] is not None and ratio["value"] >= BAND_EDGES[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from leukoscope.entries import CellEntry, FieldEntry
 from leukoscope.report.choose import CellIndex, Plan, choose, index_cells
 from leukoscope.report.colors import class_colors
 from leukoscope.report.known import Known
@@ -33,8 +34,8 @@ class Content:
     record: Record
     index: CellIndex
     plan: Plan
-    picture_fields: dict[int, dict]
-    cells: dict[tuple[int, int], dict]
+    picture_fields: dict[int, FieldEntry]
+    cells: dict[tuple[int, int], CellEntry]
     files: dict[int, dict]
     thumbs: Thumbs
     colors: dict[str, str]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from leukoscope.entries import CorrectedEntry, Further, RatioEntry
 from leukoscope.report.charts import interval_bar
 from leukoscope.report.words import BAND_EDGES, bands_covered, class_words, escape, percent, plural, ratio_words
 
@@ -14,7 +15,7 @@ WITHIN_REACH = 2000  # further cells: four to ten times what laboratories count 
 _RATE_SLACK = 0.005  # a share of unvalidated cells below this is not worth a sentence
 
 
-def corrected_ratio(ratio: dict) -> str:
+def corrected_ratio(ratio: RatioEntry) -> str:
     """HTML of the corrected ratio below the counted one; "" where the record says nothing of it."""
     if "corrected" not in ratio or ratio["value"] is None:
         return ""
@@ -38,7 +39,7 @@ def corrected_ratio(ratio: dict) -> str:
     )
 
 
-def further_cells(ratio: dict, corrected: dict | None = None) -> str:
+def further_cells(ratio: RatioEntry, corrected: CorrectedEntry | None = None) -> str:
     """ "Further cells" as a term and its description: for chance alone, or for the corrected ratio; "" without any."""
     entries = (corrected or ratio).get("further_cells") or []
     if not entries or ratio["value"] is None:
@@ -53,7 +54,7 @@ def name_words(name: str) -> str:
     return class_words(name)
 
 
-def rates_words(corrected: dict, name: str) -> str:
+def rates_words(corrected: CorrectedEntry, name: str) -> str:
     """What validation showed of the classifier, and what that is for this patient's mix of cells."""
     hit, alarm = corrected["sensitivity"], corrected["false_alarm"]
     own = corrected.get("own_cells", 0)
@@ -72,7 +73,7 @@ def rates_words(corrected: dict, name: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def scatter_words(corrected: dict) -> str:
+def scatter_words(corrected: CorrectedEntry) -> str:
     """How much patients differ, from where that is known, and what the cells are worth; "" in records of before."""
     scatter, worth = corrected.get("scatter"), corrected.get("worth")
     if scatter is None:
@@ -87,7 +88,7 @@ def scatter_words(corrected: dict) -> str:
     return text if worth is None else f"{text} For this ratio they are worth {worth:,.0f} cells counted without error."
 
 
-def no_correction_words(corrected: dict, name: str) -> str:
+def no_correction_words(corrected: CorrectedEntry, name: str) -> str:
     """Why there is no corrected value."""
     hit, alarm = corrected["sensitivity"], corrected["false_alarm"]
     known = f" It called {alarm['n_called']:,} of {alarm['n_cells']:,} other validation cells {name}."
@@ -107,7 +108,7 @@ def no_correction_words(corrected: dict, name: str) -> str:
     }.get(corrected["reason"], f"Not possible: {corrected['reason']}.")
 
 
-def misfit_words(ratio: dict, name: str) -> str:
+def misfit_words(ratio: RatioEntry, name: str) -> str:
     """The doubt where the calls are fewer, or more, than the validated error rates allow."""
     few = ratio["corrected"]["value"] < 0.5
     what = f"Fewer cells were called {name} than false alarms alone would give" if few else (
@@ -116,7 +117,7 @@ def misfit_words(ratio: dict, name: str) -> str:
     return f"{what}: on these pictures it errs otherwise than in its validation. Don't rely on this correction."
 
 
-def _reach(ratio: dict) -> str:
+def _reach(ratio: RatioEntry) -> str:
     """Where the corrected interval lies between the lines, for a ratio that may be read against them."""
     if not ratio.get("lines"):
         return ""
@@ -131,7 +132,7 @@ def _rate(rate: dict) -> str:
     return f"{percent(rate['value'])} ({100 * rate['low']:.1f} to {percent(rate['high'])})"
 
 
-def _line_words(entry: dict, value: float, corrected: bool) -> str:
+def _line_words(entry: Further, value: float, corrected: bool) -> str:
     line, cells = entry["threshold"], entry["cells"]
     where = percent(line, 0 if line in BAND_EDGES else 1)
     if cells == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from leukoscope.entries import ClassRow, PatientEntry
 from leukoscope.report.content import Content
 from leukoscope.report.reference import LEUKOCYTES, Range, mark, ranges_for, sources_of
 from leukoscope.report.words import cells_words, class_words, counted_words, escape, percent, plural
@@ -12,7 +13,7 @@ _ROLES = {"counted": "", "beside": "beside", "artefact": "not counted", "not_cou
 _MARKS = {"low": ("↓", "below the reference range"), "high": ("↑", "above the reference range"), "": ("", "")}
 
 
-def differential_card(content: Content, patient: dict) -> str:
+def differential_card(content: Content, patient: PatientEntry) -> str:
     """The table: class, bar, cells, share, and where they are known reference range, cells a volume and a mark."""
     stated = patient.get("stated") or {}
     per_nl = stated.get("leukocytes_per_nl") if patient["specimen"] == "blood" else None
@@ -30,7 +31,7 @@ def differential_card(content: Content, patient: dict) -> str:
     )
 
 
-def _facts(content: Content, patient: dict) -> list[tuple[str, str]]:
+def _facts(content: Content, patient: PatientEntry) -> list[tuple[str, str]]:
     """What stands beside the differential: how many cells, nucleated red cells, smudges, cells not identified."""
     provenance = content.record.provenance
     minimum = provenance["min_cells"]
@@ -51,7 +52,7 @@ def _facts(content: Content, patient: dict) -> list[tuple[str, str]]:
 class _Table:
     """What the rows of one table have in common."""
 
-    def __init__(self, content: Content, patient: dict, ranges: Sequence[Range], per_nl: float | None) -> None:
+    def __init__(self, content: Content, patient: PatientEntry, ranges: Sequence[Range], per_nl: float | None) -> None:
         self.names, self.blasts = content.record.taxonomy.names, content.record.taxonomy.blasts
         self.rows = {row["class"]: row for row in patient["differential"]}
         self.ranges, self.per_nl = ranges, per_nl
@@ -101,7 +102,7 @@ class _Table:
         share = count / self.n if self.n else None
         return self._line(f"<b>{escape(found.measure)}, all</b>", "", count, share, found, kind="sum")
 
-    def _row(self, row: dict, *, part: bool) -> str:
+    def _row(self, row: ClassRow, *, part: bool) -> str:
         name, inside = row["class"], row["role"] == "counted"
         blast = ' <span class="tag">blast</span>' if name in self.blasts else ""
         words = escape(class_words(name)) + (blast if inside else f" <small>({_ROLES[row['role']]})</small>")
@@ -129,7 +130,7 @@ class _Table:
         data = "".join(f"<td>{cell}</td>" for cell in cells)
         return f'<tr class="{kind}"><th scope="row">{words}</th><td class="barcell">{bar}</td>{data}</tr>'
 
-    def _bar(self, row: dict) -> str:
+    def _bar(self, row: ClassRow) -> str:
         width = 100 * (row["share"] or 0) / self.end
         return (
             '<svg class="bar" width="100%" height="12" aria-hidden="true"><rect class="rail" width="100%" height="12"'
@@ -149,7 +150,7 @@ def _limits(limits: tuple[float, float] | None, times: int) -> str:
     return "" if limits is None else f"{times * limits[0]:g}–{times * limits[1]:g}"
 
 
-def _notes(stated: dict, ranges: Sequence[Range], per_nl: float | None, patient: dict) -> str:
+def _notes(stated: dict, ranges: Sequence[Range], per_nl: float | None, patient: PatientEntry) -> str:
     """Where the ranges come from, or why there are none."""
     if patient["specimen"] != "blood":
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from leukoscope.entries import CellEntry, FieldEntry
 from leukoscope.report.charts import SCALE_BAR_UM
 from leukoscope.report.content import Content
 from leukoscope.report.pictures import CellView
@@ -95,7 +96,7 @@ def _tile(content: Content, key: tuple[int, int]) -> str:
     )
 
 
-def _top_probs(cell: dict, names: tuple[str, ...]) -> str:
+def _top_probs(cell: CellEntry, names: tuple[str, ...]) -> str:
     """ "column:percent" of the classes that are most probable."""
     columns = {name: c for c, name in enumerate(names)}
     top = sorted(cell["probs"].items(), key=lambda item: -item[1])[:_SHOWN_PROBS]
@@ -116,7 +117,7 @@ def _pictures(content: Content, field: int, view: CellView | None, words: str) -
     return f'<span class="shot">{photo}{model}{_ruler(content.files[field], view)}</span>'
 
 
-def _ruler(field: dict, view: CellView) -> str:
+def _ruler(field: FieldEntry, view: CellView) -> str:
     """A bar of SCALE_BAR_UM on a large picture."""
     if not view.large or not view.side_px or not field["um_per_px"]:
         return ""

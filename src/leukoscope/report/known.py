@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from leukoscope.entries import RatioEntry
 from leukoscope.errors import InputError
 from leukoscope.report.words import escape, name_of, percent, ratio_words
 
@@ -48,7 +49,7 @@ def known_table(rows: list[tuple[Known, dict | None]]) -> str:
     )
 
 
-def _row(known: Known, ratio: dict | None) -> str:
+def _row(known: Known, ratio: RatioEntry | None) -> str:
     found, inside = "–", "–"
     if ratio is not None and ratio["value"] is not None:
         found = ratio_words(ratio | {"band": None})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from leukoscope.entries import PatientEntry, RatioEntry
 from leukoscope.report.charts import field_overlay, interval_bar, straddles
 from leukoscope.report.content import Content
 from leukoscope.report.correction_html import corrected_ratio, further_cells
@@ -84,7 +85,7 @@ def _links(content: Content, row: int) -> str:
     return f"{before}{listed} <span>{here}</span>{after}"
 
 
-def flag_list(patient: dict) -> str:
+def flag_list(patient: PatientEntry) -> str:
     """The patient's flags as a list; suspected APL is set apart as urgent."""
     items = [
         f'<li class="{"urgent" if f["code"] == "suspected_apl" else "note"}">{escape(flag_words(f))}</li>'
@@ -99,13 +100,13 @@ def _not_offered(content: Content) -> str:
     return f'<p class="hint not-offered">{escape(texts)}</p>' if texts else ""
 
 
-def _ratio_card(patient: dict) -> str:
+def _ratio_card(patient: PatientEntry) -> str:
     parts = [_one_ratio(r) if at == 0 else _further_ratio(r) for at, r in enumerate(patient["ratios"])]
     parts = parts or ["<h3>Blasts</h3><p>The record holds no ratio.</p>"]
     return f'<div class="card ratio">{"".join(parts)}</div>'
 
 
-def _one_ratio(ratio: dict) -> str:
+def _one_ratio(ratio: RatioEntry) -> str:
     """The first ratio: its value, interval and band; what the interval covers is folded away."""
     title = f"<h3>{_ratio_title(ratio)}</h3>"
     if ratio["value"] is None:
@@ -118,7 +119,7 @@ def _one_ratio(ratio: dict) -> str:
     )
 
 
-def _further_ratio(ratio: dict) -> str:
+def _further_ratio(ratio: RatioEntry) -> str:
     """Another ratio (of one line, of a composite): a line and a bar, the rest folded away."""
     if ratio["value"] is None:
         return f"<h4>{_ratio_title(ratio)}</h4><p>No ratio: no cells were counted.</p>"
@@ -130,22 +131,22 @@ def _further_ratio(ratio: dict) -> str:
     )
 
 
-def _ratio_title(ratio: dict) -> str:
+def _ratio_title(ratio: RatioEntry) -> str:
     name = class_words(ratio["name"])
     return f"{escape(name[:1].upper() + name[1:])} among {of_words(ratio['of'])}"
 
 
-def _band_note(ratio: dict) -> str:
+def _band_note(ratio: RatioEntry) -> str:
     note = straddles(ratio) or no_band_words(ratio)
     return f" {note}" if note else ""
 
 
-def _none_seen(ratio: dict) -> str:
+def _none_seen(ratio: RatioEntry) -> str:
     text = none_seen_words(ratio)
     return f'<p class="words">{escape(text)}</p>' if text else ""
 
 
-def _covered(ratio: dict, *, folded: bool = True) -> str:
+def _covered(ratio: RatioEntry, *, folded: bool = True) -> str:
     """What the interval covers and what it does not."""
     covers = str(ratio["covers"]).rstrip(".")
     facts = (

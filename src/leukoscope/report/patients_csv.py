@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from leukoscope.entries import RatioEntry
 from leukoscope.files import write_table
 from leukoscope.report.record import read_record
 
@@ -43,7 +44,7 @@ def write_patients_csv(record_path: str | Path, out_csv: str | Path) -> None:
             ])  # fmt: skip
 
 
-def _ratio(ratio: dict | None) -> list:
+def _ratio(ratio: RatioEntry | None) -> list:
     """RATIO_COLUMNS of one ratio; empty cells for what there is not."""
     if ratio is None:
         return [None] * len(RATIO_COLUMNS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from leukoscope.entries import FieldEntry
 from leukoscope.errors import DataError, ImageError
 from leukoscope.files import write_whole
 from leukoscope.images import read_image
@@ -115,7 +116,7 @@ class FieldView:
     problem: str | None = None
 
 
-def field_view(field: dict, folder: Path, name: str) -> FieldView:
+def field_view(field: FieldEntry, folder: Path, name: str) -> FieldView:
     """Read a field again, and write it at full resolution as `name` into `folder`.
 
     It is shown only if it is still the one that was analysed.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leukoscope.count import roles_of
+from leukoscope.entries import CellEntry, FieldEntry, PatientEntry
 from leukoscope.errors import DataError
 from leukoscope.report.json_stream import JsonStream
 from leukoscope.report.record_v1 import upgraded, upgraded_cells
@@ -15,17 +16,9 @@ from leukoscope.taxonomy import Taxonomy
 RECORD_VERSION = 2
 VERSIONS = (1, 2)
 STATUSES = ("ok", "poor", "failed")
-FIELD_KEYS = frozenset(
-    "file sha256 patient_id smear_id center status reason width height um_per_px quality cells".split()
-)
-PATIENT_KEYS = frozenset(
-    "patient_id specimen center smear_ids n_fields n_failed n_poor n_cells n_counted differential ratios "
-    "artefacts_per_100 flags".split()
-)
-PATIENT_KEYS_2 = PATIENT_KEYS | frozenset(
-    "denominator count_tier n_nucleated_red nucleated_red_per_100 n_unidentified".split()
-)
-CELL_KEYS = frozenset("box class probs score suspicion".split())
+FIELD_KEYS, CELL_KEYS = FieldEntry.__required_keys__, CellEntry.__required_keys__
+PATIENT_KEYS = PatientEntry.__required_keys__
+NEW_IN_2 = frozenset("denominator count_tier n_nucleated_red nucleated_red_per_100 n_unidentified".split())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +35,7 @@ class Record:
 
     path: Path
     provenance: dict
-    patients: tuple[dict, ...]
+    patients: tuple[PatientEntry, ...]
     taxonomy: Taxonomy
     version: int = RECORD_VERSION
 
@@ -61,7 +54,7 @@ class Record:
         """The attributes that cells may have beside their class: name, part, words (value -> words); () without any."""
         return tuple((self.provenance.get("attributes") or {}).get("shown", ()))
 
-    def fields(self) -> Iterator[dict]:
+    def fields(self) -> Iterator[FieldEntry]:
         """The field dicts in the record's order. DataError names the field that lacks something."""
         with _open(self.path) as file:
             try:
@@ -75,7 +68,7 @@ class Record:
                 raise _not_a_record(self.path, error) from None
 
 
-def counted_cells(field: dict) -> list[dict]:
+def counted_cells(field: FieldEntry) -> list[CellEntry]:
     """The cells of a record's field that its patient's numbers are made of: those not seen twice."""
     return [] if "repeats" in field else [c for c in field["cells"] if "same_as" not in c]
 
@@ -106,7 +99,7 @@ def read_record(path: str | Path) -> Record:
         raise DataError(f"{path} is not a record: it lacks {', '.join(missing)}; see docs/record.md")
     version = head["record_version"]
     for patient in head["patients"]:
-        _check_keys(path, "a patient", patient, PATIENT_KEYS if version == 1 else PATIENT_KEYS_2)
+        _check_keys(path, "a patient", patient, PATIENT_KEYS - NEW_IN_2 if version == 1 else PATIENT_KEYS)
     _check_keys(path, "provenance", head["provenance"], frozenset(("taxonomy", "models", "min_cells")))
     taxonomy = Taxonomy.from_dict(head["provenance"]["taxonomy"])
     patients = head["patients"]

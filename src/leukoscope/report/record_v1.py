@@ -17,6 +17,7 @@ from leukoscope.count import (
     read_bands,
     roles_of,
 )
+from leukoscope.entries import FieldEntry, PatientEntry, RatioEntry
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Differential, Ratio
 
@@ -25,7 +26,7 @@ OTHER_DENOMINATOR = (
 )
 
 
-def upgraded(patient: dict, taxonomy: Taxonomy, min_cells: int) -> dict:
+def upgraded(patient: PatientEntry, taxonomy: Taxonomy, min_cells: int) -> PatientEntry:
     """A patient of version 1 with the keys of version 2."""
     counts = {row["class"]: row["count"] for row in patient["differential"]}
     numbers = np.array([counts.get(name, 0) for name in taxonomy.names])
@@ -45,12 +46,12 @@ def upgraded(patient: dict, taxonomy: Taxonomy, min_cells: int) -> dict:
     }
 
 
-def upgraded_cells(field: dict) -> dict:
+def upgraded_cells(field: FieldEntry) -> FieldEntry:
     """A field of version 1: every cell counted as its class."""
     return field | {"cells": [{"identified": True} | cell for cell in field["cells"]]}
 
 
-def _upgraded_ratio(ratio: dict, differential: Differential, min_cells: int) -> dict:
+def _upgraded_ratio(ratio: RatioEntry, differential: Differential, min_cells: int) -> RatioEntry:
     numbers = Ratio(ratio["name"], ratio["numerator"], ratio["denominator"], 0.0, 1.0, ratio["level"], ratio["method"])
     reading = read_bands(differential, numbers, minimum=min_cells)
     band, reason = reading.band, reading.reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from leukoscope.entries import CorrectedEntry, FieldEntry, PatientEntry, RatioEntry
 from leukoscope.report.charts import interval_bar
 from leukoscope.report.choose import banded_ratio, blast_ratio, has_flag
 from leukoscope.report.content import Content
@@ -90,20 +91,20 @@ def patient_list(content: Content) -> Iterator[str]:
     yield "</tbody></table></div></section>"
 
 
-def _band(patient: dict) -> str:
+def _band(patient: PatientEntry) -> str:
     """The band, and of which blasts it is where that is not all of them."""
     ratio = banded_ratio(patient)
     band = band_words(ratio["band"])
     return "–" if band is None else band if ratio["name"] == "blasts" else f"{band} ({class_words(ratio['name'])})"
 
 
-def _corrected(ratio: dict | None) -> dict | None:
+def _corrected(ratio: RatioEntry | None) -> CorrectedEntry | None:
     """A ratio's corrected value and limits, where the record has any."""
     corrected = (ratio or {}).get("corrected")
     return corrected if corrected and corrected["value"] is not None else None
 
 
-def _corrected_cell(ratio: dict | None) -> str:
+def _corrected_cell(ratio: RatioEntry | None) -> str:
     corrected = _corrected(ratio)
     if corrected is None:
         return '<td class="num">–</td>'
@@ -161,7 +162,7 @@ def problem_fields(content: Content) -> Iterator[str]:
     yield "</tbody></table></div></section>"
 
 
-def _reason(field: dict) -> str:
+def _reason(field: FieldEntry) -> str:
     problems = (field["quality"] or {}).get("problems") or ()
     return reason_words(field["reason"] or ", ".join(problems))
 

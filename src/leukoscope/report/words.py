@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 
+from leukoscope.entries import FlagEntry, PatientEntry, RatioEntry
 from leukoscope.practice import BAND_EDGES
 
 USE = "Research use only — not for diagnosis; a morphologist must review"
@@ -147,7 +148,7 @@ def cells_words(of: str) -> str:
     return of_words(of).removeprefix("all ")
 
 
-def no_band_words(ratio: dict) -> str | None:
+def no_band_words(ratio: RatioEntry) -> str | None:
     """Why the ratio has no band, as a sentence; None where it has one or no cell was counted."""
     reason = ratio.get("band_reason")
     if ratio["band"] is not None or reason in (None, "no_cells"):
@@ -156,7 +157,7 @@ def no_band_words(ratio: dict) -> str | None:
     return _BAND_REASONS.get(reason, f"No band: {reason}").format(of=cells_words(ratio.get("of", "")), **facts) + "."
 
 
-def none_seen_words(ratio: dict) -> str | None:
+def none_seen_words(ratio: RatioEntry) -> str | None:
     """What a count without any such cell can have missed, and what would settle it; None where there was one."""
     none = ratio.get("none_seen")
     if not none:
@@ -173,7 +174,7 @@ def none_seen_words(ratio: dict) -> str | None:
     return text + "."
 
 
-def flag_words(flag: dict) -> str:
+def flag_words(flag: FlagEntry) -> str:
     """A flag's text and, where it is known, how often healthy smears carry it."""
     healthy = flag.get("healthy")
     if not healthy:
@@ -191,7 +192,7 @@ def bands_covered(low: float, high: float) -> list[str]:
     return list(_BAND_NAMES[first : last + 1])
 
 
-def ratio_words(ratio: dict) -> str:
+def ratio_words(ratio: RatioEntry) -> str:
     """ "12.0 % (95 % interval 6.4 to 20.0 %), band 10–19 %"."""
     if ratio["value"] is None:
         return "no ratio: no cells were counted"
@@ -203,7 +204,7 @@ def ratio_words(ratio: dict) -> str:
     return f"{text}, band {band}" if band else text
 
 
-def counted_words(patient: dict, minimum: int, usual: int) -> str:
+def counted_words(patient: PatientEntry, minimum: int, usual: int) -> str:
     """The cells of the denominator, what laboratories call such a count, and whether fewer were asked for."""
     text = f"{patient['n_counted']:,} {cells_words(patient['denominator'])}: {patient['count_tier']}"
     few = f"fewer than the {minimum:,} asked for" if patient["n_counted"] < minimum else f"{minimum:,} were asked for"
