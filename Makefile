@@ -55,7 +55,15 @@ review: $(DEMO)/.review
 	@test -f demo/report/record.json || $(MAKE) --no-print-directory demo
 	$(DEMO)/bin/leukoscope review demo/report --db demo/reading-room.db
 
-test: $(TEST)/.installed
+# Readers of FHIR and DICOM that are not ours (npm, Debian's dicom3tools). Without them their tests say so and are skipped.
+$(TEST)/.validators: tests/validators/package.json | $(TEST)/.installed
+	@mkdir -p $(TEST)/validators && cp $< $(TEST)/validators/
+	@if npm install --prefix $(TEST)/validators --no-audit --no-fund --no-package-lock --silent; then touch $@; \
+	  else echo "make: npm can't fetch the FHIR validators: their tests are skipped"; fi
+	@command -v dciodvfy > /dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq dicom3tools; } \
+	  || echo "make: no dciodvfy here (Debian's package dicom3tools): the tests that need it are skipped"
+
+test: $(TEST)/.installed $(TEST)/.validators
 	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q -n auto
 
 $(YOLO)/.installed: pyproject.toml constraints.txt | $(YOLO)/bin/python

@@ -35,6 +35,7 @@ ORDER = (
     "flags",
     "quantify",
     "report",
+    "exchange",
     "pipeline",
     "evaluate",
     "checks",
