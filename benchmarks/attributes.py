@@ -49,8 +49,8 @@ from leukoscope.models.torch_classifier import SIZE_UNIT_UM
 from leukoscope.models.torch_lite import Lite0Features, fold_norms, normalise
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import WBC_11
-from leukoscope.train.classifier_data import read_balanced, stated_values
-from leukoscope.train.classifier_export import read_classifier, run_named
+from leukoscope.train.classifier.bundle import read_classifier, run_named
+from leukoscope.train.classifier.data import read_balanced, stated_values
 from leukoscope.types import Cells, Field
 
 LEAST_BETTER = 9  # of the eleven

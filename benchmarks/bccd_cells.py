@@ -26,9 +26,9 @@ from leukoscope.models.bundle import CropRule, find_model, read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.outline import outline
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.crop_set import CropSet
-from leukoscope.train.finetune_config import FinetuneConfig
-from leukoscope.train.outliner_data import Outlined, outlines_of_mask
+from leukoscope.train.crops.config import FinetuneConfig
+from leukoscope.train.crops.data import CropSet
+from leukoscope.train.outliner.data import Outlined, outlines_of_mask
 
 TYPES = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")
 FIVE = Taxonomy("five-types", TYPES, TYPES)

@@ -30,10 +30,10 @@ from leukoscope.evaluate import evaluate_model
 from leukoscope.models.bundle import find_model
 from leukoscope.models.runtime import Session
 from leukoscope.train.config import build_config, read_toml
-from leukoscope.train.crop_set import read_crop_set
-from leukoscope.train.finetune import FinetuneConfig, finetune, load_finetuned, predict_logits
-from leukoscope.train.finetune_export import export_finetuned
-from leukoscope.train.finetune_job import training_crops
+from leukoscope.train.crops.bundle import export_finetuned
+from leukoscope.train.crops.data import read_crop_set
+from leukoscope.train.crops.finetune import FinetuneConfig, finetune, load_finetuned, predict_logits
+from leukoscope.train.crops.job import training_crops
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "pcm"
 A_CLASS = {"train": 2, "val": 1, "test": 2}  # photographs of each class

@@ -53,8 +53,8 @@ def main() -> None:
 
 def of_run(path: str, dataset: Dataset) -> dict:
     """The row of one trained detector."""
-    from leukoscope.train.detector_predict import detect, read_detector
-    from leukoscope.train.detector_run import read_run
+    from leukoscope.train.detector.predict import detect, read_detector
+    from leukoscope.train.detector.run import read_run
 
     detector = read_detector(path)
     usable = usable_fields(dataset, detector.taxonomy, leave_out=LEFT_OUT)
@@ -63,7 +63,7 @@ def of_run(path: str, dataset: Dataset) -> dict:
 
 
 def truth_of(dataset: Dataset, taxonomy: Taxonomy) -> list[FieldBoxes]:
-    from leukoscope.train.detector_predict import truth_boxes
+    from leukoscope.train.detector.predict import truth_boxes
 
     return truth_boxes(dataset, taxonomy)
 

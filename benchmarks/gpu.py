@@ -161,9 +161,9 @@ def vit_rate(device: torch.device, arch: str, side: int, batch: int, *, compiled
     from leukoscope.models.torch_backbones import build_network, repeated_parts
     from leukoscope.taxonomy import read_taxonomy
     from leukoscope.train.compiled import compile_parts
-    from leukoscope.train.crop_set import CropSet
-    from leukoscope.train.finetune_config import FinetuneConfig
-    from leukoscope.train.finetune_loop import Losses, Tuning
+    from leukoscope.train.crops.config import FinetuneConfig
+    from leukoscope.train.crops.data import CropSet
+    from leukoscope.train.crops.task import Losses, Tuning
     from leukoscope.train.loop import Place
     from leukoscope.train.processes import Processes
 
@@ -203,9 +203,10 @@ class one_kernel:
         self.as_they_are = as_they_are
 
     def __enter__(self) -> None:
-        from leukoscope.train import detector_network, finetune_loop
+        from leukoscope.train.crops import task as crops
+        from leukoscope.train.detector.task import network as detector
 
-        self.kept = [(m, m.adamw) for m in (detector_network, finetune_loop)]
+        self.kept = [(m, m.adamw) for m in (detector, crops)]
         if not self.as_they_are:
             for module, _ in self.kept:
                 module.adamw = lambda groups, **settings: torch.optim.AdamW(groups, **settings)
@@ -228,7 +229,7 @@ class Pictures:
         return len(self.pixels)
 
     def __getitem__(self, i: int):
-        from leukoscope.train.detector_augment import Picture
+        from leukoscope.train.detector.augment import Picture
 
         return Picture(self.pixels[i], self.boxes[i], np.zeros(12, np.int64))
 
@@ -237,9 +238,9 @@ def detector_rate(device: torch.device, arch: str, side: int, batch: int, *, how
     """Pictures a second of training: the network with its loss alone, and with the preparation of its batches."""
     from leukoscope.dataset.detection import WBC_OTHER
     from leukoscope.train.compiled import compile_parts
-    from leukoscope.train.detector import Validation, detector_task
-    from leukoscope.train.detector_config import DetectorConfig
-    from leukoscope.train.detector_network import build_detector
+    from leukoscope.train.detector.config import DetectorConfig
+    from leukoscope.train.detector.network import build_detector
+    from leukoscope.train.detector.task import Validation, detector_task
     from leukoscope.train.loop import Place
     from leukoscope.train.processes import Processes
 

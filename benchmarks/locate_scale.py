@@ -30,7 +30,7 @@ from leukoscope.models.bundle import find_model
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.ruler import POOLED
 from leukoscope.scale import red_cell_px
-from leukoscope.train.locator_data import is_white
+from leukoscope.train.locator.data import is_white
 from leukoscope.types import Field, FieldKey
 
 KEY = FieldKey("f", "s", "p", "c", "blood")

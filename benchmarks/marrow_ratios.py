@@ -49,7 +49,7 @@ from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.models.bundle import CropRule
 from leukoscope.quantify import Scatter, no_scatter
 from leukoscope.taxonomy import MARROW_16, nearest_class
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 CENTERS = [f"center-{i}" for i in range(1, 7)]
 FOLDS, COMPOSITE = 3, "cblc"

@@ -31,9 +31,9 @@ from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.profile import Reference, fit_profile, read_reference
 from leukoscope.train.adapt.site import allowed_classes
 from leukoscope.train.adapt.site_head import fit_site_head, old_weights
-from leukoscope.train.classifier_data import WINDOW_PAD, load_cells
-from leukoscope.train.classifier_export import run_named
-from leukoscope.train.made_cells import make_cells
+from leukoscope.train.classifier.bundle import run_named
+from leukoscope.train.classifier.data import WINDOW_PAD, load_cells
+from leukoscope.train.classifier.made_cells import make_cells
 
 NEW = {"bccd": (0.84, 0.87, 0.90), "jtsc": (0.80, 0.87, 0.93), "cellavision": (0.76, 0.82, 0.88)}
 ECE = (0.08, 0.05)

@@ -35,9 +35,9 @@ from leukoscope.models.bundle import find_model, read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
 from leukoscope.train.config import build_config, read_toml
-from leukoscope.train.outliner import OutlinerConfig, train_outliner
-from leukoscope.train.outliner_data import Outlined, outlines_of_mask
-from leukoscope.train.outliner_export import LOOSE, export_outliner, pixel_iou
+from leukoscope.train.outliner.bundle import LOOSE, export_outliner, pixel_iou
+from leukoscope.train.outliner.data import Outlined, outlines_of_mask
+from leukoscope.train.outliner.task import OutlinerConfig, train_outliner
 from leukoscope.types import Cells, Field
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,8 +26,8 @@ from PIL import Image
 from provenance import write_results
 
 from leukoscope.intervals import student_t
-from leukoscope.train.crop_set import CropSet, split_by_group
-from leukoscope.train.finetune_run import predict_logits
+from leukoscope.train.crops.data import CropSet, split_by_group
+from leukoscope.train.crops.predict import predict_logits
 
 FIRST = replace(PLAIN, second_epochs=0)
 SYSTEMS = {

@@ -25,11 +25,11 @@ import torch
 
 from leukoscope.models.torch_onnx import round_to_half
 from leukoscope.train.augment import match_nuclei_of
-from leukoscope.train.classifier import ClassifierConfig, train_store
-from leukoscope.train.classifier_data import MADE, CellStore, read_store
-from leukoscope.train.classifier_export import read_classifier
+from leukoscope.train.classifier.bundle import read_classifier
+from leukoscope.train.classifier.data import MADE, CellStore, read_store
+from leukoscope.train.classifier.dress import Wardrobe
+from leukoscope.train.classifier.task import ClassifierConfig, train_store
 from leukoscope.train.config import build_config, read_toml
-from leukoscope.train.dress import Wardrobe
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ("pbc", "raabin", "lmu", "cnmc")

@@ -81,10 +81,10 @@ def main() -> None:
 
 def retrain_head(run: Path, dataset: Dataset, work: Path) -> Bundle:
     """A run's network with its head trained on the typed cells of bccd's train split."""
-    from leukoscope.train.crop_set import read_crop_set
-    from leukoscope.train.finetune import FinetuneConfig, finetune
-    from leukoscope.train.finetune_export import export_finetuned
-    from leukoscope.train.finetune_run import read_run
+    from leukoscope.train.crops.bundle import export_finetuned
+    from leukoscope.train.crops.data import read_crop_set
+    from leukoscope.train.crops.finetune import FinetuneConfig, finetune
+    from leukoscope.train.crops.predict import read_run
 
     record = read_run(run)
     options = {
@@ -132,7 +132,7 @@ def score_detector(
     system: str, run: Path, dataset: Dataset, fields: list[TruthField], truth: list[FieldBoxes]
 ) -> list[dict]:
     """Rows of a one-stage detector's run folder, its classes read as the five types."""
-    from leukoscope.train.detector_predict import detect, read_detector
+    from leukoscope.train.detector.predict import detect, read_detector
 
     detector = read_detector(run)
     place = np.array([len(TYPES) if type_of(n) is None else type_of(n) for n in detector.taxonomy.names])

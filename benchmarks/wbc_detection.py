@@ -95,8 +95,8 @@ def measure(key: str, sets: dict[str, Dataset], work: Path, *, val: bool) -> lis
 
 def trained(config: str, sets: dict[str, Dataset], work: Path) -> tuple[Path, dict]:
     """The run folder of a configuration, finished; and what to say of it."""
-    from leukoscope.train.detector import train_detector
-    from leukoscope.train.detector_config import read_detector_config
+    from leukoscope.train.detector.config import read_detector_config
+    from leukoscope.train.detector.task import train_detector
 
     settings = read_detector_config(ROOT / "configs" / "pcm-small" / config)
     run = work / settings.name
@@ -134,7 +134,7 @@ def with_locator(dataset: Dataset, find: Callable[[Field, Session], Cells]) -> l
 
 def with_run(run: Path, dataset: Dataset) -> list[FieldBoxes]:
     """What a run's best weights find."""
-    from leukoscope.train.detector_predict import detect
+    from leukoscope.train.detector.predict import detect
 
     return detect(run, dataset)
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 TASKS = (
-    ("classify", "classifier", "ClassifierConfig"),
-    ("join", "join", "JoinConfig"),
-    ("finetune", "finetune_config", "FinetuneConfig"),
-    ("locate", "locator", "LocatorConfig"),
-    ("outline", "outliner", "OutlinerConfig"),
-    ("detect", "detector_config", "DetectorConfig"),
-    ("segment", "yolo_seg", "YoloSegConfig"),
+    ("classify", "classifier.task", "ClassifierConfig"),
+    ("join", "classifier.join", "JoinConfig"),
+    ("finetune", "crops.config", "FinetuneConfig"),
+    ("locate", "locator.task", "LocatorConfig"),
+    ("outline", "outliner.task", "OutlinerConfig"),
+    ("detect", "detector.config", "DetectorConfig"),
+    ("segment", "outliner.yolo_seg", "YoloSegConfig"),
 )
 
 

@@ -9,7 +9,7 @@ from leukoscope.errors import ConfigError, DataError
 
 torch = pytest.importorskip("torch")
 
-from leukoscope.train import center_border, ensemble, imbalance  # noqa: E402
+from leukoscope.train.crops import center_border, ensemble, imbalance  # noqa: E402
 
 
 class PlaceNet(torch.nn.Module):
@@ -178,7 +178,7 @@ def test_the_ensemble_network_gives_the_average():
 
 def test_morphology_of_a_disc_and_of_a_cell_with_a_lobe():
     pytest.importorskip("skimage")
-    from leukoscope.train.morphology import NAMES, morphology_targets, scale_targets
+    from leukoscope.train.crops.morphology import NAMES, morphology_targets, scale_targets
 
     y, x = np.mgrid[:64, :64]
     disc = ((x - 31.5) ** 2 + (y - 31.5) ** 2 < 20**2) * 128
@@ -201,7 +201,7 @@ def test_morphology_of_a_disc_and_of_a_cell_with_a_lobe():
 
 
 def test_the_morphology_head_is_fitted_where_it_was_measured_and_held():
-    from leukoscope.train.morphology import MorphologyLoss, fit_head
+    from leukoscope.train.crops.morphology import MorphologyLoss, fit_head
 
     rng = np.random.default_rng(0)
     features = rng.normal(3, 2, (60, 5))

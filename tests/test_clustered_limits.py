@@ -18,7 +18,7 @@ from leukoscope.evaluate.readings import read_probs, score_reading
 from leukoscope.experiments.intervals import estimate, macro_f1_of, mean_ap_of, rank_matches
 from leukoscope.intervals import clopper_pearson, student_t
 from leukoscope.taxonomy import PCM_9
-from leukoscope.train.locator_export import choose_threshold
+from leukoscope.train.locator.bundle import choose_threshold
 
 
 def rare_class() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

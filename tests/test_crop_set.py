@@ -14,7 +14,7 @@ from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.errors import DataError, TaxonomyError
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import BLOOD_12, PCM_9
-from leukoscope.train.crop_set import join_crop_sets, read_crop_set, split_by_group, taxonomy_without
+from leukoscope.train.crops.data import join_crop_sets, read_crop_set, split_by_group, taxonomy_without
 from leukoscope.types import FieldKey
 
 

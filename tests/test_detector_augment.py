@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 pytest.importorskip("torch", reason="training needs the extra: pip install '.[study]'")
 pytest.importorskip("transformers", reason="the detectors need the extra: pip install '.[study]'")
 
-from leukoscope.train.detector_augment import (  # noqa: E402
+from leukoscope.train.detector.augment import (  # noqa: E402
     Picture,
     distort_colour,
     flip,
@@ -68,7 +68,7 @@ def test_a_mosaic_holds_four_pictures_cells():
 
 
 def test_a_cell_that_is_mostly_out_of_sight_loses_its_box():
-    from leukoscope.train.detector_augment import clip
+    from leukoscope.train.detector.augment import clip
 
     seen = clip(discs()._replace(boxes=np.array([[-10, 0, 30, 40], [-30, 0, 10, 40]], np.float32)))
     assert seen.boxes.tolist() == [[0, 0, 30, 40]] and seen.labels.tolist() == [0]

@@ -20,8 +20,8 @@ from leukoscope.dataset.detection import WBC_OTHER  # noqa: E402
 from leukoscope.errors import ConfigError  # noqa: E402
 from leukoscope.evaluate import evaluate_model  # noqa: E402
 from leukoscope.models.bundle import read_bundle  # noqa: E402
-from leukoscope.train.detector_export import export_detector, fit_temperature  # noqa: E402
-from leukoscope.train.detector_predict import read_detector  # noqa: E402
+from leukoscope.train.detector.bundle import export_detector, fit_temperature  # noqa: E402
+from leukoscope.train.detector.predict import read_detector  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
 

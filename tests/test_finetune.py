@@ -19,11 +19,11 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 from leukoscope.errors import ConfigError, DataError, ModelError  # noqa: E402
 from leukoscope.models.bundle import read_bundle  # noqa: E402
 from leukoscope.models.runtime import Session  # noqa: E402
-from leukoscope.train import finetune_loop  # noqa: E402
-from leukoscope.train.finetune import FinetuneConfig, finetune, load_finetuned, predict_logits  # noqa: E402
-from leukoscope.train.finetune_data import draw_turns, epoch_batches, make_batch, prepared, turn  # noqa: E402
-from leukoscope.train.finetune_export import export_finetuned  # noqa: E402
-from leukoscope.train.finetune_run import box_classifier, softmax  # noqa: E402
+from leukoscope.train.crops import task as finetune_loop  # noqa: E402
+from leukoscope.train.crops.batches import draw_turns, epoch_batches, make_batch, prepared, turn  # noqa: E402
+from leukoscope.train.crops.bundle import export_finetuned  # noqa: E402
+from leukoscope.train.crops.finetune import FinetuneConfig, finetune, load_finetuned, predict_logits  # noqa: E402
+from leukoscope.train.crops.predict import box_classifier, softmax  # noqa: E402
 from leukoscope.train.loop import warm_cosine  # noqa: E402
 
 CONFIG = FinetuneConfig(
@@ -309,7 +309,7 @@ sys.path[:0] = [{tests!r}]
 import torch
 torch.set_num_threads(1)
 from data.make_crops import make_crops
-from leukoscope.train.finetune import FinetuneConfig, finetune
+from leukoscope.train.crops.finetune import FinetuneConfig, finetune
 config = FinetuneConfig(**{config!r})
 finetune(config, make_crops(22), make_crops(9, seed=1), {out!r})
 torch.distributed.destroy_process_group()

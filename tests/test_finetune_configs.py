@@ -20,11 +20,11 @@ from leukoscope.errors import ConfigError, ModelError  # noqa: E402
 from leukoscope.evaluate import evaluate_model  # noqa: E402
 from leukoscope.models.bundle import find_model  # noqa: E402
 from leukoscope.models.torch_backbones import ARCHS  # noqa: E402
-from leukoscope.train import finetune_export  # noqa: E402
 from leukoscope.train.config import build_config, read_toml  # noqa: E402
-from leukoscope.train.finetune_config import FinetuneConfig  # noqa: E402
-from leukoscope.train.finetune_job import finetune_datasets, training_crops  # noqa: E402
-from leukoscope.train.finetune_run import load_finetuned  # noqa: E402
+from leukoscope.train.crops import bundle as finetune_export  # noqa: E402
+from leukoscope.train.crops.config import FinetuneConfig  # noqa: E402
+from leukoscope.train.crops.job import finetune_datasets, training_crops  # noqa: E402
+from leukoscope.train.crops.predict import load_finetuned  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

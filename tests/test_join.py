@@ -20,9 +20,9 @@ from leukoscope.train.adapt.finetune import early_map, late_logits, second_means
 from leukoscope.train.adapt.network import read_network, write_adapted  # noqa: E402
 from leukoscope.train.adapt.site_head import last_features, old_weights  # noqa: E402
 from leukoscope.train.augment import mix_channels  # noqa: E402
-from leukoscope.train.classifier_export import read_classifier  # noqa: E402
+from leukoscope.train.classifier.bundle import read_classifier  # noqa: E402
+from leukoscope.train.classifier.join import JoinConfig, _require_alike, join_classifiers  # noqa: E402
 from leukoscope.train.fields import validation_fields, with_validation  # noqa: E402
-from leukoscope.train.join import JoinConfig, _require_alike, join_classifiers  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
 NUCLEUS = "nucleus_density = [1.29, 2.16, 0.43]"

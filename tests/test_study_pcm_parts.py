@@ -17,7 +17,7 @@ from leukoscope.experiments.pcm import adaptation, audits, boxes, calls, data, l
 from leukoscope.experiments.pcm.config import read_study
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import BLOOD_12, PCM_9
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 
 @pytest.fixture(scope="module")

@@ -72,12 +72,12 @@ def fields_of(task, data):
     if task == "detector":
         from data.tiny_detector import TINY
 
-        from leukoscope.train.detector_run import split_off_validation
+        from leukoscope.train.detector.run import split_off_validation
 
         return names(split_off_validation([data], TINY)[0])[0]
     if task == "finetune":
-        from leukoscope.train.finetune_config import FinetuneConfig
-        from leukoscope.train.finetune_job import training_crops
+        from leukoscope.train.crops.config import FinetuneConfig
+        from leukoscope.train.crops.job import training_crops
 
         config = FinetuneConfig(name="x", arch="tiny", taxonomy="pcm-9", epochs=1, size=32)
         return [f"f{name.partition('.')[0]}" for name in sorted(set(training_crops(config, [data])[0].files.tolist()))]
@@ -90,7 +90,8 @@ def test_a_run_folder_tells_how_many_fields_were_seen(task, data, tmp_path, monk
     pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
     from data.small_runs import with_contours
 
-    from leukoscope.train import locator, outliner
+    from leukoscope.train.locator.task import task as locator
+    from leukoscope.train.outliner.task import task as outliner
 
     torch.set_num_threads(1)
     small = {"name": "small", "steps": 1, "batch_size": 1, "width": 8, "pretrained": False}

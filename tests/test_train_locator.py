@@ -16,9 +16,9 @@ from leukoscope.types import FieldKey
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
-from leukoscope.train import locator as loop  # noqa: E402
 from leukoscope.train.config import build_config, read_toml  # noqa: E402
-from leukoscope.train.locator_data import Photo, draw_canvas  # noqa: E402
+from leukoscope.train.locator.data import Photo, draw_canvas  # noqa: E402
+from leukoscope.train.locator.task import task as loop  # noqa: E402
 from leukoscope.train.run import train as train_to_bundle  # noqa: E402
 
 CONFIG = """
@@ -189,7 +189,7 @@ def test_canvases_keep_boxes_on_their_cells():
 
 
 def test_the_baseline_finds_dark_nuclei_and_leaves_red_cells():
-    from leukoscope.train.locator_baseline import stain_boxes
+    from leukoscope.train.locator.baseline import stain_boxes
 
     picture = Image.new("RGB", (200, 150), (240, 240, 240))
     draw = ImageDraw.Draw(picture)

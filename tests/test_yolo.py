@@ -19,9 +19,9 @@ pytest.importorskip("transformers", reason="the detectors need the extra: pip in
 
 from leukoscope.dataset.detection import detection_taxonomy  # noqa: E402
 from leukoscope.models.torch_yolo import build_yolo, import_ultralytics  # noqa: E402
-from leukoscope.train.detector import train_detector  # noqa: E402
-from leukoscope.train.detector_config import YoloConfig  # noqa: E402
-from leukoscope.train.yolo import write_data  # noqa: E402
+from leukoscope.train.detector.config import YoloConfig  # noqa: E402
+from leukoscope.train.detector.task import train_detector  # noqa: E402
+from leukoscope.train.detector.yolo import write_data  # noqa: E402
 
 SMALL = YoloConfig(name="small", arch="yolo11n", epochs=1, side=64, batch_size=2, plain_epochs=0, warmup_epochs=0.0)
 
@@ -59,8 +59,8 @@ def test_a_small_run_from_manifest_to_bundle(tmp_path, capsys):
     from leukoscope.locate import letterbox
     from leukoscope.models.bundle import read_bundle
     from leukoscope.models.runtime import Session
-    from leukoscope.train.detector_export import export_detector
-    from leukoscope.train.detector_predict import detect, read_detector
+    from leukoscope.train.detector.bundle import export_detector
+    from leukoscope.train.detector.predict import detect, read_detector
 
     data = paint_set(tmp_path / "set")
     seen = []

@@ -19,7 +19,7 @@ from leukoscope.types import Field, FieldKey
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[study]'")
 pytest.importorskip("transformers", reason="the detectors need the extra: pip install '.[study]'")
 
-from leukoscope.train.yolo_seg import (  # noqa: E402
+from leukoscope.train.outliner.yolo_seg import (  # noqa: E402
     YoloSegConfig,
     as_cells,
     open_segmenter,

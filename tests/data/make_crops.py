@@ -6,7 +6,7 @@ import numpy as np
 
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 COLOURS = ((150, 60, 160), (60, 60, 170), (190, 110, 120), (110, 40, 60), (200, 160, 220))
 NAMES = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")

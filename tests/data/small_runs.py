@@ -27,13 +27,13 @@ TASKS = ("locator", "outliner", "detector", "deimv2", "finetune", "classifier", 
 STEPS = 6
 # Where each task's loss is computed: what a test makes infinite.
 LOSSES = {
-    "locator": "leukoscope.train.locator.locator_loss",
-    "outliner": "leukoscope.train.outliner.outline_loss",
-    "detector": "leukoscope.train.matchability.matchability_loss",
+    "locator": "leukoscope.train.locator.task.locator_loss",
+    "outliner": "leukoscope.train.outliner.task.outline_loss",
+    "detector": "leukoscope.train.detector.matchability.matchability_loss",
     "deimv2": "transformers.loss.loss_deimv2.Deimv2Loss.loss_labels_mal",
-    "finetune": "leukoscope.train.finetune.F.cross_entropy",
-    "classifier": "leukoscope.train.classifier.set_cross_entropy",
-    "attributes": "leukoscope.train.classifier.attribute_loss",
+    "finetune": "leukoscope.train.crops.finetune.F.cross_entropy",
+    "classifier": "leukoscope.train.classifier.task.set_cross_entropy",
+    "attributes": "leukoscope.train.classifier.task.attribute_loss",
 }
 
 
@@ -64,7 +64,7 @@ def infinite(where: str) -> Callable:
 
 
 def _locator(folder: Path) -> Run:
-    from leukoscope.train.locator import LocatorConfig, train_locator
+    from leukoscope.train.locator.task import LocatorConfig, train_locator
 
     data = [paint_set(folder / "fields")]
     config = LocatorConfig(name="small", steps=STEPS, side=64, batch_size=2, width=16, pretrained=False)
@@ -72,7 +72,7 @@ def _locator(folder: Path) -> Run:
 
 
 def _outliner(folder: Path) -> Run:
-    from leukoscope.train.outliner import OutlinerConfig, train_outliner
+    from leukoscope.train.outliner.task import OutlinerConfig, train_outliner
 
     data = [with_contours(paint_set(folder / "drawn", name="drawn")), paint_set(folder / "boxed", name="boxed")]
     small = {"name": "small", "steps": STEPS, "size": 32, "batch_size": 3, "width": 8, "pretrained": False}
@@ -81,7 +81,7 @@ def _outliner(folder: Path) -> Run:
 
 
 def _detector(folder: Path, arch: str = "rtdetrv2-tiny") -> Run:
-    from leukoscope.train.detector import train_detector
+    from leukoscope.train.detector.task import train_detector
 
     data = [paint_set(folder / "fields")]
     config = replace(TINY, arch=arch, batch_size=1)  # two epochs of three steps
@@ -93,7 +93,7 @@ def _deimv2(folder: Path) -> Run:
 
 
 def _finetune(folder: Path) -> Run:
-    from leukoscope.train.finetune import FinetuneConfig, finetune
+    from leukoscope.train.crops.finetune import FinetuneConfig, finetune
 
     del folder
     config = FinetuneConfig(
@@ -105,7 +105,7 @@ def _finetune(folder: Path) -> Run:
 
 
 def _classifier(folder: Path, attributes: str | None = None) -> Run:
-    from leukoscope.train.classifier import ClassifierConfig, train_classifier
+    from leukoscope.train.classifier.task import ClassifierConfig, train_classifier
 
     smears = read_dataset(paint(folder, "smears", ["lymphocyte", "monocyte", "neutrophil"]))
     cutouts = read_dataset(paint(folder, "cutouts", ["lymphoblast"], black=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leukoscope.train.detector_config import DetectorConfig
+from leukoscope.train.detector.config import DetectorConfig
 
 TINY = DetectorConfig(
     name="tiny",

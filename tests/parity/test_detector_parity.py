@@ -20,7 +20,7 @@ def test_nine_class_detections_equal_pycocotools(nms_iou, root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
     from detector_parity import compare
 
-    from leukoscope.train.detector_predict import best_pairs
+    from leukoscope.train.detector.predict import best_pairs
 
     rng = np.random.default_rng(4)
     truth, found = [], []

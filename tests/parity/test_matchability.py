@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="the detectors need the extra: pip in
 
 from transformers import RTDetrV2Config  # noqa: E402
 
-from leukoscope.train.matchability import matchability_loss  # noqa: E402
+from leukoscope.train.detector.matchability import matchability_loss  # noqa: E402
 
 
 def written_out(logits, rows, queries, classes, iou, *, n_boxes, gamma, alpha):
@@ -71,7 +71,7 @@ def test_the_loss_equals_the_one_that_transformers_keeps_for_deimv2():
     outputs = {"logits": logits, "pred_boxes": boxes}
     theirs = Deimv2Loss(config).loss_labels_mal(outputs, targets, indices, 2)["loss_mal"]
 
-    from leukoscope.train.matchability import MatchabilityCriterion
+    from leukoscope.train.detector.matchability import MatchabilityCriterion
 
     class AsRtDetr:  # the settings that RT-DETR's criterion reads
         num_labels, matcher_class_cost, matcher_bbox_cost, matcher_giou_cost = 4, 2.0, 5.0, 2.0
@@ -97,7 +97,7 @@ def test_pictures_are_matched_as_transformers_matches_them():
     """Three pictures with 0, 2 and 5 boxes, four layers: the same pairs as one matrix over the whole batch gives."""
     from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
-    from leukoscope.train.matchability import BlockMatcher
+    from leukoscope.train.detector.matchability import BlockMatcher
 
     config, rng = RTDetrV2Config(num_labels=4), torch.Generator().manual_seed(5)
     targets = [
@@ -118,7 +118,7 @@ def test_pictures_are_matched_as_transformers_matches_them():
 
 def test_losses_are_divided_by_the_boxes_a_process_has_on_average(monkeypatch):
     """Two processes with 1 and 5 boxes: each divides by 3, as one process would by 6 and then halve."""
-    from leukoscope.train import matchability
+    from leukoscope.train.detector.task import matchability
 
     targets = [{"class_labels": torch.tensor([2]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.3]])}]
     assert matchability._mean_boxes_over_own(targets) == 1.0

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     )
     segmenter = None
     if args.segmenter is not None:
-        from leukoscope.train.yolo_seg import open_segmenter
+        from leukoscope.train.outliner.yolo_seg import open_segmenter
 
         segmenter = open_segmenter(args.segmenter)
     with progress_bar("photographs") as progress:

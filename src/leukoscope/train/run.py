@@ -74,13 +74,13 @@ class _Job:
 
 def _classify(job: _Job) -> Path:
     """The bundled classifier's loop."""
-    from leukoscope.train.classifier import ClassifierConfig, train_classifier
-    from leukoscope.train.classifier_export import export_run
+    from leukoscope.train.classifier.bundle import export_run
+    from leukoscope.train.classifier.task import ClassifierConfig, train_classifier
 
     config = build_config(ClassifierConfig, job.values, job.config_path)
     datasets = _divide(job, config)
     if config.attributes:
-        from leukoscope.train.attribute_layer import refit_attributes, require_described
+        from leukoscope.train.classifier.attribute_layer import refit_attributes, require_described
 
         require_described(validation_fields(datasets), config.attributes)
     train_classifier(config, datasets, job.out, **job.options)
@@ -93,8 +93,8 @@ def _classify(job: _Job) -> Path:
 
 def _join(job: _Job) -> Path:
     """Two finished classifiers as one."""
-    from leukoscope.train.classifier_export import export_run
-    from leukoscope.train.join import JoinConfig, join_classifiers
+    from leukoscope.train.classifier.bundle import export_run
+    from leukoscope.train.classifier.join import JoinConfig, join_classifiers
 
     config = build_config(JoinConfig, job.values, job.config_path)
     validation = validation_fields(job.datasets)
@@ -107,8 +107,8 @@ def _join(job: _Job) -> Path:
 
 def _locate(job: _Job) -> Path:
     """The bundled locator's loop."""
-    from leukoscope.train.locator import LocatorConfig, train_locator
-    from leukoscope.train.locator_export import export_locator
+    from leukoscope.train.locator.bundle import export_locator
+    from leukoscope.train.locator.task import LocatorConfig, train_locator
 
     config = build_config(LocatorConfig, job.values, job.config_path)
     datasets = _divide(job, config)
@@ -119,8 +119,8 @@ def _locate(job: _Job) -> Path:
 
 def _finetune(job: _Job) -> Path:
     """Any crop classifier, fine-tuned (the PCM study's second stage)."""
-    from leukoscope.train.finetune_config import FinetuneConfig
-    from leukoscope.train.finetune_job import finetune_datasets
+    from leukoscope.train.crops.config import FinetuneConfig
+    from leukoscope.train.crops.job import finetune_datasets
 
     config = build_config(FinetuneConfig, job.values, job.config_path)
     return finetune_datasets(config, job.datasets, job.out, **job.options, **job.card)
@@ -129,9 +129,9 @@ def _finetune(job: _Job) -> Path:
 def _detect(job: _Job) -> Path:
     """A detector: a detection transformer, or YOLO. Under torchrun the first process alone writes the bundle; DEIMv2
     has none."""
-    from leukoscope.train.detector import train_detector
-    from leukoscope.train.detector_config import detector_config
-    from leukoscope.train.detector_export import export_detector, exportable
+    from leukoscope.train.detector.bundle import export_detector, exportable
+    from leukoscope.train.detector.config import detector_config
+    from leukoscope.train.detector.task import train_detector
 
     config = detector_config(job.values, job.config_path)
     validation = validation_fields(with_validation(job.datasets, config.splits, config.seed, config.val_share))
@@ -143,8 +143,8 @@ def _detect(job: _Job) -> Path:
 
 def _outline(job: _Job) -> Path:
     """The outliner's loop."""
-    from leukoscope.train.outliner import OutlinerConfig, train_outliner
-    from leukoscope.train.outliner_export import export_outliner
+    from leukoscope.train.outliner.bundle import export_outliner
+    from leukoscope.train.outliner.task import OutlinerConfig, train_outliner
 
     config = build_config(OutlinerConfig, job.values, job.config_path)
     datasets = _divide(job, config)
@@ -155,7 +155,7 @@ def _outline(job: _Job) -> Path:
 
 def _segment(job: _Job) -> Path:
     """YOLO11-seg: a segmenter that needs ultralytics to run, so no bundle is written."""
-    from leukoscope.train.yolo_seg import YoloSegConfig, train_yolo_seg
+    from leukoscope.train.outliner.yolo_seg import YoloSegConfig, train_yolo_seg
 
     config = build_config(YoloSegConfig, job.values, job.config_path)
     return train_yolo_seg(config, _divide(job, config), job.out, **job.options)

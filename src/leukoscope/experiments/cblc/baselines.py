@@ -13,7 +13,7 @@ from leukoscope.evaluate.classes import roc_auc
 from leukoscope.evaluate.roc import Limits, choose_threshold
 from leukoscope.experiments.cblc.cohort import AML, Cohort, patient_key
 from leukoscope.experiments.cblc.patients import PatientRatio
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 N_DRAWS = 1000
 
@@ -110,8 +110,8 @@ def detector_counts(
     """
     from dataclasses import replace
 
-    from leukoscope.train.detector import train_detector
-    from leukoscope.train.detector_predict import detect
+    from leukoscope.train.detector.predict import detect
+    from leukoscope.train.detector.task import train_detector
 
     both = replace(
         train,

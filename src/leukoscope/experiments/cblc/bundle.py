@@ -14,10 +14,10 @@ from leukoscope.experiments.cblc.members import Member
 from leukoscope.models.bundle import Card, write_card
 from leukoscope.quantify import by_patient_for_card
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.crop_set import CropSet
-from leukoscope.train.ensemble import EnsembleNetwork
-from leukoscope.train.finetune_export import write_onnx
-from leukoscope.train.finetune_run import load_finetuned, read_run
+from leukoscope.train.crops.bundle import write_onnx
+from leukoscope.train.crops.data import CropSet
+from leukoscope.train.crops.ensemble import EnsembleNetwork
+from leukoscope.train.crops.predict import load_finetuned, read_run
 
 _N_CHECKED = 8
 

@@ -12,7 +12,7 @@ from leukoscope.crop import match_nuclei
 from leukoscope.files import write_whole
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 _COLUMNS = ("crops", "labels", "groups", "class_names", "files", "boxes")
 _SAMPLE = 400  # crops that the median stain is taken from

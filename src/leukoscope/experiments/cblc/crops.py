@@ -17,10 +17,10 @@ from leukoscope.geometry import contour_area, contour_box
 from leukoscope.images import background_color, read_field, white_balance
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import Taxonomy, nearest_class
-from leukoscope.train.crop_set import UNKNOWN, CropSet
+from leukoscope.train.crops.data import UNKNOWN, CropSet
 from leukoscope.types import Cells
 
-CELL, NUCLEUS = 128, 255  # mask values (train/morphology.py)
+CELL, NUCLEUS = 128, 255  # mask values (train/crops/morphology.py)
 
 
 def study_rule(config: StudyConfig, size: int) -> CropRule:

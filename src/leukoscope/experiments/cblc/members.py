@@ -12,12 +12,12 @@ import torch
 from leukoscope.experiments.cblc.settings import StudyConfig
 from leukoscope.files import write_text
 from leukoscope.models.torch_backbones import arch_of_weights, build_network
-from leukoscope.train.center_border import center_border_losses
-from leukoscope.train.crop_set import CropSet
-from leukoscope.train.finetune import finetune, load_finetuned, predict_features
-from leukoscope.train.finetune_config import FinetuneConfig
-from leukoscope.train.imbalance import correct_imbalance
-from leukoscope.train.morphology import NAMES, MorphologyLoss, fit_head, morphology_targets, scale_targets
+from leukoscope.train.crops.center_border import center_border_losses
+from leukoscope.train.crops.config import FinetuneConfig
+from leukoscope.train.crops.data import CropSet
+from leukoscope.train.crops.finetune import finetune, load_finetuned, predict_features
+from leukoscope.train.crops.imbalance import correct_imbalance
+from leukoscope.train.crops.morphology import NAMES, MorphologyLoss, fit_head, morphology_targets, scale_targets
 
 FIRST, SECOND = "stage-1", "stage-2"
 MORPHOLOGY_CELLS = 1500  # the head is fitted to so many cells at most
@@ -161,7 +161,7 @@ def component_variants(config: StudyConfig) -> dict[str, StudyConfig]:
 
 def join_probs(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
     """(N, C) probabilities of the ensemble from its members' logits (N, C)."""
-    from leukoscope.train.ensemble import average_probs
-    from leukoscope.train.finetune_run import softmax
+    from leukoscope.train.crops.ensemble import average_probs
+    from leukoscope.train.crops.predict import softmax
 
     return average_probs([softmax(z) for z in logits], weights or None)

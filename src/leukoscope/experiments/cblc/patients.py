@@ -15,7 +15,7 @@ from leukoscope.quantify import Scatter, correct_ratio, scatter_of
 from leukoscope.quantify.groups import groups_of
 from leukoscope.quantify.trend import Smear, Trend, trend
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from leukoscope.experiments.cblc.members import Member, cap_classes, join_probs,
 from leukoscope.experiments.cblc.patients import Validation, by_patient, left_out_confusion
 from leukoscope.experiments.cblc.settings import StudyConfig, StudyFiles
 from leukoscope.files import write_whole
-from leukoscope.train.crop_set import CropSet
-from leukoscope.train.finetune_run import predict_logits
+from leukoscope.train.crops.data import CropSet
+from leukoscope.train.crops.predict import predict_logits
 
 VALIDATION_CELLS = 40  # of a class, on which a member's epochs are validated: of patients it is not trained on
 Show = Callable[[int, int], None]

@@ -17,12 +17,12 @@ from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.outline import outline
 from leukoscope.train.fields import validation_fields
-from leukoscope.train.locator import LocatorConfig, train_locator
-from leukoscope.train.locator_export import export_locator
-from leukoscope.train.outliner import OutlinerConfig, train_outliner
-from leukoscope.train.outliner_export import export_outliner
+from leukoscope.train.locator.bundle import export_locator
+from leukoscope.train.locator.task import LocatorConfig, train_locator
+from leukoscope.train.outliner.bundle import export_outliner
+from leukoscope.train.outliner.task import OutlinerConfig, train_outliner
+from leukoscope.train.outliner.yolo_seg import YoloSegConfig, read_segmenter, train_yolo_seg
 from leukoscope.train.run import source_commit
-from leukoscope.train.yolo_seg import YoloSegConfig, read_segmenter, train_yolo_seg
 from leukoscope.types import Cells, Field
 
 Show = Callable[[int, int], None] | None

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from leukoscope.errors import ConfigError
 from leukoscope.taxonomy import Taxonomy, read_taxonomy
-from leukoscope.train.center_border import METHODS as CENTER_BORDER
 from leukoscope.train.config import build_config, read_toml
-from leukoscope.train.detector_config import DetectorConfig
-from leukoscope.train.finetune_config import FinetuneConfig
-from leukoscope.train.imbalance import METHODS as IMBALANCE
-from leukoscope.train.locator import LocatorConfig
-from leukoscope.train.outliner import OutlinerConfig
-from leukoscope.train.yolo_seg import YoloSegConfig
+from leukoscope.train.crops.center_border import METHODS as CENTER_BORDER
+from leukoscope.train.crops.config import FinetuneConfig
+from leukoscope.train.crops.imbalance import METHODS as IMBALANCE
+from leukoscope.train.detector.config import DetectorConfig
+from leukoscope.train.locator.task import LocatorConfig
+from leukoscope.train.outliner.task import OutlinerConfig
+from leukoscope.train.outliner.yolo_seg import YoloSegConfig
 
 CROPS = ("contour", "box")
 SEGMENTERS = ("outliner", "yolo")
@@ -38,8 +38,8 @@ class StudyConfig:
     background     around the contour: "keep", "blur" or "mask"
     stain          nuclei brought to the development centres' stain density (`crop.match_nuclei`)
     second_epochs, second_rate  of stage 2 (YOLO to YOLO); 0 epochs: stage 1 only
-    imbalance, beta, gamma  see train/imbalance.py
-    center_border, ring, ring_weight, swap_weight  see train/center_border.py
+    imbalance, beta, gamma  see train/crops/imbalance.py
+    center_border, ring, ring_weight, swap_weight  see train/crops/center_border.py
     morphology_weight  of the auxiliary regression; 0: none
     cells_per_class    of a member's training cells, at most; 0: all
     ablation       train the first member again without each component

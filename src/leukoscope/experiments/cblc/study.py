@@ -29,7 +29,7 @@ from leukoscope.experiments.preregistration import NAME, differences, register, 
 from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import Row, fingerprint_of, read_row, run_row
 from leukoscope.files import write_json
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 ABLATED = "ablation"
 DETECTOR = "one-stage"

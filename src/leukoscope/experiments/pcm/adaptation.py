@@ -17,8 +17,8 @@ from leukoscope.experiments.pcm.data import TARGET, Show, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import LabelMap
 from leukoscope.experiments.rows import row_folder
 from leukoscope.files import save_arrays
-from leukoscope.train.crop_set import CropSet, join_crop_sets
-from leukoscope.train.finetune_config import FinetuneConfig
+from leukoscope.train.crops.config import FinetuneConfig
+from leukoscope.train.crops.data import CropSet, join_crop_sets
 
 HEADS = {"nearest-mean": "nearest_mean_probs", "logistic": "logistic_probs"}
 METHODS = ("lp-ft", *HEADS)
@@ -28,7 +28,7 @@ def run_adaptation(
     config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, show: Show
 ) -> dict:
     """Zero-shot on the whole target; each method with `target_share` of its cells labelled, tested on the rest."""
-    from leukoscope.train.finetune_run import load_finetuned, predict_logits
+    from leukoscope.train.crops.predict import load_finetuned, predict_logits
 
     targets = study.of_role(TARGET)
     if not targets:
@@ -130,8 +130,8 @@ class _Answers:
 
     def _tuned(self, number: int, labelled: np.ndarray) -> np.ndarray:
         """LP+FT on the source's cells and the labelled ones together (section 2.3.3)."""
-        from leukoscope.train.finetune import finetune
-        from leukoscope.train.finetune_run import predict_logits
+        from leukoscope.train.crops.finetune import finetune
+        from leukoscope.train.crops.predict import predict_logits
 
         own = self.plan.config
         settings: FinetuneConfig = read_finetune_config(self.config.folder / own) if own else self.settings
@@ -153,7 +153,7 @@ class _Answers:
         """A small head on the source network's frozen features."""
         from leukoscope.train.adapt import heads
         from leukoscope.train.adapt.features import reduce_together
-        from leukoscope.train.finetune_run import predict_features
+        from leukoscope.train.crops.predict import predict_features
 
         source = self.source_crops()
         site, own = predict_features(self.network, self.crops), predict_features(self.network, source)

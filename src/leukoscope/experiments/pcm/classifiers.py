@@ -16,8 +16,8 @@ from leukoscope.experiments.pcm.data import DATA, Show, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import LabelMap
 from leukoscope.files import save_arrays
 from leukoscope.train.config import build_config, read_toml
-from leukoscope.train.crop_set import CropSet, read_crop_set
-from leukoscope.train.finetune_config import FinetuneConfig
+from leukoscope.train.crops.config import FinetuneConfig
+from leukoscope.train.crops.data import CropSet, read_crop_set
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +61,9 @@ def run_classifier(
     config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, resume: bool, show: Show
 ) -> dict:
     """Fine-tune one classifier, export it, and score it on test and on every external set."""
-    from leukoscope.train.finetune import finetune
-    from leukoscope.train.finetune_export import export_finetuned, fits_one_file
-    from leukoscope.train.finetune_run import load_finetuned, predict_logits
+    from leukoscope.train.crops.bundle import export_finetuned, fits_one_file
+    from leukoscope.train.crops.finetune import finetune
+    from leukoscope.train.crops.predict import load_finetuned, predict_logits
     from leukoscope.train.run import source_commit
 
     settings = replace(

@@ -20,7 +20,7 @@ from leukoscope.experiments.pcm.config import StudyConfig
 from leukoscope.experiments.pcm.labels import LabelMap, Mapped, map_dataset, map_labels
 from leukoscope.files import write_json
 from leukoscope.taxonomy import Taxonomy, read_taxonomy
-from leukoscope.train.crop_set import taxonomy_without
+from leukoscope.train.crops.data import taxonomy_without
 
 DATA, EXTERNAL, TARGET = "data", "external", "target"
 _WHOLE_FRAME = 0.6  # a set whose boxes take this share of their pictures (median) is one of single cells

@@ -67,8 +67,8 @@ def run_detector(
     config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, resume: bool, show: Show
 ) -> dict:
     """Train one detector on the data's training fields and score it on the data's test fields and the external sets."""
-    from leukoscope.train.detector import detect, train_detector
-    from leukoscope.train.detector_config import read_detector_config
+    from leukoscope.train.detector.config import read_detector_config
+    from leukoscope.train.detector.task import detect, train_detector
 
     settings = read_detector_config(config.folder / plan.config)
     settings = replace(settings, taxonomy=detector_taxonomy(config, plan), leave_out=())
@@ -145,7 +145,7 @@ def _saved(out: Path, row: str, part: Part) -> list[FieldBoxes]:
 
 def run_two_stage(config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, show: Show) -> dict:
     """Boxes of a finished WBC detector, cut out with the classifier's context, typed by a finished classifier."""
-    from leukoscope.train.finetune_run import box_classifier, load_finetuned
+    from leukoscope.train.crops.predict import box_classifier, load_finetuned
 
     temperature = float(np.load(row_folder(out, plan.classifier) / "val.npz")["temperature"])
     network, record = load_finetuned(row_folder(out, plan.classifier) / "run")

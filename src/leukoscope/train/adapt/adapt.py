@@ -10,7 +10,7 @@ import numpy as np
 from leukoscope.errors import DataError, InputError
 from leukoscope.train.adapt.features import Trunk, embed, reduce_together
 from leukoscope.train.adapt.heads import METHODS, SiteProblem
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 TURNS = 2
 

@@ -13,8 +13,8 @@ from leukoscope.errors import DataError, ImageError
 from leukoscope.models.bundle import CropRule
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import Taxonomy, nearest_class
-from leukoscope.train.classifier_data import read_balanced
-from leukoscope.train.crop_set import NOT_WHITE, CropSet
+from leukoscope.train.classifier.data import read_balanced
+from leukoscope.train.crops.data import NOT_WHITE, CropSet
 from leukoscope.types import Cells, Field
 
 UNSTATED = (None, "white_cell")

@@ -31,7 +31,7 @@ from leukoscope.train.adapt.site_head import (
     right_share,
     set_loss,
 )
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 LEAST_FOR_PROFILE = 100  # of the site's cells, labelled or not: from fewer the stain can't be told from the mix
 LEAST_FOR_TEMPERATURE = 30  # labelled cells: fewer say too little of how sure to be

@@ -18,7 +18,7 @@ from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.pipeline.sources import Source, find_sources
 from leukoscope.train.adapt.cells import read_site_cells
 from leukoscope.train.adapt.site_head import last_features
-from leukoscope.train.crop_set import CropSet
+from leukoscope.train.crops.data import CropSet
 
 Show = Callable[[int, int], None]
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from leukoscope.errors import DataError
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.crop_set import CropSet
-from leukoscope.train.finetune_config import FinetuneConfig
+from leukoscope.train.crops.config import FinetuneConfig
+from leukoscope.train.crops.data import CropSet
 
 
 def epoch_batches(

@@ -15,10 +15,10 @@ import torch
 from leukoscope.evaluate.calibration import negative_log_likelihood
 from leukoscope.evaluate.classes import accuracy, confusion_matrix, macro_f1
 from leukoscope.models.torch_backbones import CropNetwork, freeze_blocks
-from leukoscope.train.crop_set import CropSet
-from leukoscope.train.finetune_config import FinetuneConfig, StagePlan
-from leukoscope.train.finetune_data import epoch_batches, make_batch, prepared
-from leukoscope.train.finetune_run import predict_features, predict_logits
+from leukoscope.train.crops.batches import epoch_batches, make_batch, prepared
+from leukoscope.train.crops.config import FinetuneConfig, StagePlan
+from leukoscope.train.crops.data import CropSet
+from leukoscope.train.crops.predict import predict_features, predict_logits
 from leukoscope.train.loop import EpochEnd, Place, Stage, Task, adamw, half_precision, quick_average, warm_cosine
 from leukoscope.train.processes import Processes
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from leukoscope.train.augment import density_of, jitter_colour, mix_hues, recolour
-from leukoscope.train.classifier_data import BLACK, MADE, WINDOW_PAD, CellStore
+from leukoscope.train.classifier.data import BLACK, MADE, WINDOW_PAD, CellStore
 
 MOST_CONTRAST = 1.7  # more than this amplifies JPEG blocks into texture
 WHITE = 240 / 255

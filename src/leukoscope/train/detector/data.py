@@ -18,7 +18,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.locate import letterbox
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.detector_augment import (
+from leukoscope.train.detector.augment import (
     Picture,
     distort_colour,
     flip,

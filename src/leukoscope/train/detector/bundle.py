@@ -28,9 +28,9 @@ from leukoscope.models.runtime import Session
 from leukoscope.models.torch_detr import DEIMV2_SIZES
 from leukoscope.models.torch_onnx import export_graph
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.detector_predict import TrainedDetector, read_detector
-from leukoscope.train.detector_run import read_run
-from leukoscope.train.locator_export import LOW_SCORE, choose_threshold
+from leukoscope.train.detector.predict import TrainedDetector, read_detector
+from leukoscope.train.detector.run import read_run
+from leukoscope.train.locator.bundle import LOW_SCORE, choose_threshold
 
 NMS_IOU = 0.7
 TILE_SIDES = 2.5  # a field is cut into tiles when it is longer than this many times the input

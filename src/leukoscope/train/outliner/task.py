@@ -27,7 +27,7 @@ from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.fields import seen_fields
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
-from leukoscope.train.outliner_data import (
+from leukoscope.train.outliner.data import (
     PATCH_PX,
     Patches,
     boxes_in_view,

@@ -8,10 +8,10 @@ from pathlib import Path
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.files import write_text
 from leukoscope.taxonomy import read_taxonomy
-from leukoscope.train.crop_set import CropSet, read_crop_set, split_by_group, taxonomy_without
+from leukoscope.train.crops.bundle import export_finetuned, fits_one_file
+from leukoscope.train.crops.data import CropSet, read_crop_set, split_by_group, taxonomy_without
+from leukoscope.train.crops.finetune import FinetuneConfig, finetune, load_finetuned
 from leukoscope.train.fields import refuse_validation, seen_fields, validation_fields
-from leukoscope.train.finetune import FinetuneConfig, finetune, load_finetuned
-from leukoscope.train.finetune_export import export_finetuned, fits_one_file
 from leukoscope.train.processes import join_processes, leave_processes
 
 

@@ -26,11 +26,11 @@ from leukoscope.models.torch_detr import Detr, ExportedDetr
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark
 from leukoscope.train.compiled import compile_parts
-from leukoscope.train.detector_config import DetectorConfig, YoloConfig
-from leukoscope.train.detector_data import Batch, Batches, Pictures, Recipe
-from leukoscope.train.detector_network import batch_losses, build_detector, make_optimizer, resolve
-from leukoscope.train.detector_predict import TrainedDetector, detect, truth_boxes
-from leukoscope.train.detector_run import split_off_validation, write_run
+from leukoscope.train.detector.config import DetectorConfig, YoloConfig
+from leukoscope.train.detector.data import Batch, Batches, Pictures, Recipe
+from leukoscope.train.detector.network import batch_losses, build_detector, make_optimizer, resolve
+from leukoscope.train.detector.predict import TrainedDetector, detect, truth_boxes
+from leukoscope.train.detector.run import split_off_validation, write_run
 from leukoscope.train.loop import EpochEnd, Place, Stage, Task, half_precision, run_task
 from leukoscope.train.processes import Processes, join_processes, leave_processes
 
@@ -54,7 +54,7 @@ def train_detector(
     """
     run = Path(run)
     if isinstance(config, YoloConfig):
-        from leukoscope.train.yolo import train_yolo
+        from leukoscope.train.detector.yolo import train_yolo
 
         return train_yolo(config, datasets, run, resume=resume, progress=progress)
     run_mark(run, resume=resume)

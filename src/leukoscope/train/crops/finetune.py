@@ -20,10 +20,9 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_backbones import arch_of_weights, build_network, repeated_parts
 from leukoscope.train.checkpoint import run_mark, settings_fingerprint
 from leukoscope.train.compiled import compile_parts
-from leukoscope.train.crop_set import CropSet
-from leukoscope.train.finetune_config import FinetuneConfig
-from leukoscope.train.finetune_loop import ClassLoss, ExtraLoss, Losses, Tuning
-from leukoscope.train.finetune_run import (
+from leukoscope.train.crops.config import FinetuneConfig
+from leukoscope.train.crops.data import CropSet
+from leukoscope.train.crops.predict import (
     load_finetuned,
     load_state,
     predict_features,
@@ -31,6 +30,7 @@ from leukoscope.train.finetune_run import (
     read_run,
     write_run,
 )
+from leukoscope.train.crops.task import ClassLoss, ExtraLoss, Losses, Tuning
 from leukoscope.train.loop import run_task
 from leukoscope.train.processes import join_processes
 

@@ -28,7 +28,7 @@ from leukoscope.models.torch_yolo import NOTICE, import_ultralytics, require_wei
 from leukoscope.pipeline.fields import Segmenter
 from leukoscope.train.checkpoint import load_checkpoint, run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.fields import seen_fields, validation_fields
-from leukoscope.train.locator_data import is_white
+from leukoscope.train.locator.data import is_white
 from leukoscope.types import Cells, Field
 
 SIZES = ("yolo11n-seg", "yolo11s-seg", "yolo11m-seg", "yolo11l-seg", "yolo11x-seg")

@@ -19,8 +19,8 @@ from leukoscope.models.bundle import Card, CropRule, write_card
 from leukoscope.models.torch_backbones import CropNetwork
 from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.crop_set import CropSet
-from leukoscope.train.finetune_run import load_finetuned, predict_logits
+from leukoscope.train.crops.data import CropSet
+from leukoscope.train.crops.predict import load_finetuned, predict_logits
 
 MOST_PARAMETERS = 500_000_000  # an ONNX file holds 2 GB
 _N_CHECKED = 8  # crops that the two are compared on

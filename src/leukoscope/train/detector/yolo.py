@@ -26,8 +26,8 @@ from leukoscope.files import write_text, write_whole
 from leukoscope.models.torch_yolo import NOTICE, SIZES, import_ultralytics, require_weights
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark, save_checkpoint
-from leukoscope.train.detector_config import YoloConfig
-from leukoscope.train.detector_run import split_off_validation, write_run
+from leukoscope.train.detector.config import YoloConfig
+from leukoscope.train.detector.run import split_off_validation, write_run
 
 LOG_COLUMNS = {
     "epoch": "epoch",

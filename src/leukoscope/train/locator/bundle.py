@@ -18,8 +18,8 @@ from leukoscope.models.bundle import Card, read_bundle, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
 from leukoscope.models.torch_onnx import export_graph, round_to_half
-from leukoscope.train.locator import read_locator
-from leukoscope.train.locator_data import is_white
+from leukoscope.train.locator.data import is_white
+from leukoscope.train.locator.task import read_locator
 
 NMS_IOU = 0.5
 LOW_SCORE = 0.01  # what average precision and the choice of a threshold look at

@@ -18,8 +18,8 @@ from leukoscope.models.bundle import CropRule
 from leukoscope.models.torch_backbones import CropNetwork, build_network
 from leukoscope.models.torch_checkpoints import load_exactly, read_weights, tensors_only
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.crop_set import CropSet, cut_boxes
-from leukoscope.train.finetune_config import FinetuneConfig
+from leukoscope.train.crops.config import FinetuneConfig
+from leukoscope.train.crops.data import CropSet, cut_boxes
 from leukoscope.types import Field
 
 

@@ -23,7 +23,7 @@ from leukoscope.errors import DataError
 from leukoscope.geometry import box_iou, contour_box
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.models.torch_outline import UNKNOWN_PART
-from leukoscope.train.locator_data import is_white
+from leukoscope.train.locator.data import is_white
 
 PATCH_PX = 160  # a side of a patch in memory
 PATCH_SIDES = 2.4  # of a cell's longer side: what a patch shows

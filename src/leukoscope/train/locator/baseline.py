@@ -13,7 +13,7 @@ from scipy import ndimage
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate.boxes import Matches, match_boxes
 from leukoscope.images import background_color, read_image, white_balance
-from leukoscope.train.locator_data import is_white
+from leukoscope.train.locator.data import is_white
 
 SIDE = 256  # px of the longer side that is looked at
 LEAST_DENSITY = 0.25  # of red light (natural logarithm), whatever the picture's own threshold

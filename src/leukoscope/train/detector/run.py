@@ -15,7 +15,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.files import write_json
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.detector_config import DetectorConfig, YoloConfig
+from leukoscope.train.detector.config import DetectorConfig, YoloConfig
 from leukoscope.train.fields import seen_fields, validation_fields, with_validation
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from leukoscope.errors import ConfigError
 from leukoscope.models.torch_detr import RTDETR_SIZES, Detr
 from leukoscope.models.torch_detr_keys import arch_of_file, load_published
-from leukoscope.train.detector_config import DetectorConfig
+from leukoscope.train.detector.config import DetectorConfig
+from leukoscope.train.detector.matchability import MatchabilityObjective
 from leukoscope.train.loop import adamw
-from leukoscope.train.matchability import MatchabilityObjective
 
 
 def resolve(config: DetectorConfig) -> DetectorConfig:

@@ -19,7 +19,7 @@ from leukoscope.images import background_color, read_field, white_balance
 from leukoscope.models.bundle import CropRule
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import Taxonomy, nearest_class
-from leukoscope.train.classifier_data import NOT_WHITE
+from leukoscope.train.classifier.data import NOT_WHITE
 from leukoscope.types import Cells, Field
 
 PAPER_PAD_PX = 50.0  # PCM, section 2.3.2

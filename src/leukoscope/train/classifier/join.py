@@ -23,7 +23,7 @@ from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, few
 from leukoscope.models.torch_onnx import round_to_half
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.checkpoint import run_mark, save_checkpoint
-from leukoscope.train.classifier_export import crops_by_rule, read_classifier, restain
+from leukoscope.train.classifier.bundle import crops_by_rule, read_classifier, restain
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the second classifier's logits
 N_RESTAINED = 3  # times that the validation cells are shown in other stains

@@ -19,8 +19,8 @@ from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.locate import letterbox
 from leukoscope.models.torch_detr import Detr, ExportedDetr
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.train.detector_config import is_yolo
-from leukoscope.train.detector_run import read_run
+from leukoscope.train.detector.config import is_yolo
+from leukoscope.train.detector.run import read_run
 
 MOST_PAIRS = 300  # box and class: a photograph of marrow may show 300 cells
 

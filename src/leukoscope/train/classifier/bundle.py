@@ -28,7 +28,7 @@ from leukoscope.train.adapt.heads import softmax
 from leukoscope.train.adapt.profile import REFERENCE, measure_reference, write_reference
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average
-from leukoscope.train.classifier_data import read_balanced, stated_values
+from leukoscope.train.classifier.data import read_balanced, stated_values
 from leukoscope.types import Cells, Field
 
 ATTRIBUTE_LAYER = "attributes.pt"  # in a run folder: the layer fitted anew when training had ended

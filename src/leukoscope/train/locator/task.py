@@ -23,7 +23,7 @@ from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.fields import seen_fields
-from leukoscope.train.locator_data import Photo, draw_canvas, is_white, load_photos
+from leukoscope.train.locator.data import Photo, draw_canvas, is_white, load_photos
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.processes import join_processes
 

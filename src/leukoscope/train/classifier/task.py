@@ -1,8 +1,8 @@
 """Train the cell classifier: its settings, its batches and its loss, on the one loop (`train.loop`).
 
 Crops of several laboratories' cells are framed, put on other backgrounds, and stained, lit and focused anew
-(`train/dress.py`), on the processor or on a GPU. A cell of which only the lineage is known (a neutrophil that is
-neither called band nor segmented) teaches the sum of the classes it may be.
+(`dress`), on the processor or on a GPU. A cell of which only the lineage is known (a neutrophil that is neither called
+band nor segmented) teaches the sum of the classes it may be.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from leukoscope.models.bundle import find_model, part_of_model
 from leukoscope.models.torch_classifier import POOLED, CellClassifier
 from leukoscope.taxonomy import read_attribute_set, read_taxonomy
 from leukoscope.train.adapt.network import read_network
-from leukoscope.train.attributes import attribute_loss, value_weights
 from leukoscope.train.augment import match_nuclei_of, mix_channels
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark, start_from
-from leukoscope.train.classifier_data import MADE, CellStore, class_targets, load_cells
-from leukoscope.train.contrast import contrast_loss
-from leukoscope.train.dress import Dress, Wardrobe
+from leukoscope.train.classifier.attributes import attribute_loss, value_weights
+from leukoscope.train.classifier.contrast import contrast_loss
+from leukoscope.train.classifier.data import MADE, CellStore, class_targets, load_cells
+from leukoscope.train.classifier.dress import Dress, Wardrobe
+from leukoscope.train.classifier.made_cells import make_cells
 from leukoscope.train.fields import seen_fields
 from leukoscope.train.loop import (
     FINAL_RATE,
@@ -42,7 +43,6 @@ from leukoscope.train.loop import (
     warm_cosine,
     warm_steps,
 )
-from leukoscope.train.made_cells import make_cells
 from leukoscope.train.processes import join_processes
 
 CLIP = 2.0  # longest gradient of a step; the weights begin near their place, and one odd batch must not move them far

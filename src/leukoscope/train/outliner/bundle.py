@@ -17,8 +17,8 @@ from leukoscope.models.runtime import Session
 from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.models.torch_outline import ExportedOutliner, OutlineNet
 from leukoscope.outline import outline
-from leukoscope.train.outliner import mask_pattern, read_outliner
-from leukoscope.train.outliner_data import Outlined, field_outlines
+from leukoscope.train.outliner.data import Outlined, field_outlines
+from leukoscope.train.outliner.task import mask_pattern, read_outliner
 from leukoscope.types import Cells
 
 THRESHOLDS = {"cell": 0.5, "nucleus": 0.5}

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from leukoscope.simulate.smudges import crushed, stain_deposit
-from leukoscope.train.classifier_data import MADE, MASK_SIDE, CellStore, cell_mask
+from leukoscope.train.classifier.data import MADE, MASK_SIDE, CellStore, cell_mask
 
 WHITE = 240.0
 SMUDGE, ARTEFACT = "smudge_cell", "artefact"

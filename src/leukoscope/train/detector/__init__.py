@@ -1,0 +1,1 @@
+"""Training detectors: detection transformers, and YOLO."""

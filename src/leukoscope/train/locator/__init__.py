@@ -1,0 +1,1 @@
+"""Training the locator: photographs, the task, the bundle."""
