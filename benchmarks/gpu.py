@@ -204,7 +204,7 @@ class one_kernel:
 
     def __enter__(self) -> None:
         from leukoscope.train.crops import task as crops
-        from leukoscope.train.detector.task import network as detector
+        from leukoscope.train.detector import network as detector
 
         self.kept = [(m, m.adamw) for m in (detector, crops)]
         if not self.as_they_are:

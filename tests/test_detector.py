@@ -19,12 +19,12 @@ pytest.importorskip("transformers", reason="the detectors need the extra: pip in
 
 from data.tiny_detector import TINY  # noqa: E402
 
+from leukoscope.train.detector import task as loop  # noqa: E402
 from leukoscope.train.detector.config import DetectorConfig, YoloConfig, read_detector_config  # noqa: E402
 from leukoscope.train.detector.data import Batch, Batches, Pictures, mix_up  # noqa: E402
 from leukoscope.train.detector.network import batch_losses, build_detector, make_optimizer  # noqa: E402
 from leukoscope.train.detector.predict import best_pairs, detect, read_detector, truth_boxes  # noqa: E402
 from leukoscope.train.detector.run import split_off_validation  # noqa: E402
-from leukoscope.train.detector.task import task as loop  # noqa: E402
 from leukoscope.train.processes import Processes  # noqa: E402
 
 ONE = Processes(0, 1, torch.device("cpu"))

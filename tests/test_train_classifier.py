@@ -22,6 +22,7 @@ pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extr
 
 from leukoscope.train.augment import jitter_colour, jitter_stain, match_nuclei_of  # noqa: E402
 from leukoscope.train.checkpoint import AFTER, LATER, WORDS, read_average, run_fingerprint  # noqa: E402
+from leukoscope.train.classifier import task as loop  # noqa: E402
 from leukoscope.train.classifier.attribute_layer import fit_logistic, turned  # noqa: E402
 from leukoscope.train.classifier.attributes import attribute_loss, value_weights  # noqa: E402
 from leukoscope.train.classifier.bundle import ATTRIBUTE_LAYER, read_classifier, restain, typed_crops  # noqa: E402
@@ -29,7 +30,6 @@ from leukoscope.train.classifier.contrast import contrast_loss  # noqa: E402
 from leukoscope.train.classifier.data import class_targets, load_cells, read_store, write_store  # noqa: E402
 from leukoscope.train.classifier.dress import Dress, Wardrobe  # noqa: E402
 from leukoscope.train.classifier.made_cells import SMUDGE, make_cells  # noqa: E402
-from leukoscope.train.classifier.task import task as loop  # noqa: E402
 from leukoscope.train.fields import seen_fields, with_validation  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 

@@ -90,8 +90,8 @@ def test_a_run_folder_tells_how_many_fields_were_seen(task, data, tmp_path, monk
     pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
     from data.small_runs import with_contours
 
-    from leukoscope.train.locator.task import task as locator
-    from leukoscope.train.outliner.task import task as outliner
+    from leukoscope.train.locator import task as locator
+    from leukoscope.train.outliner import task as outliner
 
     torch.set_num_threads(1)
     small = {"name": "small", "steps": 1, "batch_size": 1, "width": 8, "pretrained": False}

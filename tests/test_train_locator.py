@@ -17,8 +17,8 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
 from leukoscope.train.config import build_config, read_toml  # noqa: E402
+from leukoscope.train.locator import task as loop  # noqa: E402
 from leukoscope.train.locator.data import Photo, draw_canvas  # noqa: E402
-from leukoscope.train.locator.task import task as loop  # noqa: E402
 from leukoscope.train.run import train as train_to_bundle  # noqa: E402
 
 CONFIG = """

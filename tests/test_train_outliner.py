@@ -17,8 +17,8 @@ torch = pytest.importorskip("torch", reason="training needs the extra: pip insta
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
 from leukoscope.models.torch_outline import UNKNOWN, UNKNOWN_PART, outline_loss  # noqa: E402
-from leukoscope.train.outliner.task import data as data  # noqa: E402
-from leukoscope.train.outliner.task import task as loop  # noqa: E402
+from leukoscope.train.outliner import data  # noqa: E402
+from leukoscope.train.outliner import task as loop  # noqa: E402
 from leukoscope.train.run import train as train_to_bundle  # noqa: E402
 
 SMALL = {"name": "small", "steps": 4, "size": 32, "batch_size": 3, "width": 8, "pretrained": False}

@@ -118,7 +118,7 @@ def test_pictures_are_matched_as_transformers_matches_them():
 
 def test_losses_are_divided_by_the_boxes_a_process_has_on_average(monkeypatch):
     """Two processes with 1 and 5 boxes: each divides by 3, as one process would by 6 and then halve."""
-    from leukoscope.train.detector.task import matchability
+    from leukoscope.train.detector import matchability
 
     targets = [{"class_labels": torch.tensor([2]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.3]])}]
     assert matchability._mean_boxes_over_own(targets) == 1.0
