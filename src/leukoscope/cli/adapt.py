@@ -20,6 +20,8 @@ example:
 
   leukoscope adapt blood --data photographs/ --unlabelled --out models/ours
   (no label at all: the stain and the camera of 200 cells or more of ordinary patients, a folder each)
+  leukoscope adapt blood --locator --data sets/corrected --out models/ours
+  (finding the cells: some dozens of fields of a new camera with every white cell boxed; stopped? add --resume)
 
 docs/adaptation.md says which cells to label and what to expect. Needs torch: pip install 'leukoscope[train]'
 """
@@ -46,6 +48,15 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--unlabelled", action="store_true", help="look at no label: fit the model to the stain and the camera alone"
     )
     parser.add_argument("--choose", type=whole, metavar="N", help="adapt nothing: list the N cells to label first")
+    parser.add_argument("--locator", action="store_true", help="fit what finds the cells, not what names them")
+    parser.add_argument(
+        "--replay",
+        metavar="DIR",
+        nargs="+",
+        action="extend",
+        help="with --locator: data sets of cameras that it knows, learnt beside; none: rendered fields",
+    )
+    parser.add_argument("--resume", action="store_true", help="with --locator: go on with a run that was stopped")
     parser.add_argument("--seed", type=whole, default=0, help="of the draws; 0 unless given")
     parser.set_defaults(run=run)
 
@@ -60,6 +71,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--choose lists cells and --fraction measures: give one of them")
     if args.unlabelled and args.db is not None:
         raise InputError("--from takes the labels that readers signed, --unlabelled takes none: give --data with it")
+    if args.locator:
+        return _locator(args)
+    if args.replay or args.resume:
+        raise InputError("--replay and --resume are for fitting a locator: give --locator with them")
     if args.db is not None:
         return _run_from(args)
     if args.unlabelled:
@@ -105,6 +120,22 @@ def _run_from(args: argparse.Namespace) -> None:
     for name, values in (("before", found.before), ("after", found.after), ("gain", found.gain)):
         value, low, high = values
         print(f"accuracy, {name}: {value:.3f} (95 % limits {low:.3f} to {high:.3f})")
+    print(f"adapted model: {args.out}")
+
+
+def _locator(args: argparse.Namespace) -> None:
+    """Fit the locator to corrected fields, then say what it finds on those held out and at home."""
+    if args.db is not None or args.unlabelled or args.choose is not None or args.fraction is not None:
+        raise InputError("--locator takes --data, --replay, --resume and --seed: leave the other options out")
+    from leukoscope.train.adapt.locator_site import adapt_locator
+
+    with progress_bar("training") as progress:
+        found = adapt_locator(
+            args.model, args.data, args.out, replay=args.replay or (), resume=args.resume, seed=args.seed,
+            progress=progress,
+        )  # fmt: skip
+    for line in found.lines():
+        print(line)
     print(f"adapted model: {args.out}")
 
 

@@ -65,22 +65,33 @@ def write_adapted(bundle: Bundle, network: CellClassifier, out: str | Path, *, c
     card_changes  fields of the card that differ (name, training, temperature, results, confusion, limits, description)
     """
     import onnx
-    from onnx import numpy_helper
 
     model = onnx.load(str(bundle.onnx))
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    for initializer in model.graph.initializer:
-        own_name = initializer.name.removeprefix(_WRAPPED)
-        if own_name in weights:
-            value = np.ascontiguousarray(weights[own_name], numpy_helper.to_array(initializer).dtype)
-            initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    content = model.SerializeToString()
-    write_bytes(out / "model.onnx", content)
+    named = {i.name: i.name.removeprefix(_WRAPPED) for i in model.graph.initializer}
+    replace_weights(model.graph, {full: weights[own] for full, own in named.items() if own in weights})
     # What was measured of the old weights is not true of these; what they once learnt from (real APL cells) is.
     kept = {key: value for key, value in (bundle.card.clinical or {}).items() if key == "apl"}
     changes = {"confusion_by_patient": None, "clinical": kept or None, **card_changes}
-    card: Card = replace(bundle.card, onnx_sha256=hashlib.sha256(content).hexdigest(), **changes)
+    return write_changed(bundle, model.SerializeToString(), out, card_changes=changes)
+
+
+def replace_weights(graph, weights: dict[str, np.ndarray]) -> None:
+    """Put new values into the initializers of an ONNX graph, by name, each in the number type that it has there."""
+    from onnx import numpy_helper
+
+    for initializer in graph.initializer:
+        if initializer.name in weights:
+            kind = numpy_helper.to_array(initializer).dtype
+            value = np.ascontiguousarray(weights[initializer.name], kind)
+            initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
+
+
+def write_changed(bundle: Bundle, content: bytes, out: str | Path, *, card_changes: dict) -> Bundle:
+    """Write an ONNX file's content and the card of `bundle` with its digest and changes into folder `out`."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_bytes(out / "model.onnx", content)
+    card: Card = replace(bundle.card, onnx_sha256=hashlib.sha256(content).hexdigest(), **card_changes)
     write_card(card, out / "card.json")
     return Bundle(card, out)

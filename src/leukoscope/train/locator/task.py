@@ -107,12 +107,29 @@ def train_locator(
     _write_run(run, config, chosen)
     groups = [load_photos(d, config.memory_px, balance=config.white_balance) for d in chosen]
 
-    own = join_processes()
     torch.manual_seed(config.seed)
     if config.init_from:
         net = read_locator(config.init_from)[0]
     else:
         net = LocatorNet(levels=config.levels, width=config.width, pretrained=config.pretrained)
+    fit_locator(net, groups, weights, config, run, fingerprint=fingerprint, progress=progress)
+    return run
+
+
+def fit_locator(
+    net: LocatorNet,
+    groups: list[list[Photo]],
+    weights: np.ndarray,
+    config: LocatorConfig,
+    run: Path,
+    *,
+    fingerprint: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Train `net` on groups of photographs, each drawn with its weight; returns the averaged weights, which `last.pt`
+    of folder `run` holds too. A checkpoint there of the same fingerprint is gone on with."""
+    own = join_processes()
+    torch.manual_seed(config.seed)
     if config.fold and any(isinstance(m, torch.nn.BatchNorm2d) for m in net.backbone.modules()):
         fold_norms(net.backbone)
     net.to(own.device, memory_format=torch.channels_last)
@@ -136,8 +153,7 @@ def train_locator(
         keep=quick_average(config.ema),
         log_every=25,
     )
-    run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
-    return run
+    return run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
 
 
 def read_locator(run: str | Path) -> tuple[LocatorNet, dict]:
