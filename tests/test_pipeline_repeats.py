@@ -13,6 +13,7 @@ from data.make_bundles import draw_field, make_model, scatter_cells
 from PIL import Image, ImageFilter
 
 from leukoscope.dataset.audit import find_overlaps
+from leukoscope.dataset.audit.align import blur_table
 from leukoscope.pipeline import analyze
 from leukoscope.report import counted_cells
 
@@ -145,3 +146,23 @@ def test_overlaps_are_found_on_real_photographs(shared_data):
     found = {(o.first, o.second): o for o in find_overlaps(pictures) if o.is_proven}
     assert set(found) == {(2 * n, 2 * n + 1) for n in range(10)}
     assert all(abs(o.shift[0] - 213 / 427) < 0.02 and abs(o.shift[1]) < 0.02 for o in found.values())
+
+
+def test_overlaps_do_not_depend_on_how_many_pictures_are_held(monkeypatch):
+    """A patient of many photographs is compared in parts; partners on both sides of a part's end are found as well."""
+    pictures = []
+    for seed in range(6):
+        wide = np.asarray(Image.fromarray(smear(seed, width=600)).convert("L").resize((192, 102), Image.Resampling.BOX))
+        pictures += [wide[:, :128].copy(), wide[:, 64:].copy()]
+    whole = find_overlaps(pictures, reach=3)
+    assert {(o.first, o.second) for o in whole} == {(2 * n, 2 * n + 1) for n in range(6)}
+    monkeypatch.setattr("leukoscope.dataset.audit.overlap._AT_A_TIME", 3)
+    assert find_overlaps(pictures, reach=3) == whole
+
+
+def test_blurs_hold_no_numbers_that_slow_a_processor_down():
+    """Products with denormal numbers take ten times as long: most of what looking for overlaps cost once."""
+    for side in (32, 64, 128):
+        table = blur_table(side, 2.0)
+        assert table[table != 0].min() > np.finfo(np.float32).tiny * 1e6
+        assert np.allclose(table.sum(axis=1), 1, atol=1e-6)
