@@ -16,7 +16,8 @@ from provenance import ROOT, write_results
 
 from leukoscope.dataset.manifest import read_dataset, write_dataset
 from leukoscope.experiments.pcm.data import Folders
-from leukoscope.experiments.pcm.study import StudyRun, run_study
+from leukoscope.experiments.pcm.result import StudyRun
+from leukoscope.experiments.pcm.study import run_study
 from leukoscope.simulate import CohortOptions, simulate_cohort
 
 # name: (patients, laboratories, fields a patient, seed, what its laboratories are called)

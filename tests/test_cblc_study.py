@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ from leukoscope.experiments.cblc.calibration import calibrated_ratios  # noqa: E
 from leukoscope.experiments.cblc.cohort import Patient  # noqa: E402
 from leukoscope.experiments.cblc.patients import PatientRatio, Validation, local_confusions
 from leukoscope.experiments.cblc.predictions import epoch_patients
-from leukoscope.experiments.cblc.settings import with_artefact  # noqa: E402
+from leukoscope.experiments.cblc.result import StudyOptions  # noqa: E402
+from leukoscope.experiments.cblc.settings import StudyConfig, with_artefact  # noqa: E402
 from leukoscope.geometry import contour_box  # noqa: E402
 from leukoscope.models.bundle import find_model  # noqa: E402
 from leukoscope.quantify import correct_ratio  # noqa: E402
@@ -90,7 +92,7 @@ def finished(tmp_path_factory):
     data.mkdir()
     make_marrow(data, smears=2)
     config = write_config(root / "config")
-    options = study.StudyOptions(data, ("a", "b"), ("c",), config, root / "out")
+    options = StudyOptions(data, ("a", "b"), ("c",), config, root / "out")
     patch = pytest.MonkeyPatch()
     by_field = {f.key.field_id: f for f in cohort.read_dataset(data).fields}
 
@@ -133,6 +135,32 @@ def test_the_study_writes_every_table_and_the_page(finished):
     for name in ("tripod-ai", "stard-ai", "claim"):
         assert "to be written by the authors" in (options.out / f"{name}.md").read_text("utf-8")
     assert (options.out / "figures" / "roc.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_a_failing_ablation_costs_one_row_and_is_done_once(tmp_path, monkeypatch):
+    """Of two components the first one's training fails: the other is measured, and neither is begun again."""
+    dataset = SimpleNamespace(sha256=lambda: "d")
+    settings = StudyConfig("tiny", imbalance=("effective_number",), stain=True, center_border=(), morphology_weight=0.0)
+    material = SimpleNamespace(
+        files=SimpleNamespace(study=settings), cohort=SimpleNamespace(dataset=dataset), work=tmp_path / "work"
+    )
+    (tmp_path / "work").mkdir()
+    begun = []
+
+    def ablate(config, material, folder):
+        begun.append(folder.name)
+        if not config.imbalance:
+            raise RuntimeError("out of memory")
+        return {"rows": np.ones(3, bool), "probs": np.ones((3, 1))}
+
+    monkeypatch.setattr(study, "ablate", ablate)
+    for _ in range(2):
+        clock = study.Clock(tmp_path / "work" / "seconds.json", lambda line: None)
+        rows, calls = study._ablation(tmp_path, material, clock)
+        assert [r.status for r in rows.values()] == ["failed", "done"] and len(calls) == 1
+        assert next(iter(rows.values())).reason == "out of memory"
+    assert begun.count("without-stain-normalisation") == 3  # its work once; twice what is kept is read
+    assert begun.count("without-imbalance-correction") == 2  # what failed is tried again
 
 
 def test_no_patient_is_called_by_a_member_that_was_trained_on_it(finished):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,37 @@ def test_the_command_line_imports_nothing_heavy_at_its_top(file):
     }
     heavy = sorted(n for n in names if n not in light and not n.startswith("leukoscope.cli"))
     assert not heavy, f"{file.name} imports {', '.join(heavy)} before it knows which command runs"
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """A circle of modules that import one another, none: []. imports: module → those it imports."""
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def module_of(file: Path) -> str:
+    return ".".join(("leukoscope", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def test_no_circle_of_imports_anywhere():
+    """Also through imports inside functions and for types alone: of two modules one can be read without the other."""
+    modules, imports = {module_of(f) for f in FILES}, {}
+    for file in FILES:
+        found = set()
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{file}: imports are written in full"
+                # `from package import module` is of the module, not of what the package's __init__ imports.
+                inner = {a.name: f"{node.module}.{a.name}" for a in node.names}
+                found |= {full if full in modules else node.module for full in inner.values()}
+        imports[module_of(file)] = (found & modules) - {module_of(file)}
+    assert not circle(imports), " ← ".join(circle(imports))
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
 
 
 def test_every_source_file_is_seen():

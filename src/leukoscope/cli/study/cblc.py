@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"the study needs {', '.join(missing)}: pip install 'leukoscope[study]'")
     from pathlib import Path
 
-    from leukoscope.experiments.cblc.study import StudyOptions, run_study
+    from leukoscope.experiments.cblc.result import StudyOptions
+    from leukoscope.experiments.cblc.study import run_study
 
     options = StudyOptions(
         data=Path(args.data),

@@ -6,7 +6,7 @@ import math
 
 from leukoscope.experiments.cblc.cohort import AML, DEVELOP, VALIDATE
 from leukoscope.experiments.cblc.measure import area, fix_threshold, patient_scores
-from leukoscope.experiments.cblc.study import StudyResult
+from leukoscope.experiments.cblc.result import StudyResult
 from leukoscope.experiments.cblc.tables import POOLED
 from leukoscope.experiments.cblc.verdicts import Ratios, corrected, parts
 from leukoscope.experiments.tables import Table

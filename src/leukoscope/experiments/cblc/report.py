@@ -18,8 +18,8 @@ from leukoscope.experiments.cblc.cohort import DEVELOP, VALIDATE
 from leukoscope.experiments.cblc.crops import matched_cells
 from leukoscope.experiments.cblc.facts import known_facts
 from leukoscope.experiments.cblc.measure import area, patient_scores
+from leukoscope.experiments.cblc.result import StudyResult
 from leukoscope.experiments.cblc.segment import expert_contours
-from leukoscope.experiments.cblc.study import StudyResult
 from leukoscope.experiments.cblc.verdicts import Ratios, corrected, make_ratios, parts, raw
 from leukoscope.experiments.checklists import checklists
 from leukoscope.experiments.page import Section, facts, figure, gallery, paragraph, plots, study_page

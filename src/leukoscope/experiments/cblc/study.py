@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from leukoscope.experiments.cblc.crops import areas_um2, draw_nuclei, expert_cro
 from leukoscope.experiments.cblc.members import Member, component_variants, measure_morphology
 from leukoscope.experiments.cblc.predictions import Material, Predictions, ablate, make_member, predict_cells
 from leukoscope.experiments.cblc.registration import registration_facts
+from leukoscope.experiments.cblc.report import write_report
+from leukoscope.experiments.cblc.result import ABLATED, DETECTOR, StudyOptions, StudyResult
 from leukoscope.experiments.cblc.segment import FieldCells, Outline, segment
 from leukoscope.experiments.cblc.segmenters import make_locator, make_outline, make_segmenter
 from leukoscope.experiments.cblc.settings import StudyFiles, read_settings
@@ -30,41 +33,6 @@ from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import Row, fingerprint_of, read_row, run_row
 from leukoscope.files import write_json
 from leukoscope.train.crops.data import CropSet
-
-ABLATED = "ablation"
-DETECTOR = "one-stage"
-
-
-@dataclass(frozen=True, slots=True)
-class StudyOptions:
-    """What the command line says; register_only: stop before a number of the validation centres is made."""
-
-    data: Path
-    develop: tuple[str, ...]
-    validate: tuple[str, ...]
-    config: Path
-    out: Path
-    diagnosis: Path | None = None
-    resume: bool = False
-    register_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StudyResult:
-    """Everything that tables, figures and the page are made from."""
-
-    options: StudyOptions
-    files: StudyFiles
-    cohort: Cohort
-    cells: list[FieldCells]
-    predictions: Predictions
-    ablation: dict[str, dict]
-    rows: dict[str, Row]
-    seconds: dict[str, float]
-    about: dict[str, str]
-    registration: str
-    not_as_registered: list[str]
-
 
 Say = Callable[[str], None]
 Show = Callable[[int, int], None]
@@ -76,8 +44,6 @@ def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = No
     Before any number of the validation centres is made, preregistration.json is written; with `register_only` the study
     stops there and its path is returned.
     """
-    from leukoscope.experiments.cblc.report import write_report
-
     files = read_settings(options.config)
     cohort = read_cohort(
         options.data, files.study.read_taxonomy(), develop=options.develop, validate=options.validate,
@@ -101,11 +67,8 @@ def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = No
         registered = register(options.out, facts)
     if options.register_only:
         return options.out / NAME
-    ablation = {}
-    for name, config in (component_variants(files.study) if files.study.ablation else {}).items():
-        with clock(f"ablation: {name}"):
-            ablation[name] = ablate(config, material, work / ABLATED / name.replace(" ", "-"))
-    rows = {DETECTOR: _detector(options, files, cohort, clock)}
+    rows, ablation = _ablation(options.out, material, clock)
+    rows[DETECTOR] = _detector(options, files, cohort, clock)
     with clock("bundle"):
         _export(options, files, predictions, members)
     apart = differences(registered, facts)
@@ -199,6 +162,27 @@ def _crops(
         learnt = np.array([cohort.patients[g].role == DEVELOP for g in predicted.groups])
         save_crops(paths[1], measure_morphology(predicted, learnt) if morphology else predicted)
     return load_crops(paths[0], cohort.taxonomy), load_crops(paths[1], cohort.taxonomy)
+
+
+def _ablation(out: Path, material: Material, clock: Clock) -> tuple[dict[str, Row], dict[str, dict]]:
+    """The study with a component left out, one row each that may fail without taking the study with it: how each ended,
+    and what those that are done say of the cells."""
+    rows, calls = {}, {}
+    settings = material.files.study
+    for name, config in (component_variants(settings) if settings.ablation else {}).items():
+        title = name.replace(" ", "-")
+        called = partial(ablate, config, material, material.work / ABLATED / title)
+
+        def work(folder: Path, resume: bool, called: Callable[[], dict] = called) -> dict:
+            del folder, resume  # a member keeps its weights and logits in the study's own folder, and goes on there
+            return {"cells": int(called()["rows"].sum())}
+
+        with clock(f"ablation: {name}"):
+            digest = fingerprint_of(asdict(config), material.cohort.dataset.sha256())
+            rows[name] = run_row(out, f"{ABLATED}-{title}", digest, work, resume=True)
+            if rows[name].is_done:
+                calls[name] = called()
+    return rows, calls
 
 
 def _detector(options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: Clock) -> Row:

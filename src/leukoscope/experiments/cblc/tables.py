@@ -10,8 +10,8 @@ from leukoscope.evaluate.classes import confusion_matrix, per_class
 from leukoscope.experiments.cblc.cohort import AML, DEVELOP, NOT_AML, VALIDATE, expert_ratio
 from leukoscope.experiments.cblc.crops import matched_cells
 from leukoscope.experiments.cblc.measure import MEASURES, cell_differences, cell_scores
+from leukoscope.experiments.cblc.result import DETECTOR, StudyResult
 from leukoscope.experiments.cblc.segment import segmentation_rows
-from leukoscope.experiments.cblc.study import StudyResult
 from leukoscope.experiments.tables import Column, Table, percents, texts
 from leukoscope.report.words import class_words
 
@@ -198,6 +198,8 @@ def ablation_table(result: StudyResult) -> Table:
         "Points of F1, with the component minus without it; 95 % limits by patients. One training each: "
         "they don't hold the chance of training; benchmarks/cblc_ablation.py repeats over seeds."
     )
+    failed = [f"{n} ({r.status}: {r.reason})" for n, r in result.rows.items() if n != DETECTOR and not r.is_done]
+    note += f" Not measured: {'; '.join(failed)}." if failed else ""
     return Table("ablation", "Each component on and off", columns, tuple(rows), note)
 
 

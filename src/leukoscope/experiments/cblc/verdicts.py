@@ -28,7 +28,7 @@ from leukoscope.experiments.cblc.patients import (
     smear_ratios,
     smear_trends,
 )
-from leukoscope.experiments.cblc.study import DETECTOR, StudyResult
+from leukoscope.experiments.cblc.result import DETECTOR, StudyResult
 from leukoscope.experiments.cblc.tables import POOLED
 from leukoscope.experiments.intervals import PATIENT, Estimate
 from leukoscope.experiments.tables import Column, Table, percents, texts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from leukoscope.experiments.pcm.data import EXTERNAL, TARGET
-from leukoscope.experiments.pcm.study import StudyRun
+from leukoscope.experiments.pcm.result import StudyRun
 
 
 def known_facts(run: StudyRun) -> dict[str, str]:

@@ -9,7 +9,7 @@ from leukoscope.experiments.page import Section, facts, figure, gallery, paragra
 from leukoscope.experiments.pcm import report_figures as drawn
 from leukoscope.experiments.pcm.data import EXTERNAL, TARGET, StudyData, StudySet
 from leukoscope.experiments.pcm.facts import known_facts
-from leukoscope.experiments.pcm.study import StudyRun
+from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.pcm.tables_compare import table_calibration, table_differences
 from leukoscope.experiments.pcm.tables_results import (
     table_6,

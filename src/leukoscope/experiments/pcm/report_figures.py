@@ -17,7 +17,7 @@ from leukoscope.experiments.pcm.classifiers import parts_scored, worst_errors
 from leukoscope.experiments.pcm.config import RowPlan
 from leukoscope.experiments.pcm.data import StudySet
 from leukoscope.experiments.pcm.detectors import read_detections
-from leukoscope.experiments.pcm.study import StudyRun
+from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.rows import Row
 from leukoscope.files import write_bytes
 from leukoscope.images import read_image

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from leukoscope.errors import ConfigError
 from leukoscope.experiments.pcm.config import EXTRAS, RowPlan, StudyConfig, read_study
 from leukoscope.experiments.pcm.data import TARGET, Folders, Show, StudyData, open_study
+from leukoscope.experiments.pcm.report import write_study
+from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.preregistration import differences, register, words
 from leukoscope.experiments.provenance import provenance
-from leukoscope.experiments.rows import NOT_RUN, Row, fingerprint_of, read_row, row_folder, run_row
+from leukoscope.experiments.rows import NOT_RUN, Row, fingerprint_of, keep_row, read_row, row_folder, run_row
 from leukoscope.train.config import read_toml
 
 RESULT_VERSION = 1  # of what rows keep: a row of another version is refused, not misread
@@ -20,29 +22,6 @@ PRIMARY = (
     "sets; thresholds, temperatures and conformal sets from validation photographs alone"
 )
 _LONG = 60.0  # seconds: after a row that took longer, the page is written before the next begins
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StudyRun:
-    """A study as it stands: its settings, its data, every row in order, and where its page is."""
-
-    config: StudyConfig
-    study: StudyData
-    rows: dict[str, Row]
-    out: Path
-    provenance: dict[str, str]
-    registration: str = ""
-    not_as_registered: tuple[str, ...] = ()
-
-    @property
-    def page(self) -> Path:
-        return self.out / "study.html"
-
-    def done(self, kind: str, **wanted: str) -> list[tuple[RowPlan, Row]]:
-        """Plans and rows of one kind that are done, in the order of study.toml."""
-        plans = [p for p in self.config.rows if p.kind == kind]
-        plans = [p for p in plans if all(getattr(p, k) == v for k, v in wanted.items())]
-        return [(p, self.rows[p.name]) for p in plans if self.rows[p.name].is_done]
 
 
 def run_study(
@@ -63,8 +42,6 @@ def run_study(
     Writes OUT/study.html, OUT/tables/*.csv, OUT/figures/*, OUT/rows/NAME/. A row that fails or can't run says so in
     its table and the others go on.
     """
-    from leukoscope.experiments.pcm.report import write_study
-
     settings = read_study(config)
     plans = _asked(settings, only)
     out = Path(out)
@@ -133,8 +110,6 @@ def _cannot(out: Path, plan: RowPlan, reason: str) -> Row:
     earlier = read_row(out, plan.name)
     if earlier.is_done:
         return earlier
-    from leukoscope.experiments.rows import keep_row
-
     return keep_row(Row(plan.name, NOT_RUN, row_folder(out, plan.name), reason=reason))
 
 

@@ -19,7 +19,7 @@ from leukoscope.experiments.pcm.classifiers import parts_scored, read_calls
 from leukoscope.experiments.pcm.config import RowPlan
 from leukoscope.experiments.pcm.detectors import read_detections
 from leukoscope.experiments.pcm.report_words import estimate_in, part_words, set_words
-from leukoscope.experiments.pcm.study import StudyRun
+from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.rows import Row
 from leukoscope.experiments.tables import Column, Table, Value, percents, texts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from leukoscope.experiments.intervals import Estimate
 from leukoscope.experiments.pcm.report_words import counted_words, estimate_in, part_words, why
-from leukoscope.experiments.pcm.study import StudyRun
+from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.tables import Table, Value, percents, texts
 from leukoscope.report.words import class_words
 

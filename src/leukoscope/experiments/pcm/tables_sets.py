@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from leukoscope.experiments.pcm.report_words import ROLE_WORDS, counted_words
-from leukoscope.experiments.pcm.study import StudyRun
+from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.tables import Column, Table, Value, texts
 from leukoscope.report.words import class_words
 
