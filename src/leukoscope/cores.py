@@ -1,8 +1,43 @@
-"""How many processor cores this process may use."""
+"""What a run may use of the machine: processor cores, and memory at a time."""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Room:
+    """Room for so much: `with room.hold(n):` waits, first come first served, until n more fit.
+
+    Memory goes by pixels: eight workers hold eight ordinary photographs, or one of 169 megapixels.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most, self._held = most, 0.0
+        self._waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, amount: float) -> Iterator[None]:
+        """More than there is room for in all counts as all of it."""
+        wanted, turn = min(amount, self._most), object()
+        with self._changed:
+            self._waiting.append(turn)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is turn and self._held + wanted <= self._most)
+                self._held += wanted
+            finally:
+                self._waiting.remove(turn)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= wanted
+                self._changed.notify_all()
 
 
 def usable_cores() -> int:

@@ -56,11 +56,24 @@ _PNG_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _ORIENTATION_TAG = 0x0112
 
 
+# Of a JPEG that is handed on as it is: size and process, quantisation, codes, restarts.
+_SIZE_SEGMENTS, _TABLE_SEGMENTS = (0xC0, 0xC1, 0xC2), (0xC4, 0xDB, 0xDD)
+_SHARED_IN_SCANS = {b"\xc4", b"\xda", b"\xdb", b"\xdd", b"\xd9"}
+
+
 class Pixels(NamedTuple):
     """A picture's encoded pixels without its metadata; `orientation` is EXIF's, 1 to 8."""
 
     data: bytes
     orientation: int
+
+
+class SharedJpeg(NamedTuple):
+    """A whole JPEG file of pixels and nothing else, upright as it stands, and its size px."""
+
+    data: bytes
+    width: int
+    height: int
 
 
 def sniff_format(head: bytes) -> str | None:
@@ -100,6 +113,46 @@ def strip_metadata(data: bytes, image_format: str) -> Pixels:
     if image_format == "JPEG":
         return _strip_jpeg(data)
     return Pixels(data, 1)
+
+
+def shared_jpeg(data: bytes) -> SharedJpeg | None:
+    """The JPEG `data` as it can be handed on without being encoded anew: every segment that is not needed to decode it
+    is left out, thumbnails in headers and what follows the picture too. None where that can't be vouched for: EXIF
+    turns it, it is neither grey nor of three colours, or its parts are not those of an ordinary photograph."""
+    try:
+        pixels, orientation = _strip_jpeg(data)
+    except ImageError:
+        return None
+    if orientation != 1 or pixels[-2:] != b"\xff\xd9":
+        return None
+    kept, sizes, at = [b"\xff\xd8"], [], 2
+    while pixels[at + 1] != 0xDA:
+        marker, end = pixels[at + 1], at + 2 + int.from_bytes(pixels[at + 2 : at + 4], "big")
+        header = _shared_segment(marker, pixels[at:end])
+        if header is None:
+            return None
+        if marker in _SIZE_SEGMENTS:
+            sizes.append(struct.unpack_from(">HHB", header, 5))
+        kept.append(header)
+        at = end
+    between = {found[-1:] for found in _MARKER.findall(pixels, at)}
+    if len(sizes) != 1 or sizes[0][2] not in (1, 3) or not between <= _SHARED_IN_SCANS:
+        return None
+    height, width, _n_colors = sizes[0]
+    return SharedJpeg(b"".join([*kept, pixels[at:]]), width, height)
+
+
+def _shared_segment(marker: int, segment: bytes) -> bytes | None:
+    """A segment before the first scan as it is handed on, b"" where it is left out; None: the file is not ordinary."""
+    if marker in _SIZE_SEGMENTS:
+        return segment if len(segment) >= 10 else None
+    if marker in _TABLE_SEGMENTS:
+        return segment
+    if marker == 0xE0 and segment[4:9] == b"JFIF\0" and len(segment) >= 16:
+        return b"\xff\xe0\0\x10" + segment[4:16] + b"\0\0"  # the size of its thumbnail: none
+    if marker == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16:
+        return b"\xff\xee\0\x0e" + segment[4:16]
+    return b"" if marker == 0xE0 else None
 
 
 def check_plausible_size(width: int, height: int, *, n_bytes: int, image_format: str) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from leukoscope.cores import Room
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import ImageError
 from leukoscope.images import Picture, header_megapixels, mislabelled, open_stored, read_pictures
@@ -19,37 +17,6 @@ from leukoscope.pipeline.sources import Source
 
 MOST_MEGABYTES = 256.0  # of files held at a time; a larger one is read when it is alone
 MOST_MEGAPIXELS = 100.0  # decoded at a time, over all workers; a larger picture is decoded when it is alone
-
-
-class Room:
-    """Room for so much: `with room.hold(n):` waits, first come first served, until n more fit.
-
-    Memory goes by pixels: eight workers hold eight ordinary photographs, or one of 169 megapixels.
-    """
-
-    def __init__(self, most: float) -> None:
-        self._most, self._held = most, 0.0
-        self._waiting: deque[object] = deque()
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def hold(self, amount: float) -> Iterator[None]:
-        """More than there is room for in all counts as all of it."""
-        wanted, turn = min(amount, self._most), object()
-        with self._changed:
-            self._waiting.append(turn)
-            try:
-                self._changed.wait_for(lambda: self._waiting[0] is turn and self._held + wanted <= self._most)
-                self._held += wanted
-            finally:
-                self._waiting.remove(turn)
-                self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held -= wanted
-                self._changed.notify_all()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from leukoscope.entries import CellEntry, FieldEntry
 from leukoscope.report.choose import CellIndex, Plan, choose, index_cells
 from leukoscope.report.colors import class_colors
 from leukoscope.report.known import Known
-from leukoscope.report.pictures import FieldView, Thumbs, field_view
+from leukoscope.report.pictures import FieldView, FieldViews, Thumbs
 from leukoscope.report.record import Record
 
 FIELDS = "fields"  # folder beside the report: shown fields at full resolution
@@ -38,6 +38,7 @@ class Content:
     cells: dict[tuple[int, int], CellEntry]
     files: dict[int, dict]
     thumbs: Thumbs
+    views: FieldViews
     colors: dict[str, str]
     known: dict[str, Known]
     out: Path
@@ -57,7 +58,7 @@ class Content:
 
     def field(self, index: int) -> tuple[FieldView, str | None]:
         """How a field is shown, and the address of its full resolution from the page that shows it."""
-        view = field_view(self.picture_fields[index], self.out.parent / FIELDS, f"{index:05d}.jpg")
+        view = self.views.view(index)
         if view.full is None:
             return view, None
         return view, f"{'../' if self.pages else ''}{FIELDS}/{view.full}"
@@ -99,4 +100,6 @@ def gather(
     names = record.taxonomy.names
     colors = dict(zip(names, class_colors(names), strict=True))
     by_id = {k.patient_id: k for k in known}
-    return Content(record, index, plan, fields, cells, files, thumbs, colors, by_id, out, pages)
+    shown = (field for row in plan.order for field in plan.pictures.get(row, ()))
+    views = FieldViews(fields, shown, out.parent / FIELDS)
+    return Content(record, index, plan, fields, cells, files, thumbs, views, colors, by_id, out, pages)

@@ -44,12 +44,13 @@ def write_report(
     index, plan = plan_content(record, gallery_cap=GALLERY_CAP, picture_cap=PICTURE_CAP, pages=pages)
     with Thumbs(thumbs_path, plan.cells()) as thumbs:
         content = gather(record, index, plan, thumbs, out=out, pages=pages, known=known)
-        if pages:
-            folder, shell = out.parent / PATIENTS, _shell(record, cells=True, sections=False)
-            folder.mkdir(exist_ok=True)
-            for row in plan.order:
-                _write(folder / page_name(row), shell, _patient_body(content, row))
-        _write(out, _shell(record, cells=not pages, sections=True), _body(content))
+        with content.views:
+            if pages:
+                folder, shell = out.parent / PATIENTS, _shell(record, cells=True, sections=False)
+                folder.mkdir(exist_ok=True)
+                for row in plan.order:
+                    _write(folder / page_name(row), shell, _patient_body(content, row))
+            _write(out, _shell(record, cells=not pages, sections=True), _body(content))
 
 
 def _write(path: Path, shell: Shell, body: Iterator[str]) -> None:

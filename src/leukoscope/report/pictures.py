@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from leukoscope.cores import Room
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import DataError, ImageError
 from leukoscope.files import write_whole
-from leukoscope.images import read_image
+from leukoscope.images import open_stored
+from leukoscope.images.container import shared_jpeg
+from leukoscope.images.read import decode, opened_image
+from leukoscope.images.stored import Stored
 
 FIELD_WIDTH = 900  # px, at most
 FIELD_QUALITY, FULL_QUALITY = 80, 90
 FIELD_HEIGHT = 1400
+MOST_BYTES_A_PIXEL = 0.2  # of a photograph that stands in a page as it is: what FIELD_QUALITY takes of a smear
+AHEAD = 8  # fields under way at a time; they wait for the disk more than they compute
+MOST_MEGAPIXELS = 100.0  # of theirs in memory at a time
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
@@ -119,28 +127,80 @@ class FieldView:
 def field_view(field: FieldEntry, folder: Path, name: str) -> FieldView:
     """Read a field again, and write it at full resolution as `name` into `folder`.
 
-    It is shown only if it is still the one that was analysed.
+    It is shown only if it is still the one that was analysed. A JPEG that holds nothing but pixels once its metadata
+    are gone is copied; encoding it anew would cost time and quality.
     """
     path = Path(field["file"])
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if field["sha256"] and digest != field["sha256"]:
-            return FieldView(None, problem="the file was changed after the analysis")
-        pixels = read_image(path, page=field.get("pages") or 0)
+        with open_stored(path) as file:
+            if field["sha256"] and file.sha256 != field["sha256"]:
+                return FieldView(None, problem="the file was changed after the analysis")
+            size, full, small = _pictures(file, field.get("pages") or [0])
     except ImageError as error:
         return FieldView(None, problem=f"the file can't be read any more ({error.reason.replace('_', ' ')})")
-    except OSError as error:
-        return FieldView(None, problem=f"the file can't be read any more ({(error.strerror or 'unknown').lower()})")
-    except ValueError:  # a name that no file can have, such as one with a zero byte
-        return FieldView(None, problem="its name can't be that of a file")
-    if pixels.shape[:2] != (field["height"], field["width"]):
+    if size != (field["width"], field["height"]):
         return FieldView(None, problem="the file has another size than when it was analysed")
-    image = Image.fromarray(pixels)
     folder.mkdir(exist_ok=True)
-    with write_whole(folder / name, "wb") as file:
-        image.save(file, "JPEG", quality=FULL_QUALITY)
+    with write_whole(folder / name, "wb") as out:
+        out.write(full)
+    return FieldView("data:image/jpeg;base64," + base64.b64encode(small).decode("ascii"), name)
+
+
+def _pictures(file: Stored, pages: list[int]) -> tuple[tuple[int, int], bytes, bytes]:
+    """Size (width, height) of a photograph, and JPEGs of it: at full resolution, and as a page holds it."""
+    shared = shared_jpeg(file.data.read()) if file.image_format == "JPEG" and file.data is not None else None
+    if shared is None:
+        image = Image.fromarray(decode(file, pages).pixels)
+        return image.size, _jpeg(image, FULL_QUALITY), _jpeg(_fitting(image), FIELD_QUALITY)
+    size = (shared.width, shared.height)
+    few_bytes = len(shared.data) <= MOST_BYTES_A_PIXEL * shared.width * shared.height
+    if few_bytes and shared.width <= FIELD_WIDTH and shared.height <= FIELD_HEIGHT:
+        return size, shared.data, shared.data
+    with opened_image(file) as (image, _upright):
+        return size, shared.data, _jpeg(_fitting(image), FIELD_QUALITY)
+
+
+def _fitting(image: Image.Image) -> Image.Image:
+    """`image`, made smaller in place where a page holds no such size; a JPEG is then decoded at a fraction of it."""
     image.thumbnail((FIELD_WIDTH, FIELD_HEIGHT), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=FIELD_QUALITY)
-    return FieldView("data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii"), name)
+    image.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+class FieldViews:
+    """The views of a report's fields, in the order in which it shows them; the next ones are made meanwhile.
+
+    fields  field index -> entry of the record; order: the indices
+    folder  that the full pictures are written into
+    """
+
+    def __init__(self, fields: Mapping[int, FieldEntry], order: Iterable[int], folder: Path) -> None:
+        self._fields, self._order, self._folder = fields, iter(order), folder
+        self._under_way: dict[int, Future[FieldView]] = {}
+        self._pixels = Room(MOST_MEGAPIXELS)
+        self._pool = ThreadPoolExecutor(AHEAD)
+
+    def __enter__(self) -> FieldViews:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def view(self, index: int) -> FieldView:
+        """The view of a field; asked for once, in the order given."""
+        while index not in self._under_way or len(self._under_way) < AHEAD:
+            coming = next(self._order, None)
+            if coming is None:
+                break
+            self._under_way[coming] = self._pool.submit(self._make, coming)
+        return self._under_way.pop(index).result()
+
+    def _make(self, index: int) -> FieldView:
+        field = self._fields[index]
+        with self._pixels.hold((field["width"] or 0) * (field["height"] or 0) / 1e6):
+            return field_view(field, self._folder, f"{index:05d}.jpg")
