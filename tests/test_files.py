@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 
 import numpy as np
 import pytest
 
 from leukoscope.files import (
+    TableWriter,
     copy_folder,
+    guarded,
     plain_text,
     save_arrays,
+    unguarded,
     write_bytes,
     write_json,
     write_table,
@@ -51,6 +55,30 @@ def test_no_cell_is_taken_for_a_formula(tmp_path, start):
     assert rows[1] == ["'" + start + "cmd|' /C calc'!A0", "-0.5"]
     assert plain_text("a" + start) == "a" + start
     assert plain_text("\r=1") == "\\r=1"
+
+
+TEXTS = ("", "a", "'", "'a", "=1", "'=1", "''=1", " =1", "-", "-1", "'-1", "-1.5e3", "-1+2", "\n@")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_was_guarded_is_found_again(text):
+    assert unguarded(guarded(text)) == text
+    assert guarded(text)[:1] not in tuple("=+-@ \n") or text in ("", "-1", "-1.5e3")
+
+
+def test_an_exact_table_keeps_line_ends(tmp_path):
+    values = ["a\rb", "c\r\nd", "=1", "'=1", " e "]
+    with open(tmp_path / "t.csv", "w", encoding="utf-8", newline="") as file:
+        TableWriter(file, exact=True).writerow(values)
+    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as file:
+        (row,) = csv.reader(file, strict=True)
+    assert [unguarded(v) for v in row] == values and row[2] == "'=1"
+
+
+def test_there_is_one_writer_of_csv(root):
+    """A second one would know nothing of formulas."""
+    sources = [p for p in (root / "src").rglob("*.py") if re.search(r"csv\.(writer|DictWriter)", p.read_text("utf-8"))]
+    assert [p.name for p in sources] == ["files.py"]
 
 
 def test_each_kind_of_file_replaces_the_old_one_whole(tmp_path):

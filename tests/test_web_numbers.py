@@ -15,8 +15,10 @@ from openpyxl import load_workbook  # noqa: E402
 from sqlalchemy import select  # noqa: E402
 
 from leukoscope.evaluate.classes import cohen_kappa, confusion_matrix  # noqa: E402
+from leukoscope.exchange.csv_files import signed_csv  # noqa: E402
+from leukoscope.exchange.workbook import signed_workbook  # noqa: E402
 from leukoscope.web.differential import agreement, numbers  # noqa: E402
-from leukoscope.web.downloads import audit_rows, cells_csv, workbook  # noqa: E402
+from leukoscope.web.downloads import audit_csv, audit_rows  # noqa: E402
 from leukoscope.web.guard import Site  # noqa: E402
 from leukoscope.web.pdf import report_pdf  # noqa: E402
 from leukoscope.web.room import make_room as make_pages  # noqa: E402
@@ -121,14 +123,16 @@ def test_downloads_hold_what_was_signed_and_no_formula(desk):
     with desk.store.reading() as connection:
         record = signed_record(connection, desk.cells, desk.reading)
     closing.sign(desk.store, desk.reading.id, lambda *_: record, reader_id=desk.reader, op="sign")
-    assert cells_csv(record).count("\n") == len(record["cells"]) + 1
-    book = load_workbook(BytesIO(workbook(record)))
+    assert signed_csv(record).count(b"\n") == len(record["cells"]) + 1
+    book = load_workbook(BytesIO(signed_workbook(record)))
     assert "f" not in {cell.data_type for sheet in book for row in sheet.iter_rows() for cell in row}
     assert "=Anna" in [cell.value for row in book["Summary"].iter_rows() for cell in row]
     assert report_pdf(record, "digest").startswith(b"%PDF-")
     with desk.store.reading() as connection:
         rows = audit_rows(connection, desk.cells.patient.id)
     assert [row["what"] for row in rows] == ["start", "call", "sign"] and {row["reader"] for row in rows} == {"=Anna"}
+    assert b"=Anna" in audit_csv(rows) and b",=Anna" not in audit_csv(rows).replace(b",'=Anna", b"")
+    assert b"'=Anna" in signed_csv(record)
 
 
 def test_kappa_is_scikit_learns():

@@ -20,6 +20,7 @@ EXTRAS = {
     "train": "leukoscope train and adapt: torch and the exporter",
     "study": "the two papers' studies: their networks, figures and statistics",
     "review": "the reading room: review, correct, sign",
+    "xlsx": "leukoscope export --to xlsx: the differential as a workbook",
     "review-postgresql": "the reading room's database for several readers",
     "docs": "the documentation site (make docs)",
     "yolo": "YOLO11 by ultralytics (AGPL-3.0)",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-# What a spreadsheet takes for the start of a formula; the last four are what East Asian keyboards give for the first.
-_FORMULA_STARTS = tuple("=+-@\t\n＝＋－＠")
+# What a spreadsheet takes for a formula: these characters, also behind white space; the last four are what East Asian
+# keyboards give for the first. An apostrophe before them is guarded like them, so that one can be taken off again.
+_FORMULA = re.compile(r"'*[\s=+\-@＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 
 @contextmanager
@@ -100,19 +104,41 @@ def write_table(path: str | Path) -> Iterator[TableWriter]:
         yield TableWriter(file)
 
 
-class TableWriter:
-    """Writes rows; text that begins like a formula gets an apostrophe in front, which spreadsheets don't show."""
+def table_bytes(rows: Iterable[Iterable]) -> bytes:
+    """The bytes of such a file, for who sends it instead."""
+    text = io.StringIO()
+    table = TableWriter(text)
+    for row in rows:
+        table.writerow(row)
+    return text.getvalue().encode("utf-8-sig", "backslashreplace")
 
-    def __init__(self, file: IO[str]) -> None:
-        self._rows = csv.writer(file, lineterminator="\n")
+
+class TableWriter:
+    """The one writer of CSV: text that begins like a formula gets an apostrophe in front, numbers are as they are.
+
+    exact  text is kept to the byte, carriage returns too (quoted), for what `unguarded` reads again; else they are
+           written out, for some spreadsheets end a row there
+    """
+
+    def __init__(self, file: IO[str], *, exact: bool = False) -> None:
+        self._text = guarded if exact else plain_text
+        self._rows = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if exact else csv.QUOTE_MINIMAL)
 
     def writerow(self, values: Iterable) -> None:
-        """One row; numbers are written as they are."""
-        self._rows.writerow([plain_text(v) if isinstance(v, str) else v for v in values])
+        """One row."""
+        self._rows.writerow([self._text(v) if isinstance(v, str) else v for v in values])
 
 
 def plain_text(value: str) -> str:
-    """`value` with an apostrophe in front where a spreadsheet would take it for a formula, and no carriage return,
-    which would end the row."""
-    value = value.replace("\r", "\\r")
-    return "'" + value if value.startswith(_FORMULA_STARTS) else value
+    """`value` guarded, without carriage returns."""
+    return guarded(value.replace("\r", "\\r"))
+
+
+def guarded(value: str) -> str:
+    """`value` with an apostrophe in front where a spreadsheet would take it for a formula; a number is none."""
+    return "'" + value if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
+
+
+def unguarded(value: str) -> str:
+    """What was written as `value`: the inverse of `guarded`, for whoever reads a table."""
+    return value[1:] if value.startswith("'") and _FORMULA.match(value) else value

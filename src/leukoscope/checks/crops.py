@@ -6,7 +6,6 @@ context". The crops are not resized: a pixel stays a pixel of the photograph.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
@@ -19,7 +18,7 @@ from PIL import Image
 
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.errors import DataError, ImageError, InputError
-from leukoscope.files import write_json, write_text, write_whole
+from leukoscope.files import TableWriter, write_json, write_text, write_whole
 from leukoscope.images import background_color, read_image
 
 PAD_PX = 50
@@ -237,9 +236,10 @@ def _rows(field: TruthField, names: list[str], *, pad_px: int, edge: str, um_per
 
 def _write_tables(out: Path, dataset: Dataset, rows: list[dict], settings: dict, scales: tuple[str, ...]) -> None:
     with write_whole(out / PROVENANCE, newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        table = TableWriter(file)
+        table.writerow(COLUMNS)
+        for row in rows:
+            table.writerow(row[column] for column in COLUMNS)
     # `dataset import csv DST --source DST/source.toml` and `import folders` read the crops back with this.
     classes = sorted({r["class"] for r in rows})
     specimens = sorted({f.key.specimen for f in dataset.fields})

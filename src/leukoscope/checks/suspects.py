@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from leukoscope.checks.mask_boxes import doubt_masks, doubt_outlines
 from leukoscope.checks.observe import Observations, observe
 from leukoscope.checks.suspect import KIND_WORDS, KINDS, Suspect
 from leukoscope.dataset.manifest import Dataset, read_dataset
-from leukoscope.files import write_whole
+from leukoscope.files import TableWriter, write_whole
 from leukoscope.geometry import box_iou
 from leukoscope.models.bundle import Bundle, find_model
 
@@ -130,7 +129,7 @@ def write_suspects(suspects: Suspects, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path, newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = TableWriter(file)
         writer.writerow(COLUMNS)
         for rank, s in enumerate(suspects.rows, 1):
             cell = s.field.cells[s.row] if s.row is not None else None

@@ -13,10 +13,23 @@ from contextlib import suppress
 from typing import NoReturn
 
 from leukoscope import __version__
-from leukoscope.cli import adapt, analyze, dataset, demo, doctor, evaluate, models, review, simulate, study, train
+from leukoscope.cli import (
+    adapt,
+    analyze,
+    dataset,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    models,
+    review,
+    simulate,
+    study,
+    train,
+)
 from leukoscope.errors import LeukoscopeError
 
-COMMANDS = (demo, analyze, review, models, dataset, train, adapt, evaluate, simulate, study, doctor)
+COMMANDS = (demo, analyze, review, export, models, dataset, train, adapt, evaluate, simulate, study, doctor)
 
 EXAMPLE = """\
 example:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 from leukoscope.dataset.extras import CELL_COLUMNS, CELLS_TABLE, FIELD_COLUMNS, FIELDS_TABLE, box_text
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED, bounds
-from leukoscope.files import write_text, write_whole
+from leukoscope.files import TableWriter, write_text, write_whole
 
 # Shares of the picture: with twelve decimals a corner is true to a millionth of a px on any picture.
 _DECIMALS = 12
@@ -75,9 +74,9 @@ def _attributes(cell: TruthCell) -> str:
 
 def _write_table(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     with write_whole(path, newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # an id may hold a line end
-        writer.writerow(columns)
-        writer.writerows(rows)
+        table = TableWriter(file, exact=True)  # an id may hold a line end
+        for row in (columns, *rows):
+            table.writerow(row)
 
 
 def _yaml(classes: tuple[str, ...], splits: set[str | None]) -> str:

@@ -57,6 +57,7 @@ def export_dataset(
     "untyped". Raises InputError where `out` is not empty, DataError where a picture is gone or changed.
     """
     form = format_named(format, among=writable())
+    format = form.name
     dataset, out = read_dataset(dataset_dir), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already: expected an empty folder or a new one; name another")

@@ -16,6 +16,7 @@ from pathlib import Path
 from leukoscope.dataset.raw import Box, RawCell, RawField, number, split_named
 from leukoscope.dataset.text import read_json, read_text
 from leukoscope.errors import DataError
+from leukoscope.files import unguarded
 
 HEAD_FILE, HEAD_KEYS = "leukoscope.json", ("name", "licence", "citation")
 FIELDS_TABLE, CELLS_TABLE = "leukoscope-fields.csv", "leukoscope-cells.csv"
@@ -142,4 +143,4 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         raise DataError(f"{path} is not a CSV table ({error}): expected what the export wrote") from None
     if not rows or tuple(rows[0]) != columns or any(len(row) != len(columns) for row in rows):
         raise DataError(f"{path} is damaged: expected columns {', '.join(columns)} and as many values in each row")
-    return [dict(zip(columns, row, strict=True)) for row in rows[1:]]
+    return [dict(zip(columns, map(unguarded, row), strict=True)) for row in rows[1:]]

@@ -119,8 +119,8 @@ FORMATS = (
     ),
     Format(
         "geojson",
-        "QuPath's GeoJSON, `NAME.geojson` beside each picture: annotations; detections are predictions; an object "
-        "without a class is untyped",
+        "QuPath's GeoJSON (also called `qupath`), `NAME.geojson` or `NAME.geojson.gz` beside each picture: "
+        "annotations; detections are predictions; an object without a class is untyped",
         "geojson:read_geojson",
         "`geojson/<split>/NAME.geojson`: one annotation a cell, which QuPath opens",
         "export_geojson:write_geojson",
@@ -156,8 +156,17 @@ def writable() -> tuple[str, ...]:
     return tuple(f.name for f in FORMATS if f.writer)
 
 
+ALIASES = {"qupath": "geojson"}  # names that people look for
+
+
+def unaliased(name: str) -> str:
+    """The format's own name of an alias; any other name as it is."""
+    return ALIASES.get(name, name)
+
+
 def format_named(name: str, *, among: tuple[str, ...]) -> Format:
-    """A format by its name; InputError where it is none of `among`."""
+    """A format by its name or alias; InputError where it is none of `among`."""
+    name = unaliased(name)
     if name not in among:
         raise InputError(f"no data set format {name!r}: expected one of {', '.join(among)}")
     return next(f for f in FORMATS if f.name == name)

@@ -25,7 +25,7 @@ def read_geojson(src: str | Path) -> RawSet:
     intake = Intake(src)
     raw = intake.raw
     n_files = 0
-    for file, content in read_json_files(raw.root, suffixes=(".geojson", ".json")):
+    for file, content in read_json_files(raw.root, suffixes=(".geojson", ".json", ".geojson.gz")):
         features = _features(content)
         if features is None:
             raw.note(file, "not read: no GeoJSON of features", "expected a FeatureCollection or a list of features")
@@ -53,7 +53,7 @@ def _features(content: object) -> list | None:
 def _read_file(file: str, features: list, content: object, intake: Intake) -> None:
     raw = intake.raw
     raw.n_objects += len(features)
-    found = intake.beside(file, "")
+    found = intake.beside(file.removesuffix(".gz"), "")
     seat = intake.seat(file, file, len(features), found=found)
     if seat is None:
         return

@@ -126,6 +126,7 @@ def import_dataset(
     code that has no meaning.
     """
     form = format_named(format, among=readable())
+    format = form.name
     src, out = Path(src), Path(out)
     known = read_source(source)
     if specimen is not None and specimen not in SPECIMENS:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from leukoscope.dataset.text import read_text
 from leukoscope.errors import DataError
+from leukoscope.files import unguarded
 
 _SEPARATOR = re.compile(r"\A\s*\"?sep=(.)\"?\s*?(?:\r\n|\n|\r)", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"^-?\d+,\d+$")
@@ -36,7 +37,7 @@ def read_rows(path: Path) -> tuple[list[list[str]], str]:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except (csv.Error, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a CSV table ({error}): save it as CSV again") from None
-    rows = [[value.strip() for value in row] for row in rows if any(value.strip() for value in row)]
+    rows = [[unguarded(value.strip()) for value in row] for row in rows if any(value.strip() for value in row)]
     if delimiter != ",":
         rows = [[v.replace(",", ".") if _DECIMAL_COMMA.match(v) else v for v in row] for row in rows]
     return rows, delimiter

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from xml.parsers import expat
@@ -19,16 +21,24 @@ _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "cp936": "gb18030", "ascii": "u
 OUR_FILES = (
     "import-report.json", "export-report.json", "split-report.json", "dataset.json", "labels.json", "leukoscope.json"
 )  # fmt: skip
+_MOST_UNZIPPED = 1 << 31  # bytes of a zipped file: some seven million cells, and what still fits a memory
 _MARKS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """A file's bytes; InputError where it can't be read."""
+    """A file's bytes, those of a `.gz` unzipped; InputError where it can't be read, DataError for a damaged .gz."""
     try:
         with open(path, "rb") as file:
-            return file.read()
+            if not str(path).lower().endswith(".gz"):
+                return file.read()
+            data = gzip.GzipFile(fileobj=file).read(_MOST_UNZIPPED + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is damaged ({error}): export it again") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
+    if len(data) > _MOST_UNZIPPED:
+        raise DataError(f"{path} unzips to more than {_MOST_UNZIPPED >> 30} GiB: unzip it yourself if it is to be read")
+    return data
 
 
 def read_text(path: Path | str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.errors import InputError
+from leukoscope.files import unguarded
 from leukoscope.report.record import read_record
 from leukoscope.taxonomy import PARENTS, VOCABULARY, Taxonomy
 
@@ -185,7 +186,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
     first = next((x for x in lines[skip:] if x.strip()), "")
     delimiter = stated[4:5] if skip and stated[4:5] else max(",;\t", key=first.count)
     read = csv.reader(io.StringIO("\n".join(lines[skip:])), delimiter=delimiter)
-    rows = [(read.line_num + skip, row) for row in read]
+    rows = [(read.line_num + skip, [unguarded(cell) for cell in row]) for row in read]
     return [(line, row) for line, row in rows if any(cell.strip() for cell in row)], delimiter
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from leukoscope.evaluate.location import score_detection, score_location
 from leukoscope.evaluate.patients import METHOD
 from leukoscope.evaluate.predict import FieldPrediction, predict_fields
 from leukoscope.evaluate.readings import Reading, called_blast, read_probs, score_reading, with_limits
-from leukoscope.files import write_json, write_whole
+from leukoscope.files import TableWriter, write_json, write_whole
 from leukoscope.models.bundle import Bundle, Card, find_model
 from leukoscope.quantify import by_patient_for_card
 from leukoscope.taxonomy import Taxonomy
@@ -241,10 +240,10 @@ def _write(out: Path, result: dict, predictions: list[FieldPrediction], bundles:
     namer = bundles.get("detect", bundles.get("classify"))
     taxonomy = namer.card.taxonomy if namer else None
     with write_whole(out / "predictions.csv", newline="", encoding="utf-8") as file:
-        _write_predictions(csv.writer(file), predictions, taxonomy)
+        _write_predictions(TableWriter(file), predictions, taxonomy)
     if "classification" in result:
         with write_whole(out / "confusion.csv", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
+            table = TableWriter(file)
             for name, scores in result["classification"]["readings"].items():
                 table.writerow(["reading", "truth", *scores["labels"]])
                 for label, row in zip(scores["labels"], scores["confusion"], strict=True):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from leukoscope.experiments.intervals import Estimate
-from leukoscope.files import write_whole
+from leukoscope.files import TableWriter, write_whole
 from leukoscope.report.words import escape
 
 Value = str | int | float | Estimate | None
@@ -63,7 +62,7 @@ def write_table(table: Table, folder: str | Path) -> Path:
     path = folder / f"{table.name}.csv"
     wide = [any(isinstance(row[c], Estimate) for row in table.rows) for c in range(len(table.columns))]
     with write_whole(path, newline="", encoding="utf-8") as file:
-        out = csv.writer(file, lineterminator="\n")
+        out = TableWriter(file)
         out.writerow([h for column, w in zip(table.columns, wide, strict=True) for h in _headings(column, w)])
         for row in table.rows:
             cells = zip(row, table.columns, wide, strict=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leukoscope.errors import InputError
+from leukoscope.files import unguarded
 from leukoscope.images import list_images
 from leukoscope.types import FieldKey
 
@@ -136,7 +137,9 @@ def _table(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     first = text.partition("\n")[0]
     reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
     header = [SPELLINGS.get(name.strip().lower(), name.strip().lower()) for name in next(reader, [])]
-    return header, [(reader.line_num, [v.strip() for v in values]) for values in reader if any(map(str.strip, values))]
+    return header, [
+        (reader.line_num, [unguarded(v.strip()) for v in values]) for values in reader if any(map(str.strip, values))
+    ]
 
 
 def _row(values: dict[str, str], path: str | Path, line: int) -> _Row:

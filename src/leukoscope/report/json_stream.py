@@ -43,13 +43,19 @@ class JsonStream:
 
     def items(self) -> Iterator[object]:
         """The items of the array that comes next, one at a time."""
+        for _ in self.places():
+            yield self.value()
+
+    def places(self) -> Iterator[None]:
+        """The places of the items of the array that comes next; at each, take the item by value(), items() or, of an
+        object that is too large to hold, members()."""
         self._pending = False
         self._expect("[")
         if self._peek() == "]":
             self._at += 1
             return
         while True:
-            yield self.value()
+            yield
             if self._next_of(",]") == "]":
                 return
 

@@ -10,7 +10,7 @@ from leukoscope.count import roles_of
 from leukoscope.entries import CellEntry, FieldEntry, PatientEntry
 from leukoscope.errors import DataError
 from leukoscope.report.json_stream import JsonStream
-from leukoscope.report.record_v1 import upgraded, upgraded_cells
+from leukoscope.report.record_v1 import upgraded, upgraded_cell, upgraded_cells
 from leukoscope.taxonomy import Taxonomy
 
 RECORD_VERSION = 2
@@ -66,6 +66,53 @@ class Record:
                             yield field if self.version > 1 else upgraded_cells(field)
             except ValueError as error:
                 raise _not_a_record(self.path, error) from None
+
+    def streamed(self) -> Iterator[tuple[FieldEntry, Iterator[CellEntry]]]:
+        """Each field without its cells (its `cells` are empty), and its cells one at a time.
+
+        For what must hold no field whole: one of a slide may have a million cells. The file is read twice at once, for
+        what stands behind the cells of a field says whether they count. Errors as of `fields`.
+        """
+        with _open(self.path) as first, _open(self.path) as second:
+            try:
+                fields = zip(_heads(JsonStream(first)), _cells(JsonStream(second)), strict=True)
+                for index, (head, cells) in enumerate(fields):
+                    _check_field(self.path, index, head)
+                    yield head, self._checked(index, cells)
+            except ValueError as error:
+                raise _not_a_record(self.path, error) from None
+
+    def _checked(self, index: int, cells: Iterator[CellEntry]) -> Iterator[CellEntry]:
+        for cell in cells:
+            _check_keys(self.path, f"a cell of fields[{index}]", cell, CELL_KEYS)
+            yield cell if self.version > 1 else upgraded_cell(cell)
+
+
+def _heads(stream: JsonStream) -> Iterator[FieldEntry]:
+    """The fields, each without its cells, which are stepped over one at a time."""
+    for key in stream.members():
+        if key == "fields":
+            for _ in stream.places():
+                head = {}
+                for name in stream.members():
+                    if name != "cells":
+                        head[name] = stream.value()
+                    else:
+                        head[name] = []
+                yield head
+
+
+def _cells(stream: JsonStream) -> Iterator[Iterator[CellEntry]]:
+    """For each field its cells; what is left of them is stepped over before the next."""
+    for key in stream.members():
+        if key == "fields":
+            for _ in stream.places():
+                for name in stream.members():
+                    if name == "cells":
+                        cells = stream.items()
+                        yield cells
+                        for _ in cells:
+                            pass
 
 
 def counted_cells(field: FieldEntry) -> list[CellEntry]:

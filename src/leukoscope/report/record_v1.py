@@ -17,7 +17,7 @@ from leukoscope.count import (
     read_bands,
     roles_of,
 )
-from leukoscope.entries import FieldEntry, PatientEntry, RatioEntry
+from leukoscope.entries import CellEntry, FieldEntry, PatientEntry, RatioEntry
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Differential, Ratio
 
@@ -48,7 +48,12 @@ def upgraded(patient: PatientEntry, taxonomy: Taxonomy, min_cells: int) -> Patie
 
 def upgraded_cells(field: FieldEntry) -> FieldEntry:
     """A field of version 1: every cell counted as its class."""
-    return field | {"cells": [{"identified": True} | cell for cell in field["cells"]]}
+    return field | {"cells": [upgraded_cell(cell) for cell in field["cells"]]}
+
+
+def upgraded_cell(cell: CellEntry) -> CellEntry:
+    """A cell of version 1: it counted as its class."""
+    return {"identified": True} | cell
 
 
 def _upgraded_ratio(ratio: RatioEntry, differential: Differential, min_cells: int) -> RatioEntry:

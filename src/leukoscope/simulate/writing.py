@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
-from leukoscope.files import write_bytes, write_whole
+from leukoscope.files import TableWriter, write_bytes, write_whole
 from leukoscope.simulate.field import Placed
 from leukoscope.simulate.look import Look
 from leukoscope.types import FieldKey
@@ -81,6 +80,6 @@ def write_manifest(out: Path, name: str, fields: list[TruthField]) -> None:
 def write_table(file: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     """A CSV with a head line."""
     with write_whole(file, encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        table = TableWriter(handle)
+        for row in (columns, *rows):
+            table.writerow(row)

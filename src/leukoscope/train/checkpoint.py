@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, TrainingError
-from leukoscope.files import write_text, write_whole
+from leukoscope.files import TableWriter, write_text, write_whole
 
 # Settings that came after runs were made: at these values they change no weight, and such runs can still be resumed.
 LATER = {"attributes": None, "attribute_weight": 0.5, "grey": False, "compile": "auto"}
@@ -136,7 +135,7 @@ def note_divergence(run: Path, row: dict) -> None:
 def _append(path: Path, row: dict) -> None:
     new = not path.exists() or not path.stat().st_size
     with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        table = TableWriter(file)
         if new:
-            writer.writeheader()
-        writer.writerow(row)
+            table.writerow(row)
+        table.writerow(row.values())

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
+from leukoscope.exchange.csv_files import signed_csv
+from leukoscope.exchange.workbook import signed_workbook
 from leukoscope.web.differential import numbers
-from leukoscope.web.downloads import cells_csv, workbook
 from leukoscope.web.pdf import report_pdf
 from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, reading_by_key
 from leukoscope.web.sessions import Who, api_reader, need_role
@@ -270,8 +271,8 @@ def get_signed(
     record = json.loads(row.record)
     makers = {
         "json": (lambda: row.record.encode(), "application/json"),
-        "csv": (lambda: cells_csv(record).encode("utf-8", "surrogateescape"), "text/csv; charset=utf-8"),
-        "xlsx": (lambda: workbook(record), "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        "csv": (lambda: signed_csv(record), "text/csv; charset=utf-8"),
+        "xlsx": (lambda: signed_workbook(record), "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
         "pdf": (lambda: report_pdf(record, row.digest), "application/pdf"),
     }
     make, kind = makers[form]

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from sqlalchemy import Connection, select
 
+from leukoscope.exchange.workbook import when
 from leukoscope.report.charts import interval_bar, straddles
 from leukoscope.report.colors import class_style
 from leukoscope.report.words import (
@@ -24,7 +25,6 @@ from leukoscope.report.words import (
     ratio_words,
 )
 from leukoscope.web.differential import numbers
-from leukoscope.web.downloads import when
 from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, reading_by_key
 from leukoscope.web.sessions import Who, check_form_token, page_reader
 from leukoscope.web.store import readings

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import select
 
+from leukoscope.exchange.workbook import summary_rows
 from leukoscope.web.differential import agreement, agreement_with_model
-from leukoscope.web.downloads import audit_csv, audit_rows, summary_rows
+from leukoscope.web.downloads import audit_csv, audit_rows
 from leukoscope.web.pages import reading_page, render, room_of
 from leukoscope.web.room import NotFound, patient_by_key, reading_by_key
 from leukoscope.web.sessions import Forbidden, check_form_token, need_role, page_reader
@@ -144,5 +145,5 @@ def show_audit(request: Request, key: str, form: str = "html") -> HTMLResponse:
     note_access(room.store, patient.id, who.reader_id, "audit trail")
     if form == "csv":
         headers = {"content-disposition": f'attachment; filename="leukoscope-{patient.key}-audit.csv"'}
-        return Response(audit_csv(rows).encode("utf-8", "surrogateescape"), media_type="text/csv", headers=headers)
+        return Response(audit_csv(rows), media_type="text/csv", headers=headers)
     return render(request, "audit.html", who, patient=patient, rows=rows)

@@ -7,8 +7,8 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
+from leukoscope.exchange.workbook import summary_rows
 from leukoscope.report.words import USE, class_words, percent
-from leukoscope.web.downloads import summary_rows
 
 _FONTS = (Path("/usr/share/fonts/truetype/dejavu"), Path("/usr/share/fonts/dejavu"), Path("/Library/Fonts"))
 

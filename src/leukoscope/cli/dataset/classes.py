@@ -6,7 +6,7 @@ import argparse
 
 from leukoscope.cli.dataset.import_ import column_map
 from leukoscope.cli.options import add_command
-from leukoscope.dataset.formats import readable
+from leukoscope.dataset.formats import readable, unaliased
 from leukoscope.errors import InputError
 
 EXAMPLE = """\
@@ -25,7 +25,9 @@ Codes that nobody knows stand in the table as comments: say which class each is,
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     action = add_command(actions, "classes", "list class names and a set's codes, write a table of them", EXAMPLE)
-    action.add_argument("format", metavar="FORMAT", nargs="?", choices=readable(), help=", ".join(readable()))
+    action.add_argument(
+        "format", metavar="FORMAT", type=unaliased, nargs="?", choices=readable(), help=", ".join(readable())
+    )
     action.add_argument("src", metavar="SRC", nargs="?", help="the data set's folder")
     action.add_argument("--source", metavar="NAME|TOML", help="a known source, or a table that knows some of the codes")
     action.add_argument("--columns", metavar="OURS=THEIRS,...", type=column_map, help="csv: which column is which")

@@ -6,7 +6,7 @@ import argparse
 
 from leukoscope.cli.options import add_command
 from leukoscope.cli.progress import progress_bar
-from leukoscope.dataset.formats import writable
+from leukoscope.dataset.formats import unaliased, writable
 
 EXAMPLE = """\
 examples:
@@ -20,7 +20,7 @@ Pictures are copied. Importing the result gives the same data set: what the form
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     action = add_command(actions, "export", "write a data set in a format of other tools", EXAMPLE)
-    action.add_argument("format", metavar="FORMAT", choices=writable(), help=", ".join(writable()))
+    action.add_argument("format", metavar="FORMAT", type=unaliased, choices=writable(), help=", ".join(writable()))
     action.add_argument("dataset", metavar="DIR", help="a data set folder (see dataset import)")
     action.add_argument("--out", metavar="DST", required=True, help="new folder for the pictures and annotations")
     action.set_defaults(run=run)

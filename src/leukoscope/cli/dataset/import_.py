@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 
 from leukoscope.cli.options import add_command
-from leukoscope.dataset.formats import readable
+from leukoscope.dataset.formats import readable, unaliased
 
 EXAMPLE = """\
 examples:
@@ -23,7 +23,7 @@ Pictures are referred to, not copied. Every box or picture that was dropped or r
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     action = add_command(actions, "import", "import an annotated data set from another format", EXAMPLE)
-    action.add_argument("format", metavar="FORMAT", choices=readable(), help=", ".join(readable()))
+    action.add_argument("format", metavar="FORMAT", type=unaliased, choices=readable(), help=", ".join(readable()))
     action.add_argument("src", metavar="SRC", help="the data set's folder or its .zip, as exported or published")
     action.add_argument("--out", metavar="DIR", required=True, help="folder for the manifest")
     action.add_argument(

@@ -13,6 +13,7 @@ import numpy as np
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.dataset.splits import folds_by_subject
 from leukoscope.errors import DataError, InputError
+from leukoscope.files import unguarded
 from leukoscope.taxonomy import Taxonomy, nearest_class
 
 DEVELOP, VALIDATE = "development", "validation"
@@ -137,7 +138,7 @@ def read_diagnoses(path: str | Path) -> dict[str, str]:
     A table without a column `diagnosis` gives nothing.
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+        rows = [{k: unguarded(v or "") for k, v in row.items() if k} for row in csv.DictReader(file)]
     if not rows or "diagnosis" not in rows[0] or "patient_id" not in rows[0]:
         return {}
     found: dict[str, str] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ import numpy as np
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.errors import DataError, InputError
 from leukoscope.evaluate.calibration import fit_temperature
-from leukoscope.files import copy_folder, write_whole
+from leukoscope.files import TableWriter, copy_folder, write_whole
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.taxonomy import Taxonomy, nearest_class
@@ -131,9 +130,10 @@ def write_suggestions(rows: list[dict], out: str | Path) -> None:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(out, newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+        table = TableWriter(file)
+        table.writerow(COLUMNS)
+        for row in rows:
+            table.writerow(row[column] for column in COLUMNS)
 
 
 def allowed_classes(class_names: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:

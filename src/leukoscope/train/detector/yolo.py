@@ -22,7 +22,7 @@ from leukoscope.dataset.export_yolo import write_yolo
 from leukoscope.dataset.exporter import picture_place
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.files import write_text, write_whole
+from leukoscope.files import TableWriter, write_text, write_whole
 from leukoscope.models.torch_yolo import NOTICE, SIZES, import_ultralytics, require_weights
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark, save_checkpoint
@@ -165,9 +165,10 @@ def _bring_back(source: Path, run: Path) -> None:
     with open(source / "results.csv", encoding="utf-8", newline="") as file:
         rows = [{k.strip(): v.strip() for k, v in row.items()} for row in csv.DictReader(file)]
     with write_whole(run / "log.csv", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, LOG_COLUMNS.values())
-        writer.writeheader()
-        writer.writerows({ours: row.get(theirs, "") for theirs, ours in LOG_COLUMNS.items()} for row in rows)
+        table = TableWriter(file)
+        table.writerow(LOG_COLUMNS.values())
+        for row in rows:
+            table.writerow(row.get(theirs, "") for theirs in LOG_COLUMNS)
 
 
 def _plain(value: torch.Tensor) -> torch.Tensor:
