@@ -87,6 +87,11 @@ class Room:
     def undo(self, reading, *, forward: bool = False):
         return readings.undo(self.store, reading.id, reader_id=self.anna, op=self.op(), forward=forward)
 
+    def model_class(self, cell: int) -> str:
+        with self.store.reading() as connection:
+            called = connection.execute(select(t.cell.c.called).where(t.cell.c.id == cell)).scalar()
+            return readings.taxonomy_of(connection, self.patient.id).names[called]
+
     def states(self, reading) -> dict:
         with self.store.reading() as connection:
             return states(connection, reading.id)
@@ -161,6 +166,29 @@ def test_the_projection_is_the_log_replayed(room):
         rebuild(connection, reading.id)
         assert states(connection, reading.id) == before
         assert verify(connection, reading.id) is None
+
+
+def test_what_edits_count_on_is_what_counting_anew_finds(room):
+    """The worklist's numbers are moved by each edit and not counted: they must not drift."""
+    reading, box = room.begin(), (10, 10, 40, 40)
+    added = Edit("add", (room.field.id,), room.op(), call="lymphoblast", box=box)
+    extra = next(iter(readings.edit(room.store, reading.id, added, reader_id=room.anna).cells))
+    room.call(reading, [*room.cells[:4], extra], "monocyte")
+    room.call(reading, room.cells[:2], room.model_class(room.cells[0]))
+    readings.note(room.store, reading.id, "seen", {"cells": room.cells[2:9]}, reader_id=room.ben, op=room.op())
+    for _ in range(2):
+        readings.edit(room.store, reading.id, Edit("delete", (extra,), room.op()), reader_id=room.anna)
+        room.undo(reading)
+        room.undo(reading)
+        room.undo(reading, forward=True)
+    columns = select(t.patient.c.n_seen, t.patient.c.n_corrected, t.patient.c.state).where(
+        t.patient.c.id == room.patient.id
+    )
+    with room.store.writing() as connection:
+        moved = connection.execute(columns).one()
+        assert moved.n_seen > 8 and moved.n_corrected > 2
+        readings.update_patient(connection, room.patient.id)
+        assert connection.execute(columns).one() == moved
 
 
 def test_a_changed_or_missing_event_breaks_the_chain(room):

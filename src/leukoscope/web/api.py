@@ -85,6 +85,15 @@ class SentIn(_Body):
     system: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 
 
+class Answer(Response):
+    """Plain types as JSON, written once: no model is made of thousands of cells only to check our own answer."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
 async def _room(request: Request) -> Room:  # no database: it need not leave the loop
     return request.app.state.room
 
@@ -132,15 +141,15 @@ def begin(key: Key, body: ReadingIn, room: Here, who: Reader) -> dict:
 
 
 @router.get("/readings/{key}/cells")
-def get_cells(key: Key, room: Here, who: Reader) -> dict:
+def get_cells(key: Key, room: Here, who: Reader) -> Answer:
     """All cells of a reading: columns and rows as docs/reading-room.md has them."""
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
-        return cell_table(connection, room, reading)
+        return Answer(cell_table(connection, room, reading))
 
 
 @router.post("/readings/{key}/events")
-def add_event(key: Key, body: EditIn, room: Here, who: Reader) -> dict:
+def add_event(key: Key, body: EditIn, room: Here, who: Reader) -> Answer:
     """One edit. 409 with what stands now where another reader was first."""
     change = readings.Edit(body.kind, tuple(body.cells), body.op, body.call, body.box, body.expect, body.ms)
     return _changed(
@@ -149,13 +158,13 @@ def add_event(key: Key, body: EditIn, room: Here, who: Reader) -> dict:
 
 
 @router.post("/readings/{key}/undo")
-def undo(key: Key, body: OpIn, room: Here, who: Reader) -> dict:
+def undo(key: Key, body: OpIn, room: Here, who: Reader) -> Answer:
     """Take the last edit back."""
     return _changed(room, key, who, lambda r: readings.undo(room.store, r.id, reader_id=who.reader_id, op=body.op))
 
 
 @router.post("/readings/{key}/redo")
-def redo(key: Key, body: OpIn, room: Here, who: Reader) -> dict:
+def redo(key: Key, body: OpIn, room: Here, who: Reader) -> Answer:
     """Bring back the edit that was taken back last."""
     return _changed(
         room, key, who, lambda r: readings.undo(room.store, r.id, reader_id=who.reader_id, op=body.op, forward=True)
@@ -163,7 +172,7 @@ def redo(key: Key, body: OpIn, room: Here, who: Reader) -> dict:
 
 
 @router.post("/readings/{key}/notes")
-def add_note(key: Key, body: NoteIn, room: Here, who: Reader) -> dict:
+def add_note(key: Key, body: NoteIn, room: Here, who: Reader) -> Answer:
     """Log what is no edit."""
     payloads = {
         "seen": {"cells": body.cells},
@@ -175,16 +184,16 @@ def add_note(key: Key, body: NoteIn, room: Here, who: Reader) -> dict:
         reading = reading_by_key(connection, key, who)
     payload = payloads[body.kind] | {"ms": body.ms}
     outcome = readings.note(room.store, reading.id, body.kind, payload, reader_id=who.reader_id, op=body.op)
-    return {"seq": outcome.event.seq}
+    return Answer({"seq": outcome.event.seq})
 
 
 @router.get("/readings/{key}/numbers")
-def get_numbers(key: Key, room: Here, who: Reader) -> dict:
+def get_numbers(key: Key, room: Here, who: Reader) -> Answer:
     """The differential, ratios and flags of a reading as it stands (`leukoscope.web.differential.numbers`)."""
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
         cells = room.cells.get(connection, reading.patient_id)
-        return numbers(cells, calls_of(connection, reading.id), hidden=bool(reading.hidden))
+        return Answer(numbers(cells, calls_of(connection, reading.id), hidden=bool(reading.hidden)))
 
 
 @router.get("/readings/{key}/obstacles")
@@ -293,7 +302,7 @@ def mark_sent(key: Key, version: Version, body: SentIn, room: Here, who: Reader)
     return {"new": closing.mark_sent(room.store, signed_id, body.system, reader_id=who.reader_id)}
 
 
-def _changed(room: Room, key: str, who: Who, do) -> dict:
+def _changed(room: Room, key: str, who: Who, do) -> Answer:
     """Run an edit; the event, and its cells as they stand. The numbers are a request of their own: no key waits."""
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
@@ -302,4 +311,4 @@ def _changed(room: Room, key: str, who: Who, do) -> dict:
     with room.store.reading() as connection:
         rows = cell_states(connection, room, reading, outcome.cells)
     said = {"seq": None, "kind": None} if event is None else {"seq": event.seq, "kind": event.kind}
-    return said | {"cells": rows}
+    return Answer(said | {"cells": rows})

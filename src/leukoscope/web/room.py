@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from leukoscope.web.cells import CellCache
 from leukoscope.web.guard import Site
@@ -16,6 +16,9 @@ from leukoscope.web.store import tables as t
 from leukoscope.web.store.closing import two_readings
 from leukoscope.web.store.photographs import Photographs
 from leukoscope.web.store.readings import current_reading
+
+_READING = select(t.reading).where(t.reading.c.key == bindparam("key"))
+_PATIENT = select(t.patient).where(t.patient.c.key == bindparam("key"))
 
 
 class NotFound(Exception):
@@ -46,7 +49,7 @@ def make_room(store: Store, site: Site, *, default_reader: int | None) -> Room:
 
 def patient_by_key(connection: Connection, key: str):
     """A patient's row; NotFound."""
-    row = connection.execute(select(t.patient).where(t.patient.c.key == key)).one_or_none()
+    row = connection.execute(_PATIENT, {"key": key}).one_or_none()
     if row is None:
         raise NotFound("no such patient")
     return row
@@ -54,7 +57,7 @@ def patient_by_key(connection: Connection, key: str):
 
 def reading_by_key(connection: Connection, key: str, who: Who):
     """A reading that this reader may see; NotFound, or Forbidden while blind readings must not see each other."""
-    row = connection.execute(select(t.reading).where(t.reading.c.key == key)).one_or_none()
+    row = connection.execute(_READING, {"key": key}).one_or_none()
     if row is None:
         raise NotFound("no such reading")
     first, second = two_readings(connection, row.patient_id)

@@ -22,6 +22,7 @@ from leukoscope.web.store.readings import NOT_A_CELL, UNIDENTIFIED
 # Keys that the pages themselves take.
 TAKEN = frozenset("zwqch?/ ,.")
 BLAST_RULES = ("called", "seen", "any")
+_NEWEST = select(t.settings.c.toml).order_by(t.settings.c.id.desc()).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def read_settings(text: str) -> Settings:
 def stored_settings(store: Store) -> Settings:
     """The newest settings in the database; the shipped ones where none were set."""
     with store.reading() as connection:
-        text = connection.execute(select(t.settings.c.toml).order_by(t.settings.c.id.desc()).limit(1)).scalar()
+        text = connection.execute(_NEWEST).scalar()
     return default_settings() if text is None else read_settings(text)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 from sqlalchemy import Connection
 
 from leukoscope.report.words import class_short, class_words
-from leukoscope.web.cells import added_cells, expected_costs
+from leukoscope.web.cells import PatientCells, added_cells, expected_costs
 from leukoscope.web.pictures import A_SHEET, ACROSS, TILE_PX
 from leukoscope.web.room import Room
 from leukoscope.web.store.closing import undecided
-from leukoscope.web.store.projection import CellState, states
+from leukoscope.web.store.projection import CellState, states, touched
 from leukoscope.web.store.readings import NOT_A_CELL, UNIDENTIFIED
 
 COLUMNS = ("id", "field", "model", "prob", "place", "call", "seen", "seq", "cost", "size", "box", "added")
@@ -42,18 +45,19 @@ def cell_table(connection: Connection, room: Room, reading) -> dict:
     place  in the contact sheets, -1: none; cost: of leaving the cell as called; size: px of the longer side
     """
     cells = room.cells.get(connection, reading.patient_id)
-    stood = states(connection, reading.id)
-    costs = expected_costs(cells, room.settings().cost_matrix(cells.taxonomy))
-    longest = (cells.boxes[:, 2:] - cells.boxes[:, :2]).max(1) if len(cells.ids) else ()
-    hidden, rows, untouched = bool(reading.hidden), [], CellState()
-    for row, cell in enumerate(cells.ids.tolist()):
-        s, called = stood.get(cell, untouched), int(cells.called[row])
-        said = called if cells.identified[row] else len(cells.taxonomy.names)  # "unidentified" comes after the classes
-        model = [-1, 0] if hidden else [said, round(100 * float(cells.probs[row, called]))]
-        box = list(s.box) if s.box else [round(v, 1) for v in cells.boxes[row].tolist()]
-        cost = 0 if hidden else round(float(costs[row]), 3)
-        place, size = int(cells.place[row]), round(float(longest[row]))
-        rows.append([cell, int(cells.field[row]), *model, place, s.call, int(s.seen), s.seq, cost, size, box, 0])
+    hidden = bool(reading.hidden)
+    rows = _untouched(cells, expected_costs(cells, room.settings().cost_matrix(cells.taxonomy)), hidden=hidden)
+    call, seen, seq, box_at = (COLUMNS.index(name) for name in ("call", "seen", "seq", "box"))
+    row_of, added_here = {row[0]: row for row in rows}, []
+    for cell, *now, box in touched(connection, reading.id):
+        row = row_of.get(cell)
+        if row is None:
+            added_here.append(cell)
+            continue
+        row[call], row[seen], row[seq] = now
+        if box:
+            row[box_at] = json.loads(box)
+    stood = states(connection, reading.id, added_here)
     for added in added_cells(connection, cells, stood):
         s, box = stood[added.id], list(added.box)
         size = round(max(box[2] - box[0], box[3] - box[1]))
@@ -70,6 +74,21 @@ def cell_table(connection: Connection, room: Room, reading) -> dict:
         "fields": [_field(f) for f in cells.fields],
         "classes": classes_of(room, cells.taxonomy),
     }
+
+
+def _untouched(cells: PatientCells, costs: np.ndarray, *, hidden: bool) -> list[list]:
+    """A row of COLUMNS for each of the record's cells, as the model left it; by columns, for there are thousands."""
+    n = len(cells.ids)
+    said = np.where(cells.identified, cells.called, len(cells.taxonomy.names))  # "unidentified" comes after the classes
+    prob = np.rint(100 * cells.probs[np.arange(n), cells.called]).astype(int)
+    longest = (cells.boxes[:, 2:] - cells.boxes[:, :2]).max(1) if n else np.zeros(0)
+    shown = {"model": said, "prob": prob, "cost": np.round(costs, 3)}
+    if hidden:
+        shown = {"model": np.full(n, -1), "prob": np.zeros(n, int), "cost": np.zeros(n, int)}
+    known = {"id": cells.ids, "field": cells.field, "place": cells.place, "size": np.rint(longest).astype(int)}
+    columns = {name: values.tolist() for name, values in (known | shown | {"box": np.round(cells.boxes, 1)}).items()}
+    columns |= {"call": [None] * n, "seen": [0] * n, "seq": [0] * n, "added": [0] * n}
+    return [list(row) for row in zip(*(columns[name] for name in COLUMNS), strict=True)]
 
 
 def cell_states(connection: Connection, room: Room, reading, changed: dict[int, CellState]) -> list[dict]:

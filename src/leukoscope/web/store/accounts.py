@@ -12,7 +12,7 @@ import unicodedata
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from leukoscope.errors import InputError
 from leukoscope.web.store import tables as t
@@ -25,6 +25,16 @@ SESSION_MS = 12 * 3600 * 1000
 TOKEN_MS = 365 * 24 * 3600 * 1000
 TRIES, TRIES_MS = 8, 15 * 60 * 1000  # wrong passwords for one name or address, and for how long they count
 _HASHER = PasswordHasher()
+_SESSION = (  # built once: every request asks
+    select(t.login, t.reader.c.name, t.reader.c.role, t.reader.c.disabled)
+    .outerjoin(t.reader, t.login.c.reader_id == t.reader.c.id)
+    .where(
+        t.login.c.secret == bindparam("secret"),
+        t.login.c.kind == bindparam("kind"),
+        t.login.c.revoked.is_(False),
+        t.login.c.expires_at > bindparam("now"),
+    )
+)
 _NAME = re.compile(r"[^\x00-\x1f\x7f<>\"/\\]{1,60}")
 
 
@@ -125,13 +135,9 @@ def begin_session(store: Store, reader_id: int | None, *, kind: str = "session")
 
 def find_session(store: Store, secret: str, *, kind: str = "session"):
     """The session's row with its reader's name, role; None where it is over, revoked or its reader is disabled."""
-    query = (
-        select(t.login, t.reader.c.name, t.reader.c.role, t.reader.c.disabled)
-        .outerjoin(t.reader, t.login.c.reader_id == t.reader.c.id)
-        .where(t.login.c.secret == _digest(secret), t.login.c.kind == kind, t.login.c.revoked.is_(False))
-    )
+    wanted = {"secret": _digest(secret), "kind": kind, "now": now_ms()}
     with store.reading() as connection:
-        row = connection.execute(query.where(t.login.c.expires_at > now_ms())).one_or_none()
+        row = connection.execute(_SESSION, wanted).one_or_none()
     return None if row is None or row.disabled else row
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from leukoscope.errors import InputError
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.events import Conflict
-from leukoscope.web.store.projection import CellState
+from leukoscope.web.store.projection import CHUNK, CellState, state_of
 
 UNIDENTIFIED = "unidentified"
 NOT_A_CELL = "not_a_cell"
@@ -41,10 +42,37 @@ class Edit:
     ms: int = 0
 
 
+_OF_RUN = select(t.run.c.provenance).join_from(t.patient, t.run).where(t.patient.c.id == bindparam("patient"))
+_NOW = (t.now.c.cell_id == t.cell.c.id) & (t.now.c.reading_id == bindparam("reading"))
+_STANDING = (
+    select(t.cell.c.id, t.cell.c.called, t.cell.c.reading_id.label("of"), t.now)
+    .outerjoin(t.now, _NOW)
+    .where(
+        t.cell.c.id.in_(bindparam("cells", expanding=True)),
+        t.cell.c.patient_id == bindparam("patient"),
+        t.cell.c.reading_id.is_(None) | t.now.c.cell_id.is_not(None),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A cell before an edit.
+
+    state  as this reading has it, None: nobody touched it here
+    model  the class that the model gave it, None: a reader added it
+    """
+
+    state: CellState | None
+    model: str | None
+
+
 def taxonomy_of(connection: Connection, patient_id: int) -> Taxonomy:
-    """The taxonomy that a patient's run speaks."""
-    query = select(t.run.c.provenance).join_from(t.patient, t.run).where(t.patient.c.id == patient_id)
-    return _taxonomy(connection.execute(query).scalar_one())
+    """The taxonomy that a patient's run speaks; asked for once a connection, for it never changes."""
+    known = connection.info.setdefault("taxonomies", {})
+    if patient_id not in known:
+        known[patient_id] = _taxonomy(connection.execute(_OF_RUN, {"patient": patient_id}).scalar_one())
+    return known[patient_id]
 
 
 @lru_cache(16)  # a run's provenance never changes
@@ -61,41 +89,32 @@ def check_call(connection: Connection, reading, change: Edit) -> None:
         raise InputError(f"no class {change.call!r}: expected one of {', '.join(names)}, {UNIDENTIFIED}, {NOT_A_CELL}")
 
 
-def check_cells(connection: Connection, reading, cells) -> None:
-    """Every cell is of the reading's patient: the record's own, or one that this reading has."""
+def standing_of(connection: Connection, reading, cells: Sequence[int]) -> dict[int, Standing]:
+    """Cells as they stand; InputError where one is not of the reading's patient: the record's own, or one that this
+    reading has."""
     if not cells:
         raise InputError("expected at least one cell")
-    known = set()
-    for start in range(0, len(cells), 400):
-        some = list(cells)[start : start + 400]
-        query = (
-            select(t.cell.c.id)
-            .outerjoin(t.now, (t.now.c.cell_id == t.cell.c.id) & (t.now.c.reading_id == reading.id))
-            .where(
-                t.cell.c.id.in_(some),
-                t.cell.c.patient_id == reading.patient_id,
-                t.cell.c.reading_id.is_(None) | t.now.c.cell_id.is_not(None),
-            )
-        )
-        known |= set(connection.execute(query).scalars())
-    if set(cells) - known:
-        raise InputError(f"{len(set(cells) - known)} of {len(set(cells))} cells are not of this patient's reading")
+    names, found = taxonomy_of(connection, reading.patient_id).names, {}
+    of = {"reading": reading.id, "patient": reading.patient_id}
+    for start in range(0, len(cells), CHUNK):
+        for row in connection.execute(_STANDING, of | {"cells": list(cells[start : start + CHUNK])}):
+            state = None if row.cell_id is None else state_of(row)
+            found[row.id] = Standing(state, names[row.called] if row.of is None else None)
+    if len(found) < len(set(cells)):
+        unknown = len(set(cells)) - len(found)
+        raise InputError(f"{unknown} of {len(set(cells))} cells are not of this patient's reading")
+    return found
 
 
-def check_unchanged(connection: Connection, had: dict[int, CellState], expect: dict[int, int]) -> None:
+def check_unchanged(connection: Connection, had: dict[int, CellState | None], expect: dict[int, int]) -> None:
     """Conflict where a cell's last event is not the one that the page saw."""
-    changed = {c: had.get(c, CellState()) for c, seq in expect.items() if had.get(c, CellState()).seq != seq}
+    now = {c: had.get(c) or CellState() for c in expect}
+    changed = {c: s for c, s in now.items() if s.seq != expect[c]}
     if not changed:
         return
     ids = {s.reader_id for s in changed.values()}
     names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name).where(t.reader.c.id.in_(ids))).all())
     raise Conflict({c: {"call": s.call, "seq": s.seq, "reader": names.get(s.reader_id)} for c, s in changed.items()})
-
-
-def added(connection: Connection, cells) -> set[int]:
-    """Those among the cells that a reader added."""
-    query = select(t.cell.c.id).where(t.cell.c.id.in_(cells), t.cell.c.reading_id.is_not(None))
-    return set(connection.execute(query).scalars())
 
 
 def add_cell(connection: Connection, reading, change: Edit) -> int:

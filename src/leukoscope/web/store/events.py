@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from leukoscope.errors import InputError, LeukoscopeError
 from leukoscope.web.store import tables as t
@@ -21,6 +21,17 @@ from leukoscope.web.store.opening import now_ms
 EDITS = ("call", "add", "move", "delete")  # what undo takes back
 KINDS = (*EDITS, "start", "seen", "note", "mode", "undo", "redo", "done", "sign", "reopen", "read")
 START = "0" * 64
+# Statements of every edit are built once: building one costs as much as running it.
+_READING = select(t.reading).where(t.reading.c.id == bindparam("reading"))
+_LOCKED = _READING.with_for_update()
+_HASH_OF = select(t.event.c.hash).where(t.event.c.reading_id == bindparam("reading"), t.event.c.seq == bindparam("seq"))
+_OF_OP = select(t.event).where(t.event.c.reading_id == bindparam("reading"), t.event.c.op == bindparam("op"))
+_ADD = insert(t.event)
+_COUNT_ON = (
+    update(t.reading)
+    .where(t.reading.c.id == bindparam("reading"))
+    .values(n_events=bindparam("n"), active_ms=t.reading.c.active_ms + bindparam("ms"))
+)
 
 
 class Conflict(LeukoscopeError):
@@ -49,30 +60,25 @@ class Event:
 
 def lock_reading(connection: Connection, reading_id: int):
     """The reading's row, held until the transaction ends (SQLite holds the whole database already)."""
-    query = select(t.reading).where(t.reading.c.id == reading_id)
-    if connection.dialect.name != "sqlite":
-        query = query.with_for_update()
-    row = connection.execute(query).one_or_none()
+    query = _READING if connection.dialect.name == "sqlite" else _LOCKED
+    row = connection.execute(query, {"reading": reading_id}).one_or_none()
     if row is None:
         raise InputError("no such reading")
     return row
 
 
 def append(connection: Connection, reading, kind: str, payload: dict, *, reader_id: int, op: str) -> Event:
-    """Add an event to a locked reading; its projection is the caller's."""
+    """Add an event to a locked reading, and its time to the reading's; its projection is the caller's."""
     assert kind in KINDS, kind
     seq, at = reading.n_events + 1, now_ms()
     before = START
     if reading.n_events:
-        last = select(t.event.c.hash).where(t.event.c.reading_id == reading.id, t.event.c.seq == reading.n_events)
-        before = connection.execute(last).scalar_one()
+        before = connection.execute(_HASH_OF, {"reading": reading.id, "seq": reading.n_events}).scalar_one()
     text = canonical(payload)
     row = {"seq": seq, "at": at, "reader_id": reader_id, "kind": kind, "payload": text, "op": op}
     digest = _hash(before, reading.key, row)
-    event_id = connection.execute(
-        insert(t.event).values(reading_id=reading.id, hash=digest, **row)
-    ).inserted_primary_key[0]
-    connection.execute(update(t.reading).where(t.reading.c.id == reading.id).values(n_events=seq))
+    event_id = connection.execute(_ADD, {"reading_id": reading.id, "hash": digest, **row}).inserted_primary_key[0]
+    connection.execute(_COUNT_ON, {"reading": reading.id, "n": seq, "ms": payload.get("ms", 0)})
     return Event(event_id, seq, at, reader_id, kind, payload)
 
 
@@ -84,9 +90,7 @@ def events(connection: Connection, reading_id: int) -> list[Event]:
 
 def event_of_op(connection: Connection, reading_id: int, op: str) -> Event | None:
     """The event that an operation made, where it was sent before: a page that got no answer sends it again."""
-    row = connection.execute(
-        select(t.event).where(t.event.c.reading_id == reading_id, t.event.c.op == op)
-    ).one_or_none()
+    row = connection.execute(_OF_OP, {"reading": reading_id, "op": op}).one_or_none()
     return None if row is None else Event(row.id, row.seq, row.at, row.reader_id, row.kind, json.loads(row.payload))
 
 

@@ -7,16 +7,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, bindparam, cast, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.events import EDITS, Event, events
 
-UNTOUCHED = (None, False, None, False)
 CHUNK = 400  # cell ids a statement
+_DIALECTS = {"sqlite": sqlite, "postgresql": postgresql}
+_CHANGED = ("call", "seen", "box", "gone", "hidden", "seq", "reader_id")
+# Statements of every edit are built once: building one costs as much as running it.
+_OF_READING = select(t.now).where(t.now.c.reading_id == bindparam("reading"))
+_SOME = _OF_READING.where(t.now.c.cell_id.in_(bindparam("cells", expanding=True)))
+_PLAIN = select(t.now.c.cell_id, t.now.c.call, cast(t.now.c.seen, Integer), t.now.c.seq, t.now.c.box).where(
+    t.now.c.reading_id == bindparam("reading")
+)
+_CALLS = select(t.now.c.cell_id, t.now.c.call).where(
+    t.now.c.reading_id == bindparam("reading"), t.now.c.call.is_not(None), t.now.c.gone.is_(False)
+)
+_STEP = (t.step.c.reading_id == bindparam("reading")) & (t.step.c.seq == bindparam("of"))
+_FORGET_UNDONE = delete(t.step).where(t.step.c.reading_id == bindparam("reading"), t.step.c.done.is_(False))
+_NEXT_UNDO = select(func.max(t.step.c.seq)).where(t.step.c.reading_id == bindparam("reading"), t.step.c.done.is_(True))
+_NEXT_REDO = select(func.min(t.step.c.seq)).where(t.step.c.reading_id == bindparam("reading"), t.step.c.done.is_(False))
+_ADD_STEP, _SET_STEP = insert(t.step), update(t.step).where(_STEP).values(done=bindparam("is_done"))
+
+
+def _put(dialect):
+    statement = dialect.insert(t.now)
+    changed = {name: statement.excluded[name] for name in _CHANGED}
+    return statement.on_conflict_do_update(index_elements=["reading_id", "cell_id"], set_=changed)
+
+
+_PUT = {name: _put(dialect) for name, dialect in _DIALECTS.items()}
+_TOUCH = {name: dialect.insert(t.touched).on_conflict_do_nothing() for name, dialect in _DIALECTS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,60 +70,66 @@ class CellState:
 def states(connection: Connection, reading_id: int, cells: Iterable[int] | None = None) -> dict[int, CellState]:
     """Touched cells of a reading, or those among `cells`."""
     if cells is None:
-        return _read(connection, reading_id, t.now.c.cell_id.is_not(None))
+        return {row.cell_id: state_of(row) for row in connection.execute(_OF_READING, {"reading": reading_id}).all()}
     cells, found = list(cells), {}
     for start in range(0, len(cells), CHUNK):
-        found |= _read(connection, reading_id, t.now.c.cell_id.in_(cells[start : start + CHUNK]))
+        rows = connection.execute(_SOME, {"reading": reading_id, "cells": cells[start : start + CHUNK]})
+        found |= {row.cell_id: state_of(row) for row in rows}
     return found
+
+
+def touched(connection: Connection, reading_id: int) -> list:
+    """(cell id, call, seen, seq, box as JSON) of touched cells: for a page of thousands, plain rows."""
+    return connection.execute(_PLAIN, {"reading": reading_id}).all()
 
 
 def calls_of(connection: Connection, reading_id: int) -> dict[int, str]:
     """Cell id -> call of the cells that readers called; what is counted needs no more, and thousands are quick."""
-    query = select(t.now.c.cell_id, t.now.c.call).where(
-        t.now.c.reading_id == reading_id, t.now.c.call.is_not(None), t.now.c.gone.is_(False)
-    )
-    return {row.cell_id: row.call for row in connection.execute(query)}
+    return dict(connection.execute(_CALLS, {"reading": reading_id}).all())
 
 
-def apply(connection: Connection, reading_id: int, event: Event) -> None:
-    """Bring the projection up to an event that was just appended."""
-    payload = event.payload
+def apply(
+    connection: Connection, reading_id: int, event: Event, had: dict[int, CellState] | None = None
+) -> dict[int, CellState]:
+    """Bring the projection up to an event that was just appended; its cells as they stand now.
+
+    had  the event's cells as they stood, where that is known; None: they are read
+    """
+    payload, new = event.payload, {}
+    cells = payload["edit"]["cells"] if event.kind == "redo" else payload.get("cells", ())
+    if had is None and event.kind in (*EDITS, "seen", "redo"):
+        had = states(connection, reading_id, cells)
     if event.kind == "start":
-        _write(connection, reading_id, {int(c): _from_start(v) for c, v in payload["cells"].items()})
+        new = {int(c): _from_start(v) for c, v in cells.items()}
     elif event.kind == "seen":
-        had = states(connection, reading_id, payload["cells"])
-        new = {c: had.get(c, CellState()) for c in payload["cells"]}
-        seen = {
-            c: CellState(s.call, True, s.box, s.gone, s.hidden, s.seq, s.reader_id or event.reader_id)
-            for c, s in new.items()
-        }
-        _write(connection, reading_id, seen)
+        new = {c: had.get(c, CellState()) for c in cells}
+        new = {c: replace(s, seen=True, reader_id=s.reader_id or event.reader_id) for c, s in new.items()}
     elif event.kind in EDITS:
-        steps = delete(t.step).where(t.step.c.reading_id == reading_id, t.step.c.done.is_(False))
-        connection.execute(steps)
-        connection.execute(insert(t.step).values(reading_id=reading_id, seq=event.seq, done=True))
-        _edit(connection, reading_id, event, payload)
+        connection.execute(_FORGET_UNDONE, {"reading": reading_id})
+        connection.execute(_ADD_STEP, {"reading_id": reading_id, "seq": event.seq, "done": True})
+        new = _edited(event, payload, had)
     elif event.kind in ("undo", "redo"):
-        of = (t.step.c.reading_id == reading_id) & (t.step.c.seq == payload["of"])
-        connection.execute(update(t.step).where(of).values(done=event.kind == "redo"))
-        if event.kind == "undo":
-            _restore(connection, reading_id, event)
-        else:
-            _edit(connection, reading_id, event, payload["edit"])
+        step = {"reading": reading_id, "of": payload["of"], "is_done": event.kind == "redo"}
+        connection.execute(_SET_STEP, step)
+        new = _restored(event) if event.kind == "undo" else _edited(event, payload["edit"], had)
     elif event.kind == "mode":
         connection.execute(update(t.reading).where(t.reading.c.id == reading_id).values(hidden=payload["hidden"]))
+    _write(connection, reading_id, new)
+    if new and event.kind not in ("start", "seen"):
+        # Which events a cell's history holds: an index only, written once.
+        touched = [{"cell_id": cell, "event_id": event.id} for cell in new]
+        connection.execute(_TOUCH[connection.dialect.name], touched)
+    return new
 
 
 def next_undo(connection: Connection, reading_id: int) -> int | None:
     """The edit that undo would take back."""
-    steps = select(func.max(t.step.c.seq)).where(t.step.c.reading_id == reading_id, t.step.c.done.is_(True))
-    return connection.execute(steps).scalar()
+    return connection.execute(_NEXT_UNDO, {"reading": reading_id}).scalar()
 
 
 def next_redo(connection: Connection, reading_id: int) -> int | None:
     """The edit that redo would bring back: the one taken back last."""
-    steps = select(func.min(t.step.c.seq)).where(t.step.c.reading_id == reading_id, t.step.c.done.is_(False))
-    return connection.execute(steps).scalar()
+    return connection.execute(_NEXT_REDO, {"reading": reading_id}).scalar()
 
 
 def rebuild(connection: Connection, reading_id: int) -> None:
@@ -111,8 +142,7 @@ def rebuild(connection: Connection, reading_id: int) -> None:
         apply(connection, reading_id, event)
 
 
-def _edit(connection: Connection, reading_id: int, event: Event, edit: dict) -> None:
-    had = states(connection, reading_id, edit["cells"])
+def _edited(event: Event, edit: dict, had: dict[int, CellState]) -> dict[int, CellState]:
     new = {}
     for cell in edit["cells"]:
         s = had.get(cell, CellState())
@@ -120,18 +150,16 @@ def _edit(connection: Connection, reading_id: int, event: Event, edit: dict) -> 
         gone = edit.get("gone", s.gone)
         call = edit.get("call") or s.call
         new[cell] = CellState(call, True, box, gone, edit.get("hidden", False), event.seq, event.reader_id)
-    _write(connection, reading_id, new)
-    _touch(connection, event, edit["cells"])
+    return new
 
 
-def _restore(connection: Connection, reading_id: int, event: Event) -> None:
+def _restored(event: Event) -> dict[int, CellState]:
     """An undone edit: what it had found stands again."""
     new = {}
     for cell, (call, seen, box, gone) in event.payload["before"].items():
         box = tuple(box) if box else None
         new[int(cell)] = CellState(call, seen, box, gone, False, event.seq, event.reader_id)
-    _write(connection, reading_id, new)
-    _touch(connection, event, new)
+    return new
 
 
 def _from_start(value: list) -> CellState:
@@ -139,27 +167,13 @@ def _from_start(value: list) -> CellState:
     return CellState(call, seen, tuple(box) if box else None, gone, hidden, 0, reader_id)
 
 
-def _touch(connection: Connection, event: Event, cells: Iterable[int]) -> None:
-    """Which events a cell's history holds; an index only, written once."""
-    rows = [{"cell_id": cell, "event_id": event.id} for cell in cells]
-    if rows:
-        connection.execute(_dialect(connection).insert(t.touched).on_conflict_do_nothing(), rows)
-
-
-def _read(connection: Connection, reading_id: int, which) -> dict[int, CellState]:
-    rows = connection.execute(select(t.now).where(t.now.c.reading_id == reading_id, which))
-    return {
-        r.cell_id: CellState(
-            r.call, bool(r.seen), tuple(json.loads(r.box)) if r.box else None, bool(r.gone), bool(r.hidden), r.seq,
-            r.reader_id,
-        )
-        for r in rows
-    }  # fmt: skip
+def state_of(row) -> CellState:
+    """A row of `now` as a state."""
+    box = tuple(json.loads(row.box)) if row.box else None
+    return CellState(row.call, bool(row.seen), box, bool(row.gone), bool(row.hidden), row.seq, row.reader_id)
 
 
 def _write(connection: Connection, reading_id: int, new: dict[int, CellState]) -> None:
-    if not new:
-        return
     rows = [
         {
             "reading_id": reading_id,
@@ -174,10 +188,5 @@ def _write(connection: Connection, reading_id: int, new: dict[int, CellState]) -
         }
         for cell, s in new.items()
     ]
-    statement = _dialect(connection).insert(t.now)
-    changed = {name: statement.excluded[name] for name in ("call", "seen", "box", "gone", "hidden", "seq", "reader_id")}
-    connection.execute(statement.on_conflict_do_update(index_elements=["reading_id", "cell_id"], set_=changed), rows)
-
-
-def _dialect(connection: Connection):
-    return sqlite if connection.dialect.name == "sqlite" else postgresql
+    if rows:
+        connection.execute(_PUT[connection.dialect.name], rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, func, insert, select, update
 
 from leukoscope.errors import InputError
 from leukoscope.web.store import tables as t
@@ -18,12 +18,12 @@ from leukoscope.web.store.edits import (
     NOT_A_CELL,
     UNIDENTIFIED,
     Edit,
+    Standing,
     add_cell,
-    added,
     check_call,
-    check_cells,
     check_unchanged,
     checked_box,
+    standing_of,
     taxonomy_of,
 )
 from leukoscope.web.store.engine import Store
@@ -33,6 +33,16 @@ from leukoscope.web.store.projection import CellState, apply, next_redo, next_un
 
 __all__ = ["NOT_A_CELL", "UNIDENTIFIED", "Edit", "taxonomy_of"]
 LONGEST_MS = 600_000  # active reading that one message may claim
+_OF_PATIENT = select(t.reading).where(t.reading.c.patient_id == bindparam("patient")).order_by(t.reading.c.id)
+_COUNT_PATIENT = (
+    update(t.patient)
+    .where(t.patient.c.id == bindparam("patient"))
+    .values(
+        n_seen=t.patient.c.n_seen + bindparam("seen"),
+        n_corrected=t.patient.c.n_corrected + bindparam("corrected"),
+        changed_at=bindparam("at"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +61,7 @@ def find_reading(store: Store, key: str):
 
 def readings_of(connection: Connection, patient_id: int) -> list:
     """All readings of a patient, oldest first."""
-    query = select(t.reading).where(t.reading.c.patient_id == patient_id).order_by(t.reading.c.id)
-    return list(connection.execute(query))
+    return connection.execute(_OF_PATIENT, {"patient": patient_id}).all()
 
 
 def current_reading(connection: Connection, patient_id: int):
@@ -159,28 +168,25 @@ def edit(store: Store, reading_id: int, change: Edit, *, reader_id: int) -> Outc
             return Outcome(again, states(connection, reading_id, _cells_of(again)))
         check_call(connection, reading, change)
         if change.kind == "add":
-            cells = (add_cell(connection, reading, change),)
-            had = {cells[0]: CellState(gone=True)}  # undo takes it away again
+            had = {add_cell(connection, reading, change): Standing(CellState(gone=True), None)}  # undo takes it away
         else:
-            cells = tuple(dict.fromkeys(change.cells))
-            check_cells(connection, reading, cells)
-            had = states(connection, reading_id, cells)
-            check_unchanged(connection, had, change.expect)
+            had = standing_of(connection, reading, tuple(dict.fromkeys(change.cells)))
+            check_unchanged(connection, {c: s.state for c, s in had.items()}, change.expect)
         payload = {
-            "cells": list(cells),
-            "before": {str(c): list(had.get(c, CellState()).edited()) for c in cells},
+            "cells": list(had),
+            "before": {str(c): list((s.state or CellState()).edited()) for c, s in had.items()},
             "hidden": bool(reading.hidden),
             "ms": _active(change.ms),
         }
         if change.kind in ("call", "add"):
             payload["call"] = change.call
         if change.kind == "move":
-            payload["box"] = checked_box(connection, cells, change.box)
+            payload["box"] = checked_box(connection, tuple(had), change.box)
         if change.kind in ("add", "delete"):
             payload["gone"] = change.kind == "delete"
-        if change.kind == "delete" and any(c not in added(connection, cells) for c in cells):
+        if change.kind == "delete" and any(s.model is not None for s in had.values()):
             raise InputError("a cell that the model found is not deleted: call it not_a_cell")
-        return _log(connection, reading, change.kind, payload, reader_id=reader_id, op=change.op)
+        return _log(connection, reading, (change.kind, payload, change.op), reader_id=reader_id, had=had)
 
 
 def undo(store: Store, reading_id: int, *, reader_id: int, op: str, forward: bool = False) -> Outcome:
@@ -200,7 +206,8 @@ def undo(store: Store, reading_id: int, *, reader_id: int, op: str, forward: boo
             if forward
             else {"before": old["before"]}
         )
-        return _log(connection, reading, "redo" if forward else "undo", payload, reader_id=reader_id, op=op)
+        had = standing_of(connection, reading, old["cells"])
+        return _log(connection, reading, ("redo" if forward else "undo", payload, op), reader_id=reader_id, had=had)
 
 
 def note(store: Store, reading_id: int, kind: str, payload: dict, *, reader_id: int, op: str) -> Outcome:
@@ -211,22 +218,40 @@ def note(store: Store, reading_id: int, kind: str, payload: dict, *, reader_id: 
         reading, again = _open(connection, reading_id, op)
         if again is not None:
             return Outcome(again, {})
+        had = {}
         if kind == "seen":
-            cells = sorted(dict.fromkeys(payload["cells"]))
-            check_cells(connection, reading, cells)
-            payload = {"cells": cells}
+            had = standing_of(connection, reading, sorted(dict.fromkeys(payload["cells"])))
+            payload = payload | {"cells": sorted(had)}
         payload = payload | {"ms": _active(payload.get("ms", 0))}
-        return _log(connection, reading, kind, payload, reader_id=reader_id, op=op)
+        return _log(connection, reading, (kind, payload, op), reader_id=reader_id, had=had)
 
 
-def _log(connection: Connection, reading, kind: str, payload: dict, *, reader_id: int, op: str) -> Outcome:
+def _log(
+    connection: Connection, reading, said: tuple[str, dict, str], *, reader_id: int, had: dict[int, Standing]
+) -> Outcome:
+    """Append what was said (kind, payload, operation) to a locked reading, project it, and count it for the worklist.
+
+    had  the cells that it is about, as they stood
+    """
+    kind, payload, op = said
     event = append(connection, reading, kind, payload, reader_id=reader_id, op=op)
-    apply(connection, reading.id, event)
-    active = t.reading.c.active_ms + payload.get("ms", 0)
-    connection.execute(update(t.reading).where(t.reading.c.id == reading.id).values(active_ms=active))
-    if kind not in ("mode", "note", "read"):
-        update_patient(connection, reading.patient_id)
-    return Outcome(event, states(connection, reading.id, payload.get("cells", ())))
+    stood = {c: s.state for c, s in had.items() if s.state is not None}
+    now = apply(connection, reading.id, event, stood)
+    if now:
+        more = {"patient": reading.patient_id, "at": event.at, "seen": 0, "corrected": 0}
+        if reading.kind != "second":  # the worklist counts the reading that stands, and an open one does
+            was = [_counts(s.state or CellState(), s.model) for s in had.values()]
+            are = [_counts(state, had[c].model) for c, state in now.items()]
+            more["seen"] = sum(seen for seen, _ in are) - sum(seen for seen, _ in was)
+            more["corrected"] = sum(corrected for _, corrected in are) - sum(corrected for _, corrected in was)
+        connection.execute(_COUNT_PATIENT, more)
+    return Outcome(event, now)
+
+
+def _counts(state: CellState, model: str | None) -> tuple[bool, bool]:
+    """Whether a cell counts as seen, and as corrected: of another class than the model gave, or added."""
+    there = not state.gone
+    return there and state.seen, there and state.call is not None and state.call != model
 
 
 def _open(connection: Connection, reading_id: int, op: str):
@@ -252,7 +277,7 @@ def lock_patient(connection: Connection, patient_id: int):
 
 
 def update_patient(connection: Connection, patient_id: int) -> None:
-    """Bring the worklist's columns up to what the readings say."""
+    """Bring the worklist's columns up to what the readings say: all counted anew, where edits count on (`_log`)."""
     of_patient = readings_of(connection, patient_id)
     reading = current_reading(connection, patient_id)
     values = {"state": _patient_state(of_patient), "changed_at": now_ms()}
