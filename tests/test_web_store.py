@@ -21,6 +21,7 @@ from alembic import command  # noqa: E402
 from sqlalchemy import delete, insert, select, text, update  # noqa: E402
 
 from leukoscope.web.guard import Site  # noqa: E402
+from leukoscope.web.learn import reviewed_summary  # noqa: E402
 from leukoscope.web.neighbours import nearest  # noqa: E402
 from leukoscope.web.room import make_room as make_room_of  # noqa: E402
 from leukoscope.web.store import closing, open_store, readings, schema, shares  # noqa: E402
@@ -31,6 +32,7 @@ from leukoscope.web.store.opening import open_run  # noqa: E402
 from leukoscope.web.store.photographs import Photographs  # noqa: E402
 from leukoscope.web.store.projection import rebuild, states  # noqa: E402
 from leukoscope.web.store.readings import Edit  # noqa: E402
+from leukoscope.web.worklist import worklist  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -368,16 +370,23 @@ def test_an_older_database_is_copied_then_migrated(where, run, tmp_path):
     engine = open_store(where).engine
     config = schema._config()
     with engine.connect() as connection, connection.begin():
-        for table in ("sent", "access"):
-            connection.execute(text(f"DROP TABLE {table}"))
-        connection.execute(text("ALTER TABLE field DROP COLUMN pages"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        t.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
         connection.execute(insert(t.reader).values(name="Old", role="admin", disabled=False, created_at=1))
+        connection.execute(insert(t.run).values(digest="d", folder="f", provenance="{}", opened_at=1))
+        entry = json.dumps({"ratios": [{"name": "blasts", "value": 0.25}]})
+        words = {"key": "k", "label": "l", "specimen": "blood", "center": "", "marks": "[]", "state": "new"}
+        counts = dict.fromkeys(("n_cells", "urgency", "n_seen", "n_corrected", "changed_at"), 0)
+        row = words | counts | {"run_id": 1, "readers": "", "entry": entry}
+        connection.execute(insert(t.patient).values(row))
     engine.dispose()
     store = open_store(where)
     with store.reading() as connection:
         assert connection.execute(select(t.reader.c.name)).scalars().all() == ["Old"]
         assert connection.execute(select(t.access)).all() == []
+        assert worklist(connection).lines[0].ratio == {"name": "blasts", "value": 0.25}
         config.attributes["connection"] = connection
         command.check(config)  # the migrations make the tables that the code speaks of
         if "://" in where:
@@ -388,6 +397,28 @@ def test_an_older_database_is_copied_then_migrated(where, run, tmp_path):
         kept = [row[0] for row in copy.execute("SELECT name FROM reader")]
         copy.close()
     assert kept == ["Old"]
+
+
+def test_a_database_of_version_3_opens_with_all_that_was_read_in_it(tmp_path):
+    file = tmp_path / "readings.db"
+    plain = sqlite3.connect(file)
+    plain.executescript((Path(__file__).parent / "archive/reading-room-0003/readings.sql").read_text("utf-8"))
+    plain.close()
+    store = open_store(file)
+    with store.writing() as connection:
+        kinds = connection.execute(select(t.reading.c.id, t.reading.c.kind).order_by(t.reading.c.id)).all()
+        assert [kind for _, kind in kinds] == ["first", "second", "adjudication", "first"]
+        for number, _ in kinds:
+            assert verify(connection, number) is None
+            stood = states(connection, number)
+            rebuild(connection, number)
+            assert states(connection, number) == stood
+        lines = worklist(connection).lines
+        assert {line.state for line in lines} == {"re-opened", "new"} and all(line.ratio for line in lines)
+        found = reviewed_summary(connection)
+        assert found["n_patients"] == 1 and found["n_cells"] > 0
+        assert {"class": "monocyte", "n": 2, "corrected": 2} in found["rows"]
+    store.close()
 
 
 def test_a_foreign_or_damaged_file_and_a_network_share_are_refused(tmp_path, monkeypatch):

@@ -28,16 +28,17 @@ def newest_signed(connection: Connection) -> list[tuple[object, dict]]:
 
 
 def reviewed_summary(connection: Connection) -> dict:
-    """Reviewed cells of signed patients: in all, corrected and added ones, by class, by patient."""
-    classes, corrected, n_patients = Counter(), Counter(), 0
-    for _, record in newest_signed(connection):
-        n_patients += 1
-        for cell in record["cells"]:
-            if cell["seen"] and cell["class"] is not None:
-                classes[cell["class"]] += 1
-                corrected[cell["class"]] += cell["class"] != cell["model"]
+    """Reviewed cells of the newest signed version of each patient: in all, corrected and added ones, by class."""
+    newest = dict(
+        connection.execute(select(t.signed.c.patient_id, t.signed.c.reviewed).order_by(t.signed.c.version)).all()
+    )
+    classes, corrected = Counter(), Counter()
+    for text in newest.values():
+        for name, (n, n_corrected) in json.loads(text or "{}").items():
+            classes[name] += n
+            corrected[name] += n_corrected
     rows = [{"class": name, "n": n, "corrected": corrected[name]} for name, n in classes.most_common()]
-    return {"n_patients": n_patients, "n_cells": sum(classes.values()), "rows": rows}
+    return {"n_patients": len(newest), "n_cells": sum(classes.values()), "rows": rows}
 
 
 def export_reviewed(store: Store, out: str | Path, *, signed: bool = True) -> dict:

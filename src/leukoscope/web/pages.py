@@ -203,7 +203,7 @@ def show_field(request: Request, key: str, number: int) -> HTMLResponse:
     there = field.status != "failed" and room.photographs.find(field, cells.run.folder) is not None
     with room.store.reading() as connection:
         query = select(t.cell.c.id, t.cell.c.contour).where(
-            t.cell.c.field_id == field.id, t.cell.c.contour.is_not(None)
+            t.cell.c.patient_id == field.patient_id, t.cell.c.field_id == field.id, t.cell.c.contour.is_not(None)
         )
         contours = {row.id: json.loads(row.contour) for row in connection.execute(query)}
     what = f"field {number + 1}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from leukoscope.errors import InputError
 from leukoscope.web.store import tables as t
@@ -13,6 +13,11 @@ from leukoscope.web.store import tables as t
 A_PAGE = 100
 STATES = ("new", "in review", "second reading", "re-opened", "signed")
 SORTS = ("urgency", "blasts", "cells", "changed")
+_SHOWN = ("id", "key", "label", "specimen", "state", "readers", "marks", "ratio", "read_ratio", "n_cells", "n_seen")
+_ROWS = select(*(t.patient.c[name] for name in _SHOWN), t.patient.c.changed_at).where(
+    t.patient.c.id.in_(bindparam("ids", expanding=True))
+)
+_STATES = select(t.patient.c.state, func.count(t.patient.c.id)).group_by(t.patient.c.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +75,19 @@ def worklist(
         "cells": (p.n_cells, p.id),
         "changed": (p.changed_at.desc(), p.id),
     }
-    n_found = connection.execute(select(func.count()).select_from(t.patient).where(*wanted)).scalar()
+    n_found = connection.execute(select(func.count(p.id)).where(*wanted)).scalar()
     n_pages = max(1, -(-n_found // A_PAGE))
     page = min(page, n_pages)
-    query = select(t.patient).where(*wanted).order_by(*orders[sort]).limit(A_PAGE).offset((page - 1) * A_PAGE)
-    counts = dict(connection.execute(select(p.state, func.count()).group_by(p.state)).all())
-    lines = tuple(_line(row) for row in connection.execute(query))
+    of_page = select(p.id).where(*wanted).order_by(*orders[sort]).limit(A_PAGE).offset((page - 1) * A_PAGE)
+    ids = connection.execute(of_page).scalars().all()
+    rows = {row.id: row for row in connection.execute(_ROWS, {"ids": ids})}
+    counts = dict(connection.execute(_STATES).all())
+    lines = tuple(_line(rows[i]) for i in ids)
     return Page(lines, page, n_pages, n_found, {name: counts.get(name, 0) for name in STATES})
 
 
 def _line(row) -> Line:
-    entry = json.loads(row.entry)
-    ratio = json.loads(row.read_ratio) if row.read_ratio else _blasts(entry)
+    ratio = row.read_ratio or row.ratio
     return Line(
         row.key,
         row.label,
@@ -89,15 +95,11 @@ def _line(row) -> Line:
         row.state,
         row.readers,
         tuple(json.loads(row.marks)),
-        ratio,
+        json.loads(ratio) if ratio else None,
         row.n_cells,
         row.n_seen,
         row.changed_at,
     )
-
-
-def _blasts(entry: dict) -> dict | None:
-    return next((r for r in entry["ratios"] if r["name"] == "blasts"), None)
 
 
 def reading_times(connection: Connection) -> list[float]:

@@ -171,6 +171,7 @@ def sign(store: Store, reading_id: int, make_record, *, reader_id: int, op: str)
         digest = hashlib.sha256(text.encode()).hexdigest()
         row = {"patient_id": reading.patient_id, "reading_id": reading.id, "version": reading.version}
         row |= {"reader_id": reader_id, "at": at, "record": text, "digest": digest}
+        row |= {"reviewed": canonical(reviewed_counts(record))}
         signed_id = connection.execute(insert(t.signed).values(row)).inserted_primary_key[0]
         append(connection, reading, "sign", {"digest": digest}, reader_id=reader_id, op=op)
         close(connection, reading.id, "signed")
@@ -180,6 +181,17 @@ def sign(store: Store, reading_id: int, make_record, *, reader_id: int, op: str)
             connection.execute(update(t.patient).where(t.patient.c.id == reading.patient_id).values(**read))
         update_patient(connection, reading.patient_id)
         return signed_id
+
+
+def reviewed_counts(record: dict) -> dict[str, list[int]]:
+    """Class -> [cells of it that a reader saw, those of them that the model called otherwise or missed]."""
+    found: dict[str, list[int]] = {}
+    for cell in record.get("cells", ()):
+        if cell["seen"] and cell["class"] is not None:
+            counts = found.setdefault(cell["class"], [0, 0])
+            counts[0] += 1
+            counts[1] += cell["class"] != cell["model"]
+    return found
 
 
 def reopen(store: Store, patient_id: int, reason: str, *, reader_id: int) -> str:

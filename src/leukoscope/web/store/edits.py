@@ -127,7 +127,8 @@ def add_cell(connection: Connection, reading, change: Edit) -> int:
     if field is None:
         raise InputError("that field is not of this patient")
     x0, y0, x1, y1 = _inside(change.box, field)
-    number = select(func.coalesce(func.max(t.cell.c.number), -1)).where(t.cell.c.field_id == field.id)
+    of_field = (t.cell.c.patient_id == reading.patient_id, t.cell.c.field_id == field.id)
+    number = select(func.coalesce(func.max(t.cell.c.number), -1)).where(*of_field)
     row = {
         "patient_id": reading.patient_id,
         "field_id": field.id,

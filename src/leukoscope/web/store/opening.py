@@ -106,6 +106,7 @@ def _add_patients(connection: Connection, run_id: int, record: Record) -> dict[s
                 n_cells=patient["n_cells"],
                 urgency=_rank(patient),
                 marks=json.dumps(_marks(patient)),
+                ratio=None if ratio is None else json.dumps(ratio),
                 state="new",
                 share=None if ratio is None else ratio["low"],  # as `urgency` sorts: 1 of 5 is below 18 of 100
                 n_seen=0,

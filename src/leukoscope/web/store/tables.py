@@ -58,6 +58,7 @@ patient = Table(
     Column("n_cells", Integer, nullable=False),
     Column("urgency", Integer, nullable=False),
     Column("marks", Text, nullable=False),
+    Column("ratio", Text),
     Column("state", Text, nullable=False),
     Column("share", Float),
     Column("read_ratio", Text),
@@ -65,9 +66,8 @@ patient = Table(
     Column("n_corrected", Integer, nullable=False),
     Column("readers", Text, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
-    Index("patient_by_urgency", "urgency", "share", "id"),
-    Index("patient_by_state", "state", "urgency", "share", "id"),
-    Index("patient_by_change", "changed_at"),
+    # All that a worklist filters, sorts and counts by: it reads no row before it knows which hundred to show.
+    Index("patient_listed", "state", "urgency", "share", "id", "n_cells", "changed_at", "label"),
 )
 
 # Immutable, but for where the photograph now is.
@@ -195,7 +195,7 @@ touched = Table(
     Column("event_id", _ID, ForeignKey("event.id"), primary_key=True),
 )
 
-# Immutable: a signed record as canonical JSON.
+# Immutable: a signed record as canonical JSON; reviewed: of each class [cells that were seen, corrected ones].
 signed = Table(
     "signed",
     metadata,
@@ -207,6 +207,7 @@ signed = Table(
     Column("at", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
     Column("digest", Text, nullable=False),
+    Column("reviewed", Text),
     UniqueConstraint("patient_id", "version"),
 )
 sent = Table(
