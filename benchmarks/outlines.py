@@ -36,8 +36,9 @@ from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
 from leukoscope.train.config import build_config, read_toml
 from leukoscope.train.outliner.bundle import LOOSE, export_outliner, pixel_iou
+from leukoscope.train.outliner.config import OutlinerConfig
 from leukoscope.train.outliner.data import Outlined, outlines_of_mask
-from leukoscope.train.outliner.task import OutlinerConfig, train_outliner
+from leukoscope.train.outliner.task import train_outliner
 from leukoscope.types import Cells, Field
 
 ROOT = Path(__file__).resolve().parents[1]

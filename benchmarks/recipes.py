@@ -26,9 +26,10 @@ import torch
 from leukoscope.models.torch_onnx import round_to_half
 from leukoscope.train.augment import match_nuclei_of
 from leukoscope.train.classifier.bundle import read_classifier
+from leukoscope.train.classifier.config import ClassifierConfig
 from leukoscope.train.classifier.data import MADE, CellStore, read_store
 from leukoscope.train.classifier.dress import Wardrobe
-from leukoscope.train.classifier.task import ClassifierConfig, train_store
+from leukoscope.train.classifier.task import train_store
 from leukoscope.train.config import build_config, read_toml
 
 ROOT = Path(__file__).resolve().parents[1]

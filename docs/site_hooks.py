@@ -15,11 +15,11 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 TASKS = (
-    ("classify", "classifier.task", "ClassifierConfig"),
+    ("classify", "classifier.config", "ClassifierConfig"),
     ("join", "classifier.join", "JoinConfig"),
     ("finetune", "crops.config", "FinetuneConfig"),
-    ("locate", "locator.task", "LocatorConfig"),
-    ("outline", "outliner.task", "OutlinerConfig"),
+    ("locate", "locator.config", "LocatorConfig"),
+    ("outline", "outliner.config", "OutlinerConfig"),
     ("detect", "detector.config", "DetectorConfig"),
     ("segment", "outliner.yolo_seg", "YoloSegConfig"),
 )

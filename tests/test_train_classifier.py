@@ -24,12 +24,16 @@ from leukoscope.train.augment import jitter_colour, jitter_stain, match_nuclei_o
 from leukoscope.train.checkpoint import AFTER, LATER, WORDS, read_average, run_fingerprint  # noqa: E402
 from leukoscope.train.classifier import task as loop  # noqa: E402
 from leukoscope.train.classifier.attribute_layer import fit_logistic, turned  # noqa: E402
-from leukoscope.train.classifier.attributes import attribute_loss, value_weights  # noqa: E402
 from leukoscope.train.classifier.bundle import ATTRIBUTE_LAYER, read_classifier, restain, typed_crops  # noqa: E402
-from leukoscope.train.classifier.contrast import contrast_loss  # noqa: E402
 from leukoscope.train.classifier.data import class_targets, load_cells, read_store, write_store  # noqa: E402
 from leukoscope.train.classifier.dress import Dress, Wardrobe  # noqa: E402
+from leukoscope.train.classifier.loss import (  # noqa: E402
+    attribute_loss,
+    contrast_loss,  # noqa: E402
+    value_weights,
+)
 from leukoscope.train.classifier.made_cells import SMUDGE, make_cells  # noqa: E402
+from leukoscope.train.classifier.network import mix_with_start  # noqa: E402
 from leukoscope.train.fields import seen_fields, with_validation  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
@@ -309,7 +313,7 @@ def test_settings_that_came_later_leave_old_fingerprints_alone(sets):
 def test_finished_weights_keep_a_share_of_their_start(tmp_path):
     config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4, init_from="run", start_share=0.25)
     reached = {"a": torch.tensor([1.0, 3.0]), "new": torch.tensor([5.0]), "count": torch.tensor(7)}
-    mixed = loop.mix_with_start(reached, {"a": torch.tensor([0.0, 1.0]), "count": torch.tensor(2)}, config)
+    mixed = mix_with_start(reached, {"a": torch.tensor([0.0, 1.0]), "count": torch.tensor(2)}, config)
     assert mixed["a"].tolist() == [0.75, 2.5] and mixed["new"].tolist() == [5.0] and mixed["count"].item() == 7
     for wrong in (replace(config, init_from=None), replace(config, start_share=1.0)):
         with pytest.raises(ConfigError, match="start_share"):

@@ -64,7 +64,8 @@ def infinite(where: str) -> Callable:
 
 
 def _locator(folder: Path) -> Run:
-    from leukoscope.train.locator.task import LocatorConfig, train_locator
+    from leukoscope.train.locator.config import LocatorConfig
+    from leukoscope.train.locator.task import train_locator
 
     data = [paint_set(folder / "fields")]
     config = LocatorConfig(name="small", steps=STEPS, side=64, batch_size=2, width=16, pretrained=False)
@@ -72,7 +73,8 @@ def _locator(folder: Path) -> Run:
 
 
 def _outliner(folder: Path) -> Run:
-    from leukoscope.train.outliner.task import OutlinerConfig, train_outliner
+    from leukoscope.train.outliner.config import OutlinerConfig
+    from leukoscope.train.outliner.task import train_outliner
 
     data = [with_contours(paint_set(folder / "drawn", name="drawn")), paint_set(folder / "boxed", name="boxed")]
     small = {"name": "small", "steps": STEPS, "size": 32, "batch_size": 3, "width": 8, "pretrained": False}
@@ -105,7 +107,8 @@ def _finetune(folder: Path) -> Run:
 
 
 def _classifier(folder: Path, attributes: str | None = None) -> Run:
-    from leukoscope.train.classifier.task import ClassifierConfig, train_classifier
+    from leukoscope.train.classifier.config import ClassifierConfig
+    from leukoscope.train.classifier.task import train_classifier
 
     smears = read_dataset(paint(folder, "smears", ["lymphocyte", "monocyte", "neutrophil"]))
     cutouts = read_dataset(paint(folder, "cutouts", ["lymphoblast"], black=True))

@@ -75,7 +75,8 @@ class _Job:
 def _classify(job: _Job) -> Path:
     """The bundled classifier's loop."""
     from leukoscope.train.classifier.bundle import export_run
-    from leukoscope.train.classifier.task import ClassifierConfig, train_classifier
+    from leukoscope.train.classifier.config import ClassifierConfig
+    from leukoscope.train.classifier.task import train_classifier
 
     config = build_config(ClassifierConfig, job.values, job.config_path)
     datasets = _divide(job, config)
@@ -108,7 +109,8 @@ def _join(job: _Job) -> Path:
 def _locate(job: _Job) -> Path:
     """The bundled locator's loop."""
     from leukoscope.train.locator.bundle import export_locator
-    from leukoscope.train.locator.task import LocatorConfig, train_locator
+    from leukoscope.train.locator.config import LocatorConfig
+    from leukoscope.train.locator.task import train_locator
 
     config = build_config(LocatorConfig, job.values, job.config_path)
     datasets = _divide(job, config)
@@ -144,7 +146,8 @@ def _detect(job: _Job) -> Path:
 def _outline(job: _Job) -> Path:
     """The outliner's loop."""
     from leukoscope.train.outliner.bundle import export_outliner
-    from leukoscope.train.outliner.task import OutlinerConfig, train_outliner
+    from leukoscope.train.outliner.config import OutlinerConfig
+    from leukoscope.train.outliner.task import train_outliner
 
     config = build_config(OutlinerConfig, job.values, job.config_path)
     datasets = _divide(job, config)

@@ -18,9 +18,11 @@ from leukoscope.models.runtime import Session
 from leukoscope.outline import outline
 from leukoscope.train.fields import validation_fields
 from leukoscope.train.locator.bundle import export_locator
-from leukoscope.train.locator.task import LocatorConfig, train_locator
+from leukoscope.train.locator.config import LocatorConfig
+from leukoscope.train.locator.task import train_locator
 from leukoscope.train.outliner.bundle import export_outliner
-from leukoscope.train.outliner.task import OutlinerConfig, train_outliner
+from leukoscope.train.outliner.config import OutlinerConfig
+from leukoscope.train.outliner.task import train_outliner
 from leukoscope.train.outliner.yolo_seg import YoloSegConfig, read_segmenter, train_yolo_seg
 from leukoscope.train.run import source_commit
 from leukoscope.types import Cells, Field

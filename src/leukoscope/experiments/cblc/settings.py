@@ -12,8 +12,8 @@ from leukoscope.train.crops.center_border import METHODS as CENTER_BORDER
 from leukoscope.train.crops.config import FinetuneConfig
 from leukoscope.train.crops.imbalance import METHODS as IMBALANCE
 from leukoscope.train.detector.config import DetectorConfig
-from leukoscope.train.locator.task import LocatorConfig
-from leukoscope.train.outliner.task import OutlinerConfig
+from leukoscope.train.locator.config import LocatorConfig
+from leukoscope.train.outliner.config import OutlinerConfig
 from leukoscope.train.outliner.yolo_seg import YoloSegConfig
 
 CROPS = ("contour", "box")

@@ -20,7 +20,7 @@ from leukoscope.errors import DataError
 from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels
 from leukoscope.models.torch_lite import STAGE_ENDS, normalise
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.classifier.task import set_cross_entropy
+from leukoscope.train.classifier.loss import set_cross_entropy
 
 CUT = STAGE_ENDS[2] + 1  # blocks before this one (stride 16, 112 channels) stay frozen
 

@@ -37,8 +37,9 @@ from leukoscope.train.adapt.locator_fields import (
 from leukoscope.train.adapt.locator_network import read_locator_network, write_locator
 from leukoscope.train.checkpoint import run_mark, settings_fingerprint
 from leukoscope.train.fields import seen_fields
+from leukoscope.train.locator.config import LocatorConfig
 from leukoscope.train.locator.data import is_white
-from leukoscope.train.locator.task import LocatorConfig, fit_locator
+from leukoscope.train.locator.task import fit_locator
 
 LEAST_FIELDS = 6  # with a cell: fewer can't be divided into what is learnt from and what is measured on
 HELD_OUT = 1 / 3  # of the fields: what is measured on them is what ships, and nothing is trained twice

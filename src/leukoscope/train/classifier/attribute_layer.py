@@ -21,8 +21,8 @@ from leukoscope.evaluate.classes import confusion_matrix, macro_f1
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.taxonomy import AttributeSet
 from leukoscope.train.checkpoint import save_checkpoint
-from leukoscope.train.classifier.attributes import value_weights
 from leukoscope.train.classifier.bundle import ATTRIBUTE_LAYER, described_cells, read_classifier, restain
+from leukoscope.train.classifier.loss import value_weights
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the quadratic penalty on standardised features, per cell
 STEPS = 60

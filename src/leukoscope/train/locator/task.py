@@ -1,4 +1,4 @@
-"""Train the white-cell locator: its settings, its batches and its loss, on the one loop (`train.loop`).
+"""Train the white-cell locator: its batches and its loss, on the one loop (`train.loop`).
 
 Canvases of one to four photographs, turned, cut and scaled, with stain, light and focus drawn anew; a backbone whose
 normalisation layers and first blocks stay as ImageNet left them; the exponential average of the weights ships.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.fields import seen_fields
+from leukoscope.train.locator.config import LocatorConfig
 from leukoscope.train.locator.data import Photo, draw_canvas, is_white, load_photos
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.processes import join_processes
@@ -34,50 +35,6 @@ LOSS_NAMES = ("score_loss", "overlap_loss", "sides_loss")
 LOSS_WEIGHTS = (1.0, 2.0, 4.0)  # of these
 
 
-@dataclass(frozen=True, slots=True)
-class LocatorConfig:
-    """Settings of one locator run (a TOML file with these keys and task = "locate").
-
-    levels     strides of the maps that cells are found on: [8], or [8, 16, 32] with larger cells on coarser maps
-    shares     how often each data set is drawn from, by its name; without it all alike
-    own_colour share of the pictures that keep their own stain, light and focus
-    plain      share of the pictures that are one photograph near the scale of inference; the rest are mosaics, and
-               single cells filling the picture
-    transpose  whether pictures are also turned by a quarter (not only mirrored), which hides an annotator's habit of
-               leaving more room at the sides than above and below
-    touching   share of the pictures in which a cell gets neighbours that lean on it
-    fold       whether the backbone's norms are folded into its convolutions: quicker steps
-    init_from  a run folder whose averaged weights this one starts from
-    memory_px  longer side of the photographs held in memory
-    """
-
-    name: str
-    steps: int
-    side: int = 256
-    batch_size: int = 8
-    levels: tuple = (8,)
-    width: int = 96
-    learning_rate: float = 1e-3
-    backbone_rate: float = 3e-4
-    weight_decay: float = 0.02
-    frozen_blocks: int = 3
-    ema: float = 0.998
-    colour_strength: float = 1.0
-    own_colour: float = 0.25
-    plain: float = 0.45
-    transpose: bool = True
-    touching: float = 0.0
-    fold: bool = False
-    init_from: str | None = None
-    white_balance: bool = True
-    pretrained: bool = True
-    splits: tuple = ("train",)  # of data sets with splits; a set without any is used whole
-    shares: dict = field(default_factory=dict)
-    memory_px: int = 480
-    seed: int = 0
-    licence: str = "Apache-2.0"
-    description: str = ""
-    limits: tuple = ()
 
 
 def train_locator(

@@ -1,4 +1,4 @@
-"""Train the outliner: its settings, its batches, guesses and loss, on the one loop (`train.loop`).
+"""Train the outliner: its batches, guesses and loss, on the one loop (`train.loop`).
 
 Patches around cells, turned, stretched, with a box that is off by what locators are off by, in another stain, light
 and focus. Cells of which only the box is known teach too: the running average of the network outlines them in their
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.fields import seen_fields
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
+from leukoscope.train.outliner.config import OutlinerConfig
 from leukoscope.train.outliner.data import (
     PATCH_PX,
     Patches,
@@ -45,47 +46,6 @@ LOSS_NAMES = ("entropy", "dice")
 Guess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (pixels (N, 3, S, S), boxes (N, 4)) → logits
 
 
-@dataclass(frozen=True, slots=True)
-class OutlinerConfig:
-    """Settings of one outliner run (a TOML file with these keys and task = "outline").
-
-    size       pixels a side of a crop; context: what it shows beside the box, as a share of the box's longer side
-    masks      by data set name ("*": of any other set that has contours), where its mask pictures are: a path with
-               {stem} or {number}, relative to its pictures
-    shares     how often each data set is drawn from, by its name; without it all alike
-    most_cells of a data set that are held in memory, spread over its fields
-    guess_from share of the steps after which cells known by box only are learnt from
-    guess_iou  IoU that a guessed outline's box must reach with the annotated box
-    guess_sure probability of cell or of background from which on a pixel of a guess counts
-    own_colour share of the pictures that keep their own stain, light and focus
-    """
-
-    name: str
-    steps: int
-    size: int = 96
-    context: float = 0.25
-    batch_size: int = 16
-    width: int = 48
-    masks: dict = field(default_factory=dict)
-    shares: dict = field(default_factory=dict)
-    most_cells: int = 1500
-    guess_from: float = 0.3
-    guess_iou: float = 0.7
-    guess_sure: float = 0.8
-    learning_rate: float = 1.5e-3
-    backbone_rate: float = 5e-4
-    weight_decay: float = 0.02
-    frozen_blocks: int = 1
-    ema: float = 0.995
-    colour_strength: float = 1.0
-    own_colour: float = 0.25
-    white_balance: bool = True
-    pretrained: bool = True
-    splits: tuple = ("train",)
-    seed: int = 0
-    licence: str = "Apache-2.0"
-    description: str = ""
-    limits: tuple = ()
 
 
 def train_outliner(

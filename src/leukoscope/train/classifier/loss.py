@@ -1,4 +1,4 @@
-"""The loss of the attributes' layer: a softmax for each attribute, over the cells that state it."""
+"""The classifier's losses: of sets of classes, of attributes, and between laboratories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ import torch.nn.functional as F
 
 from leukoscope.errors import DataError
 from leukoscope.taxonomy import AttributeSet
+
+HEAT = 0.1  # of the contrast's softmax
+
+
+def set_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing: float) -> torch.Tensor:
+    """Mean of -log of the probability summed over the classes a cell may be.
+
+    logits (N, C); targets (N, C) bool. Smoothing mixes in the mean of -log p over all classes.
+    """
+    log_probs = F.log_softmax(logits, 1)
+    own = -torch.logsumexp(log_probs.masked_fill(~targets, float("-inf")), 1)
+    return ((1 - smoothing) * own - smoothing * log_probs.mean(1)).mean()
 
 
 def value_weights(stated: np.ndarray, attributes: AttributeSet) -> list[torch.Tensor]:
@@ -44,3 +56,24 @@ def attribute_loss(values: torch.Tensor, stated: torch.Tensor, weights: list[tor
         losses.append(each.sum() / n.clamp_min(1))
         stated_any.append(n > 0)
     return torch.stack(losses).sum() / torch.stack(stated_any).sum().clamp_min(1)
+
+
+def contrast_loss(features: torch.Tensor, targets: torch.Tensor, sets: torch.Tensor) -> torch.Tensor:
+    """Mean over the cells that have a partner: same classes, another data set. 0 where none has.
+
+    features (N, D); targets (N, C) bool, what each may be; sets (N,) number of its data set
+    """
+    z = F.normalize(features, dim=1)
+    likeness = z @ z.T / HEAT
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    single = targets.sum(1) == 1
+    alike = (targets.float() @ targets.float().T > 0) & single[:, None] & single[None]
+    partner = alike & (sets[:, None] != sets[None])
+    # Cells of one class and one data set are neither drawn together nor pushed apart.
+    others = likeness.masked_fill(itself | (alike & ~partner), float("-inf"))
+    log_share = others - torch.logsumexp(others, 1, keepdim=True)
+    has = partner.any(1)
+    if not has.any():
+        return features.sum() * 0.0
+    own = torch.where(partner, log_share, torch.zeros_like(log_share)).sum(1)[has] / partner.sum(1)[has]
+    return -own.mean()
