@@ -266,7 +266,7 @@ def test_the_bundle_computes_what_torch_computes(arch, tmp_path):
     run = finetune(config, train, val, tmp_path / "run")
     out = export_finetuned(run, tmp_path / "bundle", validation=val, command="c", commit="d")
     bundle = read_bundle(out)
-    (got,) = Session(bundle).run(pixels=val.crops)
+    got = Session(bundle).run(pixels=val.crops)[0]
     assert np.abs(got - predict_logits(run, val)).max() < 1e-4
     assert np.array(bundle.card.confusion["counts"]).sum() == 9
     assert bundle.card.crop == val.rule and bundle.card.taxonomy == val.taxonomy and bundle.card.temperature > 0

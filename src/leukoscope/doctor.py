@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import leukoscope
 from leukoscope.cores import usable_cores
@@ -26,6 +27,8 @@ EXTRAS = {
     "yolo": "YOLO11 by ultralytics (AGPL-3.0)",
     "test": "the test suite and the references it compares with",
 }
+DINOBLOOM = Path("weights")  # where configs/dinobloom-s.toml and configs/pcm look for DinoBloom's files
+DINOBLOOM_FROM = "https://github.com/marrlab/DinoBloom"  # its authors
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 _OWN = re.compile(r"^leukoscope\[([a-z0-9-]+)\]")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
@@ -42,7 +45,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; nothing is changed and nothing is loaded from the network."""
-    return [*_system(), *_packages(), *_accelerators(), *_models()]
+    return [*_system(), *_packages(), *_accelerators(), *_models(), _dinobloom()]
 
 
 def _system() -> Iterator[Finding]:
@@ -112,3 +115,13 @@ def _models() -> Iterator[Finding]:
             yield Finding(f"model {name}", f"{parts} ({size:.0f} MB, digests fit)")
         except ModelError as error:
             yield Finding(f"model {name}", str(error), False)
+
+
+def _dinobloom() -> Finding:
+    """DinoBloom's files, which its authors publish and nobody else may need."""
+    found = sorted(DINOBLOOM.glob("DinoBloom-?.pth"))
+    if not found:
+        place = DINOBLOOM / "DinoBloom-S.pth"
+        return Finding("DinoBloom", f"no {place} here (optional): its authors publish it, {DINOBLOOM_FROM}", None)
+    files = ", ".join(f"{path} ({path.stat().st_size / 1e6:.0f} MB)" for path in found)
+    return Finding("DinoBloom", f"{files}: leukoscope train configs/dinobloom-s.toml")

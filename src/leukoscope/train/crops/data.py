@@ -152,6 +152,33 @@ def read_crop_set(
     )
 
 
+def with_class_sets(crops: CropSet, class_sets: dict[str, Sequence[str]]) -> CropSet:
+    """The crops with extras["allowed"] (N, C) uint8, what each may be: its class, or for a class that `class_sets`
+    names the taxonomy's classes listed there, the first of which becomes its label. TaxonomyError for others."""
+    names = crops.taxonomy.names
+    unknown = sorted({m for members in class_sets.values() for m in members} - set(names))
+    if unknown:
+        raise TaxonomyError(
+            f"class_sets names {', '.join(unknown)}, which taxonomy {crops.taxonomy.name!r} has not: {', '.join(names)}"
+        )
+    labels = crops.labels.copy()
+    allowed = np.zeros((len(crops), len(names)), np.uint8)
+    allowed[np.flatnonzero(labels >= 0), labels[labels >= 0]] = 1
+    for name, members in class_sets.items():
+        columns, rows = [names.index(m) for m in members], np.flatnonzero(crops.class_names == name)
+        if len(columns) and len(rows):
+            allowed[rows] = 0
+            allowed[np.ix_(rows, columns)] = 1
+            labels[rows] = columns[0]
+    return replace(crops, labels=labels, extras=crops.extras | {"allowed": allowed})
+
+
+def of_one_class(crops: CropSet) -> CropSet:
+    """The crops that can be of one class only: what validates."""
+    allowed = crops.extras.get("allowed")
+    return crops if allowed is None else crops.subset(allowed.sum(1) == 1)
+
+
 def join_crop_sets(sets: Sequence[CropSet]) -> CropSet:
     """Several sets cut alike, one after another; groups of different sets stay apart."""
     first = sets[0]

@@ -36,7 +36,7 @@ from leukoscope.train.processes import join_processes
 
 __all__ = ["FinetuneConfig", "finetune", "load_finetuned", "predict_features", "predict_logits"]
 
-SPEED_ONLY = ("workers", "recompute", "accumulate", "compile")  # settings that change no weight but for rounding
+SPEED_ONLY = ("workers", "recompute", "accumulate", "compile", "int8")  # change no weight but for rounding
 
 
 def finetune(
@@ -128,4 +128,5 @@ def _fingerprint(config: FinetuneConfig, train: CropSet, val: CropSet | None, we
     """Digest of what a run's weights depend on, but for losses given as functions."""
     drawn = "" if weights is None else hashlib.sha256(np.ascontiguousarray(weights, np.float64).tobytes()).hexdigest()
     data = [train.sha256(), val.sha256() if val is not None else "", drawn]
-    return settings_fingerprint(config, data, without=SPEED_ONLY)
+    later = () if config.class_sets else ("class_sets",)  # runs made before there were any can still be resumed
+    return settings_fingerprint(config, data, without=SPEED_ONLY + later)

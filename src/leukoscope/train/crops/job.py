@@ -9,7 +9,14 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.files import write_text
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.crops.bundle import export_finetuned, fits_one_file
-from leukoscope.train.crops.data import CropSet, read_crop_set, split_by_group, taxonomy_without
+from leukoscope.train.crops.data import (
+    CropSet,
+    of_one_class,
+    read_crop_set,
+    split_by_group,
+    taxonomy_without,
+    with_class_sets,
+)
 from leukoscope.train.crops.finetune import FinetuneConfig, finetune, load_finetuned
 from leukoscope.train.fields import refuse_validation, seen_fields, validation_fields
 from leukoscope.train.processes import join_processes, leave_processes
@@ -52,7 +59,8 @@ def training_crops(
 
     The fields are those that the run may see (`train.fields`); where no data set has a split "val", config.val_share of
     the groups of cells is held out for validation (PCM, section 2.3.1: 80:20; groups are patients, or clusters of near
-    duplicates where none are known). Cells without a class in the taxonomy are left out.
+    duplicates where none are known). Cells without a class in the taxonomy are left out, unless config.class_sets says
+    what they may be: these are trained on and validate nothing.
     """
     refuse_validation(config.splits)
     seen, stated = seen_fields(datasets, config.splits), validation_fields(datasets)
@@ -62,8 +70,11 @@ def training_crops(
         "white_balance": config.white_balance,
         "masks": masks,
     }
-    train = read_crop_set(seen, progress=progress, **options).typed()
+    train = read_crop_set(seen, progress=progress, **options)
+    if config.class_sets:
+        train = with_class_sets(train, config.class_sets)
+    train = train.typed()
     if stated:
         return train, read_crop_set(stated, **options).typed()
     rest, held = split_by_group(train, config.val_share, seed=config.seed)
-    return train.subset(rest), train.subset(held)
+    return train.subset(rest), of_one_class(train.subset(held))

@@ -15,6 +15,7 @@ import torch
 from leukoscope.evaluate.calibration import negative_log_likelihood
 from leukoscope.evaluate.classes import accuracy, confusion_matrix, macro_f1
 from leukoscope.models.torch_backbones import CropNetwork, freeze_blocks
+from leukoscope.train.classifier.task import set_cross_entropy
 from leukoscope.train.crops.batches import epoch_batches, make_batch, prepared
 from leukoscope.train.crops.config import FinetuneConfig, StagePlan
 from leukoscope.train.crops.data import CropSet
@@ -128,19 +129,27 @@ class Tuning:
 
     def _batch(self, rows: np.ndarray, augment: str, seed: tuple) -> dict:
         if self.cache is not None:
-            return {"rows": torch.from_numpy(rows), "labels": torch.from_numpy(self.train.labels[rows])}
+            extras = {k: torch.from_numpy(self.train.extras[k][rows]) for k in ("allowed",) if k in self.train.extras}
+            labels = torch.from_numpy(self.train.labels[rows])
+            return {"rows": torch.from_numpy(rows), "labels": labels, "extras": extras}
         return make_batch(self.train, rows, self.config, augment=augment, seed=seed)
 
     def _loss(self, piece: dict) -> torch.Tensor:
-        labels = piece["labels"]
         if self.cache is not None:
             logits = self.network.head(self.network.dropout(self.cache[0][piece["rows"]]))
-            return self.losses.of_class(logits.float(), labels)
+            return self._of_class(logits, piece)
         logits, maps = self.network.encode(piece["pixels"])
-        loss = self.losses.of_class(logits.float(), labels)
+        loss = self._of_class(logits, piece)
         for extra in self.losses.extra:
             loss = loss + extra(self.network, piece, maps, logits)
         return loss
+
+    def _of_class(self, logits: torch.Tensor, piece: dict) -> torch.Tensor:
+        """The class loss; where some cells may be of several classes, of the probability of all that each may be."""
+        allowed = piece["extras"].get("allowed")
+        if allowed is None:
+            return self.losses.of_class(logits.float(), piece["labels"])
+        return set_cross_entropy(logits.float(), allowed.bool(), smoothing=self.config.label_smoothing)
 
     def _validate(self, average: dict | None) -> dict[str, float]:
         """Loss, accuracy and macro-F1 on the validation cells, which the processes share."""
