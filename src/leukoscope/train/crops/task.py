@@ -15,7 +15,7 @@ import torch
 from leukoscope.evaluate.calibration import negative_log_likelihood
 from leukoscope.evaluate.classes import accuracy, confusion_matrix, macro_f1
 from leukoscope.models.torch_backbones import CropNetwork, freeze_blocks
-from leukoscope.train.classifier.task import set_cross_entropy
+from leukoscope.train.classifier.loss import set_cross_entropy
 from leukoscope.train.crops.batches import epoch_batches, make_batch, prepared
 from leukoscope.train.crops.config import FinetuneConfig, StagePlan
 from leukoscope.train.crops.data import CropSet
