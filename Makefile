@@ -38,7 +38,7 @@ $(DEMO)/.installed: pyproject.toml constraints.txt $(SOURCES) | $(DEMO)/bin/pyth
 	@touch $@
 
 $(TEST)/.installed: pyproject.toml constraints.txt | $(TEST)/bin/python
-	$(TEST)/bin/python $(PIP) -e '.[study,review-postgresql,test]'
+	$(TEST)/bin/python $(PIP) -e '.[study,review-postgresql,dicom,test]'
 	@touch $@
 
 demo: $(DEMO)/.installed

@@ -21,6 +21,7 @@ EXTRAS = {
     "train": "leukoscope train and adapt: torch and the exporter",
     "study": "the two papers' studies: their networks, figures and statistics",
     "review": "the reading room: review, correct, sign",
+    "dicom": "leukoscope export --to dicom: photographs, cells and reports as DICOM",
     "xlsx": "leukoscope export --to xlsx: the differential as a workbook",
     "review-postgresql": "the reading room's database for several readers",
     "docs": "the documentation site (make docs)",

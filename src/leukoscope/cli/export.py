@@ -43,6 +43,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         metavar="URI",
         help="fhir: the name space that your patient ids are of, as the hospital has it",
     )
+    parser.add_argument(
+        "--photographs", metavar="DIR", help="dicom: where photographs are that are not where the record has them"
+    )
     parser.set_defaults(run=run)
 
 
@@ -51,7 +54,8 @@ def run(args: argparse.Namespace) -> None:
     from leukoscope.exchange.export import export_records
     from leukoscope.exchange.formats import Wishes
 
-    wishes = Wishes(gzip=args.gzip, patient_system=args.patient_system)
+    photographs = None if args.photographs is None else Path(args.photographs)
+    wishes = Wishes(gzip=args.gzip, patient_system=args.patient_system, photographs=photographs)
     with progress_bar("writing files") as show:
         written = export_records(args.records, args.to, Path(args.out), wishes=wishes, show=show)
     for done in written:

@@ -85,6 +85,12 @@ def codes_of_class(findings: Findings, row: dict) -> list[Code]:
     return [*([Code(LOINC, *known)] if known else []), cell_code(row["class"])]
 
 
+def codes_of_share(findings: Findings, row: dict) -> list[Code]:
+    """The same where the number of cells stands beside it under the class's own code."""
+    known, own = codes_of_class(findings, row)[:-1], cell_code(row["class"])
+    return [*known, local(f"share.{own.code}", f"{own.display}, share of the counted cells")]
+
+
 def codes_of_ratio(findings: Findings, ratio: dict) -> list[Code]:
     """One ratio; LOINC for all blasts as a share of the leukocytes in blood."""
     is_known = ratio["name"] == "blasts" and ratio.get("of") == LEUKOCYTES

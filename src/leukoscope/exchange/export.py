@@ -68,7 +68,7 @@ def _export(
         for number, source in enumerate(sources, 1):
             for written in write(source, folder, wishes, names):
                 index.writerow(_index_row(written, number))
-                n_files, n_cells = n_files + 1, n_cells + (written.n_cells or 0)
+                n_files, n_cells = n_files + bool(written.file), n_cells + (written.n_cells or 0)
                 patients |= {(number, patient_id) for patient_id in written.patients}
                 notes |= {written.note: None} if written.note else {}
                 show(n_files)

@@ -69,6 +69,8 @@ class Format:
 
 FORMATS = (
     Format("fhir", "a FHIR R4 Bundle (JSON) for each patient", "fhir_files:write_fhir", "patient"),
+    Format("dicom", "DICOM: photographs, their cells as bulk annotations, a structured report for each patient",
+           "dicom_files:write_dicom", "photograph", "dicom", "highdicom"),
     Format("geojson", "GeoJSON for QuPath: a file for each photograph, a detection for each cell",
            "geojson:write_geojson", "photograph"),
     Format("xlsx", "a workbook: patients, differential, ratios, flags", "workbook:write_xlsx", "record", "xlsx",

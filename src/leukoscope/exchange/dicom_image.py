@@ -1,0 +1,61 @@
+"""A photograph as a VL Microscopic Image: what annotations refer to must be an object that exists.
+
+It is no whole slide: nobody knows where on the slide a photograph was taken (docs/decisions/0037).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from leukoscope.exchange.dicom_common import Whose, add_specimen, finish, start
+from leukoscope.exchange.source import Photograph
+
+VL_MICROSCOPIC_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.2"
+_LOSSY = {b"\xff\xd8\xff": "ISO_10918_1"}  # a JPEG's first bytes -> how DICOM names its compression
+
+
+def image_object(whose: Whose, photograph: Photograph, pixels: np.ndarray, path: Path, *, number: int) -> Dataset:
+    """The photograph's pixels, unchanged and uncompressed. Nothing of its file but the pixels is kept.
+
+    pixels  (H, W, 3) uint8 RGB; path: its file, to say whether it was lossily compressed before
+    number  of the photograph among the patient's, from 1
+    """
+    found = start(whose, VL_MICROSCOPIC_IMAGE, f"photograph {photograph.place}")
+    found.Modality, found.SeriesInstanceUID, found.SeriesNumber = "GM", whose.uid("photographs"), 1
+    found.InstanceNumber, found.PatientOrientation = number, ""
+    found.ImageType, found.BurnedInAnnotation = ["DERIVED", "PRIMARY"], "NO"
+    if photograph.um_per_px is not None:
+        found.ImageComments = f"{photograph.um_per_px:.6g} micrometres a pixel"
+    found.SamplesPerPixel, found.PhotometricInterpretation, found.PlanarConfiguration = 3, "RGB", 0
+    found.Rows, found.Columns = pixels.shape[:2]
+    found.BitsAllocated, found.BitsStored, found.HighBit, found.PixelRepresentation = 8, 8, 7, 0
+    found.AcquisitionContextSequence = []
+    data = np.ascontiguousarray(pixels).tobytes()
+    _say_lossy(found, path, len(data))
+    add_specimen(found, whose, photograph.smear_id)
+    found.PixelData = data + b"\0" * (len(data) % 2)
+    found["PixelData"].VR = "OB"
+    finish(found, whose)
+    return found
+
+
+def header_of(found: Dataset) -> Dataset:
+    """What a report needs of an image that it refers to: everything but the pixels and the smear."""
+    head = Dataset()
+    for element in found:
+        if element.VR != "SQ" and element.keyword != "PixelData":
+            head.add(element)
+    return head
+
+
+def _say_lossy(found: Dataset, path: Path, n_bytes: int) -> None:
+    """Whether the pixels were lossily compressed once: that can't be undone, so DICOM asks to say so."""
+    with open(path, "rb") as file:
+        method = _LOSSY.get(file.read(3))
+    found.LossyImageCompression = "00" if method is None else "01"
+    if method is not None:
+        found.LossyImageCompressionRatio = f"{n_bytes / path.stat().st_size:.4g}"
+        found.LossyImageCompressionMethod = method
