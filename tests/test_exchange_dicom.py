@@ -136,7 +136,8 @@ def test_the_report_holds_the_differential_and_its_intervals(run, exported):
     series = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
     photographs = {pydicom.dcmread(p).SOPInstanceUID for p in (exported / "A-101").glob("photograph-*.dcm")}
     assert {item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence} == photographs
-    texts = [item.TextValue for item in report.ContentSequence if item.ValueType == "TEXT"]
+    contained = [item for item in report.ContentSequence if item.get("RelationshipType") == "CONTAINS"]
+    texts = [item.TextValue for item in contained if item.ValueType == "TEXT"]
     assert "Research use only" in texts[-1] and texts[0].startswith(patient["flags"][0]["text"])
 
 
