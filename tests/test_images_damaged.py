@@ -54,8 +54,8 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         ("a.jpg", b"\0\0\0\x18ftyphevc", "unsupported", "pip install"),
         ("a.jpg", b"\xff\xd8\xff\xf7\x00\x0b\x08", "unsupported", "JPEG-LS"),
         ("a.jpg", b"\xff\xd8\xff\xc1\x00\x0b\x0c", "unsupported", "12-bit JPEG"),
-        ("a.svs", b"II*\0", "slide", "export fields of it"),
-        ("a.mrxs", b"\xff\xd8\xff", "slide", "export fields of it"),
+        ("a.svs", b"II*\0", "slide", "leukoscope[slides]"),
+        ("a.mrxs", b"\xff\xd8\xff", "slide", "leukoscope[slides]"),
     ],
 )
 def test_what_is_not_read_is_named_with_what_to_do(tmp_path, monkeypatch, name, start, reason, words):

@@ -16,6 +16,7 @@ class SameCell(TypedDict):
 
     field: int
     cell: int
+    border: NotRequired[bool]  # both are regions of one slide, and the cell lies at their border
 
 
 CellEntry = TypedDict(
@@ -58,8 +59,38 @@ class Repeat(TypedDict):
     agreement: float
 
 
+class RegionEntry(TypedDict):
+    """Where on its slide a field lies: boxes in px of level 0; what was read, what is counted, which plane of focus."""
+
+    box: list[int]
+    core: list[int]
+    plane: int
+
+
+class SlideEntry(TypedDict):
+    """A slide of the run: what its file says, what was counted of it and why the rest was not."""
+
+    file: str
+    sha256: str
+    patient_id: str
+    smear_id: str
+    reader: str
+    vendor: str
+    width: int
+    height: int
+    n_levels: int
+    n_planes: int
+    um_per_px: float | None
+    red_cell_px: float | None
+    whole: bool
+    n_regions: int
+    tile_px: int
+    mm2: dict[str, float]
+    map: list[str]
+
+
 class FieldEntry(TypedDict):
-    """A photograph of the run, or a page of it."""
+    """A photograph of the run, a page of it, or a region of a slide."""
 
     file: str
     sha256: str | None
@@ -80,6 +111,7 @@ class FieldEntry(TypedDict):
     scale_doubt: NotRequired[str | None]
     tile_px: NotRequired[int]
     pages: NotRequired[list[int]]
+    region: NotRequired[RegionEntry]
     repeats: NotRequired[Repeat]
     overlaps: NotRequired[list[Overlap]]
     also_of: NotRequired[list[str]]

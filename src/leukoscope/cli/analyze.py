@@ -20,6 +20,7 @@ EXAMPLE = """\
 examples:
   leukoscope analyze photographs/ --out report
   leukoscope analyze ward/*.jpg --out report --patients patients.csv --um-per-px 0.1
+  leukoscope analyze slide.svs --out report
 
 A patient is a folder of photographs, or what patients.csv says: columns file (relative to the table or to PATH),
 patient_id and, if known, smear_id, center, and of the patient age_years, sex, leukocytes_per_nl (10^9 a litre).
@@ -29,9 +30,9 @@ Research use only. Not for diagnosis. A morphologist must review.
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    summary = "analyse smear photographs and write a patient report"
+    summary = "analyse smear photographs or whole slides and write a patient report"
     parser = add_command(commands, "analyze", summary, EXAMPLE, aliases=("analyse",))
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="photographs, or folders of them")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="photographs, slides, or folders of them")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the report")
     parser.add_argument("--model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")
     parser.add_argument(
@@ -65,6 +66,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--workers", metavar="N", type=at_least_one, help="photographs at a time (default: one a core, at most 8)"
     )
+    parser.add_argument(
+        "--whole", action="store_true", help="of slides count everything, not only the monolayer (see docs/slides.md)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.set_defaults(run=run)
 
@@ -83,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         tile_px=args.tile_px,
         own_cells=args.own_cells,
         workers=args.workers,
+        whole=args.whole,
     )
     segmenter = None
     if args.segmenter is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leukoscope.errors import ImageError, InputError
 from leukoscope.images.container import is_surely_image
-from leukoscope.images.slides import KNOWN_SUFFIXES
+from leukoscope.images.slides.names import KNOWN_SUFFIXES
 from leukoscope.images.stored import read_head
 
 # Also suffixes of formats that are not read: such a file must be in the report with its reason, not left out.

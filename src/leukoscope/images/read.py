@@ -53,7 +53,7 @@ from leukoscope.images.container import (
     strip_metadata,
 )
 from leukoscope.images.samples import to_rgb
-from leukoscope.images.slides import check_is_no_slide, format_of_suffix
+from leukoscope.images.slides.names import check_is_no_slide, format_of_suffix
 from leukoscope.images.stored import Stored, open_stored, read_head
 from leukoscope.images.tiff import check_tiff_kind, explain_tiff, repair_tiles
 from leukoscope.types import Field, FieldKey

@@ -7,7 +7,7 @@ import sys
 from PIL import Image, ImageFile
 
 from leukoscope.errors import ImageError
-from leukoscope.images.slides import check_signed_by_scanner
+from leukoscope.images.slides.names import check_signed_by_scanner
 
 _PHOTOMETRIC, _SAMPLES, _COMPRESSION, _DNG_VERSION = 262, 277, 259, 50706
 # Codecs beyond TIFF 6.0 that a libtiff can be built without.

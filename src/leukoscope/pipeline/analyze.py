@@ -26,6 +26,7 @@ from leukoscope.pipeline.ratios import Correction
 from leukoscope.pipeline.repeats import Repeats, find_repeats
 from leukoscope.pipeline.resume import check_done, same_sources
 from leukoscope.pipeline.ruler import Ruler, first_of_each, measure_ruler, smear_of
+from leukoscope.pipeline.slides import plan_slides, read_plans, write_plans
 from leukoscope.pipeline.sources import Source, find_sources, read_facts
 from leukoscope.pipeline.summary import write_record
 from leukoscope.practice import MINIMUM_CELLS
@@ -49,6 +50,7 @@ class AnalyzeOptions:
     workers    photographs analysed at a time; None: one a processor core, at most 8
     own_cells  metrics.json of `leukoscope evaluate` with this model on labelled cells of the laboratory that the
                photographs come from: they correct the ratios together with the card's confusion matrix
+    whole      of slides count all that can hold cells, not the monolayer alone
     """
 
     locator: str | None = None
@@ -58,6 +60,7 @@ class AnalyzeOptions:
     tile_px: int | None = None
     workers: int | None = None
     own_cells: str | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.specimen not in SPECIMENS:
@@ -111,13 +114,15 @@ def analyze(
     head = {
         "leukoscope": provenance["leukoscope"],
         "models": provenance["models"],
-        "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "workers", "own_cells")}
-        | ({} if own is None else {"own_cells": own.sha256}),
+        "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "workers", "own_cells", "whole")}
+        | ({} if own is None else {"own_cells": own.sha256})
+        | ({"whole": True} if options.whole else {}),
     }
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
     with RunLock(out / WORK):
-        journal, sources = _open_journal(out, head, sources, resume=resume)
+        plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole)
+        journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
         try:
             todo = sources[journal.n_sources :]
             # A run that is complete needs no models to write its record again.
@@ -130,6 +135,7 @@ def analyze(
         record = out / "record.json"
         stated = {} if patients is None else read_facts(patients)
         said = {"correction": correction, "knowledge": knowledge, "stated": stated}
+        said |= {"slides": read_plans(journal.slides_path)}
         repeats = find_repeats(journal.with_looks())
         fields = partial(_fields, journal, repeats)
         write_record(record, fields, provenance=provenance, taxonomy=card.taxonomy, **said)
@@ -209,9 +215,14 @@ def _described(classifier: Bundle) -> dict:
     return {"attributes": said}
 
 
-def _open_journal(out: Path, head: dict, sources: list[Source], *, resume: bool) -> tuple[Journal, list[Source]]:
+def _open_journal(
+    out: Path, head: dict, sources: list[Source], *, resume: bool, plan: Callable[[list[Source]], tuple]
+) -> tuple[Journal, list[Source]]:
     """The journal of a new or a resumed run, and the run's photographs; InputError when `out` holds a run and was not
-    to be resumed, or holds another one."""
+    to be resumed, or holds another one.
+
+    plan  puts the regions of slides in their places (`plan_slides`), once for a run
+    """
     journal = Journal(out / WORK)
     has_journal, has_record = journal.path.exists(), (out / "record.json").exists()
     if not resume and (has_journal or has_record):
@@ -219,10 +230,13 @@ def _open_journal(out: Path, head: dict, sources: list[Source], *, resume: bool)
     if has_record and not has_journal:
         raise InputError(f"{out} holds a record without its journal ({WORK}/{journal.path.name}): give another folder")
     if not has_journal or not journal.is_begun():  # new, or killed before the first line was whole
+        sources, plans = plan(sources)
+        write_plans(journal.slides_path, plans)
         journal.begin(head, sources)
         return journal, sources
     journal.check_head(head)
-    sources = same_sources(journal.sources(), sources, out)
+    begun = journal.sources()
+    sources = same_sources(begun, sources, out) if begun is not None else plan(sources)[0]
     try:
         journal.go_on(sources)
         check_done(journal, sources, _n_workers(None))
@@ -234,7 +248,7 @@ def _open_journal(out: Path, head: dict, sources: list[Source], *, resume: bool)
 
 def _analyze_fields(
     sources: list[Source],
-    first: dict[tuple[str, str], list[Source]],
+    first: dict[tuple[str, ...], list[Source]],
     models: dict[str, Bundle],
     options: AnalyzeOptions,
     segmenter: Segmenter | None,
@@ -253,7 +267,7 @@ def _analyze_fields(
     pool = ThreadPoolExecutor(workers)
     try:
         under_way: deque = deque()
-        rulers: dict[tuple[str, str], Future[Ruler]] = {}
+        rulers: dict[tuple[str, ...], Future[Ruler]] = {}
         for source in sources:
             smear = smear_of(source)
             if smear not in rulers:  # before its photographs, so that none of them waits for one that waits for it

@@ -15,7 +15,8 @@ from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
 from leukoscope.pipeline.cell_pictures import CellPicture, ModelView, cell_pictures, model_views
 from leukoscope.pipeline.outlines import outline_entries
-from leukoscope.pipeline.photographs import Analysed, Rooms, each_picture
+from leukoscope.pipeline.ownership import Keep, is_owned, kept_box, owned
+from leukoscope.pipeline.photographs import Analysed, Rooms, each_picture, scale_of
 from leukoscope.pipeline.ruler import Ruler
 from leukoscope.pipeline.sources import Source
 from leukoscope.scale import RED_CELL_UM, scale_doubt, with_scale
@@ -66,18 +67,26 @@ class FieldAnalyzer:
         either.
         """
 
+        um_per_px, origin = scale_of(source, self.um_per_px)
+        keep = kept_box(source)
+
         def work(picture: Picture) -> tuple[dict, list[CellPicture]]:
-            field = Field(source.key, picture.pixels, self.um_per_px)
-            return self._analyze(field, measured.of(picture.pixels))
+            field = Field(source.key, picture.pixels, um_per_px)
+            found, pictures = self._analyze(field, measured.of(picture.pixels), keep)
+            return found | ({"scale_from": origin} if origin else {}), pictures
 
         measured = ruler()  # awaited before any room is taken: the one who measures may need it
         return each_picture(source, self.um_per_px, self.rooms, work)
 
-    def _analyze(self, field: Field, red_px: float | None) -> tuple[dict, list[CellPicture]]:
-        """What the entry of a picture that could be read says, and its cells' pictures. red_px: of the smear."""
+    def _analyze(self, field: Field, red_px: float | None, keep: Keep) -> tuple[dict, list[CellPicture]]:
+        """What the entry of a picture that could be read says, and its cells' pictures.
+
+        red_px  of the smear
+        keep    of a slide's region: cells whose middle lies outside are other regions'
+        """
         quality = asdict(check_quality(field.pixels))
         problems = list(quality.pop("problems"))
-        cells, models, um_per_px, tile_px = self._cells(field, red_px)
+        cells, models, um_per_px, tile_px = self._cells(field, red_px, keep)
         found = {
             "status": "poor" if problems else "ok",
             "reason": ", ".join(problems) or None,
@@ -90,31 +99,33 @@ class FieldAnalyzer:
         }
         return found, cell_pictures(field.pixels, cells, self.classifier.card.taxonomy.blasts, models)
 
-    def _cells(self, field: Field, red_px: float | None) -> _Cells:
+    def _cells(self, field: Field, red_px: float | None, keep: Keep) -> _Cells:
         """The entries of the field's cells, how the classifier saw each, the scale it judged by, the tiles' side."""
         if self.segmenter is not None:
-            return self._segmented(field, red_px)
+            return self._segmented(field, red_px, keep)
         if self.locator.card.task == "detect":
-            return self._detected(field, red_px)
+            return self._detected(field, red_px, keep)
         # Both models often want the same view of the field: it is made once.
         cards = {card.white_balance: card for card in (self.locator.card, self.classifier.card)}
         views = {balance: prepare(field, card) for balance, card in cards.items()}
         located = views[self.locator.card.white_balance]
         # A stated scale says how wide a red cell is; what the smear's own say is then only compared with it.
-        seen = red_px if self.um_per_px is None else RED_CELL_UM / self.um_per_px
+        seen = red_px if field.um_per_px is None else RED_CELL_UM / field.um_per_px
         tile_px = self.tile_px or fitting_tile_px(located, self.locator, red_px=seen)
         cells = locate_balanced(located, self.locator, tile_px=tile_px)
         view = with_scale(views[self.classifier.card.white_balance], cells, red_px=red_px)
+        cells = owned(cells, keep)
         outlines = outline(field, cells, self.outliner) if self.outliner is not None else None
         if outlines is not None:
             cells = outlines.cells  # a classifier may want its crops by contour
         entries, models = self._classified(view, cells)
         return _with_outlines(entries, outlines), models, view.um_per_px, tile_px
 
-    def _segmented(self, field: Field, red_px: float | None) -> _Cells:
+    def _segmented(self, field: Field, red_px: float | None, keep: Keep) -> _Cells:
         """`_cells` with a segmenter: its contours, and nuclei where there is an outliner."""
         cells = self.segmenter.find(field)
         view = with_scale(prepare(field, self.classifier.card), cells, red_px=red_px)
+        cells = owned(cells, keep)
         entries, models = self._classified(view, cells)
         nuclei = outline(field, cells, self.outliner).nuclei if self.outliner is not None else ((),) * len(cells)
         entries = _with_outlines(entries, Outlines(cells, nuclei))
@@ -130,15 +141,16 @@ class FieldAnalyzer:
             models += model_views(batch.crops, batch.features)
         return self._entries(cells, batches), models
 
-    def _detected(self, field: Field, red_px: float | None) -> _Cells:
+    def _detected(self, field: Field, red_px: float | None, keep: Keep) -> _Cells:
         """`_cells` of a one-stage detector, which locates and names in one."""
         view = prepare(field, self.locator.card)
         tile_px = self.tile_px or default_tile_px(self.locator.card)
         calls = detect_balanced(view, self.locator, tile_px=tile_px)
         view = with_scale(view, calls.cells, red_px=red_px)
-        batches = [Batch(None, calls.probs, None)] if len(calls.cells) else []
-        outlines = outline(field, calls.cells, self.outliner) if self.outliner is not None else None
-        return _with_outlines(self._entries(calls.cells, batches), outlines), None, view.um_per_px, tile_px
+        cells, probs = owned(calls.cells, keep), calls.probs[is_owned(calls.cells, keep)]
+        batches = [Batch(None, probs, None)] if len(cells) else []
+        outlines = outline(field, cells, self.outliner) if self.outliner is not None else None
+        return _with_outlines(self._entries(cells, batches), outlines), None, view.um_per_px, tile_px
 
     def _entries(self, cells: Cells, batches: list[Batch]) -> list[CellEntry]:
         """The record's cells. The class is the most probable one of the rounded numbers that are written."""

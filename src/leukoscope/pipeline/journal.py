@@ -19,9 +19,9 @@ from pathlib import Path
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.files import write_whole
+from leukoscope.images.slides import Region
 from leukoscope.pipeline.cell_pictures import CellPicture
 from leukoscope.pipeline.sources import Source, sources_sha256
-from leukoscope.types import FieldKey
 
 JOURNAL_VERSION = 2
 
@@ -34,6 +34,7 @@ class Journal:
         self.path = folder / "journal.jsonl"
         self.thumbs_path = folder / "thumbs.jsonl"
         self.sources_path = folder / "sources.jsonl"
+        self.slides_path = folder / "slides.jsonl"
         self.n_sources = self.n_fields = 0
         self._thumbs_end = 0
         self._journal = self._thumbs = None
@@ -43,9 +44,7 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with write_whole(self.sources_path, encoding="ascii", newline="\n") as file:
             for s in sources:
-                key = s.key
-                line = [s.file, key.patient_id, key.smear_id, key.center, key.specimen]
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(s.row()) + "\n")
         # Unbuffered: when the disk is full nothing is left over that Python would try to write again at the end.
         self._journal, self._thumbs = open(self.path, "wb", buffering=0), open(self.thumbs_path, "wb", buffering=0)
         self.n_sources = self.n_fields = self._thumbs_end = 0
@@ -55,8 +54,7 @@ class Journal:
         """The photographs that the run was begun with; None where the list is lost."""
         with suppress(OSError, ValueError, TypeError):
             with open(self.sources_path, encoding="ascii") as lines:
-                rows = [json.loads(line) for line in lines]
-            return [Source(row[0], FieldKey(row[0], row[2], row[1], row[3], row[4])) for row in rows]
+                return [Source.of_row(json.loads(line)) for line in lines]
         return None
 
     def is_begun(self) -> bool:
@@ -185,7 +183,13 @@ def _difference(name: str, then: object, now: object) -> str:
 
 def _is_of(entries: list[FieldEntry], source: Source) -> bool:
     """Whether a line is about this photograph and its patient."""
-    return bool(entries) and all(e["file"] == source.file and e["patient_id"] == source.key.patient_id for e in entries)
+    core = list(source.part.core) if isinstance(source.part, Region) else None
+    return bool(entries) and all(
+        e["file"] == source.file
+        and e["patient_id"] == source.key.patient_id
+        and (e["region"]["core"] if "region" in e else None) == core
+        for e in entries
+    )
 
 
 def _write(file, data: bytes) -> None:

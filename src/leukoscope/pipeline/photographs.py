@@ -11,9 +11,10 @@ from leukoscope.cores import Room
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import ImageError
 from leukoscope.images import Picture, header_megapixels, mislabelled, open_stored, read_pictures
+from leukoscope.images.slides import Region, read_region
 from leukoscope.images.stored import Stored
 from leukoscope.pipeline.looks import look_of
-from leukoscope.pipeline.sources import Source
+from leukoscope.pipeline.sources import Source, Unread
 
 MOST_MEGABYTES = 256.0  # of files held at a time; a larger one is read when it is alone
 MOST_MEGAPIXELS = 100.0  # decoded at a time, over all workers; a larger picture is decoded when it is alone
@@ -43,9 +44,11 @@ def each_picture(source: Source, um_per_px: float | None, rooms: Rooms, work: Wo
 
     `work` adds to the entry of a picture; it is called for each picture that the file holds and that can be read. The
     file is read once: digest, format and pixels are of the same bytes, whatever happens to it meanwhile. Where the
-    file as a whole fails there is one entry, which says why.
+    file as a whole fails there is one entry, which says why. A region of a slide is one picture.
     """
     head = _head(source, um_per_px)
+    if source.part is not None:
+        return _of_slide(source, head, rooms, work)
     done = Analysed([], [], [])
     try:
         with rooms.files.hold(_megabytes(source.file)), open_stored(source.file) as file:
@@ -70,7 +73,37 @@ def each_picture(source: Source, um_per_px: float | None, rooms: Rooms, work: Wo
     return done
 
 
+def _of_slide(source: Source, head: dict, rooms: Rooms, work: Work) -> Analysed:
+    """The one entry of a slide's region, or of a slide that has none; regions of one slide have no looks to compare."""
+    head["sha256"] = source.part.sha256
+    if isinstance(source.part, Unread):
+        why = {"reason": source.part.reason}
+        return Analysed([head | why | ({"detail": source.part.detail} if source.part.detail else {})], [[]], [None])
+    head["region"] = {"box": list(source.part.box), "core": list(source.part.core)}
+    width, height = source.part.size
+    try:
+        with rooms.pixels.hold(width * height / 1e6):
+            pixels, plane = read_region(source.file, source.part)
+            head["region"]["plane"] = plane
+            found, pictures = work(Picture(pixels))
+        return Analysed([head | found], [pictures], [None])
+    except ImageError as error:
+        return Analysed([head | _why(source.file, error)], [[]], [None])
+    except MemoryError:
+        return Analysed([head | {"reason": "too_large"}], [[]], [None])
+
+
+def scale_of(source: Source, um_per_px: float | None) -> tuple[float | None, str | None]:
+    """Micrometres a pixel of a source before anything is measured, and where it is from: as stated for the run, else
+    by a slide's file."""
+    if um_per_px is not None:
+        return um_per_px, "stated"
+    by_file = source.part.um_per_px if isinstance(source.part, Region) else None
+    return by_file, None if by_file is None else "file"
+
+
 def _head(source: Source, um_per_px: float | None) -> dict:
+    um_per_px, origin = scale_of(source, um_per_px)
     return {
         "file": source.file,
         "sha256": None,
@@ -83,7 +116,7 @@ def _head(source: Source, um_per_px: float | None) -> dict:
         "width": None,
         "height": None,
         "um_per_px": um_per_px,
-        "scale_from": None if um_per_px is None else "stated",
+        "scale_from": origin,
         "quality": None,
         "cells": [],
     }

@@ -20,6 +20,7 @@ from leukoscope.dataset.audit.thumbnails import Thumbnails, shrink
 from leukoscope.dataset.audit.turns import NAMES
 from leukoscope.entries import FieldEntry, FlagEntry, Repeat
 from leukoscope.pipeline.looks import read_look
+from leukoscope.pipeline.ownership import Borders
 
 _WHOLE = 0.06  # a copy's window may differ by this share of a side: more is another cut of the smear, an overlap
 _NEAR = 0.5  # two boxes are one cell when their middles are nearer than this share of the smaller one's side
@@ -90,7 +91,9 @@ def find_repeats(entries_with_looks: Iterable[tuple[dict, str | None]]) -> Repea
     patients: dict[str, list[_Seen]] = defaultdict(list)
     owners: dict[str, dict[str, None]] = defaultdict(dict)
     places: dict[str, list[int]] = defaultdict(list)
+    slides = _Slides()
     for place, (entry, look) in enumerate(entries_with_looks):
+        slides.add(place, entry)
         if entry["sha256"] is not None:
             owners[entry["sha256"]][entry["patient_id"]] = None
             places[entry["sha256"]].append(place)
@@ -104,7 +107,38 @@ def find_repeats(entries_with_looks: Iterable[tuple[dict, str | None]]) -> Repea
     for seen in patients.values():
         if len(seen) > 1:
             _within_patient(seen, found)
+    slides.tell(found)
     return found
+
+
+class _Slides:
+    """What regions of slides show twice: a whole slide given twice for a patient, and cells at the borders."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple, tuple[int, str]] = {}
+        self._copies: dict[int, tuple[int, str]] = {}
+        self._borders: dict[tuple[str, str], Borders] = defaultdict(Borders)
+
+    def add(self, place: int, entry: FieldEntry) -> None:
+        """A region's entry; anything else is let be."""
+        if "region" not in entry or entry["status"] == "failed":
+            return
+        same = (entry["patient_id"], entry["sha256"], *entry["region"]["core"])
+        first = self._first.setdefault(same, (place, entry["file"]))
+        if first[0] != place:
+            self._copies[place] = first
+        else:
+            self._borders[entry["patient_id"], entry["file"]].add(place, entry)
+
+    def tell(self, found: Repeats) -> None:
+        """Add to what was found."""
+        for place, (first, file) in self._copies.items():
+            said = {"field": first, "file": file, "how": "same_file", "agreement": 1.0}
+            found.fields.setdefault(place, {})["repeats"] = said
+        for borders in self._borders.values():
+            for kept, other in borders.twice():
+                same = {"field": kept.place, "cell": kept.cell, "border": True}
+                found.cells.setdefault(other.place, {})[other.cell] = same
 
 
 def _seen(place: int, entry: FieldEntry, look: str) -> _Seen:

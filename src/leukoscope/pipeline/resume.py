@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
-from leukoscope.errors import InputError
+from leukoscope.errors import ImageError, InputError
 from leukoscope.images import file_sha256
+from leukoscope.images.slides.shelf import slide_digest
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.sources import Source
 
@@ -21,7 +23,7 @@ def same_sources(begun: list[Source] | None, found: list[Source], out: Path) -> 
     """
     if begun is None:
         return found
-    now, then = {s.file: s.key for s in found}, {s.file: s.key for s in begun}
+    now, then = {s.file: s.key for s in found}, {s.file: s.key for s in begun}  # a slide's regions are one file
     changes = (
         ("not in the run", [s.file for s in found if s.file not in then]),
         ("not among the paths that were given", [f for f in then if f not in now and os.path.lexists(f)]),
@@ -45,7 +47,9 @@ def check_done(journal: Journal, sources: Sequence[Source], workers: int) -> Non
     done = sources[: journal.n_sources]
     changed, first_back = [], None
     with ThreadPoolExecutor(workers) as pool:
-        digests = pool.map(file_sha256, (s.file for s in done))
+        slides = {s.file: pool.submit(_slide_sha256, s.file) for s in done if s.part is not None}
+        of_photographs = pool.map(file_sha256, (s.file for s in done if s.part is None))
+        digests = (next(of_photographs) if s.part is None else slides[s.file].result() for s in done)
         for number, (source, (entries, _looks), digest) in enumerate(
             zip(done, journal.of_sources(), digests, strict=True)
         ):
@@ -61,6 +65,13 @@ def check_done(journal: Journal, sources: Sequence[Source], workers: int) -> Non
         )
     if first_back is not None:
         journal.cut(sources, first_back)
+
+
+def _slide_sha256(path: str) -> str | None:
+    """Of all files of a slide, once for all of its regions; None where one can't be read."""
+    with suppress(ImageError):
+        return slide_digest(path)
+    return None
 
 
 def _named(files: Sequence[str]) -> str:

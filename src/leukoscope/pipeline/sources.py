@@ -8,12 +8,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from leukoscope.errors import InputError
 from leukoscope.files import unguarded
 from leukoscope.images import list_images
+from leukoscope.images.slides import Region, one_a_slide
 from leukoscope.types import FieldKey
 
 UNKNOWN_CENTER = "unknown"
@@ -26,11 +27,41 @@ SPELLINGS = {"centre": "center"}
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """Why a slide has no region to read: an ImageError's reason, what to do, and the digest of its bytes if known."""
+
+    reason: str
+    detail: str | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """One photograph to read. `file` is its path as given, the same text that the record holds."""
+    """One photograph to read, or one region of a slide.
+
+    file  its path as given, the same text that the record holds
+    part  the region of a slide, or why the slide has none (`pipeline.slides.plan_slides`); None for a photograph
+    """
 
     file: str
     key: FieldKey
+    part: Region | Unread | None = None
+
+    def row(self) -> list:
+        """Plain types for JSON; `Source.of_row` reads them."""
+        key = self.key
+        row = [self.file, key.patient_id, key.smear_id, key.center, key.specimen]
+        if isinstance(self.part, Region):
+            return [*row, self.part.to_dict()]
+        return row if self.part is None else [*row, asdict(self.part)]
+
+    @staticmethod
+    def of_row(row: list) -> Source:
+        """The source that `row` gave."""
+        part = None
+        if len(row) > 5:
+            part = Region.from_dict(row[5]) if "box" in row[5] else Unread(**row[5])
+        return Source(row[0], FieldKey(row[0], row[2], row[1], row[3], row[4]), part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +85,7 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
     With `patients` (see `read_patients_table`) every picture must have a row. A row whose picture is nowhere
     becomes a source all the same, which then fails as missing: it must not vanish from its patient in silence.
     """
-    files = list_images(paths)
+    files = one_a_slide(list_images(paths))
     if patients is None:
         folders = {f: _named_folder(f) for f in files}
         names = _folder_names(list(folders.values()))
@@ -80,9 +111,7 @@ def sources_sha256(sources: Sequence[Source]) -> str:
     held against the journal, one by one (resume.py)."""
     digest = hashlib.sha256()
     for source in sources:
-        key = source.key
-        line = [source.file, key.patient_id, key.smear_id, key.center, key.specimen]
-        digest.update(json.dumps(line).encode() + b"\n")
+        digest.update(json.dumps(source.row()).encode() + b"\n")
     return digest.hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,12 +55,14 @@ def write_record(
     correction: Correction | None = None,
     knowledge: Knowledge | None = None,
     stated: dict[str, dict] | None = None,
+    slides: Sequence[dict] = (),
 ) -> None:
     """Write the record of a run; `journal_fields()` gives its entries and is called twice.
 
     correction  what the classifier's card says of its errors; None: nothing, and no ratio is corrected
     knowledge   what it says of what the model can know; None: nothing
     stated      patient id -> what the patients table says of that patient
+    slides      what is said of each slide (`pipeline.slides.SlidePlan`)
     The bytes depend on the arguments alone. The file appears whole or not at all.
     """
     path, knowledge = Path(path), knowledge or Knowledge()
@@ -79,6 +81,8 @@ def write_record(
     for patient in head["patients"]:
         if stated and patient["patient_id"] in stated:
             patient["stated"] = stated[patient["patient_id"]]
+    if slides:
+        head["slides"] = list(slides)
     with write_whole(path, encoding="ascii", newline="\n") as out:
         out.write(json.dumps(head, indent=1)[:-2] + ',\n "fields": [')
         for number, entry in enumerate(journal_fields()):
@@ -171,7 +175,8 @@ def _repeated(entry: FieldEntry) -> dict[str, int]:
     """What a field says of having been seen twice."""
     return {
         "fields": "repeats" in entry,
-        "cells": sum("same_as" in c for c in entry["cells"]),
+        # What two regions of a slide see at their border is no finding, only bookkeeping.
+        "cells": sum("same_as" in c and "border" not in c["same_as"] for c in entry["cells"]),
         "perhaps": any(not o["proven"] for o in entry.get("overlaps", ())),
         "shared": "also_of" in entry,
     }

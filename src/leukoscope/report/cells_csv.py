@@ -8,13 +8,15 @@ from leukoscope.files import write_table
 from leukoscope.report.record import counted_cells, read_record
 
 COLUMNS = ("file", "patient_id", "smear_id", "center", "cell", "x0", "y0", "x1", "y1", "score", "class", "suspicion")
+REGION_COLUMNS = ("region_x", "region_y")  # only of a run with slides: where on its slide a field begins, px
 OUTLINE_COLUMNS = ("cell_area_px", "nucleus_area_px", "nc_ratio")  # only of a run with an outliner
 
 
 def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
     """Write every cell of the record: COLUMNS, `identified` (from version 2 on: 1, or 0 for a cell that counts as no
     class), prob_CLASS for each class of the taxonomy, attr_NAME for each attribute,
-    and OUTLINE_COLUMNS where the record has outlines; last, where something was seen twice, `counts` (1 or 0).
+    and OUTLINE_COLUMNS where the record has outlines; last, where something was seen twice, `counts` (1 or 0), and of
+    slides REGION_COLUMNS.
 
     For spreadsheets (`leukoscope.files.write_table`); numbers exactly as the record holds them. `cell` counts from 0
     within its field. Memory stays that of one field. The file appears whole or not at all.
@@ -23,11 +25,12 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
     names = record.taxonomy.names
     attributes = record.attributes
     told = ("identified",) if record.version > 1 else ()
-    twice = ("counts",) if any("n_repeated" in p for p in record.patients) else ()
+    twice = ("counts",) if record.slides or any("n_repeated" in p for p in record.patients) else ()
+    places = REGION_COLUMNS if record.slides else ()
     measures = OUTLINE_COLUMNS if record.has_outlines else ()
     with write_table(out_csv) as table:
         further = [*(f"prob_{name}" for name in names), *(f"attr_{a['name']}" for a in attributes)]
-        table.writerow([*COLUMNS, *told, *further, *measures, *twice])
+        table.writerow([*COLUMNS, *told, *further, *measures, *twice, *places])
         for field in record.fields():
             origin = [field["file"], field["patient_id"], field["smear_id"], field["center"]]
             counted = {id(c) for c in counted_cells(field)}
@@ -40,4 +43,5 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
                     + [said.get(a["name"], "") for a in attributes]
                     + [cell.get(name) for name in measures]
                     + [int(id(cell) in counted)] * len(twice)
+                    + list(field["region"]["box"][:2] if "region" in field else [""] * len(places))
                 )

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from leukoscope.cores import Room
@@ -20,6 +21,7 @@ from leukoscope.files import write_whole
 from leukoscope.images import open_stored
 from leukoscope.images.container import shared_jpeg
 from leukoscope.images.read import decode, opened_image
+from leukoscope.images.slides.shelf import slide_digest, slide_of
 from leukoscope.images.stored import Stored
 
 FIELD_WIDTH = 900  # px, at most
@@ -132,10 +134,13 @@ def field_view(field: FieldEntry, folder: Path, name: str) -> FieldView:
     """
     path = Path(field["file"])
     try:
-        with open_stored(path) as file:
-            if field["sha256"] and file.sha256 != field["sha256"]:
-                return FieldView(None, problem="the file was changed after the analysis")
-            size, full, small = _pictures(file, field.get("pages") or [0])
+        if "region" in field:
+            size, full, small = _encoded(Image.fromarray(_region_pixels(field)))
+        else:
+            with open_stored(path) as file:
+                if field["sha256"] and file.sha256 != field["sha256"]:
+                    return FieldView(None, problem="the file was changed after the analysis")
+                size, full, small = _pictures(file, field.get("pages") or [0])
     except ImageError as error:
         return FieldView(None, problem=f"the file can't be read any more ({error.reason.replace('_', ' ')})")
     if size != (field["width"], field["height"]):
@@ -150,14 +155,26 @@ def _pictures(file: Stored, pages: list[int]) -> tuple[tuple[int, int], bytes, b
     """Size (width, height) of a photograph, and JPEGs of it: at full resolution, and as a page holds it."""
     shared = shared_jpeg(file.data.read()) if file.image_format == "JPEG" and file.data is not None else None
     if shared is None:
-        image = Image.fromarray(decode(file, pages).pixels)
-        return image.size, _jpeg(image, FULL_QUALITY), _jpeg(_fitting(image), FIELD_QUALITY)
+        return _encoded(Image.fromarray(decode(file, pages).pixels))
     size = (shared.width, shared.height)
     few_bytes = len(shared.data) <= MOST_BYTES_A_PIXEL * shared.width * shared.height
     if few_bytes and shared.width <= FIELD_WIDTH and shared.height <= FIELD_HEIGHT:
         return size, shared.data, shared.data
     with opened_image(file) as (image, _upright):
         return size, shared.data, _jpeg(_fitting(image), FIELD_QUALITY)
+
+
+def _encoded(image: Image.Image) -> tuple[tuple[int, int], bytes, bytes]:
+    """`_pictures` of pixels."""
+    return image.size, _jpeg(image, FULL_QUALITY), _jpeg(_fitting(image), FIELD_QUALITY)
+
+
+def _region_pixels(field: FieldEntry) -> np.ndarray:
+    """The pixels of a slide's region, of the plane that was analysed; ImageError where the slide is another now."""
+    if slide_digest(field["file"]) != field["sha256"]:
+        raise ImageError("changed", f"{field['file']}: the slide was changed after the analysis")
+    with slide_of(field["file"]) as slide:
+        return slide.read(tuple(field["region"]["box"]), plane=field["region"]["plane"])
 
 
 def _fitting(image: Image.Image) -> Image.Image:

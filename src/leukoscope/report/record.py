@@ -31,6 +31,7 @@ class Record:
     provenance  dict, keys as in docs/record.md
     patients    tuple of dicts, in the record's order
     taxonomy    the taxonomy of the run, from the provenance
+    slides      tuple of dicts, what is said of each slide; () of a run of photographs
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Record:
     patients: tuple[PatientEntry, ...]
     taxonomy: Taxonomy
     version: int = RECORD_VERSION
+    slides: tuple[dict, ...] = ()
 
     @property
     def has_outlines(self) -> bool:
@@ -133,11 +135,11 @@ def read_record(path: str | Path) -> Record:
                     _check_version(path, head[key])
                 elif key == "provenance":
                     head[key] = stream.value()
-                elif key == "patients":
+                elif key in ("patients", "slides"):
                     head[key] = tuple(stream.items())
                 elif key == "fields":
                     head[key] = True
-                    if len(head) == 4:  # the usual order: the fields come last and need not be read now
+                    if len(head) >= 4:  # the usual order: the fields come last and need not be read now
                         break
         except ValueError as error:
             raise _not_a_record(path, error) from None
@@ -152,7 +154,7 @@ def read_record(path: str | Path) -> Record:
     patients = head["patients"]
     if version == 1:
         patients = tuple(upgraded(p, taxonomy, head["provenance"]["min_cells"]) for p in patients)
-    return Record(path, head["provenance"], patients, taxonomy, version)
+    return Record(path, head["provenance"], patients, taxonomy, version, head.get("slides", ()))
 
 
 def _open(path: Path):
