@@ -21,8 +21,13 @@ from leukoscope.errors import ConfigError, InputError  # noqa: E402
 from leukoscope.experiments import rows as row_module  # noqa: E402
 from leukoscope.experiments.pcm import report  # noqa: E402
 from leukoscope.experiments.pcm import study as study_module  # noqa: E402
+from leukoscope.experiments.pcm.boxes import load_boxes  # noqa: E402
 from leukoscope.experiments.pcm.data import Folders  # noqa: E402
 from leukoscope.experiments.pcm.study import run_study  # noqa: E402
+from leukoscope.images import read_field  # noqa: E402
+from leukoscope.locate import locate  # noqa: E402
+from leukoscope.models.bundle import find_model  # noqa: E402
+from leukoscope.models.runtime import Session  # noqa: E402
 
 TARGET = ("band_neutrophil", "lymphocyte", "monocyte", "erythroblast")  # finer, the same, and one that PCM lacks
 
@@ -242,6 +247,37 @@ def test_a_set_without_splits_is_split_by_patient(tmp_path, no_page):
     for field in run.study.data.source.fields:
         sides.setdefault(field.key.patient_id, set()).add(field.split)
     assert all(len(s) == 1 for s in sides.values()) and {"train", "val", "test"} == set.union(*sides.values())
+
+
+LOCATED = """
+[[row]]
+name = "located"
+kind = "detector"
+label = "Bundled locator"
+config = "locator.toml"
+classes = "wbc"
+extra = "train"
+"""
+
+
+def test_a_models_locator_can_stand_in_for_a_detector(sets, tmp_path, no_page):
+    config = study_folder(tmp_path / "config", rows=LOCATED)
+    (config / "locator.toml").write_text('task = "bundle"\nmodel = "blood"\n')
+    run = run_study(config, Folders(sets["data"]), tmp_path / "out")
+    row = run.rows["located"]
+    assert row.is_done and row.result["arch"] == "blood-white-cells"
+    assert 0 <= row.result["sets"]["test"]["ap50"]["value"] <= 1
+    fields = run.study.data.source.subset("test").fields
+    locator = Session(find_model("blood")["locate"])
+    locator.card.thresholds["score"] = 0.01
+    with np.load(tmp_path / "out" / "rows" / "located" / "test.npz") as saved:
+        found = load_boxes(saved, len(fields))
+    for truth, boxes in zip(fields, found, strict=True):
+        cells = locate(read_field(run.study.data.source.path(truth), truth.key), locator)
+        assert np.allclose(boxes.boxes, cells.boxes) and len(cells.boxes)
+    (config / "locator.toml").write_text('task = "bundle"\n')
+    refused = run_study(config, Folders(sets["data"]), tmp_path / "again")
+    assert "needs `model` and nothing else" in refused.rows["located"].reason
 
 
 def test_wrong_configurations_are_told_at_once(sets, tmp_path, no_page):

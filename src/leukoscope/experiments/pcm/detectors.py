@@ -9,7 +9,7 @@ import numpy as np
 
 from leukoscope.dataset.detection import WBC_OTHER
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.errors import DataError
+from leukoscope.errors import ConfigError, DataError
 from leukoscope.evaluate.boxes import FieldBoxes
 from leukoscope.experiments.pcm.boxes import (
     BoxSet,
@@ -27,7 +27,12 @@ from leukoscope.experiments.pcm.data import DATA, EXTERNAL, Show, StudyData, Stu
 from leukoscope.experiments.pcm.labels import Mapped
 from leukoscope.experiments.rows import row_folder
 from leukoscope.files import save_arrays
+from leukoscope.images import read_field
+from leukoscope.locate import locate
+from leukoscope.models.bundle import Bundle, find_model, part_of_model
+from leukoscope.models.runtime import Session
 from leukoscope.taxonomy import Taxonomy
+from leukoscope.train.config import read_toml
 
 LEAST_SCORE = 0.05  # a box below it is not cut out for the second stage; the tail of AP that this costs is stated
 
@@ -66,7 +71,12 @@ def detector_names(study: StudyData, classes: str) -> tuple[str, ...]:
 def run_detector(
     config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, resume: bool, show: Show
 ) -> dict:
-    """Train one detector on the data's training fields and score it on the data's test fields and the external sets."""
+    """Train one detector on the data's training fields and score it on the data's test fields and the external sets.
+
+    A configuration with task = "bundle" names a model whose locator is taken as it is: nothing is trained.
+    """
+    if read_toml(config.folder / plan.config).get("task") == "bundle":
+        return _run_bundle(config, plan, study, folder, show)
     from leukoscope.train.detector.config import read_detector_config
     from leukoscope.train.detector.task import detect, train_detector
 
@@ -87,6 +97,27 @@ def run_detector(
     result = score_parts(config, study, scored, classes=plan.classes)
     n_left_out = sum(f.split in ("train", "val") and f.file in mapped.ignored for f in mapped.dataset.fields)
     return result | {"names": list(names), "arch": settings.arch, "n_fields_not_learnt": n_left_out}
+
+
+def _run_bundle(config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, show: Show) -> dict:
+    """A model's locator in the place of a WBC detector: every box is a white cell's, none is "Other"."""
+    path = config.folder / plan.config
+    values = read_toml(path)
+    if set(values) != {"task", "model"} or plan.classes != "wbc":
+        raise ConfigError(f'{path}: a bundle needs `model` and nothing else, and a row with classes = "wbc"')
+    bundle = part_of_model(find_model(values["model"]), "locate")
+    locator = Session(Bundle(replace(bundle.card, thresholds=bundle.card.thresholds | {"score": 0.01}), bundle.path))
+    names, white, scored = detector_names(study, plan.classes), WBC_OTHER.index("white_cell"), {}
+    for part in parts_of(study, plan.classes):
+        found = []
+        for done, truth in enumerate(part.dataset.fields, 1):
+            cells = locate(read_field(part.dataset.path(truth), truth.key, um_per_px=truth.um_per_px), locator)
+            found.append(FieldBoxes(cells.boxes, np.full(len(cells.boxes), white), cells.scores))
+            show(f"{plan.label} {part.name}", done, len(part.dataset.fields))
+        save_arrays(folder / f"{part.name}.npz", **save_boxes(found))
+        scored[part.name] = box_set(part, found, names)
+    result = score_parts(config, study, scored, classes=plan.classes)
+    return result | {"names": list(names), "arch": bundle.card.name, "n_fields_not_learnt": 0}
 
 
 def detector_taxonomy(config: StudyConfig, plan: RowPlan) -> str:
@@ -170,8 +201,6 @@ def run_two_stage(config: StudyConfig, plan: RowPlan, study: StudyData, folder: 
 
 def _typed(dataset: Dataset, field, boxes: FieldBoxes, classify, column: np.ndarray, other: int | None) -> FieldBoxes:
     """A field's boxes with types: score of the box times probability of its type; "Other" boxes stay what they are."""
-    from leukoscope.images import read_field
-
     white = WBC_OTHER.index("white_cell")
     kept = (boxes.scores >= LEAST_SCORE) & ((boxes.class_ids == white) | (other is not None))
     places, scores, is_white = boxes.boxes[kept], boxes.scores[kept], boxes.class_ids[kept] == white
