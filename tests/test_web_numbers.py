@@ -143,3 +143,13 @@ def test_kappa_is_scikit_learns():
     assert np.isnan(cohen_kappa(np.zeros((2, 2)))) and np.isnan(cohen_kappa(np.array([[5, 0], [0, 0]])))
     found = agreement([Pair(n, n, str(x), str(y)) for n, (x, y) in enumerate(zip(a, b, strict=True))], tuple("0123"))
     assert found["kappa"] == pytest.approx(cohen_kappa_score(a, b)) and found["same"] == int((a == b).sum())
+
+
+def test_what_nobody_saw_is_no_agreement():
+    """Cells that neither reader looked at carry the model's call twice: kappa must not rise by them."""
+    read = [Pair(1, 1, "a", "a"), Pair(2, 2, "a", "b"), Pair(3, None, None, "b")]
+    unread = [Pair(n, n, "a", "a", False) for n in range(10, 90)] + [Pair(99, 99, "a", "b", False)]
+    found, without = agreement(read + unread, ("a", "b")), agreement(read, ("a", "b"))
+    assert (found["n"], found["same"], found["unseen"], found["differ"]) == (3, 1, 81, 3)
+    assert found["kappa"] == without["kappa"] and found["classes"] == without["classes"]
+    assert [c["agreement"] for c in found["classes"]] == [pytest.approx(2 / 3), 0]

@@ -79,44 +79,39 @@ def numbers(cells: PatientCells, calls: dict[int, str], *, hidden: bool = False)
 
 
 def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:
-    """Two readers' calls side by side.
+    """Two readers' calls side by side, of the cells that both saw.
 
     labels, table  calls that occur, and the (L, L) counts first x second; a cell that a reader lacks is "not_a_cell"
-    n, same, kappa; classes: for each class the counts of both and of both together, and Rümke's band for two counts:
-    fewest and most cells of a second count of as many that agree with the first by chance
+    n, same, kappa; unseen: cells left out, for one or both did not see them; differ: of all cells, those to be decided
+    classes        for each class the counts of both and of both together, the share of agreement on it (twice both over
+                   the sum of the two counts), and Rümke's band for two counts: fewest and most cells of a second count
+                   of as many that agree with the first by chance
     """
-    calls = [(p.first or NOT_A_CELL, p.second or NOT_A_CELL) for p in found]
+    calls = [(p.first or NOT_A_CELL, p.second or NOT_A_CELL) for p in found if p.seen]
     occurring = {call for pair in calls for call in pair}
     labels = [name for name in (*names, "unidentified", NOT_A_CELL) if name in occurring]
     column = {name: at for at, name in enumerate(labels)}
     sides = np.array([[column[a], column[b]] for a, b in calls], np.int64).reshape(-1, 2)
     table = confusion_matrix(sides[:, 0], sides[:, 1], n_classes=len(labels))
-    rows = []
-    for at, name in enumerate(labels):
-        if name not in names:
-            continue
-        first, second, both = (int(v) for v in (table[at].sum(), table[:, at].sum(), table[at, at]))
-        low, high = second_count_limits(first, len(calls), len(calls))
-        rows.append(
-            {
-                "class": name,
-                "first": first,
-                "second": second,
-                "both": both,
-                "low": low,
-                "high": high,
-                "within": low <= second <= high,
-            }
-        )
     kappa = cohen_kappa(table) if len(calls) else float("nan")
     return {
         "labels": labels,
         "table": table.tolist(),
         "n": len(calls),
+        "unseen": len(found) - len(calls),
+        "differ": sum(p.first != p.second for p in found),
         "same": int(np.trace(table)),
         "kappa": None if np.isnan(kappa) else kappa,
-        "classes": rows,
+        "classes": [_class_agreement(name, table, at) for at, name in enumerate(labels) if name in names],
     }
+
+
+def _class_agreement(name: str, table: np.ndarray, at: int) -> dict:
+    first, second, both = (int(v) for v in (table[at].sum(), table[:, at].sum(), table[at, at]))
+    n = int(table.sum())
+    low, high = second_count_limits(first, n, n)
+    of_both = {"first": first, "second": second, "both": both, "agreement": 2 * both / (first + second)}
+    return {"class": name} | of_both | {"low": low, "high": high, "within": low <= second <= high}
 
 
 def agreement_with_model(cells: PatientCells, stood: dict[int, CellState]) -> dict:

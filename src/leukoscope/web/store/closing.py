@@ -31,12 +31,16 @@ SAME_CELL_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One cell as two readers called it; None: that reader has no such cell. `other` is the second's own cell id."""
+    """One cell as two readers called it; None: that reader has no such cell. `other` is the second's own cell id.
+
+    seen  whether both had it before them: a call that neither looked at is the model's, and no agreement
+    """
 
     cell: int
     other: int | None
     first: str | None
     second: str | None
+    seen: bool = True
 
 
 def finish(store: Store, reading_id: int, *, reader_id: int, op: str) -> None:
@@ -72,7 +76,9 @@ def pairs(connection: Connection, patient_id: int) -> list[Pair]:
     stood = [states(connection, r.id) for r in (first, second)]
     cells = connection.execute(select(t.cell).where(t.cell.c.patient_id == patient_id).order_by(t.cell.c.id)).all()
     found = [
-        Pair(c.id, c.id, *(_call(names[c.called], s.get(c.id)) for s in stood)) for c in cells if c.reading_id is None
+        Pair(c.id, c.id, *(_call(names[c.called], s.get(c.id)) for s in stood), all(_seen(s.get(c.id)) for s in stood))
+        for c in cells
+        if c.reading_id is None
     ]
     added = [[c for c in cells if c.id in s and c.reading_id is not None and not s[c.id].gone] for s in stood]
     return found + _match(added, stood)
@@ -99,6 +105,10 @@ def _match(added: list[list], stood: list[dict[int, CellState]]) -> list[Pair]:
 
 def _call(model: str, state: CellState | None) -> str:
     return model if state is None or state.call is None else state.call
+
+
+def _seen(state: CellState | None) -> bool:
+    return state is not None and state.seen
 
 
 def begin_adjudication(store: Store, patient_id: int, *, reader_id: int) -> str:
