@@ -110,6 +110,30 @@ def test_a_model_is_written_only_where_it_is_better_on_patients_left_out(lab, tm
     assert not (tmp_path / "theirs").exists()
 
 
+def test_the_locator_learns_from_fields_that_were_looked_through(lab, tmp_path, monkeypatch):
+    """A field that nobody opened may hold cells that nobody boxed: it teaches nothing."""
+    db, wrong, _ = lab
+    with pytest.raises(DataError, match="open each field once"):
+        adapting.adapt_locator_from(str(wrong), str(db), tmp_path / "ours")
+    store = open_store(db)
+    reader = reader_named(store, "Anna")
+    with store.reading() as connection:
+        patients = connection.execute(select(t.patient.c.id).order_by(t.patient.c.id)).scalars().all()
+    for patient, what in ((patients[0], "field 1"), (patients[0], "field 2"), (patients[1], "cells")):
+        closing.note_access(store, patient, reader, what)
+    store.close()
+    seen = {}
+
+    def adapt_locator(model, data, out, **how):
+        seen.update(how, fields=read_dataset(data).fields)
+        return "measured"
+
+    monkeypatch.setattr(adapting, "adapt_locator", adapt_locator)
+    assert adapting.adapt_locator_from(str(wrong), str(db), tmp_path / "ours", seed=3) == "measured"
+    # Of the first patient's fields one holds the cell that nobody saw.
+    assert [(f.key.patient_id, len(f.cells)) for f in seen["fields"]] == [("patient0", 3)] and seen["seed"] == 3
+
+
 def test_the_next_cells_are_of_patients_that_nobody_signed(lab, tmp_path):
     db, _, _ = lab
     store = open_store(db)

@@ -22,6 +22,8 @@ example:
   (no label at all: the stain and the camera of 200 cells or more of ordinary patients, a folder each)
   leukoscope adapt blood --locator --data sets/corrected --out models/ours
   (finding the cells: some dozens of fields of a new camera with every white cell boxed; stopped? add --resume)
+  leukoscope adapt blood --locator --from reading-room.db --out models/ours
+  (the same, from the fields whose cells a reader went through, with boxes added, moved and called no cell)
 
 docs/adaptation.md says which cells to label and what to expect. Needs torch: pip install 'leukoscope[train]'
 """
@@ -102,8 +104,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _run_from(args: argparse.Namespace) -> None:
     """Adapt to the reading room's signed cells, or choose the next ones."""
-    if importlib.util.find_spec("sqlalchemy") is None:
-        raise InputError("the reading room is not installed: pip install 'leukoscope[review]'")
+    _need_room()
     if args.fraction is not None:
         raise InputError("--from holds out by patient: it takes no --fraction")
     from leukoscope.train.adapt.site import write_suggestions
@@ -123,17 +124,26 @@ def _run_from(args: argparse.Namespace) -> None:
     print(f"adapted model: {args.out}")
 
 
+def _need_room() -> None:
+    if importlib.util.find_spec("sqlalchemy") is None:
+        raise InputError("the reading room is not installed: pip install 'leukoscope[review]'")
+
+
 def _locator(args: argparse.Namespace) -> None:
     """Fit the locator to corrected fields, then say what it finds on those held out and at home."""
-    if args.db is not None or args.unlabelled or args.choose is not None or args.fraction is not None:
-        raise InputError("--locator takes --data, --replay, --resume and --seed: leave the other options out")
-    from leukoscope.train.adapt.locator_site import adapt_locator
-
+    if args.unlabelled or args.choose is not None or args.fraction is not None:
+        raise InputError("--locator takes --data or --from, --replay, --resume and --seed: leave the other options out")
     with progress_bar("training") as progress:
-        found = adapt_locator(
-            args.model, args.data, args.out, replay=args.replay or (), resume=args.resume, seed=args.seed,
-            progress=progress,
-        )  # fmt: skip
+        how = {"replay": args.replay or (), "resume": args.resume, "seed": args.seed, "progress": progress}
+        if args.db is not None:
+            _need_room()
+            from leukoscope.web.adapting import adapt_locator_from
+
+            found = adapt_locator_from(args.model, args.db, args.out, **how)
+        else:
+            from leukoscope.train.adapt.locator_site import adapt_locator
+
+            found = adapt_locator(args.model, args.data, args.out, **how)
     for line in found.lines():
         print(line)
     print(f"adapted model: {args.out}")

@@ -1,5 +1,7 @@
 """`leukoscope adapt MODEL --from DB`: a model fitted to what readers signed, and kept only where it is better.
 
+The classifier learns from calls, the locator (`--locator`) from boxes.
+
 Better is measured on patients that had no part in the fitting: each patient is left out once, with its fold.
 """
 
@@ -19,10 +21,11 @@ from leukoscope.evaluate.patients import clustered_limits
 from leukoscope.images import read_field
 from leukoscope.models.bundle import find_model, part_of_model
 from leukoscope.models.runtime import Session
+from leukoscope.train.adapt.locator_site import LocatorAdapted, adapt_locator
 from leukoscope.train.adapt.site import adapt_model, allowed_classes, suggest_cells
 from leukoscope.types import Cells
 from leukoscope.web.learn import export_reviewed
-from leukoscope.web.store import open_store
+from leukoscope.web.store import existing_store
 
 FOLDS = 4
 Show = Callable[[int, int], None]
@@ -63,15 +66,22 @@ def adapt_from(model: str | Path, db: str, out: str | Path, *, seed: int = 0, pr
     return measured
 
 
+def adapt_locator_from(model: str | Path, db: str, out: str | Path, **how: object) -> LocatorAdapted:
+    """Fit `model`'s locator to the fields of signed patients that a reader looked through: boxes as they were found,
+    added, moved, or called no cell. `how` is `adapt_locator`'s: replay, resume, seed, progress.
+
+    InputError where the fitted locator is not better on fields held out: then nothing is written. DataError where too
+    few fields were looked through.
+    """
+    with tempfile.TemporaryDirectory() as work, existing_store(db) as store:
+        export_reviewed(store, work, looked_through=True)
+        return adapt_locator(model, work, out, **how)
+
+
 def reviewed_cells(db: str, folder: Path) -> Dataset:
     """The reviewed cells of signed patients as a data set in `folder`; cells that nobody saw are left out."""
-    if "://" not in db and not Path(db).is_file():
-        raise InputError(f"no database {db}: expected the file that `leukoscope review` wrote")
-    store = open_store(db)
-    try:
+    with existing_store(db) as store:
         export_reviewed(store, folder)
-    finally:
-        store.close()
     dataset = read_dataset(folder)
     typed = (replace(f, cells=tuple(c for c in f.cells if c.class_name)) for f in dataset.fields)
     dataset = replace(dataset, fields=tuple(f for f in typed if f.cells))
@@ -142,12 +152,6 @@ def _with_limits(values: np.ndarray, clusters: np.ndarray, within: tuple[float, 
 
 def next_cells(model: str | Path, db: str, n: int, *, seed: int = 0, progress: Show | None = None) -> list[dict]:
     """The n cells of patients that are not signed which would teach most (`suggest_cells`), best first."""
-    if "://" not in db and not Path(db).is_file():
-        raise InputError(f"no database {db}: expected the file that `leukoscope review` wrote")
-    store = open_store(db)
-    with tempfile.TemporaryDirectory() as work:
-        try:
-            export_reviewed(store, work, signed=False)
-        finally:
-            store.close()
+    with tempfile.TemporaryDirectory() as work, existing_store(db) as store:
+        export_reviewed(store, work, signed=False)
         return suggest_cells(model, work, n, seed=seed, progress=progress)

@@ -41,18 +41,24 @@ def reviewed_summary(connection: Connection) -> dict:
     return {"n_patients": len(newest), "n_cells": sum(classes.values()), "rows": rows}
 
 
-def export_reviewed(store: Store, out: str | Path, *, signed: bool = True) -> dict:
+def export_reviewed(store: Store, out: str | Path, *, signed: bool = True, looked_through: bool = False) -> dict:
     """Write a manifest data set (docs/format.md) of the signed patients into folder `out`.
 
     Cells that no reader saw are of unstated type. signed=False: the patients that are not signed instead, as the
-    model found them, every cell of unstated type. Fields whose photograph is not at hand are left out, and counted in
-    the answer: n_fields, n_cells, n_typed, n_missing. Patients keep their ids, so that a split or a hold-out goes by
-    patient. DataError where nothing is left.
+    model found them, every cell of unstated type. looked_through: only fields that a reader opened and all of whose
+    cells were seen: there the boxes are known to be all that there are. Fields whose photograph is not at hand are
+    left out, and counted in the answer: n_fields, n_cells, n_typed, n_missing. Patients keep their ids, so that a split
+    or a hold-out goes by patient. DataError where nothing is left.
     """
     photographs, fields, missing = Photographs(store), [], 0
     with store.reading() as connection:
-        found = [(p, _by_field(r)) for p, r in newest_signed(connection)] if signed else _unsigned(connection)
+        records = newest_signed(connection) if signed else []
+        found = [(p, _by_field(r)) for p, r in records] if signed else _unsigned(connection)
         rows = {patient.id: _fields_of(connection, patient.id) for patient, _ in found}
+        if looked_through:
+            for patient, record in records:
+                whole = _looked_through(connection, patient.id, record)
+                rows[patient.id] = [field for field in rows[patient.id] if field.number in whole]
     for patient, cells_of in found:
         for field in rows[patient.id]:
             place = photographs.find(field, field.folder)
@@ -65,6 +71,11 @@ def export_reviewed(store: Store, out: str | Path, *, signed: bool = True) -> di
             file, sizes = str(place.resolve()).lstrip("/"), (field.width, field.height)
             cells = tuple(cells_of.get(field.number, ()))
             fields.append(TruthField(key, file, field.sha256, *sizes, cells, um_per_px=field.um_per_px))
+    if not fields and looked_through:
+        raise DataError(
+            "no field of a signed patient was looked through: open each field once (w), add what was missed, see all of"
+            " its cells, and sign"
+        )
     if not fields:
         which = "signed patient" if signed else "patient that is not signed"
         raise DataError(f"no {which} with a photograph at hand: sign some, or say where the photographs are")
@@ -83,6 +94,16 @@ def _fields_of(connection: Connection, patient_id: int) -> list:
         .where(t.field.c.patient_id == patient_id, t.field.c.width.is_not(None))
     )
     return list(connection.execute(query.order_by(t.field.c.number)))
+
+
+def _looked_through(connection: Connection, patient_id: int, record: dict) -> set[int]:
+    """Numbers of the fields that a reader opened and all of whose cells were seen."""
+    numbers = select(t.field.c.number).where(t.field.c.patient_id == patient_id).order_by(t.field.c.number)
+    shown = select(t.access.c.what).where(t.access.c.patient_id == patient_id, t.access.c.what.startswith("field "))
+    opened = {int(what.split()[1]) - 1 for what in connection.execute(shown).scalars()}
+    unseen = {cell["field"] for cell in record["cells"] if not cell["seen"]}
+    rows = enumerate(connection.execute(numbers).scalars())
+    return {number for row, number in rows if row in opened and number not in unseen}
 
 
 def _by_field(record: dict) -> dict[int, list[TruthCell]]:

@@ -19,7 +19,7 @@ from leukoscope.web.app import create_app
 from leukoscope.web.guard import Site
 from leukoscope.web.learn import export_reviewed
 from leukoscope.web.settings import store_settings
-from leukoscope.web.store import Store, open_store
+from leukoscope.web.store import Store, existing_store, open_store
 from leukoscope.web.store.accounts import add_reader, has_accounts, reader_named
 from leukoscope.web.store.opening import open_run
 from leukoscope.web.store.photographs import Photographs
@@ -184,15 +184,10 @@ def add_account(db: str, name: str, *, role: str) -> None:
 
 def export(db: str, form: str, out: str) -> dict:
     """The reviewed cells of signed patients as our manifest, CVAT, COCO or YOLO; see `export_reviewed`."""
-    if "://" not in db and not Path(db).is_file():
-        raise InputError(f"no database {db}: expected the file that `leukoscope review` wrote")
-    store = open_store(db)
-    try:
+    with existing_store(db) as store:
         if form == "manifest":
             return export_reviewed(store, out)
         with tempfile.TemporaryDirectory() as work:
             found = export_reviewed(store, work)
             export_dataset(form, work, out)
             return found
-    finally:
-        store.close()

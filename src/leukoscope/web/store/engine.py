@@ -89,6 +89,18 @@ def open_store(where: str | Path, *, folder: str | Path | None = None) -> Store:
     return Store(engine, threading.Lock(), place)
 
 
+@contextmanager
+def existing_store(where: str) -> Iterator[Store]:
+    """An open database that must be there already; closed at the end. InputError where there is none."""
+    if "://" not in where and not Path(where).is_file():
+        raise InputError(f"no database {where}: expected the file that `leukoscope review` wrote")
+    store = open_store(where)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
 def _url(where: str) -> URL:
     if "://" not in where:
         return URL.create("sqlite", database=str(Path(where).absolute()))
