@@ -87,6 +87,28 @@ class Reader:
             self.trouble.append(f"{name} scrolls sideways: {self.page.evaluate(WIDE)}")
 
 
+def by_pointer(page) -> None:
+    """A frame around two tiles picks both; dragging one of them onto a class calls both."""
+    page.select_option("#order", "class")
+    list_ = page.locator("#gallery section:not([hidden]) .tiles-list", has=page.locator(".tile:nth-child(2)")).first
+    # Not under the bar of classes.
+    list_.locator(".tile").first.evaluate("(tile) => tile.scrollIntoView({ block: 'center' })")
+    a, b = (list_.locator(".tile").nth(n).bounding_box() for n in (0, 1))
+    page.mouse.move(a["x"] - 6, a["y"] + 4)
+    page.mouse.down()
+    page.mouse.move(b["x"] + 9, b["y"] + 30, steps=4)
+    page.mouse.up()
+    sync_api.expect(page.locator(".tile.picked")).to_have_count(2)
+    ids = page.locator(".tile.picked").evaluate_all("tiles => tiles.map((t) => t.id)")
+    target = page.locator(".class[data-call=basophil]").bounding_box()
+    page.mouse.move(b["x"] + 30, b["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(target["x"] + 12, target["y"] + 12, steps=4)
+    page.mouse.up()
+    for name in ids:
+        sync_api.expect(page.locator(f"#{name}")).to_have_attribute("aria-label", re.compile("^basophil"))
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_whole_path(browser, origin, width):
     trouble: list[str] = []
@@ -114,6 +136,20 @@ def test_the_whole_path(browser, origin, width):
     anna.press("Z")
     anna.settle()
     assert page.locator(".tile.read").count() == 30
+    # A note on the patient; where the chosen cell has no column of its own it is a sheet.
+    if width < 760:
+        page.locator("summary", has_text="Notes").click()
+    page.locator("form[data-about=patient] textarea").fill("basophilic stippling")
+    page.get_by_role("button", name="Note it").first.click()
+    sync_api.expect(page.locator("#notes")).to_contain_text("basophilic stippling")
+    if width < 1100:
+        page.locator("#look").click()
+        sync_api.expect(page.locator("#cellfacts h3").first).to_be_visible()
+        anna.accessible("cell sheet")
+        page.locator("#closecell").click()
+    else:
+        by_pointer(page)
+        anna.settle()
     # A missed cell, in its field.
     page.goto(re.sub("#.*", "", page.url) + "/f/1")
     page.wait_for_selector("#viewer canvas")
@@ -178,6 +214,7 @@ def test_the_whole_path(browser, origin, width):
     assert record["signed"]["by"] == "Ben" and {r["reader"] for r in record["readings"]} == {"Anna", "Ben"}
     rows = list(csv.DictReader(io.StringIO(files["CSV"].decode())))
     added = [c for c in record["cells"] if c["model"] is None]
+    assert [note["text"] for note in record["notes"]] == ["basophilic stippling"]
     assert len(rows) == len(record["cells"]) and [c["class"] for c in added] == ["lymphocyte"]
     book = load_workbook(io.BytesIO(files["XLSX"]))
     assert book.sheetnames == ["Summary", "Differential", "Cells"] and book["Cells"].max_row == len(rows) + 1

@@ -200,6 +200,17 @@ def test_a_blind_reading_is_blind_by_every_way(room):
         assert ben.get(path.replace(first, second))[0] == 403, path
     assert cleo.get(f"/p/{patient}/audit")[0] == 404
     assert "kappa" not in cleo.get(f"/p/{patient}/compare")[2]
+    # Notes are of the reading that they were made in, and of what starts from it.
+    note = {"kind": "note", "op": "n", "text": " Auer rods? ", "cell": cell}
+    assert ben.api(f"/readings/{first}/notes", note)[0] == 200
+    (noted,) = json.loads(ben.get(f"/api/v1/readings/{first}/notes")[2])["notes"]
+    assert (noted["text"], noted["cell"], noted["reader"]) == ("Auer rods?", cell, "Ben")
+    assert "Auer rods?" in ben.get(f"/r/{first}/c/{cell}")[2] and "Auer rods?" in ben.get(f"/r/{first}/notes")[2]
+    assert json.loads(cleo.get(f"/api/v1/readings/{second}/notes")[2]) == {"notes": []}
+    for path in (f"/api/v1/readings/{first}/notes", f"/r/{first}/notes"):
+        assert cleo.get(path)[0] == 403, path
+    for wrong in ({"text": " "}, {"cell": 10**9}, {"text": "x" * 2001}):
+        assert ben.api(f"/readings/{first}/notes", note | {"op": "o"} | wrong)[0] == 422
     status, answer = cleo.api(f"/readings/{first}/events", call | {"op": "b"})
     assert status == 403
 
@@ -216,6 +227,35 @@ def test_a_conflict_says_what_stands(room):
         and answer["cells"][str(cell)]["call"] == "basophil"
         and answer["cells"][str(cell)]["reader"] == "Ben"
     )
+
+
+def test_what_was_signed_is_handed_over(room):
+    """A laboratory system's way: what it has not got yet, as FHIR, then the mark; the page can mark too."""
+    anna, patient = room.client("Anna"), room.patients[0]
+    key = anna.api(f"/patients/{patient}/readings", {})[1]["reading"]
+    cells = json.loads(anna.get(f"/api/v1/readings/{key}/cells")[2])["cells"]
+    for number, cell in enumerate(cells):
+        call = {"kind": "call", "op": f"hand-{number}", "cells": [cell[0]], "call": "monocyte"}
+        assert anna.api(f"/readings/{key}/events", call)[0] == 200
+    anna.api(f"/readings/{key}/notes", {"kind": "note", "op": "hand-n", "text": "clotted"})
+    status, answer = anna.api(f"/readings/{key}/sign", {"op": "hand-sign"})
+    assert status == 200, answer
+    (waiting,) = json.loads(anna.get("/api/v1/signed?not_sent_to=LIS")[2])["signed"]
+    path = f"/patients/{waiting['patient']}/signed/{waiting['version']}"
+    status, headers, text = anna.get(f"/api/v1{path}.fhir")
+    assert status == 200 and headers["content-type"] == "application/fhir+json"
+    report = next(
+        e["resource"] for e in json.loads(text)["entry"] if e["resource"]["resourceType"] == "DiagnosticReport"
+    )
+    assert report["status"] == "final"
+    assert json.loads(anna.get(f"/api/v1{path}.json")[2])["notes"][0]["text"] == "clotted"
+    page = path.replace("/patients/", "/p/")
+    assert anna.post(page + "/sent", {"system": "LIS"})[0] == 303
+    assert "LIS" in anna.get(page)[2] and "clotted" in anna.get(page)[2]
+    assert json.loads(anna.get("/api/v1/signed?not_sent_to=LIS")[2])["signed"] == []
+    assert anna.api(f"{path}/sent", {"system": "LIS"}) == (200, {"new": False})
+    assert anna.get(f"/api/v1/patients/{patient}/signed/7.fhir")[0] == 404
+    assert anna.post(f"/p/{patient}/signed/7/sent", {"system": "LIS"})[0] == 404
 
 
 def test_odd_input_is_answered_with_a_line(room):

@@ -93,7 +93,8 @@ def summary_rows(signed: dict) -> list[tuple[str, str]]:
     ]
     rows += [(class_words(r["name"]), ratio_words(r)) for r in numbers["ratios"]]
     rows += [("None seen", words) for r in numbers["ratios"] if (words := none_seen_words(r))]
-    return rows + [("Note", flag["text"]) for flag in numbers["flags"]]
+    rows += [("Note", flag["text"]) for flag in numbers["flags"]]
+    return rows + [("Remark", f"{note['text']} ({note['reader']})") for note in signed.get("notes", ())]
 
 
 def when(ms: int | None) -> str:

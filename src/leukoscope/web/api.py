@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
 from leukoscope.exchange.csv_files import signed_csv
+from leukoscope.exchange.fhir import signed_bundle
 from leukoscope.exchange.workbook import signed_workbook
 from leukoscope.web.differential import numbers
 from leukoscope.web.pdf import report_pdf
-from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, reading_by_key
+from leukoscope.web.room import Room, own_reading, patient_by_key, reading_by_key, signed_by_version
 from leukoscope.web.sessions import Who, api_reader, need_role
 from leukoscope.web.signing import obstacles, sign_reading
 from leukoscope.web.store import closing, readings
@@ -23,6 +24,7 @@ from leukoscope.web.view import cell_states, cell_table
 
 router = APIRouter(prefix="/api/v1")
 MANY = 5000  # cells an operation
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Op = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
@@ -64,6 +66,7 @@ class NoteIn(_Body):
     cells: Annotated[list[CellId], Field(max_length=MANY)] = Field(default_factory=list)
     hidden: bool = False
     text: Words = ""
+    cell: CellId | None = None
     ms: Ms = 0
 
 
@@ -177,7 +180,7 @@ def add_note(key: Key, body: NoteIn, room: Here, who: Reader) -> Answer:
     payloads = {
         "seen": {"cells": body.cells},
         "mode": {"hidden": body.hidden},
-        "note": {"text": body.text},
+        "note": {"text": body.text, "cell": body.cell},
         "read": {},
     }
     with room.store.reading() as connection:
@@ -185,6 +188,13 @@ def add_note(key: Key, body: NoteIn, room: Here, who: Reader) -> Answer:
     payload = payloads[body.kind] | {"ms": body.ms}
     outcome = readings.note(room.store, reading.id, body.kind, payload, reader_id=who.reader_id, op=body.op)
     return Answer({"seq": outcome.event.seq})
+
+
+@router.get("/readings/{key}/notes")
+def get_notes(key: Key, room: Here, who: Reader) -> dict:
+    """What readers noted, oldest first: at (ms since 1970 UTC), reader, text, cell (null: of the patient)."""
+    with room.store.reading() as connection:
+        return {"notes": readings.notes_of(connection, reading_by_key(connection, key, who))}
 
 
 @router.get("/readings/{key}/numbers")
@@ -266,40 +276,37 @@ def list_signed(
 
 @router.get("/patients/{key}/signed/{version}.{form}")
 def get_signed(
-    key: Key, version: Version, form: Literal["json", "csv", "xlsx", "pdf"], room: Here, who: Reader
+    key: Key, version: Version, form: Literal["json", "csv", "xlsx", "pdf", "fhir"], room: Here, who: Reader
 ) -> Response:
-    """A signed record as JSON (exactly what was signed), CSV, XLSX or PDF."""
+    """A signed record as JSON (exactly what was signed), CSV, XLSX, PDF, or a FHIR R4 bundle (docs/exchange.md)."""
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
-        row = connection.execute(
-            select(t.signed).where(t.signed.c.patient_id == patient.id, t.signed.c.version == version)
-        ).one_or_none()
-    if row is None:
-        raise NotFound("no such signed version")
+        row = signed_by_version(connection, patient, version)
     closing.note_access(room.store, patient.id, who.reader_id, f"signed version {version} as {form}")
     record = json.loads(row.record)
     makers = {
-        "json": (lambda: row.record.encode(), "application/json"),
-        "csv": (lambda: signed_csv(record), "text/csv; charset=utf-8"),
-        "xlsx": (lambda: signed_workbook(record), "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-        "pdf": (lambda: report_pdf(record, row.digest), "application/pdf"),
+        "json": (lambda: row.record.encode(), "application/json", "json"),
+        "csv": (lambda: signed_csv(record), "text/csv; charset=utf-8", "csv"),
+        "xlsx": (lambda: signed_workbook(record), XLSX, "xlsx"),
+        "pdf": (lambda: report_pdf(record, row.digest), "application/pdf", "pdf"),
+        "fhir": (lambda: _fhir(room, record), "application/fhir+json", "fhir.json"),
     }
-    make, kind = makers[form]
-    name = f"leukoscope-{patient.key}-v{version}.{form}"
+    make, kind, suffix = makers[form]
+    name = f"leukoscope-{patient.key}-v{version}.{suffix}"
     return Response(make(), media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
+
+
+def _fhir(room: Room, record: dict) -> bytes:
+    bundle = signed_bundle(record, patient_system=room.settings().patient_system)
+    return json.dumps(bundle, ensure_ascii=False, indent=1).encode("utf-8", "surrogateescape")
 
 
 @router.post("/patients/{key}/signed/{version}/sent")
 def mark_sent(key: Key, version: Version, body: SentIn, room: Here, who: Reader) -> dict:
     """Note that a signed record went to another system; noting it twice does nothing."""
     with room.store.reading() as connection:
-        patient = patient_by_key(connection, key)
-        signed_id = connection.execute(
-            select(t.signed.c.id).where(t.signed.c.patient_id == patient.id, t.signed.c.version == version)
-        ).scalar()
-    if signed_id is None:
-        raise NotFound("no such signed version")
-    return {"new": closing.mark_sent(room.store, signed_id, body.system, reader_id=who.reader_id)}
+        signed = signed_by_version(connection, patient_by_key(connection, key), version)
+    return {"new": closing.mark_sent(room.store, signed.id, body.system, reader_id=who.reader_id)}
 
 
 def _changed(room: Room, key: str, who: Who, do) -> Answer:

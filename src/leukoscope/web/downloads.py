@@ -66,7 +66,7 @@ def _event_words(kind: str, payload: dict) -> tuple[str, str]:
         "move": f"{which} to {payload.get('box')}",
         "undo": f"event {payload.get('of')} taken back",
         "redo": f"event {payload.get('of')} brought back",
-        "note": payload.get("text", ""),
+        "note": (f"cell {payload['cell']}: " if payload.get("cell") else "") + payload.get("text", ""),
         "mode": "model's calls hidden" if payload.get("hidden") else "model's calls shown",
         "read": f"{payload.get('ms', 0) / 1000:.0f} s",
         "reopen": payload.get("reason", ""),

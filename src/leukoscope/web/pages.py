@@ -173,6 +173,7 @@ def reading_page(request: Request, key: str, template: str, what: str, **more: o
             "numbers": Markup(numbers_html(connection, room, reading)),
             "second": second if reading.kind != "second" else None,
             "both": first is not None and second is not None,
+            "notes": readings.notes_of(connection, reading),
         }
     note_access(room.store, patient.id, who.reader_id, what)
     missing = len(room.photographs.missing(patient.id, by_name=True)) if "field" not in more else 0
@@ -190,6 +191,15 @@ def show_numbers(request: Request, key: str) -> HTMLResponse:
     who, room = page_reader(request), room_of(request)
     with room.store.reading() as connection:
         return HTMLResponse(numbers_html(connection, room, reading_by_key(connection, key, who)))
+
+
+@router.get("/r/{key}/notes")
+def show_notes(request: Request, key: str) -> HTMLResponse:
+    """The notes alone: the page fetches them after one was added."""
+    who, room = page_reader(request), room_of(request)
+    with room.store.reading() as connection:
+        notes = readings.notes_of(connection, reading_by_key(connection, key, who))
+    return render(request, "_notes.html", who, notes=notes)
 
 
 @router.get("/r/{key}/f/{number}")
@@ -246,7 +256,10 @@ def _history(connection: Connection, reading_id: int, cell_id: int) -> list[dict
         .order_by(t.event.c.seq.desc())
         .limit(12)
     )
-    return [{"at": r.at, "kind": r.kind, "call": json.loads(r.payload).get("call"), "reader": r.name} for r in rows]
+    said = [(r, json.loads(r.payload)) for r in rows]
+    return [
+        {"at": r.at, "kind": r.kind, "call": p.get("call"), "text": p.get("text"), "reader": r.name} for r, p in said
+    ]
 
 
 @router.get("/p/{key}/classes.css")

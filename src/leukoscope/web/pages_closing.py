@@ -12,7 +12,7 @@ from leukoscope.exchange.workbook import summary_rows
 from leukoscope.web.differential import agreement, agreement_with_model
 from leukoscope.web.downloads import audit_csv, audit_rows
 from leukoscope.web.pages import reading_page, render, room_of
-from leukoscope.web.room import NotFound, patient_by_key, reading_by_key
+from leukoscope.web.room import NotFound, patient_by_key, reading_by_key, signed_by_version
 from leukoscope.web.sessions import Forbidden, check_form_token, need_role, page_reader
 from leukoscope.web.signing import obstacles, sign_reading
 from leukoscope.web.store import closing, readings
@@ -73,24 +73,30 @@ def show_signed(request: Request, key: str, version: int) -> HTMLResponse:
     who, room = page_reader(request), room_of(request)
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
-        row = connection.execute(
-            select(t.signed).where(t.signed.c.patient_id == patient.id, t.signed.c.version == version)
-        ).one_or_none()
+        row = signed_by_version(connection, patient, version)
         versions = connection.execute(
             select(t.signed.c.version).where(t.signed.c.patient_id == patient.id).order_by(t.signed.c.version)
         )
         versions = versions.scalars().all()
-        sent = connection.execute(
-            select(t.sent.c.system, t.sent.c.at).where(t.sent.c.signed_id == (row.id if row else -1))
-        ).all()
-    if row is None:
-        raise NotFound("no such signed version")
+        sent = connection.execute(select(t.sent.c.system, t.sent.c.at).where(t.sent.c.signed_id == row.id)).all()
     note_access(room.store, patient.id, who.reader_id, f"signed version {version}")
     record = json.loads(row.record)
     return render(
         request, "signed.html", who, patient=patient, row=row, record=record, rows=summary_rows(record),
         versions=versions, sent=sent,
     )  # fmt: skip
+
+
+@router.post("/p/{key}/signed/{version}/sent")
+def mark_sent(
+    request: Request, key: str, version: int, system: str = Form(..., max_length=100), form_token: str = Form("")
+) -> RedirectResponse:
+    who, room = page_reader(request), room_of(request)
+    check_form_token(who, form_token)
+    with room.store.reading() as connection:
+        signed = signed_by_version(connection, patient_by_key(connection, key), version)
+    closing.mark_sent(room.store, signed.id, system.replace("\0", ""), reader_id=who.reader_id)
+    return RedirectResponse(f"/p/{key}/signed/{version}", 303)
 
 
 @router.post("/p/{key}/reopen")

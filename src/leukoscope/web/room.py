@@ -69,6 +69,16 @@ def reading_by_key(connection: Connection, key: str, who: Who):
     return row
 
 
+def signed_by_version(connection: Connection, patient, version: int):
+    """The row of a patient's signed version; NotFound."""
+    row = connection.execute(
+        select(t.signed).where(t.signed.c.patient_id == patient.id, t.signed.c.version == version)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("no such signed version")
+    return row
+
+
 def own_reading(connection: Connection, patient_id: int, who: Who):
     """The reading that this reader is to go on with; None where there is a choice to make.
 

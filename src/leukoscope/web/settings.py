@@ -55,6 +55,7 @@ class Settings:
     costs: tuple[CostRow, ...]
     cost_default: float
     cost_source: str
+    patient_system: str | None
 
     def keys_of(self, taxonomy: Taxonomy) -> dict[str, str]:
         """Class (and the two calls beside the classes) -> key, no key twice."""
@@ -120,6 +121,7 @@ def read_settings(text: str) -> Settings:
         tuple(_cost_row(number, row) for number, row in enumerate(rows, 1)),
         float(default),
         str(parts["costs"].get("source", "not stated")),
+        _patient_system(parts["exchange"]),
     )
 
 
@@ -161,6 +163,13 @@ def _sign(rules: dict, *, known: set[str]) -> SignRules:
     return SignRules(
         int(rules["unidentified"]), rules["blasts"], float(rules["seen"]), int(rules["counted"]), tuple(roles)
     )
+
+
+def _patient_system(part: dict) -> str | None:
+    system = part.get("patient_system", "")
+    if set(part) - {"patient_system"} or not isinstance(system, str) or any(c.isspace() for c in system):
+        raise InputError(f"exchange holds patient_system, an address without spaces or nothing, got {part!r}")
+    return system or None
 
 
 def _cost_row(number: int, row: object) -> CostRow:

@@ -19,7 +19,7 @@ from leukoscope.web.store import tables as t
 from leukoscope.web.store.closing import undecided
 from leukoscope.web.store.events import Closed
 from leukoscope.web.store.projection import CellState, calls_of, states
-from leukoscope.web.store.readings import NOT_A_CELL, UNIDENTIFIED, readings_of
+from leukoscope.web.store.readings import NOT_A_CELL, UNIDENTIFIED, notes_of, readings_of
 
 SIGNED_VERSION = 1
 SHOWN = 500  # cell ids listed of one obstacle
@@ -104,6 +104,7 @@ def signed_record(connection: Connection, cells: PatientCells, reading) -> dict:
         ],
         "numbers": numbers(cells, calls_of(connection, reading.id)),
         "agreement_with_model": agreement_with_model(cells, stood),
+        "notes": notes_of(connection, reading),
         "cells": list(_cell_rows(connection, cells, stood, names)),
     }
 

@@ -115,10 +115,12 @@ def apply(
     elif event.kind == "mode":
         connection.execute(update(t.reading).where(t.reading.c.id == reading_id).values(hidden=payload["hidden"]))
     _write(connection, reading_id, new)
-    if new and event.kind not in ("start", "seen"):
-        # Which events a cell's history holds: an index only, written once.
-        touched = [{"cell_id": cell, "event_id": event.id} for cell in new]
-        connection.execute(_TOUCH[connection.dialect.name], touched)
+    about = [] if event.kind in ("start", "seen") else list(new)
+    if event.kind == "note" and payload.get("cell") is not None:
+        about = [payload["cell"]]
+    if about:  # which events a cell's history holds: an index only, written once
+        rows = [{"cell_id": cell, "event_id": event.id} for cell in about]
+        connection.execute(_TOUCH[connection.dialect.name], rows)
     return new
 
 

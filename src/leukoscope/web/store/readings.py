@@ -33,6 +33,12 @@ from leukoscope.web.store.projection import CellState, apply, next_redo, next_un
 
 __all__ = ["NOT_A_CELL", "UNIDENTIFIED", "Edit", "taxonomy_of"]
 LONGEST_MS = 600_000  # active reading that one message may claim
+LONGEST_NOTE = 2000
+_NOTES = (
+    select(t.event.c.id, t.event.c.at, t.event.c.payload, t.reader.c.name)
+    .join_from(t.event, t.reader)
+    .where(t.event.c.reading_id == bindparam("reading"), t.event.c.kind == "note")
+)
 _OF_PATIENT = select(t.reading).where(t.reading.c.patient_id == bindparam("patient")).order_by(t.reading.c.id)
 _COUNT_PATIENT = (
     update(t.patient)
@@ -222,8 +228,33 @@ def note(store: Store, reading_id: int, kind: str, payload: dict, *, reader_id: 
         if kind == "seen":
             had = standing_of(connection, reading, sorted(dict.fromkeys(payload["cells"])))
             payload = payload | {"cells": sorted(had)}
+        if kind == "note":
+            payload = payload | {"text": _worth_noting(payload["text"])}
+            if payload.get("cell") is not None:
+                standing_of(connection, reading, [payload["cell"]])
         payload = payload | {"ms": _active(payload.get("ms", 0))}
         return _log(connection, reading, (kind, payload, op), reader_id=reader_id, had=had)
+
+
+def notes_of(connection: Connection, reading) -> list[dict]:
+    """What readers noted in a reading and in those that it started from, oldest first: at, reader (name), text, cell
+    (None: of the patient)."""
+    wanted, found = [reading.id], []
+    while wanted:
+        number = wanted.pop()
+        rows = connection.execute(_NOTES, {"reading": number})
+        found += [(row.id, row.at, row.name, json.loads(row.payload)) for row in rows]
+        parents = select(t.reading.c.parents).where(t.reading.c.id == number)
+        wanted += json.loads(connection.execute(parents).scalar_one())
+    found.sort(key=lambda row: row[0])
+    return [{"at": at, "reader": name, "text": said["text"], "cell": said.get("cell")} for _, at, name, said in found]
+
+
+def _worth_noting(text: str) -> str:
+    text = text.strip()
+    if not text or len(text) > LONGEST_NOTE:
+        raise InputError(f"a note has 1 to {LONGEST_NOTE} characters, got {len(text)}")
+    return text
 
 
 def _log(
