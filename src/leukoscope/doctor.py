@@ -24,6 +24,7 @@ EXTRAS = {
     "dicom": "leukoscope export --to dicom: photographs, cells and reports as DICOM",
     "xlsx": "leukoscope export --to xlsx: the differential as a workbook",
     "review-postgresql": "the reading room's database for several readers",
+    "ray": "analysis on many cores or machines (analyze --engine ray)",
     "docs": "the documentation site (make docs)",
     "yolo": "YOLO11 by ultralytics (AGPL-3.0)",
     "test": "the test suite and the references it compares with",

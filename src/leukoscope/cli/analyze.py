@@ -69,6 +69,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--whole", action="store_true", help="of slides count everything, not only the monolayer (see docs/slides.md)"
     )
+    parser.add_argument(
+        "--engine",
+        choices=("threads", "ray"),
+        default="threads",
+        help="who analyses: this process (default), or Ray's workers on this machine or a cluster (extra ray)",
+    )
+    parser.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster, with --engine ray")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.set_defaults(run=run)
 
@@ -88,6 +95,8 @@ def run(args: argparse.Namespace) -> None:
         own_cells=args.own_cells,
         workers=args.workers,
         whole=args.whole,
+        engine=args.engine,
+        address=args.address,
     )
     segmenter = None
     if args.segmenter is not None:

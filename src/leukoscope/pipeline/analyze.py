@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import leukoscope
-from leukoscope.cores import usable_cores
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
-from leukoscope.models.runtime import Session
-from leukoscope.pipeline.fields import FieldAnalyzer, Segmenter
+from leukoscope.pipeline.fields import Segmenter
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.lock import RunLock
+from leukoscope.pipeline.on_ray import on_ray, setup_of
 from leukoscope.pipeline.own_cells import read_own_cells
+from leukoscope.pipeline.parts import remove_parts
 from leukoscope.pipeline.photographs import Analysed
 from leukoscope.pipeline.ratios import Correction
 from leukoscope.pipeline.repeats import Repeats, find_repeats
 from leukoscope.pipeline.resume import check_done, same_sources
-from leukoscope.pipeline.ruler import Ruler, first_of_each, measure_ruler, smear_of
+from leukoscope.pipeline.ruler import first_of_each
 from leukoscope.pipeline.slides import plan_slides, read_plans, write_plans
 from leukoscope.pipeline.sources import Source, find_sources, read_facts
 from leukoscope.pipeline.summary import write_record
+from leukoscope.pipeline.threads import in_threads, load_analyzer, n_workers
 from leukoscope.practice import MINIMUM_CELLS
 from leukoscope.report import write_cells_csv, write_patients_csv, write_report
 from leukoscope.types import SPECIMENS
 
 USE = "Research use only. Not for diagnosis. A morphologist must review."
+ENGINES = ("threads", "ray")
+NO_RESULT = ("workers", "engine", "address")  # options that change none
 WORK = ".work"  # folder in `out` that holds the journal and the thumbnails
 
 
 @dataclass(frozen=True, slots=True)
 class AnalyzeOptions:
-    """Settings of a run; all of them are written into its record, except `workers`, which changes no result.
+    """Settings of a run; all of them are written into its record, except those that change no result: `workers`,
+    `engine`, `address`.
 
     locator    another model (a bundled one's name, or a folder) whose locator is used instead
     specimen   "blood" or "marrow"
@@ -48,6 +50,7 @@ class AnalyzeOptions:
                (`practice.MINIMUM_CELLS`)
     tile_px    longer fields are cut into tiles of this side; None: chosen by the smear's red cells
     workers    photographs analysed at a time; None: one a processor core, at most 8
+    engine     "threads": this process; "ray": Ray's processes, here or on the cluster at `address` (pipeline.on_ray)
     own_cells  metrics.json of `leukoscope evaluate` with this model on labelled cells of the laboratory that the
                photographs come from: they correct the ratios together with the card's confusion matrix
     whole      of slides count all that can hold cells, not the monolayer alone
@@ -61,6 +64,8 @@ class AnalyzeOptions:
     workers: int | None = None
     own_cells: str | None = None
     whole: bool = False
+    engine: str = "threads"
+    address: str | None = None
 
     def __post_init__(self) -> None:
         if self.specimen not in SPECIMENS:
@@ -71,6 +76,10 @@ class AnalyzeOptions:
             raise InputError(f"um_per_px must be between 0 and 100 micrometres a pixel, got {self.um_per_px}")
         if self.min_cells < 0:
             raise InputError(f"min_cells must be 0 or more, got {self.min_cells}")
+        if self.engine not in ENGINES:
+            raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}")
+        if self.address is not None and self.engine != "ray":
+            raise InputError("an address is that of a Ray cluster: it needs the engine ray")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers must be 1 or more, got {self.workers}")
 
@@ -114,7 +123,7 @@ def analyze(
     head = {
         "leukoscope": provenance["leukoscope"],
         "models": provenance["models"],
-        "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "workers", "own_cells", "whole")}
+        "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "own_cells", "whole", *NO_RESULT)}
         | ({} if own is None else {"own_cells": own.sha256})
         | ({"whole": True} if options.whole else {}),
     }
@@ -124,14 +133,16 @@ def analyze(
         plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole)
         journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
         try:
-            todo = sources[journal.n_sources :]
             # A run that is complete needs no models to write its record again.
-            for done in _analyze_fields(todo, first_of_each(sources), models, options, segmenter) if todo else ():
+            n_done = journal.n_sources
+            run = (out, head, sources, n_done, models, options, segmenter)
+            for done in _analysed(*run) if n_done < len(sources) else ():
                 journal.write(*done)
                 if progress is not None:
                     progress(journal.n_sources, len(sources))
         finally:
             journal.close()
+        remove_parts(out / WORK)
         record = out / "record.json"
         stated = {} if patients is None else read_facts(patients)
         said = {"correction": correction, "knowledge": knowledge, "stated": stated}
@@ -239,47 +250,30 @@ def _open_journal(
     sources = same_sources(begun, sources, out) if begun is not None else plan(sources)[0]
     try:
         journal.go_on(sources)
-        check_done(journal, sources, _n_workers(None))
+        check_done(journal, sources, n_workers(None))
     except BaseException:
         journal.close()
         raise
     return journal, sources
 
 
-def _analyze_fields(
+def _analysed(
+    out: Path,
+    head: dict,
     sources: list[Source],
-    first: dict[tuple[str, ...], list[Source]],
+    n_done: int,
     models: dict[str, Bundle],
     options: AnalyzeOptions,
     segmenter: Segmenter | None,
 ) -> Iterator[Analysed]:
-    """The photographs analysed, in the order of `sources`; a few photographs are under way at a time, never all.
-
-    first  the photographs of each smear that its ruler is measured on
-    """
-    classifier = Session(models["classify"])
-    locator = classifier  # which a segmenter's run never asks, and which a one-stage detector is
-    if segmenter is None and models["locate"] != models["classify"]:
-        locator = Session(models["locate"])
-    outliner = Session(models["outline"]) if "outline" in models else None
-    analyzer = FieldAnalyzer(locator, classifier, options.um_per_px, options.tile_px, outliner, segmenter)
-    workers = min(_n_workers(options.workers), len(sources))
-    pool = ThreadPoolExecutor(workers)
-    try:
-        under_way: deque = deque()
-        rulers: dict[tuple[str, ...], Future[Ruler]] = {}
-        for source in sources:
-            smear = smear_of(source)
-            if smear not in rulers:  # before its photographs, so that none of them waits for one that waits for it
-                rulers[smear] = pool.submit(measure_ruler, first[smear], analyzer.rooms)
-            under_way.append(pool.submit(analyzer, source, rulers[smear].result))
-            if len(under_way) > 2 * workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _n_workers(asked: int | None) -> int:
-    return asked or min(usable_cores(), 8)
+    """The photographs from the `n_done`-th on, analysed by the engine that was chosen, in order."""
+    first = first_of_each(sources)
+    scale = {"um_per_px": options.um_per_px, "tile_px": options.tile_px}
+    if options.engine == "threads":
+        todo = sources[n_done:]
+        workers = min(n_workers(options.workers), len(todo))
+        return in_threads(todo, first, load_analyzer(models, segmenter=segmenter, **scale), workers)
+    if segmenter is not None:
+        raise InputError("the engine ray takes no segmenter, whose weights are in this process: leave --engine out")
+    place = {"work": out / WORK, "n_done": n_done, "workers": options.workers, "address": options.address}
+    return on_ray(sources, first, head=head, setup=setup_of(models, **scale), **place)

@@ -21,6 +21,7 @@ from leukoscope.errors import InputError
 from leukoscope.files import write_whole
 from leukoscope.images.slides import Region
 from leukoscope.pipeline.cell_pictures import CellPicture
+from leukoscope.pipeline.photographs import Analysed
 from leukoscope.pipeline.sources import Source, sources_sha256
 
 JOURNAL_VERSION = 2
@@ -126,6 +127,19 @@ class Journal:
                 said = json.loads(line)
                 yield said["fields"], said["looks"]
 
+    def analysed(self) -> Iterator[Analysed]:
+        """Each photograph that is done as it was given to `write`, in order."""
+        with open(self.path, "rb") as lines, open(self.thumbs_path, "rb") as thumbs:
+            next(lines)
+            at = n_fields = 0
+            for line in lines:
+                said = json.loads(line)
+                pictures: list[list[CellPicture]] = [[] for _ in said["fields"]]
+                for shown in map(json.loads, thumbs.read(said["thumbs_end"] - at).splitlines()):
+                    pictures[shown["field"] - n_fields].append(_picture(shown))
+                at, n_fields = said["thumbs_end"], n_fields + len(said["fields"])
+                yield Analysed(said["fields"], pictures, said["looks"])
+
     def close(self) -> None:
         """Bring everything to the disk."""
         for file in (self._thumbs, self._journal):
@@ -165,6 +179,12 @@ def _shown(picture: CellPicture) -> dict:
     line = {"jpeg": base64.b64encode(picture.photo).decode("ascii"), "px": picture.side_px, "large": picture.large}
     more = {"model": picture.model, "features": picture.features}
     return line | {k: base64.b64encode(v).decode("ascii") for k, v in more.items() if v is not None}
+
+
+def _picture(line: dict) -> CellPicture:
+    """The inverse of `_shown`."""
+    photo, model, features = (base64.b64decode(line[k]) if k in line else None for k in ("jpeg", "model", "features"))
+    return CellPicture(photo, line["px"], line["large"], model, features)
 
 
 def _pictures(sources: Sequence[Source]) -> dict:

@@ -18,8 +18,12 @@ from pathlib import Path
 from leukoscope.errors import InputError
 
 _BEAT_S = 10.0  # between two signs of life
-_STALE_S = 60.0  # without one, an owner on another machine is taken for dead
+STALE_S = 60.0  # without one, an owner on another machine is taken for dead
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+class RunInUse(InputError):
+    """Another run is at this folder."""
 
 
 class RunLock:
@@ -64,16 +68,16 @@ class RunLock:
         owner = self._owner()
         where = f"process {owner.get('pid', '(unknown)')} on {owner.get('host', 'an unknown computer')}"
         if locked is False:
-            raise InputError(f"{self.path.parent.parent} is in use by another run ({where}): wait until it has ended")
+            raise RunInUse(f"{self.path.parent.parent} is in use by another run ({where}): wait until it has ended")
         if not owner:
             return
         here = owner.get("host") == socket.gethostname()
         if here and (locked or not _is_alive(owner.get("pid"))):
             return
-        if here or self._silent_s() < _STALE_S:
-            raise InputError(
+        if here or self._silent_s() < STALE_S:
+            raise RunInUse(
                 f"{self.path.parent.parent} is in use by another run ({where}): wait until it has ended; "
-                f"if that computer was switched off, try again in {_STALE_S:.0f} seconds"
+                f"if that computer was switched off, try again in {STALE_S:.0f} seconds"
             )
 
     def _owner(self) -> dict:

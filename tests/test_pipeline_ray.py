@@ -1,0 +1,147 @@
+"""Analysis on Ray: the same bytes as one process, whoever is killed; one small cluster for all tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.make_bundles import draw_field, make_model, scatter_cells
+from PIL import Image
+
+from leukoscope.cli import main
+from leukoscope.errors import InputError
+from leukoscope.pipeline import AnalyzeOptions, analyze
+from leukoscope.pipeline import on_ray as engine
+from leukoscope.pipeline.parts import MOST, cut_parts
+from leukoscope.pipeline.sources import Source
+from leukoscope.types import FieldKey
+
+ray = pytest.importorskip("ray")
+HEIGHT, WIDTH = 128, 160
+OUTPUTS = ("record.json", "cells.csv", "patients.csv", "report.html", ".work/thumbs.jsonl", ".work/journal.jsonl")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def smears(tmp_path_factory) -> Path:
+    """Three patients of four photographs, one of which can't be read."""
+    folder = tmp_path_factory.mktemp("smears")
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(-4, 5, (HEIGHT, WIDTH, 1))
+        cells = scatter_cells(np.random.default_rng(number), HEIGHT, WIDTH, 2, apart=60)
+        pixels = np.clip(draw_field(HEIGHT, WIDTH, cells).astype(int) + noise, 0, 255).astype(np.uint8)
+        path = folder / f"patient{number // 4}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(smears, model, tmp_path_factory) -> Path:
+    return analyze([smears], tmp_path_factory.mktemp("threads") / "out", model=model).parent
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One worker of one core; it lives for all tests of this file."""
+    with engine._cluster(None, 1):
+        yield
+
+
+ON_RAY = AnalyzeOptions(engine="ray")
+
+
+def assert_same(out: Path, whole: Path) -> None:
+    for name in OUTPUTS:
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not (out / ".work" / "patients").exists()
+
+
+def test_ray_writes_the_bytes_of_one_process(cluster, smears, model, whole, tmp_path):
+    assert_same(analyze([smears], tmp_path / "out", model=model, options=ON_RAY).parent, whole)
+
+
+def test_a_driver_that_stopped_goes_on_with_either_engine(cluster, smears, model, whole, tmp_path):
+    def stop(done, total):
+        if done == 2:  # in the middle of the first patient
+            raise KeyboardInterrupt
+
+    for first, second in ((ON_RAY, None), (None, ON_RAY)):
+        out = tmp_path / f"{first is None}"
+        with pytest.raises(KeyboardInterrupt):
+            analyze([smears], out, model=model, options=first, progress=stop)
+        assert_same(analyze([smears], out, model=model, options=second, resume=True).parent, whole)
+
+
+def test_a_worker_that_is_killed_costs_time_only(cluster, smears, model, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "run_part", _killed_once)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # a worker can't import a test
+    (tmp_path / "0000001").touch()
+    assert_same(analyze([smears], tmp_path / "out", model=model, options=ON_RAY).parent, whole)
+
+
+def _killed_once(folder, head, sources, first, setup):
+    """`run_part` whose process dies at its second photograph, the first time."""
+    from leukoscope.pipeline import on_ray, parts
+
+    mark = Path(folder).parents[2].parent / Path(folder).name
+    analyzer = on_ray._analyzer(setup)
+    if mark.exists():
+        mark.unlink()
+
+        def dies(source, ruler):
+            if source.file == sources[1].file:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return analyzer(source, ruler)
+
+        dies.rooms = analyzer.rooms
+        parts.do_part(Path(folder), head, sources, first, dies)
+    parts.do_part(Path(folder), head, sources, first, analyzer)
+    return len(sources)
+
+
+def test_a_photograph_that_ends_every_worker_is_named(cluster, smears, model, tmp_path, monkeypatch):
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(engine, "run_part", _killed_always)
+    monkeypatch.setattr(engine, "MOST_CRASHES", 0)
+    with pytest.raises(InputError, match=r"1 workers died at .*patient0/0.png of patient patient0"):
+        analyze([smears], tmp_path / "out", model=model, options=ON_RAY)
+
+
+def _killed_always(folder, head, sources, first, setup):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_worker_says_is_said_by_the_driver(cluster, smears, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine.leukoscope, "__version__", "0.0.1")
+    with pytest.raises(InputError, match="a node has Leukoscope .* and the driver 0.0.1: install the same on all"):
+        options = {"models": {}, "um_per_px": None, "tile_px": None}
+        setup = engine.Setup((), None, None, os.getcwd(), "0.0.1")
+        key = FieldKey("a", "s", "p", "c", "blood")
+        list(engine.on_ray([Source("a", key)], {("p", "s"): []}, work=tmp_path, head=options, setup=setup))
+
+
+def test_parts_are_of_one_patient_and_hold_all_photographs_once():
+    names = ["anna"] * (MOST + 3) + ["bert", "anna", "bert"]
+    sources = [Source(str(n), FieldKey(str(n), who, who, "c", "blood")) for n, who in enumerate(names)]
+    parts = cut_parts(sources)
+    assert sorted(row for part in parts for row in part.rows) == list(range(len(names)))
+    assert [len(part.rows) for part in parts] == [MOST, 4, 2]
+    assert all(len({names[row] for row in part.rows}) == 1 for part in parts)
+
+
+def test_without_ray_one_line_says_how_to_get_it(smears, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = ["analyze", str(smears), "--out", str(tmp_path / "out"), "--model", str(model)]
+    assert main([*words, "--engine", "ray"]) == 2
+    assert "pip install 'leukoscope[ray]'" in capsys.readouterr().err
+    assert main([*words, "--address", "auto"]) == 2 and "needs the engine ray" in capsys.readouterr().err
