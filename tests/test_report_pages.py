@@ -183,7 +183,7 @@ def test_each_page_has_its_patients_most_suspicious_cells(run):
     index = index_cells(record)
     plan = choose(record, index, pages=True)
     n = np.bincount(index.patient)
-    assert [plan.shown(row) for row in range(len(n))] == np.minimum(n, PAGE_CELLS).tolist()
+    assert [plan.shown(row, range(100)) for row in range(len(n))] == np.minimum(n, PAGE_CELLS).tolist()
     few = choose(record, index, gallery_cap=1, pages=False)
     assert len(few.cells()) == 1
     for row, keys in plan.worst.items():

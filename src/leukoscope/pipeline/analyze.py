@@ -147,7 +147,7 @@ def analyze(
         stated = {} if patients is None else read_facts(patients)
         said = {"correction": correction, "knowledge": knowledge, "stated": stated}
         said |= {"slides": read_plans(journal.slides_path)}
-        repeats = find_repeats(journal.with_looks())
+        repeats = find_repeats(journal.with_looks(), journal.n_of_patient)
         fields = partial(_fields, journal, repeats)
         write_record(record, fields, provenance=provenance, taxonomy=card.taxonomy, **said)
         write_cells_csv(record, out / "cells.csv")

@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ class Journal:
         self.sources_path = folder / "sources.jsonl"
         self.slides_path = folder / "slides.jsonl"
         self.n_sources = self.n_fields = 0
+        self.n_of_patient: Counter[str] = Counter()  # patient id -> fields
         self._thumbs_end = 0
         self._journal = self._thumbs = None
 
@@ -49,6 +51,7 @@ class Journal:
         # Unbuffered: when the disk is full nothing is left over that Python would try to write again at the end.
         self._journal, self._thumbs = open(self.path, "wb", buffering=0), open(self.thumbs_path, "wb", buffering=0)
         self.n_sources = self.n_fields = self._thumbs_end = 0
+        self.n_of_patient.clear()
         _write(self._journal, _line({"journal_version": JOURNAL_VERSION} | head | _pictures(sources)))
 
     def sources(self) -> list[Source] | None:
@@ -108,6 +111,7 @@ class Journal:
         _write(self._journal, _line(line))
         self.n_sources += 1
         self.n_fields += len(entries)
+        self.n_of_patient.update(e["patient_id"] for e in entries)
 
     def fields(self) -> Iterator[FieldEntry]:
         """The record's entries, one at a time, in the order they were written."""
@@ -158,6 +162,7 @@ class Journal:
     def _sound_part(self, sources: Sequence[Source], most: int | None) -> tuple[int, int, int, int]:
         """(bytes of the journal, bytes of the thumbnails, photographs, fields) up to the last line to be trusted."""
         self.thumbs_path.touch()
+        self.n_of_patient.clear()
         todo = iter(sources if most is None else sources[:most])
         with open(self.path, "rb") as lines, open(self.thumbs_path, "rb") as thumbs:
             journal_end, thumbs_end, n_sources, n_fields = len(next(lines)), 0, 0, 0
@@ -171,6 +176,7 @@ class Journal:
                     break
                 journal_end, thumbs_end = journal_end + len(line), entry["thumbs_end"]
                 n_sources, n_fields = n_sources + 1, n_fields + len(entry["fields"])
+                self.n_of_patient.update(e["patient_id"] for e in entry["fields"])
         return journal_end, thumbs_end, n_sources, n_fields
 
 

@@ -7,8 +7,9 @@ cell of two overlapping fields has `same_as` in one of them, and counts in the o
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,17 +28,19 @@ _NEAR = 0.5  # two boxes are one cell when their middles are nearer than this sh
 _COVERED = 0.7
 _MUCH_LARGER = 1.3  # times the area
 _DIGITS = 4
+_DIGEST_BYTES = 16  # of a SHA-256: two files in 10^9 that share them by chance are not expected
+MOST_NAMED = 20  # patients of whom one file is
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is compared of one field: its place in the record, size px, look, boxes (N, 4) px, focus."""
+    """What is compared of one field: its place in the record, size px, look (looks.py), boxes (N, 4) px, focus."""
 
     place: int
     file: str
     sha256: str
     size: tuple[int, int]
-    look: np.ndarray
+    look: str
     boxes: np.ndarray
     focus: float
 
@@ -86,29 +89,59 @@ def repeat_flags(repeated: Counter) -> list[FlagEntry]:
     ]
 
 
-def find_repeats(entries_with_looks: Iterable[tuple[dict, str | None]]) -> Repeats:
-    """Compare the fields of each patient; pictures of different patients are compared by their digests alone."""
+def find_repeats(
+    entries_with_looks: Iterable[tuple[dict, str | None]], n_fields: Mapping[str, int] | None = None
+) -> Repeats:
+    """Compare the fields of each patient; pictures of different patients are compared by their digests alone.
+
+    n_fields  patient id -> fields: a patient is compared, and forgotten, with the last of them; None: all at the end
+    """
     patients: dict[str, list[_Seen]] = defaultdict(list)
-    owners: dict[str, dict[str, None]] = defaultdict(dict)
-    places: dict[str, list[int]] = defaultdict(list)
-    slides = _Slides()
+    left = Counter(n_fields or {})
+    found, owners, slides = Repeats(), _Owners(), _Slides()
     for place, (entry, look) in enumerate(entries_with_looks):
+        patient_id = entry["patient_id"]
+        owners.add(place, entry)
         slides.add(place, entry)
-        if entry["sha256"] is not None:
-            owners[entry["sha256"]][entry["patient_id"]] = None
-            places[entry["sha256"]].append(place)
         if look is not None:
-            patients[entry["patient_id"]].append(_seen(place, entry, look))
-    found = Repeats()
-    for digest, who in owners.items():
-        if len(who) > 1:
-            for place in places[digest]:
-                found.fields.setdefault(place, {})["also_of"] = sorted(who)
+            patients[patient_id].append(_seen(place, entry, look))
+        left[patient_id] -= 1
+        if left[patient_id] == 0:
+            _within_patient(patients.pop(patient_id, []), found)
     for seen in patients.values():
-        if len(seen) > 1:
-            _within_patient(seen, found)
+        _within_patient(seen, found)
+    owners.tell(found)
     slides.tell(found)
     return found
+
+
+class _Owners:
+    """Whose each file is, by the digest of its bytes: 24 bytes a field, whatever their number."""
+
+    def __init__(self) -> None:
+        self._digests, self._places, self._owners = bytearray(), array("i"), array("i")
+        self._patients: dict[str, int] = {}
+
+    def add(self, place: int, entry: FieldEntry) -> None:
+        """The field at `place`."""
+        if entry["sha256"] is not None:
+            self._digests += bytes.fromhex(entry["sha256"])[:_DIGEST_BYTES]
+            self._places.append(place)
+            self._owners.append(self._patients.setdefault(entry["patient_id"], len(self._patients)))
+
+    def tell(self, found: Repeats) -> None:
+        """Say of each field whose file is another patient's too who they are, MOST_NAMED of them."""
+        if len(self._patients) < 2:
+            return
+        digests = np.frombuffer(bytes(self._digests), np.uint64).reshape(len(self._places), -1)
+        owners, names = np.array(self._owners), list(self._patients)
+        order = np.lexsort(digests.T)
+        ends = np.flatnonzero(np.any(np.diff(digests[order], axis=0), axis=1)) + 1
+        for rows in np.split(order, ends):
+            if len(rows) > 1 and len(who := np.unique(owners[rows])) > 1:
+                also_of = sorted(names[n] for n in who)[:MOST_NAMED]
+                for row in rows:
+                    found.fields.setdefault(self._places[row], {})["also_of"] = also_of
 
 
 class _Slides:
@@ -146,12 +179,15 @@ def _seen(place: int, entry: FieldEntry, look: str) -> _Seen:
     focus = (entry["quality"] or {}).get("focus") or 0.0
     pages = ",".join(map(str, entry.get("pages", ())))  # the fields of one file are not the same file
     return _Seen(
-        place, entry["file"], entry["sha256"] + pages, (entry["width"], entry["height"]), read_look(look), boxes, focus
+        place, entry["file"], entry["sha256"] + pages, (entry["width"], entry["height"]), look, boxes, focus
     )
 
 
 def _within_patient(seen: list[_Seen], found: Repeats) -> None:
-    small = np.stack([shrink(Image.fromarray(s.look)) for s in seen])
+    if len(seen) < 2:
+        return
+    looks = {s.place: read_look(s.look) for s in seen}
+    small = np.stack([shrink(Image.fromarray(looks[s.place])) for s in seen])
     pairs = compare_thumbnails(Thumbnails(small, tuple(s.sha256 for s in seen), {}), workers=1).pairs
     whole = [p for p in pairs if p.is_same_file or _is_whole(p)]
     for cluster in connected(whole):
@@ -165,7 +201,7 @@ def _within_patient(seen: list[_Seen], found: Repeats) -> None:
         by_size[one.size].append(one)
     same: list[tuple[_Cell, _Cell]] = []
     for alike in by_size.values():
-        for overlap in find_overlaps([s.look for s in alike]):
+        for overlap in find_overlaps([looks[s.place] for s in alike]):
             first, second = alike[overlap.first], alike[overlap.second]
             shift = (overlap.shift[0] * first.size[0], overlap.shift[1] * first.size[1])
             shared = _same_cells(first, second, shift) if overlap.is_proven else []

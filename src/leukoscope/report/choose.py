@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,9 +64,9 @@ class Plan:
     def cells(self) -> set[tuple[int, int]]:
         return {cell for group in (self.gallery, self.worst) for cells in group.values() for cell in cells}
 
-    def shown(self, row: int) -> int:
-        """Cells of a patient that are shown."""
-        return len(self.worst.get(row, ())) + sum(len(c) for (r, _), c in self.gallery.items() if r == row)
+    def shown(self, row: int, columns: Iterable[int]) -> int:
+        """Cells of a patient's classes that are shown."""
+        return len(self.worst.get(row, ())) + sum(len(self.gallery.get((row, c), ())) for c in columns)
 
     def picture_fields(self) -> set[int]:
         return {field for fields in self.pictures.values() for field in fields}

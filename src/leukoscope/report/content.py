@@ -1,4 +1,4 @@
-"""Everything the sections of one report are written from, gathered in two passes over the record."""
+"""Everything the sections of one report are written from: an index of the record, and where its fields stand."""
 
 from __future__ import annotations
 
@@ -7,42 +7,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from leukoscope.entries import CellEntry, FieldEntry
+from leukoscope.entries import CellEntry
 from leukoscope.report.choose import CellIndex, Plan, choose, index_cells
 from leukoscope.report.colors import class_colors
 from leukoscope.report.known import Known
+from leukoscope.report.lookup import Fields
 from leukoscope.report.pictures import FieldView, FieldViews, Thumbs
 from leukoscope.report.record import Record
 
 FIELDS = "fields"  # folder beside the report: shown fields at full resolution
 PATIENTS = "patients"  # folder beside the report: a page a patient
+MOST_ROWS = 2000  # of a table on one page: 0.3 to 2 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Content:
     """A record with what was chosen of it.
 
-    picture_fields  field index -> field dict, for the annotated fields
-    cells           (field, number) -> cell dict, for the gallery
-    files           (field, number) -> its field's file and scale, for the gallery
-    colors          class -> "#rrggbb"
-    known           patient id -> the truth of a rendered patient
-    out             the report, or its index
-    pages           whether each patient has a page of its own
+    fields    field index -> its entry, read when it is asked for
+    pictured  the annotated fields
+    colors    class -> "#rrggbb"
+    known     patient id -> the truth of a rendered patient
+    out       the report, or its index
+    pages     whether each patient has a page of its own
     """
 
     record: Record
     index: CellIndex
     plan: Plan
-    picture_fields: dict[int, FieldEntry]
-    cells: dict[tuple[int, int], CellEntry]
-    files: dict[int, dict]
+    fields: Fields
+    pictured: frozenset[int]
     thumbs: Thumbs
     views: FieldViews
     colors: dict[str, str]
     known: dict[str, Known]
     out: Path
     pages: bool
+
+    @property
+    def lists_apart(self) -> bool:
+        """Whether the list of all fields is on the patients' pages: it would be too long for the index."""
+        return self.pages and self.index.n_fields > MOST_ROWS
+
+    def cell(self, key: tuple[int, int]) -> CellEntry:
+        """The cell of a field: (field, number)."""
+        return self.fields[key[0]]["cells"][key[1]]
 
     def total(self, status: str) -> int:
         """Fields of a status in the whole run."""
@@ -62,6 +71,11 @@ class Content:
         if view.full is None:
             return view, None
         return view, f"{'../' if self.pages else ''}{FIELDS}/{view.full}"
+
+
+def list_name(out: Path, number: int) -> str:
+    """File of the `number`-th page (from 0) of the list of patients: the report itself, then report-2.html and on."""
+    return f"{out.stem}-{number + 1}{out.suffix}" if number else out.name
 
 
 def page_name(row: int) -> str:
@@ -85,21 +99,11 @@ def gather(
     pages: bool = False,
     known: Sequence[Known] = (),
 ) -> Content:
-    """Second pass: keep the chosen fields and cells, nothing else."""
-    wanted_fields, wanted_cells = plan.picture_fields(), plan.cells()
-    cells_of: dict[int, list[int]] = {}
-    for field, number in wanted_cells:
-        cells_of.setdefault(field, []).append(number)
-    fields, cells, files = {}, {}, {}
-    for at, field in enumerate(record.fields()):
-        if at in wanted_fields:
-            fields[at] = field
-        for number in cells_of.get(at, ()):
-            cells[at, number] = field["cells"][number]
-            files[at] = {key: field.get(key) for key in ("file", "um_per_px", "scale_from")}
+    """Second pass: find where the fields stand in the file."""
+    fields, pictured = Fields(record), frozenset(plan.picture_fields())
     names = record.taxonomy.names
     colors = dict(zip(names, class_colors(names), strict=True))
     by_id = {k.patient_id: k for k in known}
     shown = (field for row in plan.order for field in plan.pictures.get(row, ()))
     views = FieldViews(fields, shown, out.parent / FIELDS)
-    return Content(record, index, plan, fields, cells, files, thumbs, views, colors, by_id, out, pages)
+    return Content(record, index, plan, fields, pictured, thumbs, views, colors, by_id, out, pages)

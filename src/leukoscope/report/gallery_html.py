@@ -33,7 +33,7 @@ def gallery(content: Content, row: int) -> Iterator[str]:
     columns = [c for c in range(len(names)) if content.plan.totals.get((row, c))]
     columns.sort(key=lambda c: (names[c] not in blasts, c))
     total = sum(content.plan.totals[row, c] for c in columns)
-    shown = content.plan.shown(row)
+    shown = content.plan.shown(row, columns)
     if not total:
         return
     more = f" {shown:,} of {total:,} are shown; the other {total - shown:,} are in cells.csv." if shown < total else ""
@@ -51,7 +51,7 @@ def gallery(content: Content, row: int) -> Iterator[str]:
 def _group(content: Content, row: int, column: int) -> str:
     name, keys = content.record.taxonomy.names[column], content.plan.gallery.get((row, column), [])
     total = content.plan.totals[row, column]
-    above = sum(content.cells[key]["class"] == name for key in content.plan.worst[row])
+    above = sum(content.cell(key)["class"] == name for key in content.plan.worst[row])
     count = plural(total, "cell") + (f", {above:,} of them above" if above else "")
     if len(keys) + above < total:
         count += f"; {len(keys) + above:,} are shown"
@@ -72,7 +72,7 @@ def _switches(content: Content) -> str:
 
 def _tile(content: Content, key: tuple[int, int]) -> str:
     field, number = key
-    cell, view = content.cells[key], content.thumbs.view(key)
+    cell, view = content.cell(key), content.thumbs.view(key)
     name, names = cell["class"], content.record.taxonomy.names
     column, blast = names.index(name), name in content.record.taxonomy.blasts
     prob, suspicion = cell["probs"].get(name, 0.0), cell["suspicion"]
@@ -86,8 +86,8 @@ def _tile(content: Content, key: tuple[int, int]) -> str:
     )
     said = f'<span class="said">{said}</span>' if said else ""
     unsure = "" if cell.get("identified", True) else '<span class="doubt">not identified</span>'
-    target = f"c-{field}-{number}" if field in content.picture_fields else f"t-{field}-{number}"
-    facts = f' data-p="{_top_probs(cell, names)}" data-file="{escape(content.files[field]["file"])}"'
+    target = f"c-{field}-{number}" if field in content.pictured else f"t-{field}-{number}"
+    facts = f' data-p="{_top_probs(cell, names)}" data-file="{escape(content.fields[field]["file"])}"'
     return (
         f'<li data-s="{suspicion:.4f}" data-c="{column}"{" class=large" if large else ""}><a class="cell"'
         f' id="t-{field}-{number}" href="#{target}"{facts}>{_pictures(content, field, view, words)}'
@@ -114,7 +114,7 @@ def _pictures(content: Content, field: int, view: CellView | None, words: str) -
     if view.model is not None:
         alt = escape(f"as the model sees it: {words}")
         model = f'<img class="model" src="{view.model}" alt="{alt}" {shape}>'
-    return f'<span class="shot">{photo}{model}{_ruler(content.files[field], view)}</span>'
+    return f'<span class="shot">{photo}{model}{_ruler(content.fields[field], view)}</span>'
 
 
 def _ruler(field: FieldEntry, view: CellView) -> str:
@@ -124,7 +124,7 @@ def _ruler(field: FieldEntry, view: CellView) -> str:
     share = 100 * SCALE_BAR_UM / field["um_per_px"] / view.side_px
     if not 4 < share < 90:
         return ""
-    about = "≈ " if field["scale_from"] == "red_cells" else ""
+    about = "≈ " if field.get("scale_from") == "red_cells" else ""
     lines = "".join(
         f'<line class="{kind}" x1="{94 - share:.1f}%" x2="94%" y1="95%" y2="95%"/>' for kind in ("scale-halo", "scale")
     )

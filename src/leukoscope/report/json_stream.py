@@ -32,7 +32,7 @@ class JsonStream:
         while True:
             key = self.value()
             if not isinstance(key, str):
-                raise ValueError(f"expected a key in quotes before character {self._position()}")
+                raise ValueError(f"expected a key in quotes before character {self.position()}")
             self._expect(":")
             self._pending = True
             yield key
@@ -84,7 +84,8 @@ class JsonStream:
             self._at = end
             return value
 
-    def _position(self) -> int:
+    def position(self) -> int:
+        """Characters of the file that are behind the cursor."""
         return self._dropped + self._at
 
     def _fill(self) -> bool:
@@ -102,12 +103,12 @@ class JsonStream:
                     return self._buffer[self._at]
                 self._at += 1
             if not self._fill():
-                raise ValueError(f"the text ends at character {self._position()}, in the middle of a value")
+                raise ValueError(f"the text ends at character {self.position()}, in the middle of a value")
 
     def _next_of(self, characters: str) -> str:
         got = self._peek()
         if got not in characters:
-            raise ValueError(f"expected one of {characters!r} at character {self._position()}, got {got!r}")
+            raise ValueError(f"expected one of {characters!r} at character {self.position()}, got {got!r}")
         self._at += 1
         return got
 

@@ -10,12 +10,20 @@ from string import Template
 
 from leukoscope.files import write_whole
 from leukoscope.report.choose import GALLERY_CAP, PICTURE_CAP, blast_ratio
-from leukoscope.report.content import PATIENTS, Content, gather, page_name, plan_content
+from leukoscope.report.content import PATIENTS, Content, gather, list_name, page_name, plan_content
 from leukoscope.report.known import Known, known_table
 from leukoscope.report.patient_html import patient_section
 from leukoscope.report.pictures import Thumbs
 from leukoscope.report.record import Record, read_record
-from leukoscope.report.run_html import class_list, patient_list, problem_fields, provenance, summary
+from leukoscope.report.run_html import (
+    class_list,
+    fields_of_patient,
+    n_lists,
+    patient_list,
+    problem_fields,
+    provenance,
+    summary,
+)
 from leukoscope.report.shell import Shell, page_style
 from leukoscope.report.words import USE, class_words, escape
 
@@ -50,6 +58,8 @@ def write_report(
                 folder.mkdir(exist_ok=True)
                 for row in plan.order:
                     _write(folder / page_name(row), shell, _patient_body(content, row))
+                for number in range(1, n_lists(content)):
+                    _write(out.with_name(list_name(out, number)), shell, patient_list(content, number))
             _write(out, _shell(record, cells=not pages, sections=True), _body(content))
 
 
@@ -76,7 +86,10 @@ def _body(content: Content) -> Iterator[str]:
 
 def _patient_body(content: Content, row: int) -> Iterator[str]:
     yield from patient_section(content, row)
-    yield f'<section id="provenance" aria-label="Classes">{class_list(content)}</section>'
+    yield f'<section id="provenance" aria-label="Classes">{class_list(content)}'
+    if content.lists_apart:
+        yield from fields_of_patient(content, row)
+    yield "</section>"
     yield _reading(content.record)
 
 

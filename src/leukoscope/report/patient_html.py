@@ -182,7 +182,7 @@ def _annotated_fields(content: Content, row: int) -> Iterator[str]:
 
 
 def _figure(content: Content, index: int) -> str:
-    field = content.picture_fields[index]
+    field = content.fields[index]
     view, full = content.field(index)
     classes = Counter(cell["class"] for cell in field["cells"])
     summary = ", ".join(f"{n} × {class_words(name)}" for name, n in classes.most_common())

@@ -65,9 +65,13 @@ class Record:
                     if key == "fields":
                         for index, field in enumerate(stream.items()):
                             _check_field(self.path, index, field)
-                            yield field if self.version > 1 else upgraded_cells(field)
+                            yield self.as_read(field)
             except ValueError as error:
                 raise _not_a_record(self.path, error) from None
+
+    def as_read(self, field: FieldEntry) -> FieldEntry:
+        """A field of the file in the shape that `fields` gives."""
+        return field if self.version > 1 else upgraded_cells(field)
 
     def streamed(self) -> Iterator[tuple[FieldEntry, Iterator[CellEntry]]]:
         """Each field without its cells (its `cells` are empty), and its cells one at a time.

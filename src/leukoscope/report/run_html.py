@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+import numpy as np
 
 from leukoscope.entries import CorrectedEntry, FieldEntry, PatientEntry, RatioEntry
 from leukoscope.report.charts import interval_bar
 from leukoscope.report.choose import banded_ratio, blast_ratio, has_flag
-from leukoscope.report.content import Content
+from leukoscope.report.content import MOST_ROWS, Content, list_name
 from leukoscope.report.words import (
     band_words,
     class_words,
@@ -19,6 +22,7 @@ from leukoscope.report.words import (
     reason_words,
 )
 
+MOST_URGENT = 100  # patients named above the list
 ROLE_WORDS = {
     "counted": "counted",
     "beside": "beside the differential",
@@ -45,7 +49,8 @@ def summary(content: Content) -> Iterator[str]:
     urgent = [row for row in content.plan.order if has_flag(patients[row], "suspected_apl")]
     if urgent:
         named = [(content.place(row), name_of(patients[row]["patient_id"])) for row in urgent]
-        links = ", ".join(f'<a href="{place}">{name}</a>' for place, name in named)
+        links = ", ".join(f'<a href="{place}">{name}</a>' for place, name in named[:MOST_URGENT])
+        links += f" and {len(named) - MOST_URGENT:,} more at the head of the list" * (len(named) > MOST_URGENT)
         yield (
             f'<div class="alert" role="note"><strong>Urgent haematologist review:</strong> suspected APL in '
             f"{plural(len(urgent), 'patient')}: {links}</div>"
@@ -70,8 +75,8 @@ def summary(content: Content) -> Iterator[str]:
         yield f"<p>{plural(missing, 'cell')} in the gallery {'has' if missing == 1 else 'have'} no thumbnail.</p>"
 
 
-def patient_list(content: Content) -> Iterator[str]:
-    """One row a patient, the most urgent first."""
+def patient_list(content: Content, number: int = 0) -> Iterator[str]:
+    """One row a patient, the most urgent first: the `number`-th page of MOST_ROWS."""
     levels = {r["level"] for p in content.record.patients if (r := blast_ratio(p)) is not None}
     level = f"{percent(levels.pop(), 0)} interval" if len(levels) == 1 else "Interval"
     corrected = any(_corrected(blast_ratio(p)) for p in content.record.patients)
@@ -86,9 +91,28 @@ def patient_list(content: Content) -> Iterator[str]:
         f' %</th><th scope="col">Band</th>{head}<th scope="col">Counted</th><th scope="col">Fields</th>'
         "</tr></thead><tbody>"
     )
-    for row in content.plan.order:
+    for row in content.plan.order[number * MOST_ROWS : (number + 1) * MOST_ROWS]:
         yield _patient_row(content, row, with_corrected=bool(head))
-    yield "</tbody></table></div></section>"
+    yield f"</tbody></table></div>{_list_pages(content, number)}</section>"
+
+
+def n_lists(content: Content) -> int:
+    """Pages that the list of patients takes."""
+    return max(1, -(-len(content.plan.order) // MOST_ROWS))
+
+
+def _list_pages(content: Content, number: int) -> str:
+    """Links to the other pages of the list; nothing where there is one."""
+    total, n_patients = n_lists(content), len(content.plan.order)
+    if total == 1:
+        return ""
+    links = [
+        f"<b>{first + 1:,} to {last:,}</b>" if n == number else f'<a href="{name}">{first + 1:,} to {last:,}</a>'
+        for n in range(total)
+        for first, last in [(n * MOST_ROWS, min((n + 1) * MOST_ROWS, n_patients))]
+        for name in [quote(list_name(content.out, n))]
+    ]
+    return f'<p class="turn">Patients by urgency: {" · ".join(links)} of {n_patients:,}</p>'
 
 
 def _band(patient: PatientEntry) -> str:
@@ -150,16 +174,23 @@ def problem_fields(content: Content) -> Iterator[str]:
         '<th scope="col">Patient</th><th scope="col">Smear</th><th scope="col">Status</th><th scope="col">Reason</th>'
         '<th scope="col">Cells found</th></tr></thead><tbody>'
     )
+    shown = 0
     for status in ("failed", "poor"):
-        for field in content.record.fields():
-            if field["status"] == status:
+        for field in content.record.fields() if shown < MOST_ROWS else ():
+            if field["status"] == status and shown < MOST_ROWS:
+                shown += 1
                 yield (
                     f'<tr class="{status}"><th scope="row"'
                     f' class="file">{name_of(field["file"])}</th><td>{name_of(field["patient_id"])}</td>'
                     f"<td>{name_of(field['smear_id'])}</td><td>{status}</td><td>{escape(_reason(field))}</td>"
                     f'<td class="num">{len(field["cells"]):,}</td></tr>'
                 )
-    yield "</tbody></table></div></section>"
+    more = failed + poor - shown
+    yield f"</tbody></table></div>{_more_rows(more)}</section>"
+
+
+def _more_rows(n: int) -> str:
+    return f"<p>{plural(n, 'field')} more {'is' if n == 1 else 'are'} in record.json.</p>" if n else ""
 
 
 def _reason(field: FieldEntry) -> str:
@@ -215,20 +246,38 @@ def class_list(content: Content) -> str:
 
 
 def _all_fields(content: Content) -> Iterator[str]:
+    if content.lists_apart:
+        yield (
+            f"<p>The {plural(content.index.n_fields, 'field')} with their SHA-256: on the patients' pages, and in "
+            "record.json.</p>"
+        )
+        return
+    yield from field_list(content, range(content.index.n_fields))
     yield (
-        f'<details id="files"><summary>All {plural(content.index.n_fields, "field")} with their SHA-256</summary><div'
+        '<p class="print-only">The digests of all fields are in record.json and in'
+        " report.html (printed only while that list is open).</p>"
+    )
+
+
+def fields_of_patient(content: Content, row: int) -> Iterator[str]:
+    """The list of a patient's fields, for a page of its own."""
+    yield from field_list(content, np.flatnonzero(content.index.field_patients == row).tolist())
+
+
+def field_list(content: Content, fields: Sequence[int]) -> Iterator[str]:
+    """Fields with status, reason and digest; MOST_ROWS of them."""
+    yield (
+        f'<details id="files"><summary>All {plural(len(fields), "field")} with their SHA-256</summary><div'
         ' class="scroll" role="region" tabindex="0" aria-label="All fields"><table class="files"><thead><tr><th'
         ' scope="col">Field</th><th scope="col">Patient</th><th scope="col">Status</th><th scope="col">Cells</th><th'
         ' scope="col">SHA-256</th></tr></thead><tbody>'
     )
-    for index, field in enumerate(content.record.fields()):
+    for index in fields[:MOST_ROWS]:
+        field = content.fields[index]
         note = f"<br><small>{escape(field['note'])}</small>" if field.get("note") else ""
         yield (
             f'<tr id="f-{index}"><th scope="row" class="file">{name_of(field["file"])}{note}</th>'
             f"<td>{name_of(field['patient_id'])}</td><td>{field['status']}</td>"
             f'<td class="num">{len(field["cells"]):,}</td><td class="digest">{escape(field["sha256"] or "–")}</td></tr>'
         )
-    yield (
-        '</tbody></table></div></details><p class="print-only">The digests of all fields are in record.json and in'
-        " report.html (printed only while that list is open).</p>"
-    )
+    yield f"</tbody></table></div>{_more_rows(max(0, len(fields) - MOST_ROWS))}</details>"
