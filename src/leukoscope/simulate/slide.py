@@ -79,7 +79,8 @@ class RenderedSlide:
         self._clone = choose_clone(rng)
         self._waves = [(rng.uniform(1.5, 5), rng.uniform(0, 6.3), rng.uniform(0.006, 0.02)) for _ in range(4)]
         self._blurred = (rng.uniform(0.5, 0.7), rng.uniform(0.3, 0.7), 0.05)  # x, y, radius: shares of the smear
-        self._noise = noise(rng, (2 * TILE_PX, 2 * TILE_PX), 1.0).astype(np.float32)
+        grain = noise(rng, (2 * TILE_PX, 2 * TILE_PX), 1.0).astype(np.float32)
+        self._noise = 0.6 * self.look.noise * grain + 0.5
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -210,16 +211,19 @@ class RenderedSlide:
 
     def _photograph(self, stain: np.ndarray, row: int, column: int, *, blurred: bool) -> np.ndarray:
         """The scanner's tile: light through stain and lens, noise, and in the slide's corner the word RENDERED."""
-        flat = stain.reshape(-1, 3) @ -np.array(self.look.stain, np.float32)
-        light = np.exp(np.minimum(flat, 0)).reshape(stain.shape) * np.array(self.look.glass, np.float32)
-        picture = Image.fromarray(np.minimum(light, 255).astype(np.uint8))
-        sigma = self.look.blur_um / self.options.um_per_px + (_BLUR_PX if blurred else 0)
-        picture = picture.filter(ImageFilter.GaussianBlur(sigma))
         middle = np.s_[_MARGIN_PX : _MARGIN_PX + TILE_PX]
+        if not blurred:  # the lens's own blur is less than half a pixel
+            stain = np.ascontiguousarray(stain[middle, middle])
+        light = stain.reshape(-1, 3) @ -np.array(self.look.stain, np.float32)
+        light = np.exp(light, out=light).reshape(stain.shape)
+        light *= np.array(self.look.glass, np.float32)
+        if blurred:
+            picture = Image.fromarray(np.clip(light, 0, 255).astype(np.uint8))
+            light = np.asarray(picture.filter(ImageFilter.GaussianBlur(_BLUR_PX)), np.float32)[middle, middle]
         rng = np.random.default_rng([self.options.seed, 4, row, column])
         at = rng.integers(0, TILE_PX, 2)
-        grain = self._noise[at[0] : at[0] + TILE_PX, at[1] : at[1] + TILE_PX, None] * 0.6 * self.look.noise
-        pixels = np.clip(np.asarray(picture)[middle, middle] + grain + 0.5, 0, 255).astype(np.uint8)
+        light = light + self._noise[at[0] : at[0] + TILE_PX, at[1] : at[1] + TILE_PX, None]
+        pixels = np.clip(light, 0, 255, out=light).astype(np.uint8)
         return burn_label(pixels) if row == column == 0 else pixels
 
     def _place(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

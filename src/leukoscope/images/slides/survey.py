@@ -34,7 +34,8 @@ _LEAST_TILE, _MOST_TILE, _UNKNOWN_TILE = 256, 1280, 512  # px of level 0
 _MOST_TILES = 250_000
 _OVERVIEW_PX = 4096  # longer side of the level that tissue is looked for in
 _PICTURE_PX = 1024  # longer side of the picture under the report's map
-_LEAST_DARKER = 0.02  # mean optical density of a tile in the overview, from which on it is looked at
+_DARKER = 0.05  # optical density of what is no glass: of a single cell in a pixel of 16 µm, too
+_LEAST_DARKER = 0.05  # of a tile's pixels in the overview: with less it is not looked at
 _LEARN_FROM = 128  # tiles
 _FOCUS_PX = 256  # of the piece at full resolution
 
@@ -73,7 +74,8 @@ def survey(
     overview = _overview(slide)
     verdicts = np.full((rows, columns), COUNTED)
     if overview is not None:
-        verdicts[_darker_than_glass(overview, tile_px, slide.facts.size) < _LEAST_DARKER] = EMPTY
+        least = 0.0 if whole else _LEAST_DARKER  # whole: no tile with a single cell is left out
+        verdicts[_is_empty(overview, tile_px, slide.facts.size, least=least)] = EMPTY
     picture = None if overview is None else _jpeg(overview)
     plan = Survey(tile_px, verdicts, None, picture)
     if whole:
@@ -181,21 +183,19 @@ def _overview(slide: Slide) -> np.ndarray | None:
         return None
 
 
-def _darker_than_glass(overview: np.ndarray, tile_px: int, size: tuple[int, int]) -> np.ndarray:
-    """(rows, columns) mean green optical density of each tile against the brightest common colour of the overview."""
+def _is_empty(overview: np.ndarray, tile_px: int, size: tuple[int, int], *, least: float) -> np.ndarray:
+    """(rows, columns) bool: the tiles of which less than a share of the overview's pixels is darker than glass."""
     columns, rows = (-(-side // tile_px) for side in size)
     green = overview[..., 1].astype(np.float32)
     scanned = green[overview.min(axis=2) < 253]
     glass = float(np.quantile(scanned, 0.98)) if scanned.size else 255.0
-    darker = np.log((glass + 1) / (green + 1)).clip(0, None)
-    covered = (overview.shape[1] * columns * tile_px / size[0], overview.shape[0] * rows * tile_px / size[1])
-    full = Image.new("F", (int(covered[0]) + 1, int(covered[1]) + 1))  # the last tiles reach beyond the slide
-    full.paste(Image.fromarray(darker), (0, 0))
-    grid = np.asarray(full.resize((columns, rows), Image.Resampling.BOX, box=(0.0, 0.0, *covered)))
-    share = np.ones((rows, columns), np.float32)  # of each tile that lies on the slide
-    share[:, -1] *= (size[0] - (columns - 1) * tile_px) / tile_px
-    share[-1] *= (size[1] - (rows - 1) * tile_px) / tile_px
-    return grid / share
+    darker = np.log((glass + 1) / (green + 1)) > _DARKER
+    row = (np.arange(overview.shape[0]) + 0.5) * size[1] / overview.shape[0] // tile_px
+    column = (np.arange(overview.shape[1]) + 0.5) * size[0] / overview.shape[1] // tile_px
+    tile = (row[:, None] * columns + column[None]).astype(np.int64)
+    n_pixels = np.bincount(tile.ravel(), minlength=rows * columns)
+    n_darker = np.bincount(tile[darker], minlength=rows * columns)
+    return ((n_pixels > 0) & (n_darker <= least * n_pixels)).reshape(rows, columns)
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:
