@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import re
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+import numpy as np
 import pytest
 from data import make_room
+from PIL import Image
 
 pytest.importorskip("fastapi", reason="the reading room is not installed: pip install '.[review]'")
 from sqlalchemy import select  # noqa: E402
@@ -21,6 +24,7 @@ from leukoscope.web.settings import default_settings, read_settings  # noqa: E40
 from leukoscope.web.store import accounts, open_store  # noqa: E402
 from leukoscope.web.store import tables as t  # noqa: E402
 from leukoscope.web.store.opening import open_run  # noqa: E402
+from leukoscope.web.store.photographs import Photographs  # noqa: E402
 
 PASSWORD = "a long enough password"
 
@@ -45,8 +49,8 @@ class Room:
             self.patients = connection.execute(select(t.patient.c.key).order_by(t.patient.c.id)).scalars().all()
             self.labels = connection.execute(select(t.patient.c.label)).scalars().all()
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str):
-        """(status, headers, text) of one request; header names with _ for -."""
+    def ask(self, method: str, path: str, body: bytes | None = None, *, raw: bool = False, **headers: str):
+        """(status, headers, text) of one request, raw: its bytes; header names with _ for -."""
         connection = http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=30)
         connection.putrequest(method, path, skip_host="host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
@@ -55,7 +59,9 @@ class Room:
             connection.putheader("content-length", str(len(body)))
         connection.endheaders(body)
         response = connection.getresponse()
-        found = response.status, dict(response.getheaders()), response.read().decode("utf-8", "replace")
+        answer = response.read()
+        text = answer if raw else answer.decode("utf-8", "replace")
+        found = response.status, dict(response.getheaders()), text
         connection.close()
         return found
 
@@ -325,6 +331,50 @@ def test_a_photograph_that_moved_comes_back_by_upload_and_nothing_else_does(room
     assert [p.name for p in room.store.folder.glob("*")] == [field.sha256 + ".jpg"]
     assert "not where" not in ben.get(f"/r/{reading}")[2]
     assert ben.get(f"/r/{reading}/f/{number}/tile/1/0_0.jpg")[0] == 200
+
+
+def test_a_slide_is_shown_whole_and_by_region_and_each_cell_is_read_once(tmp_path):
+    pytest.importorskip("openslide", reason="slides are not installed: pip install '.[slides]'")
+    store = open_store(tmp_path / "readings.db")
+    run = make_room.make_slide_run(tmp_path / "run", n_fields=5, n_cells=6)
+    n_fields = len([f for f in json.loads((run / "record.json").read_text())["fields"] if f["status"] != "failed"])
+    opened = open_run(store, run)
+    assert opened.n_cells == 6 * n_fields - (n_fields - 1)
+    with make_room.served(store, default_reader=accounts.reader_named(store, "Anna")) as origin:
+        room = Room(origin, store)
+        anna = room.client("Anna")
+        reading = anna.api(f"/patients/{room.patients[0]}/readings", {})[1]["reading"]
+        shown = [n for n, f in enumerate(cells_of(anna, reading)["fields"]) if f["status"] != "failed"]
+        first, second = shown[:2]
+        assert [len(f["elsewhere"]) for f in cells_of(anna, reading)["fields"] if f["status"] != "failed"] == [0] + [
+            1
+        ] * (n_fields - 1)
+        page = anna.get(f"/r/{reading}/s/{first}")[2]
+        slide = json.loads(re.search('id="slide">(.*?)</script>', page).group(1))
+        assert slide["width"] == 1280 and len(slide["regions"]) == n_fields
+        assert slide["regions"][str(second)][0] == [640, 0, 1280, 480]
+        # The region's tile and the slide's show the same pixels.
+        region = picture_of(anna, f"/r/{reading}/f/{second}/tile/1/0_0.jpg")
+        whole = np.concatenate([picture_of(anna, f"/r/{reading}/s/{first}/tile/1/{x}_0.jpg") for x in (1, 2)], axis=1)
+        assert np.abs(region[:480, :512].astype(int) - whole[:480, 128 : 128 + 512]).mean() < 4
+        assert picture_of(anna, f"/r/{reading}/s/{first}/tile/4/0_0.jpg").shape[1] == 320
+        for path in ("s/99", f"s/{first}/tile/1/9_9.jpg", f"s/{first}/tile/3/0_0.jpg", "s/99/tile/1/0_0.jpg"):
+            assert anna.get(f"/r/{reading}/{path}")[0] == 404, path
+        (run / "slide.tif").rename(tmp_path / "moved.tif")
+        assert anna.get(f"/r/{reading}/s/{first}/tile/1/0_0.jpg")[0] == 404
+        assert Photographs(store).take_folder(tmp_path) == n_fields
+        assert anna.get(f"/r/{reading}/s/{first}/tile/1/0_0.jpg")[0] == 200
+    store.close()
+
+
+def cells_of(client: Client, reading: str) -> dict:
+    return json.loads(client.get(f"/api/v1/readings/{reading}/cells")[2])
+
+
+def picture_of(client: Client, path: str) -> np.ndarray:
+    status, _, body = client.room.ask("GET", path, raw=True, cookie=client.cookie)
+    assert status == 200, path
+    return np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
 
 
 def test_it_does_not_start_where_it_would_not_be_safe(tmp_path):

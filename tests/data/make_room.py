@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import threading
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from data import make_record
+from PIL import Image
 
 
 def make_run(folder: Path, **sizes: int) -> Path:
@@ -19,6 +22,34 @@ def make_run(folder: Path, **sizes: int) -> Path:
     work = folder / ".work"
     work.mkdir(exist_ok=True)
     shutil.move(paths["thumbs"], work / "thumbs.jsonl")
+    return folder
+
+
+def make_slide_run(folder: Path, **sizes: int) -> Path:
+    """The same with every photograph laid into one slide, two regions a row; in each region but the first the first
+    cell is one that the region before counts."""
+    from data.make_slide import make_slide
+
+    from leukoscope.images.slides import slide_sha256
+
+    file = make_run(folder, n_patients=1, **sizes) / "record.json"
+    record = json.loads(file.read_text("utf-8"))
+    shown = [(number, f) for number, f in enumerate(record["fields"]) if f["status"] != "failed"]
+    wide, high = shown[0][1]["width"], shown[0][1]["height"]
+    whole = np.full((-(-len(shown) // 2) * high, 2 * wide, 3), 245, np.uint8)
+    places = [(wide * (n % 2), high * (n // 2)) for n in range(len(shown))]
+    for (x, y), (_, field) in zip(places, shown, strict=True):
+        with Image.open(folder / field["file"]) as picture:
+            whole[y : y + high, x : x + wide] = np.asarray(picture.convert("RGB"))
+    slide = make_slide(folder / "slide.tif", whole, steps=(4,))
+    digest = slide_sha256(slide)
+    for n, ((x, y), (number, field)) in enumerate(zip(places, shown, strict=True)):
+        box = [x, y, x + wide, y + high]
+        field |= {"file": str(slide), "sha256": digest, "region": {"box": box, "core": box, "plane": 0}}
+        if n:
+            field["cells"][0]["same_as"] = {"field": number - 1, "cell": 0, "border": True}
+    record["patients"][0]["n_cells"] -= len(shown) - 1
+    file.write_text(json.dumps(record), "utf-8")
     return folder
 
 

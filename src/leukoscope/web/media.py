@@ -76,6 +76,18 @@ def show_tile(request: Request, key: str, number: int, scale: int, x: int, y: in
     return Response(jpeg, media_type="image/jpeg", headers=KEEP)
 
 
+@router.get("/r/{key}/s/{number}/tile/{scale}/{x}_{y}.jpg")
+def show_slide_tile(request: Request, key: str, number: int, scale: int, x: int, y: int) -> Response:
+    """A tile of the slide that a field is a region of, at 1/scale of its size."""
+    _, cells = _cells(request, key)
+    if not 0 <= number < len(cells.fields) or scale not in {1 << n for n in range(16)} or min(x, y) < 0:
+        raise NotFound("no such tile")
+    jpeg = room_of(request).pictures.slide_tile(cells, number, scale, x, y)
+    if jpeg is None:
+        raise NotFound("no such tile")
+    return Response(jpeg, media_type="image/jpeg", headers=KEEP)
+
+
 @router.post("/r/{key}/photographs")
 def take_photographs(
     request: Request, key: str, files: list[UploadFile], form_token: str = Form("")

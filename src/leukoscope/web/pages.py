@@ -202,24 +202,6 @@ def show_notes(request: Request, key: str) -> HTMLResponse:
     return render(request, "_notes.html", who, notes=notes)
 
 
-@router.get("/r/{key}/f/{number}")
-def show_field(request: Request, key: str, number: int) -> HTMLResponse:
-    who, room = page_reader(request), room_of(request)
-    with room.store.reading() as connection:
-        cells = room.cells.get(connection, reading_by_key(connection, key, who).patient_id)
-    if not 0 <= number < len(cells.fields):
-        raise NotFound("no such field")
-    field = cells.fields[number]
-    there = field.status != "failed" and room.photographs.find(field, cells.run.folder) is not None
-    with room.store.reading() as connection:
-        query = select(t.cell.c.id, t.cell.c.contour).where(
-            t.cell.c.patient_id == field.patient_id, t.cell.c.field_id == field.id, t.cell.c.contour.is_not(None)
-        )
-        contours = {row.id: json.loads(row.contour) for row in connection.execute(query)}
-    what = f"field {number + 1}"
-    return reading_page(request, key, "field.html", what, field=field, number=number, there=there, contours=contours)
-
-
 @router.get("/r/{key}/c/{cell_id}")
 def show_cell(request: Request, key: str, cell_id: int, like: bool = False) -> HTMLResponse:
     """What the side panel shows of one cell: probabilities, history, and where it is asked for like cells."""

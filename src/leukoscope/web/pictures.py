@@ -6,6 +6,8 @@ import base64
 import io
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -15,6 +17,8 @@ from PIL import Image
 from leukoscope.errors import ImageError
 from leukoscope.images import read_image
 from leukoscope.images.read import decode
+from leukoscope.images.slides import Slide, slide_of
+from leukoscope.images.slides.slide import level_for
 from leukoscope.images.stored import open_stored
 from leukoscope.pipeline.cell_pictures import SMALL_MARGIN
 from leukoscope.web.cells import PatientCells
@@ -94,6 +98,38 @@ class Pictures:
             image = image.resize((-(-wide // scale), -(-high // scale)), Image.Resampling.BOX)
         return _jpeg(image, 88)
 
+    def slide_size(self, cells: PatientCells, field_row: int) -> tuple[int, int]:
+        """Width and height in px of the slide that a field is a region of; Missing where it is not at hand."""
+        with self._slide(cells, field_row) as slide:
+            return slide.facts.size
+
+    def slide_tile(self, cells: PatientCells, field_row: int, scale: int, x: int, y: int) -> bytes | None:
+        """Tile x, y of the whole slide at 1/scale of its size, from the level of its pyramid that is fine enough; None
+        outside. Label and macro pictures can't be reached."""
+        with self._slide(cells, field_row) as slide:
+            level = slide.facts.levels[number := level_for(slide.facts, scale)]
+            side = FIELD_TILE_PX * scale / level.downsample
+            x0, y0 = round(x * side), round(y * side)
+            x1, y1 = min(level.width, round((x + 1) * side)), min(level.height, round((y + 1) * side))
+            if x1 <= x0 or y1 <= y0:
+                return None
+            part = Image.fromarray(slide.read((x0, y0, x1, y1), level=number))
+        shrink = scale / level.downsample
+        size = max(1, round((x1 - x0) / shrink)), max(1, round((y1 - y0) / shrink))
+        return _jpeg(part if size == part.size else part.resize(size, Image.Resampling.BOX), 85)
+
+    @contextmanager
+    def _slide(self, cells: PatientCells, field_row: int) -> Iterator[Slide]:
+        field = cells.fields[field_row]
+        place = self._photographs.find(field, cells.run.folder) if field.region else None
+        if place is None:
+            raise Missing(field.file)
+        try:
+            with slide_of(place) as slide:
+                yield slide
+        except ImageError as error:
+            raise Missing(str(error)) from None
+
     def field(self, cells: PatientCells, field_row: int) -> np.ndarray:
         """(H, W, 3) uint8 of a photograph, by the reader that `analyze` uses, known by its digest."""
         field = cells.fields[field_row]
@@ -106,7 +142,7 @@ class Pictures:
             if place is None:
                 raise Missing(field.file)
             try:
-                pixels = _read(place, field.pages)
+                pixels = _read(place, field)
             except ImageError as error:
                 raise Missing(str(error)) from None
         if pixels.shape[:2] != (field.height, field.width):
@@ -138,12 +174,16 @@ class Pictures:
         return crop.resize((TILE_PX, TILE_PX), Image.Resampling.BILINEAR)
 
 
-def _read(place: Path, pages: str | None) -> np.ndarray:
-    """The pixels that the field was analysed from: of the whole file, or of the pages that the record names."""
-    if pages is None:
+def _read(place: Path, field) -> np.ndarray:
+    """The pixels that the field was analysed from: of the whole file, of its pages, or of a region of a slide."""
+    if field.region is not None:
+        region = json.loads(field.region)
+        with slide_of(place) as slide:
+            return slide.read(tuple(region["box"]), plane=region.get("plane", 0))
+    if field.pages is None:
         return read_image(place)
     with open_stored(place) as file:
-        return decode(file, json.loads(pages)).pixels
+        return decode(file, json.loads(field.pages)).pixels
 
 
 def _around_cell(cells: PatientCells, row: int, side: int) -> tuple[float, float, float, float]:

@@ -116,4 +116,5 @@ def _field(field) -> dict:
         "measured": field.scale_from == "red_cells",
         "status": field.status,
         "smear": field.smear,
+        "elsewhere": json.loads(field.elsewhere) if field.elsewhere else [],
     }

@@ -2,13 +2,23 @@
 import { base, callCells, called, callOfKey, cells, classNamed, data, isTyping, markSeen, onChange, open, say, send, takeActive, undo, wireTools } from "./common.js";
 
 const number = Number(document.getElementById("data").dataset.field);
-const field = data.fields[number];
+// A whole slide is shown as one large field: its cells are those of its regions, each moved to where its region lies.
+const slide = JSON.parse(document.getElementById("slide").textContent);
+const field = slide ? { ...data.fields[number], width: slide.width, height: slide.height, elsewhere: [] } : data.fields[number];
+const regionOf = (cell) => (slide ? slide.regions[cell.field] : null);
+/** The cell's box in px of what is shown. */
+function boxOf(cell) {
+  const region = regionOf(cell);
+  return region ? moved(cell.box, region[0][0], region[0][1]) : cell.box;
+}
+const moved = ([x0, y0, x1, y1], dx, dy) => [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
 const list = document.getElementById("cells");
 const holder = document.getElementById("viewer");
 const canvas = document.getElementById("overlay");
 const contours = JSON.parse(document.getElementById("contours").textContent);
-const TILE = 512, HANDLE = 9, GROUND_UM = 10;
-const here = () => [...cells.values()].filter((c) => c.field === number && !c.gone).sort((a, b) => a.box[1] - b.box[1] || a.id - b.id);
+const TILE = 512, HANDLE = 9, GROUND_UM = 10, SMALL_PX = 9, LISTED = 300;
+const isHere = (c) => !c.gone && (slide ? c.field in slide.regions : c.field === number);
+const here = () => [...cells.values()].filter(isHere).sort((a, b) => a.field - b.field || a.box[1] - b.box[1] || a.id - b.id);
 let current = null, viewer = null, pointer = null, drag = null;
 
 // ---- the photograph ---------------------------------------------------------------------------------------------------
@@ -21,7 +31,7 @@ if (holder) {
     maxZoomPixelRatio: 4, minZoomImageRatio: 0.8, visibilityRatio: 0.5,
     tileSources: {
       width: field.width, height: field.height, tileSize: TILE, minLevel: 0, maxLevel: top,
-      getTileUrl: (level, x, y) => `${base}/f/${number}/tile/${2 ** (top - level)}/${x}_${y}.jpg`,
+      getTileUrl: (level, x, y) => `${base}/${slide ? "s" : "f"}/${number}/tile/${2 ** (top - level)}/${x}_${y}.jpg`,
     },
   });
   viewer.addHandler("open", () => { if (current !== null) look(current); draw(); });
@@ -70,13 +80,37 @@ function draw() {
   c.clearRect(0, 0, wide, high);
   c.font = "650 12.5px system-ui, sans-serif";
   c.lineJoin = "round";
-  for (const cell of here()) drawCell(c, cell);
+  for (const box of field.elsewhere) elsewhere(c, box);
+  for (const cell of cells.values()) if (isHere(cell)) drawCell(c, cell, wide, high);
   scaleBar(wide);
 }
 
-function drawCell(c, cell) {
-  const box = drag?.cell === cell ? drag.box : cell.box, colour = colourOf(cell), now = classNamed.get(called(cell));
+// A cell that this field shows and another counts: no box of its own, so that nobody adds it again.
+function elsewhere(c, box) {
   const a = toPage(box[0], box[1]), b = toPage(box[2], box[3]);
+  c.setLineDash([4, 6]);
+  c.strokeStyle = "#6b7680";
+  c.lineWidth = 2;
+  c.strokeRect(a.x, a.y, b.x - a.x, b.y - a.y);
+  c.setLineDash([]);
+  c.lineWidth = 3.5;
+  c.strokeStyle = "#ffffff";
+  c.strokeText("counted elsewhere", a.x, b.y + 15);
+  c.fillStyle = "#14202b";
+  c.fillText("counted elsewhere", a.x, b.y + 15);
+}
+
+function drawCell(c, cell, wide, high) {
+  const box = drag?.cell === cell ? drag.box : boxOf(cell);
+  const a = toPage(box[0], box[1]), b = toPage(box[2], box[3]);
+  if (b.x < -60 || b.y < -20 || a.x > wide + 60 || a.y > high + 20) return;
+  const colour = colourOf(cell), now = classNamed.get(called(cell));
+  if (b.x - a.x < SMALL_PX) {
+    c.fillStyle = colour;
+    const r = cell.id === current ? 6 : now?.blast ? 4 : 2.5;
+    c.fillRect((a.x + b.x) / 2 - r, (a.y + b.y) / 2 - r, 2 * r, 2 * r);
+    return;
+  }
   const dash = now?.name === "not_a_cell" ? [2, 5] : now?.name === "unidentified" ? [7, 4] : cell.added ? [12, 3] : [];
   c.setLineDash([]);
   c.strokeStyle = "rgb(255 255 255 / .85)";
@@ -96,7 +130,7 @@ function drawCell(c, cell) {
   c.strokeText(words, a.x, y);
   c.fillStyle = "#14202b";
   c.fillText(words, a.x, y);
-  if (cell.id === current && open) {
+  if (cell.id === current && open && b.x - a.x > 3 * HANDLE) {
     c.fillStyle = "#14202b";
     for (const [x, z] of [[a.x, a.y], [b.x, a.y], [a.x, b.y], [b.x, b.y]]) c.fillRect(x - 4, z - 4, 8, 8);
   }
@@ -136,22 +170,23 @@ function scaleBar(wide) {
 
 // ---- choosing, moving, sizing -----------------------------------------------------------------------------------------
 function at(p) {
-  const inside = here().filter((c) => p.x >= c.box[0] && p.x <= c.box[2] && p.y >= c.box[1] && p.y <= c.box[3]);
+  const holds = ([x0, y0, x1, y1]) => p.x >= x0 && p.x <= x1 && p.y >= y0 && p.y <= y1;
+  const inside = [...cells.values()].filter((c) => isHere(c) && holds(boxOf(c)));
   const area = (c) => (c.box[2] - c.box[0]) * (c.box[3] - c.box[1]);
   return inside.sort((a, b) => area(a) - area(b))[0];
 }
 function press(p) {
   drag = null;
   if (current === null || !open) return;
-  const cell = cells.get(current), [x0, y0, x1, y1] = cell.box;
+  const cell = cells.get(current), [x0, y0, x1, y1] = boxOf(cell);
   const px = 1 / ((toPage(1000, 0).x - toPage(0, 0).x) / 1000), reach = HANDLE * px;
   const left = Math.abs(p.x - x0) < reach, right = Math.abs(p.x - x1) < reach, upper = Math.abs(p.y - y0) < reach, lower = Math.abs(p.y - y1) < reach;
   const inside = p.x > x0 && p.x < x1 && p.y > y0 && p.y < y1;
-  if ((left || right) && (upper || lower)) drag = { cell, from: p, box: [...cell.box], left, upper, size: true };
-  else if (inside) drag = { cell, from: p, box: [...cell.box], size: false };
+  if ((left || right) && (upper || lower)) drag = { cell, from: p, box: boxOf(cell), left, upper, size: true };
+  else if (inside) drag = { cell, from: p, box: boxOf(cell), size: false };
 }
 function dragTo(p) {
-  const [x0, y0, x1, y1] = drag.cell.box, dx = p.x - drag.from.x, dy = p.y - drag.from.y;
+  const [x0, y0, x1, y1] = boxOf(drag.cell), dx = p.x - drag.from.x, dy = p.y - drag.from.y;
   if (!drag.size) drag.box = [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
   else drag.box = [drag.left ? x0 + dx : x0, drag.upper ? y0 + dy : y0, drag.left ? x1 : x1 + dx, drag.upper ? y1 : y1 + dy];
   drag.moved = true;
@@ -161,7 +196,8 @@ function drop() {
   const had = drag;
   drag = null;
   if (!had?.moved) return;
-  send("/events", { kind: "move", cells: [had.cell.id], box: had.box, ms: takeActive() }, { expect: [had.cell.id] }).then(draw);
+  const region = regionOf(had.cell), box = region ? moved(had.box, -region[0][0], -region[0][1]) : had.box;
+  send("/events", { kind: "move", cells: [had.cell.id], box, ms: takeActive() }, { expect: [had.cell.id] }).then(draw);
 }
 
 function choose(id, { focus = false } = {}) {
@@ -175,9 +211,10 @@ function choose(id, { focus = false } = {}) {
   draw();
 }
 function look(id) {
-  const cell = cells.get(id), a = toPage(cell.box[0], cell.box[1]), b = toPage(cell.box[2], cell.box[3]);
+  const box = boxOf(cells.get(id)), a = toPage(box[0], box[1]), b = toPage(box[2], box[3]);
   if (a.x > 0 && a.y > 0 && b.x < holder.clientWidth && b.y < holder.clientHeight) return;
-  const p = viewer.viewport.imageToViewportCoordinates((cell.box[0] + cell.box[2]) / 2, (cell.box[1] + cell.box[3]) / 2);
+  const p = viewer.viewport.imageToViewportCoordinates((box[0] + box[2]) / 2, (box[1] + box[3]) / 2);
+  if (slide && b.x - a.x < SMALL_PX) viewer.viewport.zoomTo(viewer.viewport.imageToViewportZoom(0.5), p, true);
   viewer.viewport.panTo(p, true);
 }
 function step(by) {
@@ -191,7 +228,7 @@ function step(by) {
 
 function fill() {
   list.textContent = "";
-  for (const cell of here()) {
+  for (const cell of here().slice(0, LISTED)) {
     const item = document.createElement("li"), button = document.createElement("button"), dot = document.createElement("span");
     const now = classNamed.get(called(cell)), model = cell.model >= 0 ? data.classes[cell.model] : null;
     button.type = "button";
@@ -213,13 +250,17 @@ function usualSize() {
   const sizes = [...cells.values()].filter((c) => !c.added && !c.gone).map((c) => Math.max(c.box[2] - c.box[0], c.box[3] - c.box[1])).sort((a, b) => a - b);
   return sizes[Math.floor(sizes.length / 2)] ?? Math.round(field.width / 12);
 }
+const inCore = ([x0, y0, x1, y1], p) => p.x >= x0 && p.x < x1 && p.y >= y0 && p.y < y1;
 async function add() {
   if (!viewer) return;
   if (!open) return say("This reading is closed: re-open the patient to change it.");
   const middle = pointer ?? { x: holder.clientWidth / 2, y: holder.clientHeight / 2 };
   const p = toImage(middle), half = usualSize() / 2;
-  const box = [p.x - half, p.y - half, p.x + half, p.y + half];
-  const answer = await send("/events", { kind: "add", cells: [data.fields[number].id], box, call: "unidentified", ms: takeActive() });
+  const row = slide ? Object.keys(slide.regions).find((r) => inCore(slide.regions[r][1], p)) : number;
+  if (row === undefined) return say("This part of the slide was not analysed: no cell can be added here.");
+  const [dx, dy] = slide ? slide.regions[row][0] : [0, 0];
+  const box = [p.x - half - dx, p.y - half - dy, p.x + half - dx, p.y + half - dy];
+  const answer = await send("/events", { kind: "add", cells: [data.fields[row].id], box, call: "unidentified", ms: takeActive() });
   if (!answer) return;
   choose(answer.cells[0].id);
   say("A cell was added: press its class's key.");
@@ -266,4 +307,4 @@ addEventListener("keydown", (e) => {
 }, true);
 fill();
 const named = Number(location.hash.slice(2));
-if (location.hash.startsWith("#c") && cells.get(named)?.field === number) choose(named);
+if (location.hash.startsWith("#c") && cells.has(named) && isHere(cells.get(named))) choose(named);

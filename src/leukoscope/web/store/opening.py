@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from leukoscope.errors import DataError, InputError
 from leukoscope.report.choose import blast_ratio, urgency
-from leukoscope.report.record import Record, read_record
+from leukoscope.report.record import Record, counted_cells, read_record
 from leukoscope.report.words import bands_covered
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.engine import Store
@@ -149,7 +149,10 @@ def _add_cells(
         if field["patient_id"] not in ids:
             raise DataError(f"{record.path}: fields[{number}] is of a patient who is not in patients")
         field_id = connection.execute(insert(t.field).values(_field_row(field, number, ids))).inserted_primary_key[0]
+        counts = {id(cell) for cell in counted_cells(field)}  # what is seen twice is a cell of one field
         for place, cell in enumerate(field["cells"]):
+            if id(cell) not in counts:
+                continue
             row = _cell_row(cell, place, columns)
             row |= {"id": first + done, "patient_id": ids[field["patient_id"]], "field_id": field_id}
             at, vector = thumbs.get((number, place), (None, None))
@@ -182,7 +185,11 @@ def _field_row(field: dict, number: int, ids: dict[str, int]) -> dict:
     row = {"patient_id": ids[field["patient_id"]], "number": number, "smear": field["smear_id"], "place": None}
     same = ("file", "sha256", "width", "height", "um_per_px", "status", "reason")
     pages = json.dumps(field["pages"]) if field.get("pages") else None
-    return row | {key: field[key] for key in same} | {"scale_from": field.get("scale_from"), "pages": pages}
+    region = json.dumps(field["region"]) if field.get("region") else None
+    counts = {id(cell) for cell in counted_cells(field)}
+    elsewhere = [cell["box"] for cell in field["cells"] if id(cell) not in counts]
+    row |= {"pages": pages, "region": region, "elsewhere": json.dumps(elsewhere) if elsewhere else None}
+    return row | {key: field[key] for key in same} | {"scale_from": field.get("scale_from")}
 
 
 def _cell_row(cell: dict, number: int, columns: dict[str, int]) -> dict:

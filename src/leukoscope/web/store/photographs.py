@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import Row, select, update
 
-from leukoscope.errors import InputError
+from leukoscope.errors import ImageError, InputError
+from leukoscope.images.slides import is_slide, slide_digest
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.engine import Store
 
@@ -32,12 +33,13 @@ class Photographs:
         """
         if field.sha256 is None:
             return None
-        known = next((place for place in _places(field, folder) if self._digest(place) == field.sha256), None)
+        digest = self._slide_digest if field.region else self._digest
+        known = next((place for place in _places(field, folder) if digest(place) == field.sha256), None)
         if known is not None:
             return known
         with self._store.reading() as connection:  # the row at hand may be older than where the file was put since
             placed = connection.execute(select(t.field.c.place).where(t.field.c.id == field.id)).scalar()
-        return Path(placed) if placed and self._digest(Path(placed)) == field.sha256 else None
+        return Path(placed) if placed and digest(Path(placed)) == field.sha256 else None
 
     def missing(self, patient_id: int, *, by_name: bool = False) -> list[Row]:
         """Fields of a patient whose photograph is not where it was; those that could never be read left out.
@@ -59,7 +61,7 @@ class Photographs:
             raise InputError(f"no folder {folder}: expected the one that the photographs were moved to")
         with self._store.reading() as connection:
             rows = connection.execute(
-                select(t.field.c.id, t.field.c.sha256, t.field.c.file, t.field.c.place, t.run.c.folder)
+                select(*(t.field.c[name] for name in ("id", "sha256", "file", "place", "region")), t.run.c.folder)
                 .join_from(t.field, t.patient)
                 .join(t.run)
                 .where(t.field.c.sha256.is_not(None))
@@ -67,8 +69,7 @@ class Photographs:
         wanted = {row.sha256 for row in rows if self.find(row, row.folder) is None}
         found = {}
         for file in _files(folder) if wanted else ():
-            digest = self._digest(file)
-            if digest in wanted:
+            for digest in {self._digest(file), self._slide_digest(file) if is_slide(file) else None} & wanted:
                 found[digest] = file
         return self.put(found.items())
 
@@ -82,6 +83,13 @@ class Photographs:
                 )
                 n += done.rowcount
         return n
+
+    def _slide_digest(self, file: Path) -> str | None:
+        """Of all files of a slide, as its run took it; remembered by `slide_digest` itself."""
+        try:
+            return slide_digest(file)
+        except (ImageError, OSError, ValueError):
+            return None
 
     def _digest(self, file: Path) -> str | None:
         try:

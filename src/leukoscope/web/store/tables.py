@@ -70,7 +70,8 @@ patient = Table(
     Index("patient_listed", "state", "urgency", "share", "id", "n_cells", "changed_at", "label"),
 )
 
-# Immutable, but for where the photograph now is.
+# Immutable, but for where the photograph now is. region: the record's, of a field that is a part of a slide.
+# elsewhere: boxes of cells that this field shows and another counts.
 field = Table(
     "field",
     metadata,
@@ -88,6 +89,8 @@ field = Table(
     Column("reason", Text),
     Column("place", Text),
     Column("pages", Text),
+    Column("region", Text),
+    Column("elsewhere", Text),
     Index("field_of_patient", "patient_id", "number"),
 )
 
