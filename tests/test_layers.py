@@ -17,6 +17,7 @@ ORDER = (
     "cores",
     "practice",
     "taxonomy",
+    "raster",
     "types",
     "entries",
     "geometry",

@@ -9,6 +9,7 @@ from PIL import Image
 
 from leukoscope.errors import DataError
 from leukoscope.models.bundle import CropRule
+from leukoscope.raster import Pixels, Raster
 
 BACKGROUND = 240  # what white balance makes of empty glass
 MOST_STAIN = 2.5  # times that a stain is strengthened or weakened at most
@@ -19,7 +20,7 @@ _DENSITY = -np.log(np.maximum(np.arange(256), 2) / _WHITE).astype(np.float32)  #
 
 
 def crop_cells(
-    pixels: np.ndarray,
+    pixels: Pixels,
     boxes: np.ndarray,
     rule: CropRule,
     *,
@@ -93,7 +94,7 @@ def padding_px(longer_px: float, rule: CropRule, *, um_per_px: float | None = No
 
 
 def resample_square(
-    pixels: np.ndarray, center: tuple[float, float], side: float, *, size: int, background: int | tuple[int, int, int]
+    pixels: Pixels, center: tuple[float, float], side: float, *, size: int, background: int | tuple[int, int, int]
 ) -> Image.Image:
     """The square of `side` px around `center` (x, y), as a picture of `size` px."""
     left, top = center[0] - side / 2, center[1] - side / 2
@@ -104,20 +105,28 @@ def resample_square(
     x_stop, y_stop = math.ceil(left + side) + margin, math.ceil(top + side) + margin
     patch = _cut(pixels, (x_first, y_first, x_stop, y_stop), background)
     square = (left - x_first, top - y_first, left - x_first + side, top - y_first + side)
-    return Image.fromarray(patch).resize((size, size), Image.Resampling.BILINEAR, box=square)
+    return patch.resize((size, size), Image.Resampling.BILINEAR, box=square)
 
 
-def _cut(pixels: np.ndarray, region: tuple[int, int, int, int], background: int | tuple[int, int, int]) -> np.ndarray:
+def _cut(
+    pixels: Pixels, region: tuple[int, int, int, int], background: int | tuple[int, int, int]
+) -> Image.Image:
     """Whole-pixel region (x0, y0, x1, y1) of a field, filled with background where it reaches over the edge."""
     height, width = pixels.shape[:2]
     x0, y0, x1, y1 = region
-    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
-        return np.ascontiguousarray(pixels[y0:y1, x0:x1])
-    patch = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
-    patch[:] = background
-    inside_x0, inside_y0, inside_x1, inside_y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
-    if inside_x0 < inside_x1 and inside_y0 < inside_y1:
-        patch[inside_y0 - y0 : inside_y1 - y0, inside_x0 - x0 : inside_x1 - x0] = pixels[
-            inside_y0:inside_y1, inside_x0:inside_x1
-        ]
+    inside = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if inside == region:
+        return _window(pixels, region)
+    color = tuple(int(level) for level in np.broadcast_to(background, 3))
+    patch = Image.new("RGB", (x1 - x0, y1 - y0), color)
+    if inside[0] < inside[2] and inside[1] < inside[3]:
+        patch.paste(_window(pixels, inside), (inside[0] - x0, inside[1] - y0))
     return patch
+
+
+def _window(pixels: Pixels, box: tuple[int, int, int, int]) -> Image.Image:
+    """A region within the field; of an array that region alone is copied."""
+    if isinstance(pixels, Raster):
+        return pixels.window(box)
+    x0, y0, x1, y1 = box
+    return Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))

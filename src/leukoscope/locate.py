@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from leukoscope.errors import InputError, ModelError
 from leukoscope.geometry import box_iou, merge_tiles, nms, tiles
 from leukoscope.images import background_color, white_balance
 from leukoscope.models.bundle import Card
 from leukoscope.models.runtime import Session
+from leukoscope.raster import Pixels, Raster
 from leukoscope.scale import red_cell_px
 from leukoscope.types import Calls, Cells, Field
 
@@ -117,10 +117,14 @@ def detect_balanced(field: Field, detector: Session, *, tile_px: int | None = No
 
 
 def prepare(field: Field, card: Card) -> Field:
-    """The field as a model wants it: white-balanced by its own background where the card says so, else as it is."""
-    if not card.white_balance:
-        return field
-    return replace(field, pixels=white_balance(field.pixels, background_color(field.pixels)))
+    """The field as a model wants it: white-balanced by its own background where the card says so, else as it is.
+
+    Balanced is what is cut out of it, once it has the size that a model sees: the whole is never copied.
+    """
+    raster = Raster.of(field.pixels)
+    if card.white_balance:
+        raster = white_balance(raster, background_color(raster))
+    return replace(field, pixels=raster)
 
 
 def default_tile_px(card: Card) -> int:
@@ -144,7 +148,8 @@ def _search(field: Field, locator: Session, *, tile_px: int) -> tuple[np.ndarray
         raise InputError(f"tile_px must be at least {max(card.input_size) // 2} for model {card.name!r}, got {tile_px}")
     height, width = field.pixels.shape[:2]
     frames = tiles(height, width, tile_px, round(tile_px * TILE_OVERLAP))
-    found = [_locate_tile(field.pixels[y0:y1, x0:x1], (x0, y0), locator) for x0, y0, x1, y1 in frames]
+    raster = Raster.of(field.pixels)
+    found = [_locate_tile(raster.part(frame), frame[:2], locator) for frame in map(tuple, frames.tolist())]
     boxes, of_classes = np.concatenate([b for b, _ in found]), np.concatenate([s for _, s in found])
     scores = of_classes.max(1)
     if len(frames) > 1:
@@ -157,7 +162,7 @@ def _search(field: Field, locator: Session, *, tile_px: int) -> tuple[np.ndarray
     return boxes, scores, of_classes
 
 
-def letterbox(pixels: np.ndarray, input_size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
+def letterbox(pixels: Pixels, input_size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
     """Fit pixels (H, W, 3) into the model's input (height, width): aspect kept, padded right and below with 240.
 
     Returns (height, width, 3) uint8, and how many input pixels one pixel became in x and in y.
@@ -169,12 +174,11 @@ def letterbox(pixels: np.ndarray, input_size: tuple[int, int]) -> tuple[np.ndarr
     if (new_height, new_width) == (height, width):
         canvas[:height, :width] = pixels
     else:
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        canvas[:new_height, :new_width] = image.resize((new_width, new_height), Image.Resampling.BILINEAR)
+        canvas[:new_height, :new_width] = Raster.of(pixels).resized((new_width, new_height))
     return canvas, (new_width / width, new_height / height)
 
 
-def _locate_tile(pixels: np.ndarray, origin: tuple[int, int], locator: Session) -> tuple[np.ndarray, np.ndarray]:
+def _locate_tile(pixels: Raster, origin: tuple[int, int], locator: Session) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) float64 in field px and scores by class (N, C) of one tile, top left corner `origin` (x, y)."""
     card = locator.card
     canvas, (scale_x, scale_y) = letterbox(pixels, card.input_size)

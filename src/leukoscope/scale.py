@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from leukoscope.raster import Pixels, Raster
 from leukoscope.types import Cells, Field
 
 RED_CELL_UM = 7.0  # dried and stained; 6.2 to 8.2 in healthy people
@@ -59,7 +60,7 @@ def scale_doubt(stated: float | None, *, um_per_px: float | None, red_px: float 
     return "red_cells_disagree" if abs(np.log(stated * red_px / RED_CELL_UM)) > np.log(MOST_DISAGREEMENT) else None
 
 
-def measure_um_per_px(pixels: np.ndarray, boxes: np.ndarray) -> float | None:
+def measure_um_per_px(pixels: Pixels, boxes: np.ndarray) -> float | None:
     """Micrometres a pixel, or None where fewer than two red cells are seen beside the first white cell.
 
     pixels  (H, W, 3) uint8 RGB with white-balanced background
@@ -78,12 +79,12 @@ def measure_um_per_px(pixels: np.ndarray, boxes: np.ndarray) -> float | None:
     size = (round((x1 - x0) * scale), round((y1 - y0) * scale))
     if min(size) < _WHITE_CELL_PX // 2:
         return None
-    green = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1, 1])).resize(size, Image.Resampling.BOX)
+    green = Raster.of(pixels).green((int(x0), int(y0), int(x1), int(y1))).resize(size, Image.Resampling.BOX)
     diameters = 2 * _circle_radii(np.asarray(green, np.float32), (boxes - np.tile((x0, y0), 2)) * scale) / scale
     return round(RED_CELL_UM / float(np.median(diameters)), 4) if len(diameters) >= LEAST_CIRCLES else None
 
 
-def red_cell_px(pixels: np.ndarray) -> float | None:
+def red_cell_px(pixels: Pixels) -> float | None:
     """Median diameter in px of a field's red cells, whatever its scale; None where too few are seen.
 
     pixels  (H, W, 3) uint8 RGB with white-balanced background
@@ -92,7 +93,7 @@ def red_cell_px(pixels: np.ndarray) -> float | None:
     """
     height, width = pixels.shape[:2]
     longer = max(height, width)
-    green = Image.fromarray(np.ascontiguousarray(pixels[..., 1]))
+    green = Raster.of(pixels).green()
     most, diameter, side = 0.0, None, _FIRST_SIDE
     while side <= min(max(1.5 * longer, _FIRST_SIDE), _MOST_SIDE):
         radii, filled = _look(green, side / longer, _SEARCH_PX)

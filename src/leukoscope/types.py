@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leukoscope.errors import DataError
+from leukoscope.raster import Pixels, Raster
 from leukoscope.taxonomy import Taxonomy
 
 SPECIMENS = ("blood", "marrow")
@@ -37,17 +38,19 @@ class Field:
     """One photograph: pixels (H, W, 3) uint8 RGB, and micrometres a pixel where known (else None)."""
 
     key: FieldKey
-    pixels: np.ndarray
+    pixels: Pixels
     um_per_px: float | None = None
 
     def __post_init__(self) -> None:
         p = self.pixels
-        if not isinstance(p, np.ndarray) or p.dtype != np.uint8 or p.ndim != 3 or p.shape[2] != 3 or 0 in p.shape:
+        is_picture = isinstance(p, np.ndarray | Raster) and p.dtype == np.uint8 and p.ndim == 3
+        if not is_picture or p.shape[2] != 3 or 0 in p.shape:
             got = f"{getattr(p, 'dtype', type(p).__name__)} {getattr(p, 'shape', '')}"
             raise DataError(f"field pixels must be uint8 (H, W, 3), got {got}")
         if self.um_per_px is not None and not 0 < self.um_per_px < 100:
             raise DataError(f"um_per_px must be between 0 and 100 micrometres a pixel, got {self.um_per_px}")
-        _freeze(self, "pixels", p)
+        if isinstance(p, np.ndarray):
+            _freeze(self, "pixels", p)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

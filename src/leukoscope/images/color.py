@@ -7,10 +7,15 @@ histogram. That holds when red cells cover most of the field, where the most fre
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from PIL import Image
 
 from leukoscope.errors import InputError
+from leukoscope.raster import Pixels, Raster
+
+_P = TypeVar("_P", np.ndarray, Raster)
 
 WHITE = 240  # where white balance puts the background: near white, with room above it for brighter spots
 NO_BACKGROUND = (WHITE, WHITE, WHITE)
@@ -24,7 +29,7 @@ _BAND_PIXELS = 1 << 20  # pixels balanced at a time: of a large photograph no fu
 _HALF_PEAK = 4  # levels on each side of a peak that belong to it
 
 
-def background_color(pixels: np.ndarray) -> np.ndarray:
+def background_color(pixels: Pixels) -> np.ndarray:
     """(3,) float32 RGB of the empty background of `pixels` (H, W, 3) uint8, in [0, 255].
 
     Where there is no plausible background (a crop filled by one cell, cells cut out on black, a black picture)
@@ -49,11 +54,11 @@ def find_background(sample: np.ndarray) -> np.ndarray | None:
     return color if color.min() > BLACK else None
 
 
-def white_balance(pixels: np.ndarray, background: np.ndarray) -> np.ndarray:
+def white_balance(pixels: _P, background: np.ndarray) -> _P:
     """`pixels` (H, W, 3) uint8 with each channel scaled so that `background` (3,) becomes 240; brighter is clipped.
 
-    Black stays black. The array itself comes back where there is nothing to change. InputError when `background`
-    is not three positive finite numbers.
+    Black stays black. The pixels themselves come back where there is nothing to change; of a raster nothing is copied,
+    its parts are balanced when they are cut out. InputError when `background` is not three positive finite numbers.
     """
     background = np.asarray(background, np.float64)
     if background.shape != (3,) or not (np.isfinite(background) & (background > 0)).all():
@@ -63,6 +68,8 @@ def white_balance(pixels: np.ndarray, background: np.ndarray) -> np.ndarray:
     table = np.arange(256) * (WHITE / background[:, None])  # (3, 256)
     table = np.minimum(np.rint(table), 255).astype(np.uint8)
     levels = table.ravel().tolist()
+    if isinstance(pixels, Raster):
+        return pixels.balanced(levels)
     balanced = np.empty_like(pixels)
     rows = max(1, _BAND_PIXELS // max(1, pixels.shape[1]))
     for top in range(0, len(pixels), rows):
@@ -72,10 +79,12 @@ def white_balance(pixels: np.ndarray, background: np.ndarray) -> np.ndarray:
     return balanced
 
 
-def thin(pixels: np.ndarray, n_pixels: int) -> np.ndarray:
-    """A view of every k-th row and column of `pixels`, of about `n_pixels` pixels (all of them when fewer)."""
+def thin(pixels: Pixels, n_pixels: int) -> np.ndarray:
+    """Every k-th row and column of `pixels`, about `n_pixels` pixels (all of them when fewer)."""
     height, width = pixels.shape[:2]
     step = max(1, round((height * width / n_pixels) ** 0.5))
+    if isinstance(pixels, Raster):
+        return pixels.thinned(step if min(height, width) > step else 1)
     return pixels[step // 2 :: step, step // 2 :: step] if min(height, width) > step else pixels
 
 

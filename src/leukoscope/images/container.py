@@ -115,6 +115,20 @@ def strip_metadata(data: bytes, image_format: str) -> Pixels:
     return Pixels(data, 1)
 
 
+def header_size(data: bytes, image_format: str) -> tuple[int, int] | None:
+    """(width, height) that a JPEG's or PNG's header says, nothing else being looked at; None: it says none."""
+    if image_format == "PNG":
+        return struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" and len(data) >= 24 else None
+    at = 2
+    while image_format == "JPEG" and at + 9 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] in _SIZE_SEGMENTS:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        # A fill byte, else a segment that is passed over.
+        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
 def shared_jpeg(data: bytes) -> SharedJpeg | None:
     """The JPEG `data` as it can be handed on without being encoded anew: every segment that is not needed to decode it
     is left out, thumbnails in headers and what follows the picture too. None where that can't be vouched for: EXIF

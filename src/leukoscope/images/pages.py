@@ -14,9 +14,11 @@ import numpy as np
 from PIL import Image
 
 from leukoscope.errors import ImageError
+from leukoscope.images.container import header_size
 from leukoscope.images.quality import measure_focus
 from leukoscope.images.read import DECODE_ERRORS, decode, opened_image
 from leukoscope.images.stored import Stored
+from leukoscope.raster import Pixels
 
 _MOST_PAGES = 1000
 _LOOK_PX = 32
@@ -29,13 +31,13 @@ _COLOR_PLANES = 1.15  # optical density of the second plane over the first, from
 class Picture:
     """One photograph of a file.
 
-    pixels   (H, W, 3) uint8 RGB; None where it could not be read, and `error` says why
+    pixels   (H, W, 3) uint8 RGB, as Pillow holds them; None where it could not be read, and `error` says why
     pages    where its pixels are from, counted from 0: one page, or three for red, green and blue
     n_pages  of the file
     notes    what else to know, in words
     """
 
-    pixels: np.ndarray | None
+    pixels: Pixels | None
     pages: tuple[int, ...] = (0,)
     n_pages: int = 1
     notes: tuple[str, ...] = ()
@@ -60,14 +62,14 @@ def read_pictures(file: Stored) -> Iterator[Picture]:
             n_pages, numbers = _full_pages(image)
             colors = _stated_colors(image, n_pages)
     if n_pages == 1:
-        pixels, notes = decode(file)
-        yield Picture(pixels, notes=notes)
+        raster, notes = decode(file)
+        yield Picture(raster, notes=notes)
         return
     looks, unread = _looks(file, _as_triples(file, numbers, colors))
     for group in _same_fields(looks):
         best = max(group, key=lambda look: (look.n_pixels, look.focus))
-        pixels, notes = decode(file, best.pages)
-        yield Picture(pixels, best.pages, n_pages, (_page_words(best, group, n_pages), *notes))
+        raster, notes = decode(file, best.pages)
+        yield Picture(raster, best.pages, n_pages, (_page_words(best, group, n_pages), *notes))
     for page, error in unread.items():
         yield Picture(None, (page,), n_pages, error=error)
 
@@ -75,6 +77,11 @@ def read_pictures(file: Stored) -> Iterator[Picture]:
 def header_megapixels(file: Stored) -> float:
     """Megapixels that the header says, before anything is decoded; 0 where nothing will be."""
     try:
+        if file.image_format in ("JPEG", "PNG") and file.data is not None:
+            file.data.seek(0)
+            size = header_size(file.data.read(), file.image_format)
+            if size is not None:
+                return size[0] * size[1] / 1e6
         with opened_image(file) as (image, _orientation):
             return image.size[0] * image.size[1] / 1e6
     except ImageError:
@@ -131,7 +138,7 @@ def _as_triples(file: Stored, pages: list[int], stated: list[tuple[int, ...]]) -
         return stated
     if not stated and len(pages) == 3 and _are_grey(file, pages):
         try:
-            density = [_density(decode(file, [p]).pixels[..., 1]) for p in pages]
+            density = [_density(np.asarray(decode(file, [p]).raster.green())) for p in pages]
         except ImageError:
             density = [0.0, 0.0, 0.0]
         if density[1] > _COLOR_PLANES * density[0] > 0 and density[1] > density[2]:
@@ -163,16 +170,15 @@ def _looks(file: Stored, all_pages: list[tuple[int, ...]]) -> tuple[list[_Look],
     looks, unread = [], {}
     for pages in all_pages:
         try:
-            pixels = decode(file, pages).pixels
+            raster = decode(file, pages).raster
         except ImageError as error:
             unread[pages[0]] = error
             continue
-        green = Image.fromarray(np.ascontiguousarray(pixels[..., 1]))
-        small = np.asarray(green.resize((_LOOK_PX, _LOOK_PX), Image.Resampling.BOX), np.float32).ravel()
+        small = np.asarray(raster.green().resize((_LOOK_PX, _LOOK_PX), Image.Resampling.BOX), np.float32).ravel()
         small -= small.mean()
         length = float(np.linalg.norm(small))
         coarse = small / length if length > _LOOK_PX else np.zeros_like(small)  # a blank page is like no other
-        looks.append(_Look(pages, coarse, pixels.shape[0] * pixels.shape[1], measure_focus(pixels) or 0.0))
+        looks.append(_Look(pages, coarse, raster.size[0] * raster.size[1], measure_focus(raster) or 0.0))
     return looks, unread
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from leukoscope.images.color import BLACK, N_SAMPLES, find_background, thin
 from leukoscope.images.stain import judge_color
+from leukoscope.raster import Pixels, Raster
 
 PROBLEMS = (
     "blurred",
@@ -70,7 +71,7 @@ class Quality:
     problems: tuple[str, ...]
 
 
-def check_quality(pixels: np.ndarray) -> Quality:
+def check_quality(pixels: Pixels) -> Quality:
     """Judge `pixels` (H, W, 3) uint8 of any size; black (masked) pixels are left out. Costs about 1 ms."""
     sample = thin(pixels, N_SAMPLES).reshape(-1, 3)
     greatest = _greatest(sample)
@@ -89,8 +90,10 @@ def check_quality(pixels: np.ndarray) -> Quality:
         content = float(np.mean(green < 0.9 * empty_green))
     stain = max(0.0, 1 - darkest / max(empty_green, 1.0))
     has_black = len(lit) < len(sample)
-    focus = measure_focus(pixels, has_black=has_black)
-    grain = None if has_black else measure_grain(pixels, empty_green)
+    bin_px = _bin_px(pixels)
+    greens = _binned_greens(pixels, bin_px)
+    focus = _focus(greens, _lit(pixels, bin_px) if has_black else None)
+    grain = None if has_black else _grain(greens, bin_px, empty_green)
     color = judge_color(lit, background) if content >= _EMPTY else None
     n_clipped = np.count_nonzero(green >= _CLIPPED)
     clipped = background is not None and background[1] >= _CLIPPED
@@ -114,43 +117,42 @@ def check_quality(pixels: np.ndarray) -> Quality:
     )
 
 
-def measure_focus(pixels: np.ndarray, *, has_black: bool = False) -> float | None:
+def measure_focus(pixels: Pixels, *, has_black: bool = False) -> float | None:
     """Squared Laplacian over squared gradient, averaged with the squared gradient as weight; None without edges.
 
     A blur of s px widens every edge, and the ratio falls as 1 / s^2 whatever the contrast. The weight leaves noise and
     compression blocks out. So does the binning, by 2 px, or by a 1000th of the longer side where that is more: of a
     large sensor no more is asked than its lens can give. `has_black`: black is a mask, whose edge is left out.
     """
-    height, width = pixels.shape[:2]
-    bin_px = 1 if min(height, width) < _SMALL_PX else max(2, round(max(height, width) / _FIELD_PX))
+    bin_px = _bin_px(pixels)
+    return _focus(_binned_greens(pixels, bin_px), _lit(pixels, bin_px) if has_black else None)
+
+
+def _focus(greens: list[np.ndarray], lit: list[np.ndarray] | None) -> float | None:
+    """`measure_focus` of binned windows; lit: where each is not black, None where nothing is."""
     energy = weight = 0.0
-    for window in _windows(pixels, bin_px):
-        green = _binned(window[..., 1], bin_px)
+    for at, green in enumerate(greens):
         center = green[1:-1, 1:-1]
         left, right, up, down = green[1:-1, :-2], green[1:-1, 2:], green[:-2, 1:-1], green[2:, 1:-1]
         gradient = np.square(right - left) + np.square(down - up)  # (grey levels over 2 px) squared
         gradient[gradient < _LEAST_EDGE] = 0
-        if has_black:
-            lit = _binned(_greatest(window) > BLACK, bin_px) > 0.999
-            inside = lit[1:-1, 1:-1] & lit[1:-1, :-2] & lit[1:-1, 2:] & lit[:-2, 1:-1] & lit[2:, 1:-1]
-            gradient *= inside
+        if lit is not None:
+            gradient *= lit[at]
         laplacian = 4 * center - (left + right + up + down)
         energy += float(np.vdot(np.square(laplacian), gradient))
         weight += float(np.vdot(gradient, gradient))
     return energy / weight if weight else None
 
 
-def measure_grain(pixels: np.ndarray, empty_green: float) -> float | None:
+def _grain(greens: list[np.ndarray], bin_px: int, empty_green: float) -> float | None:
     """Correlation of the green optical density with itself _GRAIN_PX further across and down, in [-1, 1]: how large
     things are, whatever they are. None where hardly anything is there, or the photograph is too large to tell."""
-    height, width = pixels.shape[:2]
-    bin_px = 1 if min(height, width) < _SMALL_PX else max(2, round(max(height, width) / _FIELD_PX))
     lag = round(_GRAIN_PX / bin_px)
     if lag < 1:
         return None
     n, total, squares, moved, n_moved = 0, 0.0, 0.0, 0.0, 0
-    for window in _windows(pixels, bin_px):
-        density = np.log((empty_green + 1) / (_binned(window[..., 1], bin_px) + 1)).clip(0, 0.5)
+    for green in greens:
+        density = np.log((empty_green + 1) / (green + 1)).clip(0, 0.5)
         if min(density.shape) <= lag:
             return None
         n, total, squares = n + density.size, total + float(density.sum()), squares + float(np.vdot(density, density))
@@ -160,26 +162,50 @@ def measure_grain(pixels: np.ndarray, empty_green: float) -> float | None:
     return 1 - moved / n_moved / (2 * spread) if spread > _LEAST_SPREAD**2 else None
 
 
-def _windows(pixels: np.ndarray, bin_px: int) -> list[np.ndarray]:
-    """All of a small photograph; of a large one a grid of windows, so that the time does not grow with it."""
+def _bin_px(pixels: Pixels) -> int:
+    """Side of the blocks that a photograph is judged by."""
+    height, width = pixels.shape[:2]
+    return 1 if min(height, width) < _SMALL_PX else max(2, round(max(height, width) / _FIELD_PX))
+
+
+def _windows(pixels: Pixels, bin_px: int) -> list[tuple[int, int, int, int]]:
+    """All of a small photograph; of a large one a grid of windows (x0, y0, x1, y1): the time does not grow with it."""
     height, width = pixels.shape[:2]
     side = _WINDOW * bin_px
     if height * width <= _MOST_WINDOWS * side**2:
-        return [pixels]
+        return [(0, 0, width, height)]
     n_down = min(_GRID, max(1, height // side))
     n_across = min(_GRID, max(1, width // side))
-    tops = np.linspace(0, max(0, height - side), n_down).astype(int)
-    lefts = np.linspace(0, max(0, width - side), n_across).astype(int)
-    return [pixels[top : top + side, left : left + side] for top in tops for left in lefts]
+    tops = np.linspace(0, max(0, height - side), n_down).astype(int).tolist()
+    lefts = np.linspace(0, max(0, width - side), n_across).astype(int).tolist()
+    return [(x, y, min(x + side, width), min(y + side, height)) for y in tops for x in lefts]
+
+
+def _binned_greens(pixels: Pixels, bin_px: int) -> list[np.ndarray]:
+    """The green channel of each window in blocks."""
+    if isinstance(pixels, Raster):
+        return [_binned(np.asarray(pixels.green(box)), bin_px) for box in _windows(pixels, bin_px)]
+    return [_binned(pixels[y0:y1, x0:x1, 1], bin_px) for x0, y0, x1, y1 in _windows(pixels, bin_px)]
+
+
+def _lit(pixels: Pixels, bin_px: int) -> list[np.ndarray]:
+    """Of each window's blocks but the outermost: whether neither it nor a neighbour has black in it."""
+    found = []
+    for x0, y0, x1, y1 in _windows(pixels, bin_px):
+        lit = _binned(_greatest(pixels[y0:y1, x0:x1]) > BLACK, bin_px) > 0.999
+        found.append(lit[1:-1, 1:-1] & lit[1:-1, :-2] & lit[1:-1, 2:] & lit[:-2, 1:-1] & lit[2:, 1:-1])
+    return found
 
 
 def _binned(channel: np.ndarray, bin_px: int) -> np.ndarray:
     """Blocks of bin_px x bin_px as float32 means; what is left over is cut off."""
     height, width = (n // bin_px * bin_px for n in channel.shape)
+    rows = np.zeros((height // bin_px, width), np.uint16)
+    for row in range(bin_px):  # along the memory first
+        rows += channel[row:height:bin_px, :width]
     total = np.zeros((height // bin_px, width // bin_px), np.uint16)
-    for row in range(bin_px):
-        for column in range(bin_px):
-            total += channel[row:height:bin_px, column:width:bin_px]
+    for column in range(bin_px):
+        total += rows[:, column::bin_px]
     return total * np.float32(1 / bin_px**2)
 
 

@@ -56,6 +56,7 @@ from leukoscope.images.samples import to_rgb
 from leukoscope.images.slides.names import check_is_no_slide, format_of_suffix
 from leukoscope.images.stored import Stored, open_stored, read_head
 from leukoscope.images.tiff import check_tiff_kind, explain_tiff, repair_tiles
+from leukoscope.raster import Raster
 from leukoscope.types import Field, FieldKey
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its MAX_IMAGE_PIXELS
@@ -120,14 +121,18 @@ _TURN = {  # EXIF orientation -> what makes the picture upright (EXIF 2.32, tabl
     8: Image.Transpose.ROTATE_90,
 }
 _READ = "JPEG, PNG, TIFF, BMP, WebP, JPEG 2000, AVIF, GIF or HEIC"
-_BAND_PIXELS = 1 << 20  # pixels copied out of Pillow at a time: no second full-size copy stands in memory
 
 
 class Decoded(NamedTuple):
     """Pixels (H, W, 3) uint8 RGB, upright, and what else to know of them, in words."""
 
-    pixels: np.ndarray
+    raster: Raster
     notes: tuple[str, ...]
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """An array of them, writable."""
+        return np.asarray(self.raster)
 
 
 def read_image(path: str | Path, *, page: int | Sequence[int] = 0, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -147,10 +152,10 @@ def decode(file: Stored, pages: Sequence[int] = (0,), *, max_pixels: int = MAX_P
     """The pixels of a page, or of three grey pages that are red, green and blue; errors as `read_image`."""
     if len(pages) == 1:
         return _decode_page(file, pages[0], max_pixels)
-    planes = [_decode_page(file, page, max_pixels).pixels[..., 1] for page in pages]
+    planes = [np.asarray(_decode_page(file, page, max_pixels).raster.green()) for page in pages]
     if len({plane.shape for plane in planes}) != 1 or len(planes) != 3:
         raise ImageError("unsupported", f"{file.path}: {len(planes)} pages of one size can't be red, green and blue")
-    return Decoded(np.stack(planes, axis=2), ())
+    return Decoded(Raster.of(np.stack(planes, axis=2)), ())
 
 
 def read_field(path: str | Path, key: FieldKey, *, um_per_px: float | None = None) -> Field:
@@ -193,7 +198,7 @@ def _decode_page(file: Stored, page: int, max_pixels: int) -> Decoded:
         rgb, notes = to_rgb(image, low)
         if orientation in _TURN:
             rgb = rgb.transpose(_TURN[orientation])
-        return Decoded(_to_array(rgb), notes)
+        return Decoded(Raster(rgb), notes)
 
 
 def _extrema(image: Image.Image) -> Sequence[tuple[int, int]]:
@@ -308,18 +313,6 @@ def _seek(image: ImageFile.ImageFile, page: int) -> None:
         image.seek(page)
     except EOFError:
         raise ImageError("missing", f"has no page {page}, counted from 0") from None
-
-
-def _to_array(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8, writable."""
-    width, height = image.size
-    rows = max(1, _BAND_PIXELS // width)
-    if rows >= height:
-        return np.array(image)
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, rows):
-        pixels[top : top + rows] = np.asarray(image.crop((0, top, width, min(top + rows, height))))
-    return pixels
 
 
 def _explain(error: Exception) -> tuple[str, str]:

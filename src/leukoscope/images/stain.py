@@ -34,20 +34,22 @@ def judge_color(lit: np.ndarray, background: np.ndarray | None) -> str | None:
     """What is wrong with the colours of the pixels `lit` (N, 3) uint8 that are not black: "no_color", "not_stained",
     "channels_swapped" or None; None too where hardly anything is darker than the background."""
     white = np.percentile(lit, 98, axis=0) if background is None else background
-    density = np.log((white + 1.0) / (lit + 1.0)).clip(0, _MOST_DENSITY)
-    density = density[density.max(axis=1) > _LEAST_DENSITY]
-    if len(density) < _LEAST_PIXELS:
+    # By channel, of pixels that have one of 256 values each: several times as fast as (N, 3) at once.
+    tables = np.log((white[:, None] + 1.0) / (np.arange(256) + 1.0)).clip(0, _MOST_DENSITY)  # (3, 256)
+    density = np.stack([table[lit[:, channel]] for channel, table in enumerate(tables)])  # (3, N)
+    density = np.compress(density.max(axis=0) > _LEAST_DENSITY, density, axis=1)
+    if density.shape[1] < _LEAST_PIXELS:
         return None
-    red, green, blue = density.T
-    most = density.max(axis=1)
+    red, green, blue = density
+    most = density.max(axis=0)
     total = float(most.sum())
-    if float((most - density.min(axis=1)).sum()) < _NO_COLOR * total:
+    if float((most - density.min(axis=0)).sum()) < _NO_COLOR * total:
         return "no_color"
-    directions = density / np.linalg.norm(density, axis=1, keepdims=True)
+    directions = density / np.sqrt(red**2 + green**2 + blue**2)
     if (
         float(most[blue > np.maximum(red, green) + _MARGIN].sum()) > _MOST_BLUE * total
         or float(most[green < np.minimum(red, blue) - _MARGIN].sum()) > _LEAST_GREEN * total
-        or float(np.linalg.norm(most @ directions)) < _ONE_HUE * total
+        or float(np.linalg.norm(directions @ most)) < _ONE_HUE * total
         or (background is None and most[green == most].sum() < _NO_BACKGROUND * total)
     ):
         return "not_stained"
@@ -56,7 +58,7 @@ def judge_color(lit: np.ndarray, background: np.ndarray | None) -> str | None:
 
 def _blue_nuclei(density: np.ndarray, most: np.ndarray) -> float:
     """How much bluer the dark parts are than the pale ones: positive for nuclei among red cells."""
-    depth, bluer = density.mean(axis=1), density[:, 0] - density[:, 2]
+    depth, bluer = density.mean(axis=0), density[0] - density[2]
     half, dark, darkest = np.quantile(depth, (0.5, 0.9, 0.97))
 
     def tint(rows: np.ndarray) -> float:

@@ -8,15 +8,19 @@ import io
 import numpy as np
 from PIL import Image
 
+from leukoscope.raster import Pixels, Raster
+
 LOOK_PX = 128  # longer side
 _QUALITY = 90
 _THINNED_PX = 1024  # longer side, to which rows and columns of a large photograph are left out first
 
 
-def look_of(pixels: np.ndarray) -> str:
+def look_of(pixels: Pixels) -> str:
     """Base64 JPEG of the green channel of `pixels` (H, W, 3) uint8, averaged over areas."""
-    step = max(1, max(pixels.shape[:2]) // _THINNED_PX)
-    grey = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step, 1]))
+    grey = Raster.of(pixels).green()
+    step = max(1, max(grey.size) // _THINNED_PX)
+    if step > 1:
+        grey = Image.fromarray(np.ascontiguousarray(np.asarray(grey)[::step, ::step]))
     scale = LOOK_PX / max(grey.size)
     if scale < 1:
         size = tuple(max(1, round(side * scale)) for side in grey.size)
