@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from leukoscope.cli.options import add_command
+from leukoscope.cli.options import add_command, add_deidentify
 from leukoscope.cli.progress import progress_bar
 from leukoscope.exchange.formats import FORMATS, format_names
 
@@ -13,6 +13,7 @@ EXAMPLE = """\
 examples:
   leukoscope export report/ --to fhir --out handover
   leukoscope export report/ --to geojson xlsx --gzip --out handover
+  leukoscope export report/ --to report record csv --deidentify --key ../key.json --out for-colleagues
   leukoscope export leukoscope-abc-v1.json --to fhir --out handover
 
 RECORD is a run's folder, a record.json, or a signed record (JSON) from the reading room. Each format has a folder of
@@ -46,6 +47,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--photographs", metavar="DIR", help="dicom: where photographs are that are not where the record has them"
     )
+    add_deidentify(parser)
     parser.set_defaults(run=run)
 
 
@@ -54,8 +56,13 @@ def run(args: argparse.Namespace) -> None:
     from leukoscope.exchange.export import export_records
     from leukoscope.exchange.formats import Wishes
 
-    photographs = None if args.photographs is None else Path(args.photographs)
-    wishes = Wishes(gzip=args.gzip, patient_system=args.patient_system, photographs=photographs)
+    wishes = Wishes(
+        gzip=args.gzip,
+        patient_system=args.patient_system,
+        photographs=None if args.photographs is None else Path(args.photographs),
+        deidentify=args.deidentify,
+        key=None if args.key is None else Path(args.key),
+    )
     with progress_bar("writing files") as show:
         written = export_records(args.records, args.to, Path(args.out), wishes=wishes, show=show)
     for done in written:

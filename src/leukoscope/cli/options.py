@@ -19,6 +19,26 @@ def add_command(
     )
 
 
+def add_deidentify(parser: argparse.ArgumentParser) -> None:
+    """The options of whatever can be handed on without names."""
+    parser.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="pseudonyms for patients, smears, centres, photographs and readers; no dates; pictures hold pixels only",
+    )
+    add_key(parser)
+
+
+def add_key(parser: argparse.ArgumentParser) -> None:
+    """Where the key of pseudonyms is kept."""
+    parser.add_argument(
+        "--key",
+        metavar="FILE",
+        help="keep the key of the pseudonyms in FILE, outside what you hand on: the same names get the same pseudonyms "
+        "again, and FILE says who is who (default: no key is kept, and nobody can tell)",
+    )
+
+
 def positive(text: str) -> float:
     """A number above 0 (an argparse type); a decimal comma is a decimal point."""
     value = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)

@@ -43,7 +43,7 @@ class ExportReport:
 
 def export_dataset(
     format: str,
-    dataset_dir: str | Path,
+    dataset_dir: str | Path | Dataset,
     out: str | Path,
     *,
     show: Callable[[int, int], None] = lambda done, total: None,
@@ -58,7 +58,7 @@ def export_dataset(
     """
     form = format_named(format, among=writable())
     format = form.name
-    dataset, out = read_dataset(dataset_dir), Path(out)
+    dataset, out = dataset_dir if isinstance(dataset_dir, Dataset) else read_dataset(dataset_dir), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already: expected an empty folder or a new one; name another")
     names, classes = picture_names(dataset), _class_order(dataset)

@@ -92,7 +92,7 @@ def finish(found: Dataset, whose: Whose) -> None:
         helper.ContributionDateTime = date + time
     if whose.anonymous:
         found.PatientIdentityRemoved = "YES"
-        found.DeidentificationMethod = "Leukoscope: pseudonyms; no text of the photographs' files is kept"
+        found.DeidentificationMethod = "Leukoscope: pseudonyms; pictures hold pixels only"
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = DICOM_SCHEME, "Leukoscope's codes"
     scheme.CodingSchemeUID, scheme.CodingSchemeResponsibleOrganization = OID, MANUFACTURER

@@ -19,6 +19,8 @@ from leukoscope.exchange.photographs import pixels_of
 from leukoscope.exchange.source import Source
 from leukoscope.files import write_whole
 
+NO_TIME = datetime(1900, 1, 1, tzinfo=UTC)  # where a time must stand and none may be told (PS3.15, a dummy value)
+OF_SLIDE = "regions of slides are not written as photographs: the slide itself is the image, and the report counts them"
 SIGNED_NOTE = "a signed record does not say which photographs are meant: its report is written, without cells"
 
 
@@ -33,7 +35,8 @@ def write_dicom(source: Source, out: Path, wishes: Wishes, names: FileNames) -> 
         patient_id = photograph.patient_id
         if photograph.status == "failed" or patient_id not in patients:
             continue
-        found = pixels_of(photograph, source.path, wishes.photographs)
+        record = source.origin or source.path
+        found = OF_SLIDE if photograph.region else pixels_of(photograph, record, wishes.photographs)
         if isinstance(found, str):
             yield Written("", (patient_id,), photograph.file, note=found)
             continue
@@ -56,14 +59,15 @@ def write_dicom(source: Source, out: Path, wishes: Wishes, names: FileNames) -> 
 
 def _whose(source: Source, findings: Findings) -> Whose:
     signed = findings.signature
-    seconds = signed.at_ms / 1000 if signed else source.path.stat().st_mtime
+    seconds = signed.at_ms / 1000 if signed and signed.at_ms is not None else source.path.stat().st_mtime
     return Whose(
         findings.run,
         findings.patient_id,
         findings.specimen,
         findings.version,
         findings.models,
-        datetime.fromtimestamp(seconds, UTC),
+        NO_TIME if source.anonymous else datetime.fromtimestamp(seconds, UTC),
+        source.anonymous,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from leukoscope.errors import InputError
+from leukoscope.exchange.deidentify import deidentified_source
 from leukoscope.exchange.file_names import FileNames
 from leukoscope.exchange.formats import Wishes, Written, format_named
 from leukoscope.exchange.source import Source, open_source
 from leukoscope.files import write_table
+from leukoscope.pseudonyms import open_key
 
 INDEX = "index.csv"
 RESERVED = ("index", "CodeSystem-leukoscope")  # names without endings that no patient's file gets
@@ -44,12 +47,31 @@ def export_records(
     format is there and not empty, DataError for a record that is none; what was written until then stays.
     """
     out, wishes = Path(out), wishes or Wishes()
+    if wishes.key is not None and not wishes.deidentify:
+        raise InputError("--key is the key of pseudonyms: it needs --deidentify")
     writers = {name: format_named(name).write() for name in dict.fromkeys(formats)}
     if not writers or not records:
         raise InputError("nothing to export: expected one record and one format, or more")
     sources = [open_source(path) for path in records]
     for name in writers:
         _check_empty(out / name)
+    if not wishes.deidentify:
+        return _export_all(writers, sources, out, wishes, show)
+    names = open_key(wishes.key, out=out)
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".leukoscope-", dir=out) as folder:
+        hidden = [Path(folder) / str(number) for number in range(len(sources))]
+        for place in hidden:
+            place.mkdir()
+        sources = [deidentified_source(s, place, names) for s, place in zip(sources, hidden, strict=True)]
+        if wishes.key is not None:
+            names.save(wishes.key)  # first: files whose key is lost can't be matched again
+        return _export_all(writers, sources, out, wishes, show)
+
+
+def _export_all(
+    writers: dict[str, Callable], sources: list[Source], out: Path, wishes: Wishes, show: Callable[[int, int], None]
+) -> list[Exported]:
     total = sum(_n_files(source, format_named(name).per) for name in writers for source in sources)
     done, n = [], 0
     for name, write in writers.items():

@@ -77,7 +77,7 @@ def _context(findings: Findings, subject: dict, address: Callable[[str], str], s
         specimen={"reference": address(smears[0])} if len(smears) == 1 else None,
         device={"reference": address("device")},
         performers=[{"display": one_line(signed.by) or "not stated"}] if signed else [],
-        issued=_instant(signed.at_ms) if signed else None,
+        issued=_instant(signed.at_ms) if signed and signed.at_ms is not None else None,
     )
 
 

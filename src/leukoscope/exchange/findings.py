@@ -22,11 +22,14 @@ _SIGNED_KEYS = frozenset("signed_version patient_id specimen smear_ids record_sh
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Who signed, and when (milliseconds since 1970 UTC). version: 1, or more after a signed reading was re-opened."""
+    """Who signed, and when (milliseconds since 1970 UTC; None: not told).
+
+    version  1, or more after a signed reading was re-opened
+    """
 
     version: int
     by: str
-    at_ms: int
+    at_ms: int | None
     readers: tuple[str, ...]
 
 
@@ -63,9 +66,12 @@ class Findings:
     signature: Signature | None = None
 
 
-def findings_of(record: Record) -> Iterator[Findings]:
-    """The patients of a run's record, in its order: nobody has signed them."""
-    run, provenance = record_sha256(record.path), record.provenance
+def findings_of(record: Record, *, run: str | None = None) -> Iterator[Findings]:
+    """The patients of a run's record, in its order: nobody has signed them.
+
+    run  what stands for the run where it is not its record's own digest
+    """
+    run, provenance = run or record_sha256(record.path), record.provenance
     for patient in record.patients:
         yield Findings(
             patient_id=patient["patient_id"],
@@ -151,4 +157,5 @@ def _signature(signed: dict) -> Signature | None:
     if not who:
         return None
     readers = dict.fromkeys(reading["reader"] for reading in signed.get("readings", ()))
-    return Signature(int(signed.get("version", 1)), who["by"], int(who["at"]), tuple(readers))
+    at = who.get("at")
+    return Signature(int(signed.get("version", 1)), who["by"], None if at is None else int(at), tuple(readers))

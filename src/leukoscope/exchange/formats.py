@@ -21,11 +21,15 @@ class Wishes:
     gzip            GeoJSON is written zipped
     patient_system  FHIR: the address of the name space that the patient ids are of
     photographs     folder to look for photographs in, where they are not where the record has them
+    deidentify      names of patients, smears, centres, photographs and readers become pseudonyms, dates go
+    key             file of the pseudonyms' key; None: nobody keeps it
     """
 
     gzip: bool = False
     patient_system: str | None = None
     photographs: Path | None = None
+    deidentify: bool = False
+    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,10 @@ FORMATS = (
            "geojson:write_geojson", "photograph"),
     Format("xlsx", "a workbook: patients, differential, ratios, flags", "workbook:write_xlsx", "record", "xlsx",
            "openpyxl"),
+    Format("record", "record.json as it is: for handing on with --deidentify", "record_files:write_record_file",
+           "record"),
+    Format("report", "the report's pages anew: for handing on with --deidentify", "record_files:write_report_files",
+           "record"),
     Format("csv", "patients.csv and cells.csv, for spreadsheets", "csv_files:write_csv", "record"),
 )  # fmt: skip
 

@@ -1,12 +1,14 @@
-"""GeoJSON as QuPath reads it: a file a photograph, a detection a cell. A million cells pass by, none stays."""
+"""GeoJSON as QuPath reads it: a file a photograph or slide, a detection a cell. A million cells pass by, none stays."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain, groupby
 from pathlib import Path
 from typing import IO
 
@@ -25,19 +27,45 @@ _COUNTS = "counts"  # measurement: 1, or 0 for a cell that the patient's numbers
 
 
 def write_geojson(source: Source, out: Path, wishes: Wishes, names: FileNames) -> Iterator[Written]:
-    """Write NAME.geojson (or .geojson.gz) for every photograph that could be read; each appears whole or not at all."""
+    """Write NAME.geojson (or .geojson.gz) for every photograph that could be read, and one for all regions of a slide;
+    each appears whole or not at all."""
     colors = dict(zip(source.taxonomy.names, map(_rgb, class_colors(source.taxonomy.names)), strict=True))
-    for photograph, cells in source.photographs():
-        if photograph.status == "failed":
-            continue
-        name = names.of_file(photograph.file, "photograph") + (".geojson.gz" if wishes.gzip else ".geojson")
+    read = ((p, cells) for p, cells in source.photographs() if p.status != "failed")
+    for _, fields in groupby(read, key=lambda one: _picture(one[0])):
+        first, cells = next(fields)
+        name = names.of_file(first.file, "photograph") + (".geojson.gz" if wishes.gzip else ".geojson")
         n = 0
         with write_whole(out / name, "wb") as file, _text(file, zipped=wishes.gzip) as text:
-            text.write('{"type": "FeatureCollection", ' + f'"{FIELD_KEY}": {_dump(_said(photograph))}, "features": [')
-            for n, cell in enumerate(cells, 1):
-                text.write((",\n" if n > 1 else "\n") + _dump(feature(cell, colors)))
+            text.write('{"type": "FeatureCollection", ' + f'"{FIELD_KEY}": {_dump(_said(first))}, "features": [')
+            for cell in _placed(chain([(first, cells)], fields)):
+                text.write((",\n" if n else "\n") + _dump(feature(cell, colors)))
+                n += 1
             text.write("\n]}\n")
-        yield Written(name, (photograph.patient_id,), photograph.file, n)
+        yield Written(name, (first.patient_id,), first.file, n)
+
+
+def _picture(photograph: Photograph) -> tuple[str, int]:
+    """What QuPath opens as one picture: a photograph or page, or the whole slide of a region."""
+    return photograph.file, -1 if photograph.region else photograph.place
+
+
+def _placed(fields: Iterable[tuple[Photograph, Iterable[ExportCell]]]) -> Iterator[ExportCell]:
+    """The cells of one picture in its px. Regions of a slide overlap: what another one counts is there already."""
+    for photograph, cells in fields:
+        if photograph.region is None:
+            yield from cells
+        else:
+            yield from (_moved(cell, *photograph.region[:2]) for cell in cells if cell.counts)
+
+
+def _moved(cell: ExportCell, x: float, y: float) -> ExportCell:
+    shift = (x, y, x, y)
+    return replace(
+        cell,
+        box=tuple(v + d for v, d in zip(cell.box, shift, strict=True)),
+        contour=cell.contour and [[px + x, py + y] for px, py in cell.contour],
+        nuclei=tuple([[px + x, py + y] for px, py in nucleus] for nucleus in cell.nuclei),
+    )
 
 
 def feature(cell: ExportCell, colors: dict[str, tuple[int, int, int]]) -> dict:

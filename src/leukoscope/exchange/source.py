@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from leukoscope.errors import InputError
 from leukoscope.exchange.findings import Findings, findings_of, findings_of_signed, read_signed
 from leukoscope.report import Record, read_record
 from leukoscope.report.json_stream import JsonStream
+from leukoscope.report.pictures import Places
 from leukoscope.taxonomy import Taxonomy
 
 RECORD = "record.json"
@@ -18,13 +20,14 @@ RECORD = "record.json"
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """One field of a record, without its cells.
+    """One field of a record, without its cells: a photograph, a page of one, or a region of a slide.
 
     place    where it stands in the record, from 0
     path     where to read it: for reading only, never written
     sha256   of the file; None: not known (a signed record does not say)
     counted  False where it shows what another field shows: then none of its cells counts
     page     of a file of several pages
+    region   of a slide: its box in px of level 0, in which its cells' boxes begin; None for a photograph
     """
 
     place: int
@@ -41,6 +44,7 @@ class Photograph:
     um_per_px: float | None = None
     counted: bool = True
     page: int | tuple[int, ...] | None = None
+    region: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,19 @@ class ExportCell:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A run's record or a signed record; exactly one of the two is not None."""
+    """A run's record or a signed record; exactly one of the two is not None.
+
+    Of one without names (`deidentify.py`) `anonymous` is true; `places` has where its photographs lie and their
+    digests, `run` what stands for the run's digest, and `origin` where the run's own record is.
+    """
 
     path: Path
     record: Record | None = None
     signed: dict | None = None
+    places: Places = field(default_factory=dict)
+    run: str | None = None
+    anonymous: bool = False
+    origin: Path | None = None
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -77,11 +89,11 @@ class Source:
 
     def findings(self) -> Iterator[Findings]:
         """Its patients."""
-        return findings_of(self.record) if self.record else iter([findings_of_signed(self.signed)])
+        return findings_of(self.record, run=self.run) if self.record else iter([findings_of_signed(self.signed)])
 
     def photographs(self) -> Iterator[tuple[Photograph, Iterator[ExportCell]]]:
         """Its photographs, each with its cells; those that could not be read too, without any."""
-        return _of_record(self.record) if self.record else _of_signed(self.signed)
+        return _of_record(self.record, self.places) if self.record else _of_signed(self.signed)
 
 
 def open_source(path: str | Path) -> Source:
@@ -109,20 +121,20 @@ def _is_signed(file: Path) -> bool:
         return False
 
 
-def _of_record(record: Record) -> Iterator[tuple[Photograph, Iterator[ExportCell]]]:
+def _of_record(record: Record, places: Places) -> Iterator[tuple[Photograph, Iterator[ExportCell]]]:
     specimen = record.provenance.get("specimen", "marrow")
-    keys = ("file", "patient_id", "smear_id", "center", "status", "sha256", "width", "height", "um_per_px")
+    keys = ("file", "patient_id", "smear_id", "center", "status", "width", "height", "um_per_px")
     for place, (head, cells) in enumerate(record.streamed()):
         page = head.get("pages")
         counted = "repeats" not in head
         shown = {key: head[key] for key in keys} | {"page": tuple(page) if isinstance(page, list) else page}
-        yield (
-            Photograph(place, head["file"], specimen=specimen, counted=counted, **shown),
-            (_cell(c, counted) for c in cells),
-        )
+        shown["region"] = tuple(head["region"]["box"]) if "region" in head else None
+        path, digest = places.get(head["file"], (head["file"], head["sha256"]))
+        photograph = Photograph(place, path, sha256=digest, specimen=specimen, counted=counted, **shown)
+        yield photograph, map(partial(_cell, counted=counted), cells)
 
 
-def _cell(cell: dict, counted: bool) -> ExportCell:
+def _cell(cell: dict, *, counted: bool) -> ExportCell:
     numbers = {"score": cell["score"], "suspicion": cell["suspicion"]}
     numbers |= {f"prob {name}": value for name, value in cell["probs"].items()}
     measured = {k: cell.get(k) for k in ("cell_area_px", "nucleus_area_px", "nc_ratio")}

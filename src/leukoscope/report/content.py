@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from leukoscope.entries import CellEntry
@@ -12,7 +13,7 @@ from leukoscope.report.choose import CellIndex, Plan, choose, index_cells
 from leukoscope.report.colors import class_colors
 from leukoscope.report.known import Known
 from leukoscope.report.lookup import Fields
-from leukoscope.report.pictures import FieldView, FieldViews, Thumbs
+from leukoscope.report.pictures import FieldView, FieldViews, Places, Thumbs
 from leukoscope.report.record import Record
 
 FIELDS = "fields"  # folder beside the report: shown fields at full resolution
@@ -98,6 +99,7 @@ def gather(
     out: Path,
     pages: bool = False,
     known: Sequence[Known] = (),
+    places: Places = MappingProxyType({}),
 ) -> Content:
     """Second pass: find where the fields stand in the file."""
     fields, pictured = Fields(record), frozenset(plan.picture_fields())
@@ -105,5 +107,5 @@ def gather(
     colors = dict(zip(names, class_colors(names), strict=True))
     by_id = {k.patient_id: k for k in known}
     shown = (field for row in plan.order for field in plan.pictures.get(row, ()))
-    views = FieldViews(fields, shown, out.parent / FIELDS)
+    views = FieldViews(fields, shown, out.parent / FIELDS, places)
     return Content(record, index, plan, fields, pictured, thumbs, views, colors, by_id, out, pages)

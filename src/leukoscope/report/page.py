@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 
 from leukoscope.files import write_whole
 from leukoscope.report.choose import GALLERY_CAP, PICTURE_CAP, blast_ratio
 from leukoscope.report.content import PATIENTS, Content, gather, list_name, page_name, plan_content
 from leukoscope.report.known import Known, known_table
 from leukoscope.report.patient_html import patient_section
-from leukoscope.report.pictures import Thumbs
+from leukoscope.report.pictures import Places, Thumbs
 from leukoscope.report.record import Record, read_record
 from leukoscope.report.run_html import (
     class_list,
@@ -34,7 +35,12 @@ SECTIONS = (("patients", "Patients"), ("problems", "Failed and poor fields"), ("
 
 
 def write_report(
-    record_path: str | Path, thumbs_path: str | Path, out_html: str | Path, *, known: Sequence[Known] = ()
+    record_path: str | Path,
+    thumbs_path: str | Path,
+    out_html: str | Path,
+    *,
+    known: Sequence[Known] = (),
+    places: Places = MappingProxyType({}),
 ) -> None:
     """Write the report of a record.
 
@@ -44,14 +50,15 @@ def write_report(
 
     thumbs_path is a JSON-lines file (`pictures.Thumbs`); cells without a line are shown without a picture. Shown
     fields are read again from the files that the record names. What is left out is said. Each file appears whole or
-    not at all. Raises DataError. known: the truth of rendered patients, shown beside what was found.
+    not at all. Raises DataError. known: the truth of rendered patients, shown beside what was found. places: where
+    photographs lie, and their digests, of a record whose own names for them say nothing.
     """
     record = read_record(record_path)
     out = Path(out_html)
     pages = len(record.patients) > SINGLE_PATIENTS or sum(p["n_cells"] for p in record.patients) > SINGLE_CELLS
     index, plan = plan_content(record, gallery_cap=GALLERY_CAP, picture_cap=PICTURE_CAP, pages=pages)
     with Thumbs(thumbs_path, plan.cells()) as thumbs:
-        content = gather(record, index, plan, thumbs, out=out, pages=pages, known=known)
+        content = gather(record, index, plan, thumbs, out=out, pages=pages, known=known, places=places)
         with content.views:
             if pages:
                 folder, shell = out.parent / PATIENTS, _shell(record, cells=True, sections=False)

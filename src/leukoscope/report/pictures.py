@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -126,19 +127,22 @@ class FieldView:
     problem: str | None = None
 
 
-def field_view(field: FieldEntry, folder: Path, name: str) -> FieldView:
+Places = Mapping[str, tuple[str, str | None]]  # file of a record without names -> (where it lies, its digest)
+
+
+def field_view(field: FieldEntry, folder: Path, name: str, places: Places = MappingProxyType({})) -> FieldView:
     """Read a field again, and write it at full resolution as `name` into `folder`.
 
     It is shown only if it is still the one that was analysed. A JPEG that holds nothing but pixels once its metadata
     are gone is copied; encoding it anew would cost time and quality.
     """
-    path = Path(field["file"])
+    path, digest = places.get(field["file"], (field["file"], field["sha256"]))
     try:
         if "region" in field:
-            size, full, small = _encoded(Image.fromarray(_region_pixels(field)))
+            size, full, small = _encoded(Image.fromarray(_region_pixels(field | {"file": path, "sha256": digest})))
         else:
             with open_stored(path) as file:
-                if field["sha256"] and file.sha256 != field["sha256"]:
+                if digest and file.sha256 != digest:
                     return FieldView(None, problem="the file was changed after the analysis")
                 size, full, small = _pictures(file, field.get("pages") or [0])
     except ImageError as error:
@@ -193,11 +197,18 @@ class FieldViews:
     """The views of a report's fields, in the order in which it shows them; the next ones are made meanwhile.
 
     fields  field index -> entry of the record; order: the indices
+    places  where photographs lie that the record names otherwise
     folder  that the full pictures are written into
     """
 
-    def __init__(self, fields: Mapping[int, FieldEntry], order: Iterable[int], folder: Path) -> None:
-        self._fields, self._order, self._folder = fields, iter(order), folder
+    def __init__(
+        self,
+        fields: Mapping[int, FieldEntry],
+        order: Iterable[int],
+        folder: Path,
+        places: Places = MappingProxyType({}),
+    ) -> None:
+        self._fields, self._order, self._folder, self._places = fields, iter(order), folder, places
         self._under_way: dict[int, Future[FieldView]] = {}
         self._pixels = Room(MOST_MEGAPIXELS)
         self._pool = ThreadPoolExecutor(AHEAD)
@@ -220,4 +231,4 @@ class FieldViews:
     def _make(self, index: int) -> FieldView:
         field = self._fields[index]
         with self._pixels.hold((field["width"] or 0) * (field["height"] or 0) / 1e6):
-            return field_view(field, self._folder, f"{index:05d}.jpg")
+            return field_view(field, self._folder, f"{index:05d}.jpg", self._places)

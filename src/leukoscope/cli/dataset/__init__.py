@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.dataset import audit, classes, crops, export, import_, split, stats, suspects
+from leukoscope.cli.dataset import audit, classes, crops, deidentify, export, import_, split, stats, suspects
 from leukoscope.cli.options import add_command
 
 # One line an action, in the order of the help; each module has `add_to(actions)` and `run(args)`.
@@ -12,6 +12,7 @@ ACTIONS = (
     import_,
     classes,
     export,
+    deidentify,
     split,
     suspects,
     stats,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.options import add_command, positive, whole
+from leukoscope.cli.options import add_command, add_deidentify, positive, whole
 from leukoscope.cli.progress import progress_bar
 
 EXAMPLE = """\
@@ -39,16 +39,19 @@ def add_to(actions: argparse._SubParsersAction) -> None:
         help="where a crop would reach over its picture: end it there (cut), or paint on in the colour of the "
         "picture's background (fill); default: cut",
     )
+    add_deidentify(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Cut, then say how many of which class, what the edge did, and what the scale is."""
     from leukoscope.checks.crops import export_crops
+    from leukoscope.dataset.deidentify import handed_on
 
-    with progress_bar("photographs") as progress:
+    hidden = {"deidentify": args.deidentify, "key": args.key}
+    with progress_bar("photographs") as progress, handed_on(args.dir, args.out, **hidden) as dataset:
         report = export_crops(
-            args.dir, args.out, pad_px=args.pad_px, um_per_px=args.um_per_px, edge=args.edge, show=progress
+            dataset, args.out, pad_px=args.pad_px, um_per_px=args.um_per_px, edge=args.edge, show=progress
         )
     print(f"{report.n_crops} crops" + (f", {report.n_kept} of them were there already" if report.n_kept else ""))
     print("  classes: " + ", ".join(f"{name} {n}" for name, n in report.by_class.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.options import add_command
+from leukoscope.cli.options import add_command, add_deidentify
 from leukoscope.cli.progress import progress_bar
 from leukoscope.dataset.formats import unaliased, writable
 
@@ -12,6 +12,7 @@ EXAMPLE = """\
 examples:
   leukoscope dataset export yolo sets/bccd --out bccd_yolo
   leukoscope dataset export cvat sets/ours --out ours_cvat
+  leukoscope dataset export coco sets/ward --out for-colleagues --deidentify
 
 Pictures are copied. Importing the result gives the same data set: what the format can't hold stands beside it.
 """
@@ -23,17 +24,22 @@ def add_to(actions: argparse._SubParsersAction) -> None:
     action.add_argument("format", metavar="FORMAT", type=unaliased, choices=writable(), help=", ".join(writable()))
     action.add_argument("dataset", metavar="DIR", help="a data set folder (see dataset import)")
     action.add_argument("--out", metavar="DST", required=True, help="new folder for the pictures and annotations")
+    add_deidentify(action)
     action.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Export, then say what was written and what stands beside the format."""
+    from leukoscope.dataset.deidentify import handed_on
     from leukoscope.dataset.exporter import export_dataset
 
-    with progress_bar("copying pictures") as show:
-        report = export_dataset(args.format, args.dataset, args.out, show=show)
+    hidden = {"deidentify": args.deidentify, "key": args.key}
+    with progress_bar("copying pictures") as show, handed_on(args.dataset, args.out, **hidden) as dataset:
+        report = export_dataset(args.format, dataset, args.out, show=show)
     print(f"{report.name}: {report.n_fields} fields, {report.n_cells} cells as {report.format}")
     print("  classes: " + ", ".join(f"{name} {n}" for name, n in report.cells_by_class.items()))
     for line in report.beside:
         print(f"  beside: {line}")
+    if not args.deidentify:
+        print("  pictures are copied with whatever their files say (EXIF, comments): --deidentify keeps pixels only")
     print(f"written: {args.out}")

@@ -1,0 +1,42 @@
+"""`leukoscope dataset deidentify`: a data set without names, to hand on."""
+
+from __future__ import annotations
+
+import argparse
+
+from leukoscope.cli.options import add_command, add_key
+from leukoscope.cli.progress import progress_bar
+
+EXAMPLE = """\
+examples:
+  leukoscope dataset deidentify sets/ward --out sets/for-colleagues
+  leukoscope dataset deidentify sets/ward --out sets/for-colleagues --key ../keys/ward.json
+
+Patients, smears, centres and pictures get pseudonyms; pictures hold their pixels and nothing else. Classes, boxes,
+outlines, splits and scales stay. `dataset export` and `dataset crops` have --deidentify for one step.
+"""
+
+
+def add_to(actions: argparse._SubParsersAction) -> None:
+    """Declare the action."""
+    action = add_command(actions, "deidentify", "write a data set without names, pictures included", EXAMPLE)
+    action.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+    action.add_argument("--out", metavar="NEW", required=True, help="new folder for the manifest and the pictures")
+    add_key(action)
+    action.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write, then say what was left out."""
+    from leukoscope.dataset.deidentify import deidentify_dataset
+    from leukoscope.pseudonyms import open_key
+
+    names = open_key(args.key, out=args.out)
+    with progress_bar("pictures") as show:
+        done = deidentify_dataset(args.dir, args.out, names, show=show)
+    if args.key is not None:
+        names.save(args.key)
+    print(f"{done.n_fields} pictures of {done.n_patients} patients, without names: {args.out}")
+    if done.dropped:
+        print(f"  attributes left out, for they may say anything: {', '.join(done.dropped)}")
+    print("who is who: " + (args.key or "nobody can tell; --key FILE would have kept it"))
