@@ -17,7 +17,7 @@ from PIL import Image
 from leukoscope import __version__, cli
 from leukoscope.errors import InputError
 
-COMMANDS = set("adapt analyze dataset demo doctor evaluate models review simulate study train".split())
+COMMANDS = set("adapt analyze dataset demo doctor drift evaluate export models review simulate study train".split())
 
 
 def parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

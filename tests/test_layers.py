@@ -41,6 +41,7 @@ ORDER = (
     "exchange",
     "pipeline",
     "evaluate",
+    "drift",
     "checks",
     "simulate",
     "train",

@@ -19,6 +19,7 @@ from leukoscope.cli import (
     dataset,
     demo,
     doctor,
+    drift,
     evaluate,
     export,
     models,
@@ -29,7 +30,7 @@ from leukoscope.cli import (
 )
 from leukoscope.errors import LeukoscopeError
 
-COMMANDS = (demo, analyze, review, export, models, dataset, train, adapt, evaluate, simulate, study, doctor)
+COMMANDS = (demo, analyze, review, export, drift, models, dataset, train, adapt, evaluate, simulate, study, doctor)
 
 EXAMPLE = """\
 example:
