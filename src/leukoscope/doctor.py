@@ -25,6 +25,7 @@ EXTRAS = {
     "xlsx": "leukoscope export --to xlsx: the differential as a workbook",
     "review-postgresql": "the reading room's database for several readers",
     "ray": "analysis on many cores or machines (analyze --engine ray)",
+    "stores": "photographs and runs in object stores (s3://, gs://)",
     "docs": "the documentation site (make docs)",
     "yolo": "YOLO11 by ultralytics (AGPL-3.0)",
     "test": "the test suite and the references it compares with",

@@ -32,8 +32,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
     summary = "analyse smear photographs or whole slides and write a patient report"
     parser = add_command(commands, "analyze", summary, EXAMPLE, aliases=("analyse",))
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="photographs, slides, or folders of them")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the report")
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="+", help="photographs, slides, or folders of them, or addresses (s3://…)"
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the report, or an address (s3://…)")
     parser.add_argument("--model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")
     parser.add_argument(
         "--specimen", choices=("blood", "marrow"), default="blood", help="default: blood; marrow needs your own --model"
@@ -123,7 +125,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"model: {models}{why}")
     for patient in record.patients:
         print(patient_line(patient))
-    print(f"report: {path.with_name('report.html')} (also record.json, cells.csv and patients.csv)")
+    place = f"{args.out.rstrip('/')}/report.html" if "://" in args.out else path.with_name("report.html")
+    print(f"report: {place} (also record.json, cells.csv and patients.csv)")
     for line in failed_lines(record.fields()):
         print(line)
     print(record.provenance["use"])

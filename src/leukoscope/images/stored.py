@@ -19,6 +19,8 @@ from typing import BinaryIO
 
 from leukoscope.errors import ImageError
 from leukoscope.images.container import HEAD_BYTES, sniff_format
+from leukoscope.images.slides.names import SLIDE_SUFFIXES
+from leukoscope.stores import StoreError, is_address, read, size_of
 
 _IN_MEMORY = 1 << 28  # bytes; a larger TIFF is decoded from its open file, and checked not to have changed
 _MOST_IN_MEMORY = 1 << 31  # bytes; no photograph of another format is larger
@@ -49,6 +51,9 @@ class Stored:
 def open_stored(path: str | Path) -> Iterator[Stored]:
     """Read a file once. ImageError: "missing", "no_permission", "read_error", or "not_an_image" for what is no file;
     at the end "changed" when a file too large for the memory was written to meanwhile."""
+    if is_address(path):
+        yield _of_store(str(path))
+        return
     with _opened(path) as file:
         try:
             before = os.fstat(file.fileno())
@@ -73,8 +78,26 @@ def open_stored(path: str | Path) -> Iterator[Stored]:
             yield Stored(str(path), digest.hexdigest(), n_bytes, image_format, whole)
 
 
+def _of_store(address: str) -> Stored:
+    """An object of a store, read in one request and held whole. Errors as of `open_stored`, and "too_large"."""
+    if Path(address).suffix.lower() in SLIDE_SUFFIXES:
+        raise ImageError("slide", f"{address}: a slide is read from a drive, not from a store; copy it to one")
+    try:
+        if size_of(address) > _MOST_IN_MEMORY:
+            raise ImageError("too_large", f"{address}: is larger than 2 GiB; copy it to a drive")
+        data = read(address)
+    except StoreError as error:
+        raise ImageError(error.reason, str(error)) from None
+    image_format = sniff_format(data[:HEAD_BYTES])
+    return Stored(address, hashlib.sha256(data).hexdigest(), len(data), image_format, io.BytesIO(data))
+
+
 def file_sha256(path: str | Path) -> str | None:
-    """The digest of a regular file's bytes; None where it can't be read."""
+    """The digest of a regular file's bytes, or an object's; None where it can't be read."""
+    if is_address(path):
+        with suppress(StoreError):
+            return hashlib.sha256(read(str(path))).hexdigest()
+        return None
     with suppress(ImageError, OSError), _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from leukoscope.pipeline.fields import Segmenter
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.lock import RunLock
 from leukoscope.pipeline.on_ray import on_ray, setup_of
+from leukoscope.pipeline.options import NO_RESULT, AnalyzeOptions
 from leukoscope.pipeline.own_cells import read_own_cells
 from leukoscope.pipeline.parts import remove_parts
 from leukoscope.pipeline.photographs import Analysed
@@ -26,62 +27,15 @@ from leukoscope.pipeline.resume import check_done, same_sources
 from leukoscope.pipeline.ruler import first_of_each
 from leukoscope.pipeline.slides import plan_slides, read_plans, write_plans
 from leukoscope.pipeline.sources import Source, find_sources, read_facts
+from leukoscope.pipeline.store_run import StoreRun
 from leukoscope.pipeline.summary import write_record
 from leukoscope.pipeline.threads import in_threads, load_analyzer, n_workers
 from leukoscope.practice import MINIMUM_CELLS
 from leukoscope.report import write_cells_csv, write_patients_csv, write_report
-from leukoscope.types import SPECIMENS
+from leukoscope.stores import is_address, local_path
 
 USE = "Research use only. Not for diagnosis. A morphologist must review."
-ENGINES = ("threads", "ray")
-NO_RESULT = ("workers", "engine", "address")  # options that change none
 WORK = ".work"  # folder in `out` that holds the journal and the thumbnails
-
-
-@dataclass(frozen=True, slots=True)
-class AnalyzeOptions:
-    """Settings of a run; all of them are written into its record, except those that change no result: `workers`,
-    `engine`, `address`.
-
-    locator    another model (a bundled one's name, or a folder) whose locator is used instead
-    specimen   "blood" or "marrow"
-    um_per_px  micrometres a pixel of every photograph; None: not known, and the record says so
-    min_cells  patients with fewer counted cells are flagged and get no band; None: the specimen's own
-               (`practice.MINIMUM_CELLS`)
-    tile_px    longer fields are cut into tiles of this side; None: chosen by the smear's red cells
-    workers    photographs analysed at a time; None: one a processor core, at most 8
-    engine     "threads": this process; "ray": Ray's processes, here or on the cluster at `address` (pipeline.on_ray)
-    own_cells  metrics.json of `leukoscope evaluate` with this model on labelled cells of the laboratory that the
-               photographs come from: they correct the ratios together with the card's confusion matrix
-    whole      of slides count all that can hold cells, not the monolayer alone
-    """
-
-    locator: str | None = None
-    specimen: str = "blood"
-    um_per_px: float | None = None
-    min_cells: int | None = None
-    tile_px: int | None = None
-    workers: int | None = None
-    own_cells: str | None = None
-    whole: bool = False
-    engine: str = "threads"
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.specimen not in SPECIMENS:
-            raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {self.specimen!r}")
-        if self.min_cells is None:
-            object.__setattr__(self, "min_cells", MINIMUM_CELLS[self.specimen])
-        if self.um_per_px is not None and not 0 < self.um_per_px < 100:
-            raise InputError(f"um_per_px must be between 0 and 100 micrometres a pixel, got {self.um_per_px}")
-        if self.min_cells < 0:
-            raise InputError(f"min_cells must be 0 or more, got {self.min_cells}")
-        if self.engine not in ENGINES:
-            raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}")
-        if self.address is not None and self.engine != "ray":
-            raise InputError("an address is that of a Ray cluster: it needs the engine ray")
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"workers must be 1 or more, got {self.workers}")
 
 
 def analyze(
@@ -104,11 +58,35 @@ def analyze(
     segmenter finds and outlines cells in the place of the model's locator
     resume    go on with a run of the same pictures and options that was stopped; its record is the very same
     progress  called with (photographs done, photographs in all)
-    Returns the path of record.json. A picture that can't be read is listed with its reason and the run goes on.
+    out may be an address in an object store ("s3://…"), as may paths and the table (extra stores).
+    Returns the path of record.json; of a run in a store, that of the copy here.
+    A picture that can't be read is listed with its reason and the run goes on.
     Raises InputError or ModelError before anything is written when the input, the options or `out` are wrong.
     """
     options = options or AnalyzeOptions()
-    out = Path(out)
+    paths, said = [local_path(str(p)) if is_address(p) else p for p in paths], local_path(str(out))
+    given = {"model": model, "patients": patients, "options": options, "segmenter": segmenter, "progress": progress}
+    if not is_address(said):
+        return _analyze(paths, Path(said), resume=resume, **given)
+    with StoreRun(said, WORK, resume=resume) as store:
+        record = _analyze(paths, store.folder, resume=resume, store=store, **given)
+        store.publish()
+    return record
+
+
+def _analyze(
+    paths: Sequence[str | Path],
+    out: Path,
+    *,
+    model: str | Path | None,
+    patients: str | Path | None,
+    options: AnalyzeOptions,
+    segmenter: Segmenter | None,
+    resume: bool,
+    progress: Callable[[int, int], None] | None,
+    store: StoreRun | None = None,
+) -> Path:
+    """`analyze` into a folder of this machine; `store` keeps the state of a run whose outputs go into a store."""
     models = _models(model, options, segmenter)
     card = part_of_model(models, "classify").card
     own = None if options.own_cells is None else read_own_cells(options.own_cells, card)
@@ -132,15 +110,21 @@ def analyze(
     with RunLock(out / WORK):
         plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole)
         journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
+        if store is not None:
+            store.begun(journal)
         try:
             # A run that is complete needs no models to write its record again.
             n_done = journal.n_sources
             run = (out, head, sources, n_done, models, options, segmenter)
             for done in _analysed(*run) if n_done < len(sources) else ():
+                if store is not None:
+                    store.note(journal, done.entries[0]["patient_id"])
                 journal.write(*done)
                 if progress is not None:
                     progress(journal.n_sources, len(sources))
         finally:
+            if store is not None:
+                store.keep(journal)
             journal.close()
         remove_parts(out / WORK)
         record = out / "record.json"

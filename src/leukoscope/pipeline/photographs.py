@@ -15,6 +15,7 @@ from leukoscope.images.slides import Region, read_region
 from leukoscope.images.stored import Stored
 from leukoscope.pipeline.looks import look_of
 from leukoscope.pipeline.sources import Source, Unread
+from leukoscope.stores import StoreError, is_address, size_of
 
 MOST_MEGABYTES = 256.0  # of files held at a time; a larger one is read when it is alone
 MOST_MEGAPIXELS = 100.0  # decoded at a time, over all workers; a larger picture is decoded when it is alone
@@ -139,6 +140,6 @@ def _why(path: str, error: ImageError) -> dict:
 
 def _megabytes(path: str) -> float:
     try:
-        return os.path.getsize(path) / 1e6
-    except (OSError, ValueError):
+        return (size_of(path) if is_address(path) else os.path.getsize(path)) / 1e6
+    except (OSError, ValueError, StoreError):
         return 0.0

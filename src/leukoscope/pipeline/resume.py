@@ -13,6 +13,7 @@ from leukoscope.images import file_sha256
 from leukoscope.images.slides.shelf import slide_digest
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.sources import Source
+from leukoscope.stores import exists, is_address
 
 
 def same_sources(begun: list[Source] | None, found: list[Source], out: Path) -> list[Source]:
@@ -26,7 +27,7 @@ def same_sources(begun: list[Source] | None, found: list[Source], out: Path) -> 
     now, then = {s.file: s.key for s in found}, {s.file: s.key for s in begun}  # a slide's regions are one file
     changes = (
         ("not in the run", [s.file for s in found if s.file not in then]),
-        ("not among the paths that were given", [f for f in then if f not in now and os.path.lexists(f)]),
+        ("not among the paths that were given", [f for f in then if f not in now and _is_there(f)]),
         ("said to be another patient's", [f for f, key in then.items() if f in now and now[f] != key]),
     )
     for what, files in changes:
@@ -72,6 +73,10 @@ def _slide_sha256(path: str) -> str | None:
     with suppress(ImageError):
         return slide_digest(path)
     return None
+
+
+def _is_there(file: str) -> bool:
+    return exists(file) if is_address(file) else os.path.lexists(file)
 
 
 def _named(files: Sequence[str]) -> str:

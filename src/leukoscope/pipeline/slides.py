@@ -21,6 +21,7 @@ from leukoscope.images.slides.slide import Slide
 from leukoscope.images.slides.survey import Survey, pieces, survey
 from leukoscope.pipeline.sources import Source, Unread
 from leukoscope.scale import RED_CELL_UM, red_cell_px
+from leukoscope.stores import is_address
 
 HALO_UM = {"blood": 25.0, "marrow": 60.0}  # around what is counted: half of the largest cell and what it is seen with
 BAND_UM = 3.0  # boxes of one cell in two views differ by less
@@ -48,7 +49,7 @@ def plan_slides(
     planned: list[Source] = []
     plans: list[SlidePlan] = []
     for source in sources:
-        if not is_slide(source.file):
+        if is_address(source.file) or not is_slide(source.file):
             planned.append(source)
             continue
         try:

@@ -9,12 +9,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from leukoscope.errors import InputError
 from leukoscope.files import unguarded
 from leukoscope.images import list_images
+from leukoscope.images.listing import IMAGE_SUFFIXES
 from leukoscope.images.slides import Region, one_a_slide
+from leukoscope.stores import below, is_address, read
 from leukoscope.types import FieldKey
 
 UNKNOWN_CENTER = "unknown"
@@ -85,25 +87,64 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
     With `patients` (see `read_patients_table`) every picture must have a row. A row whose picture is nowhere
     becomes a source all the same, which then fails as missing: it must not vanish from its patient in silence.
     """
-    files = one_a_slide(list_images(paths))
+    stores = [str(p) for p in paths if is_address(p)]
+    paths = [p for p in paths if not is_address(p)]
+    files = one_a_slide(list_images(paths)) if paths or not stores else []
+    stored = list(dict.fromkeys(a for store in stores for a in _stored_images(store)))
     if patients is None:
-        folders = {f: _named_folder(f) for f in files}
+        folders = {f: _named_folder(f) for f in files} | {a: _folder_in_store(a) for a in stored}
         names = _folder_names(list(folders.values()))
-        files = _each_once(files, os.path.abspath)
-        return [_source(f, names[folders[f]], names[folders[f]], UNKNOWN_CENTER, specimen) for f in files]
+        every = [*_each_once(files, os.path.abspath), *stored]
+        return [_source(f, names[folders[f]], names[folders[f]], UNKNOWN_CENTER, specimen) for f in every]
     files = _each_once(files, os.path.realpath)
     rows = _told_apart(read_patients_table(patients))
-    folders = [Path(patients).parent, *(Path(p) for p in paths if Path(p).is_dir())]
-    found, missing = _place_rows(rows, Path(patients), folders)
-    without = [f for f in files if _real(f) not in found and not f.is_dir()]
+    beside = _beside(patients)
+    folders = [Path(p) for p in (beside, *paths) if not is_address(p) and Path(p).is_dir()]
+    found, missing = _place_rows(rows, patients, folders)
+    in_store, missing = _place_in_stores(missing, [beside, *stores], set(stored))
+    without = [f for f in files if _real(f) not in found and not f.is_dir()] + [a for a in stored if a not in in_store]
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         raise InputError(f"{patients} has no row for {without[0]}{more}: add file and patient_id for every picture")
     closed = [_source(f, f.name, f.name, UNKNOWN_CENTER, specimen) for f in files if f.is_dir()]
-    with_row = [(f, found[_real(f)]) for f in files if not f.is_dir()] + [
-        (Path(patients).parent / row.file, row) for row in missing
-    ]
+    with_row = [(f, found[_real(f)]) for f in files if not f.is_dir()]
+    with_row += [(a, in_store[a]) for a in stored]
+    with_row += [(f"{beside}/{row.file}" if is_address(beside) else Path(beside) / row.file, row) for row in missing]
     return [_source(f, row.patient_id, row.smear_id, row.center, specimen) for f, row in with_row] + closed
+
+
+def _stored_images(address: str) -> list[str]:
+    """The pictures below an address in a store, by their suffixes; InputError where there is none."""
+    found = [a for a in below(address) if a == address or PurePosixPath(a).suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise InputError(f"no images found in {address}: expected objects such as .jpg, .png, .bmp or .tif")
+    return found
+
+
+def _folder_in_store(address: str) -> Path:
+    """The folder that an object is in, as a path that can be compared with others."""
+    return Path(address.replace("://", "/", 1)).parent
+
+
+def _beside(table: str | Path) -> str:
+    """The folder of a patients table, or its address."""
+    return str(table).rpartition("/")[0] if is_address(table) else str(Path(table).parent)
+
+
+def _place_in_stores(
+    rows: list[_Row], bases: list[str], stored: set[str]
+) -> tuple[dict[str, _Row], list[_Row]]:
+    """Rows by the address of their picture, and the rows whose picture is below none of the bases."""
+    found: dict[str, _Row] = {}
+    missing = []
+    for row in rows:
+        name = row.file.replace("\\", "/")
+        places = [a for a in (name, *(f"{base.rstrip('/')}/{name}" for base in bases)) if a in stored]
+        if places:
+            found.setdefault(places[0], row)
+        else:
+            missing.append(row)
+    return found, missing
 
 
 def sources_sha256(sources: Sequence[Source]) -> str:
@@ -158,7 +199,7 @@ def read_patients_table(path: str | Path) -> list[_Row]:
 def _table(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The column names of a patients table, and its lines with their numbers; empty lines are left out."""
     try:
-        text = Path(path).read_text("utf-8-sig")
+        text = read(str(path)).decode("utf-8-sig") if is_address(path) else Path(path).read_text("utf-8-sig")
     except OSError as error:
         raise InputError(f"can't read the patients table {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -197,7 +238,7 @@ def _fact(key: str, text: str, where: str) -> float | str:
     return value
 
 
-def _place_rows(rows: list[_Row], table: Path, folders: list[Path]) -> tuple[dict[Path, _Row], list[_Row]]:
+def _place_rows(rows: list[_Row], table: str | Path, folders: list[Path]) -> tuple[dict[Path, _Row], list[_Row]]:
     """Rows by the real path of their picture, and the rows whose picture is in none of the folders."""
     found: dict[Path, _Row] = {}
     missing = []
@@ -216,8 +257,8 @@ def _place_rows(rows: list[_Row], table: Path, folders: list[Path]) -> tuple[dic
     return found, missing
 
 
-def _source(file: Path, patient_id: str, smear_id: str, center: str, specimen: str) -> Source:
-    name = file.as_posix()
+def _source(file: Path | str, patient_id: str, smear_id: str, center: str, specimen: str) -> Source:
+    name = file if isinstance(file, str) else file.as_posix()
     return Source(name, FieldKey(name, smear_id, patient_id, center, specimen))
 
 
