@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -295,19 +296,34 @@ def test_two_runs_at_once_are_one_run_and_a_refusal(whole, smears, model, tmp_pa
     assert_same(out, whole)
 
 
-def test_a_lock_whose_owner_is_dead_is_taken_over(tmp_path):
+def test_a_lock_whose_owner_is_dead_is_taken_over_whatever_the_clocks_say(tmp_path, monkeypatch):
+    monkeypatch.setattr("leukoscope.pipeline.lock.STALE_S", 0.4)
     lock = tmp_path / "lock"
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**30}))
     with RunLock(tmp_path):
         assert json.loads(lock.read_text()) == {"host": socket.gethostname(), "pid": os.getpid()}
     assert not lock.exists()
     lock.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
-    with pytest.raises(InputError, match="process 1 on elsewhere"), RunLock(tmp_path):
-        pass
-    old = time.time() - 3600
-    os.utime(lock, (old, old))
-    with RunLock(tmp_path):
-        pass
+    for years in (-1, 0, 1):  # ago, by the clock of its computer
+        moment = time.time() + years * 3e7
+        alive = threading.Event()
+
+        def beat(alive=alive, moment=moment):
+            while not alive.wait(0.05):
+                moment += 0.05
+                os.utime(lock, (moment, moment))
+
+        thread = threading.Thread(target=beat)
+        thread.start()
+        with pytest.raises(InputError, match="process 1 on elsewhere"), RunLock(tmp_path):
+            pass
+        alive.set()
+        thread.join()
+    for years in (-1, 0, 1):
+        lock.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+        os.utime(lock, (time.time() + years * 3e7,) * 2)
+        with RunLock(tmp_path):
+            pass
     lock.write_text("torn")
     with RunLock(tmp_path):
         pass
