@@ -12,6 +12,7 @@ import pytest
 from data.make_bundles import draw_field, make_model, scatter_cells
 from data.make_slide import make_slide, make_stitched
 
+from leukoscope.cli.analyze import slide_line
 from leukoscope.errors import InputError
 from leukoscope.images.slides import names as slide_names
 from leukoscope.pipeline import AnalyzeOptions, analyze
@@ -106,7 +107,10 @@ def test_the_record_says_what_was_counted_and_the_table_where(run, cells):
         ],
         cells,
     )
-    assert "fields/" in (run / "report.html").read_text("utf-8")
+    report = (run / "report.html").read_text("utf-8")
+    assert "fields/" in report and "Where on the slide" in report
+    assert report.count('<rect class="vM"') >= len(slide["map"]) and "monolayer, counted" in report
+    assert '<image href="data:image/jpeg;base64,' in report
 
 
 def test_the_scale_of_the_file_is_used_and_said(pixels, model, tmp_path):
@@ -156,6 +160,13 @@ def test_a_slide_that_fails_is_listed_with_its_reason(pixels, model, tmp_path):
     assert set(failed) == {"b.ndpi", "c.dzi", "d.mrxs"}
     assert all(f["reason"] in ("unsupported", "damaged", "truncated") for f in failed.values())
     assert any(f["status"] != "failed" for f in fields)
+
+
+def test_a_files_scale_that_red_cells_contradict_is_a_warning():
+    said = {"file": "a.svs", "um_per_px": 0.5, "red_cell_px": 28.0, "mm2": {"M": 2.0, "T": 3.0}, "n_regions": 5}
+    assert "warning" in slide_line(said) and "14.0 µm wide" in slide_line(said)
+    assert "warning" not in slide_line(said | {"um_per_px": 0.25}) and "2 of 5 mm²" in slide_line(said)
+    assert "states no" in slide_line(said | {"um_per_px": None})
 
 
 def test_where_nothing_can_be_counted_it_is_said_with_what_to_do(model, tmp_path):

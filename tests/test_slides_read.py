@@ -13,6 +13,7 @@ import tifffile
 from data.make_slide import make_ome, make_slide, make_stitched
 from PIL import Image, ImageFilter
 
+from leukoscope import doctor
 from leukoscope.errors import ImageError
 from leukoscope.images.slides import (
     Region,
@@ -257,3 +258,12 @@ def test_a_read_is_bounded(tmp_path, pixels, monkeypatch):
         slide.read((0, 0, 100, 100))
     assert caught.value.reason == "too_large"
     slide.close()
+
+
+def test_the_doctor_says_what_reads_each_format(monkeypatch):
+    found = {f.topic: f for f in doctor.examine() if f.topic.startswith("slides ")}
+    assert all(f.ok for f in found.values()) and "openslide-python" in found["slides .mrxs"].text
+    monkeypatch.setitem(sys.modules, "openslide", None)  # as where it is not installed, or its library is missing
+    lost = {f.topic: f for f in doctor.examine() if f.topic.startswith("slides ")}
+    assert lost["slides .mrxs"].ok is None and "pip install 'leukoscope[slides]'" in lost["slides .mrxs"].text
+    assert lost["slides .dcm"].ok

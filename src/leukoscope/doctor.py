@@ -14,11 +14,13 @@ from pathlib import Path
 import leukoscope
 from leukoscope.cores import usable_cores
 from leukoscope.errors import ModelError
+from leukoscope.images.slides.formats import FORMATS, why_not
 from leukoscope.models.bundle import BUNDLED, bundled_names, find_model
 
 # What an extra is for; of one that is not here the packages are named.
 EXTRAS = {
     "train": "leukoscope train and adapt: torch and the exporter",
+    "slides": "whole slides: SVS, NDPI, MRXS, SCN, BIF, pyramidal and OME-TIFF, DICOM",
     "study": "the two papers' studies: their networks, figures and statistics",
     "review": "the reading room: review, correct, sign",
     "dicom": "leukoscope export --to dicom: photographs, cells and reports as DICOM",
@@ -48,7 +50,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; nothing is changed and nothing is loaded from the network."""
-    return [*_system(), *_packages(), *_accelerators(), *_models(), _dinobloom()]
+    return [*_system(), *_packages(), *_slides(), *_accelerators(), *_models(), _dinobloom()]
 
 
 def _system() -> Iterator[Finding]:
@@ -96,6 +98,16 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _slides() -> Iterator[Finding]:
+    """A line a slide format: what reads it here, or how to get that."""
+    for row in FORMATS:
+        problems = [f"{name} {why}" for package, name in row.packages if (why := why_not(package)) is not None]
+        text = ", ".join(f"{name} {_version(name)}" for _, name in row.packages)
+        if problems:
+            text = f"not read ({', '.join(problems)}): pip install 'leukoscope[slides]'"
+        yield Finding(f"slides {row.suffixes}", f"{row.names}: {text}", None if problems else True)
 
 
 def _accelerators() -> Iterator[Finding]:

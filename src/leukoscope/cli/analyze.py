@@ -127,12 +127,29 @@ def run(args: argparse.Namespace) -> None:
         print(patient_line(patient))
     place = f"{args.out.rstrip('/')}/report.html" if "://" in args.out else path.with_name("report.html")
     print(f"report: {place} (also record.json, cells.csv and patients.csv)")
+    for slide in record.slides:
+        print(slide_line(slide))
     for line in failed_lines(record.fields()):
         print(line)
     print(record.provenance["use"])
     n_fields = sum(p["n_fields"] for p in record.patients)
     if n_fields == sum(p["n_failed"] for p in record.patients):
         raise InputError(f"none of the {n_fields} photographs could be read: the report lists the reason for each")
+
+
+def slide_line(slide: dict) -> str:
+    """One slide of a record in one line: what was counted, and what is doubtful about its scale."""
+    from leukoscope.scale import RED_CELL_UM, scale_doubt
+
+    um_per_px, red_px = slide["um_per_px"], slide["red_cell_px"]
+    counted = f"{slide['mm2'].get('M', 0):g} of {sum(slide['mm2'].values()):g} mm² counted"
+    line = f"slide {slide['file']}: {counted} in {slide['n_regions']} regions"
+    if um_per_px is None:
+        return f"{line}; the file states no µm a pixel"
+    if scale_doubt(um_per_px, um_per_px=um_per_px, red_px=red_px) is None:
+        return line
+    wide = f"red cells would be {um_per_px * red_px:.1f} µm wide, not about {RED_CELL_UM:g}"
+    return f"{line}; warning: with the file's {um_per_px:g} µm a pixel {wide}: check it (--um-per-px)"
 
 
 def failed_lines(fields: Iterable[FieldEntry]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`leukoscope simulate`: rendered smears and whole cohorts with known truth."""
+"""`leukoscope simulate`: rendered smears, whole cohorts and whole slides with known truth."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ EXAMPLE = """\
 examples:
   leukoscope simulate --out smears --patients 4 --seed 7
   leukoscope simulate --out cohort --specimen marrow --patients 60 --centers 6 --seed 1
+  leukoscope simulate --out slide --slide 12000x8000 --seed 3
 
 With --centers: a cohort of several laboratories, whose stains, cameras and scales differ, with each patient's
 diagnosis and true ratios (patients.csv, truth.json), also as a CVAT project (cvat/).
+With --slide: one whole smear, thick end, monolayer and feathered end, as a pyramidal TIFF (slide.tif) and a DICOM
+series (dicom/), with every white cell and the monolayer in truth.json (extra: slides).
 All are drawings, not photographs: they say so on themselves and in their manifest.
 """
 
@@ -23,7 +26,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
     parser = add_command(commands, "simulate", "draw smears with known cells, boxes and contours", EXAMPLE)
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures and their manifest")
-    parser.add_argument("--patients", metavar="N", type=whole, required=True, help="how many patients")
+    parser.add_argument("--patients", metavar="N", type=whole, help="how many patients")
     parser.add_argument("--seed", metavar="S", type=whole, required=True, help="the same seed draws the same smears")
     parser.add_argument(
         "--centers", "--centres", metavar="K", type=whole, help="draw a cohort from this many laboratories"
@@ -37,15 +40,35 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--near-line", action="store_true", help="of a cohort: blast ratios around 20 %%, patients hard to tell apart"
     )
+    parser.add_argument("--slide", metavar="WxH", help="draw one whole slide of W x H px at 0.25 µm/px instead")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Draw, then say where."""
-    if args.centers is None:
+    if args.slide is not None:
+        _run_slide(args)
+    elif args.patients is None:
+        raise InputError("say how many patients to draw (--patients N), or draw a slide (--slide WxH)")
+    elif args.centers is None:
         _run_demo(args)
     else:
         _run_cohort(args)
+
+
+def _run_slide(args: argparse.Namespace) -> None:
+    from leukoscope.simulate.slide import SlideOptions
+    from leukoscope.simulate.slide_files import simulate_slide
+
+    for option in ("patients", "centers", "specimen", "fields", "near_line"):
+        if getattr(args, option) not in (None, False):
+            raise InputError(f"--{option.replace('_', '-')} does not go with --slide: leave one of them out")
+    width, _, height = args.slide.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise InputError(f"--slide must be WIDTHxHEIGHT in px, such as 12000x8000, got {args.slide!r}")
+    with progress_bar("blocks") as progress:
+        simulate_slide(args.out, SlideOptions(int(width), int(height), args.seed), progress=progress)
+    print(f"rendered slide (a drawing, not a photograph): {args.out} (slide.tif, dicom/, truth.json)")
 
 
 def _run_demo(args: argparse.Namespace) -> None:

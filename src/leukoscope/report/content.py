@@ -13,7 +13,7 @@ from leukoscope.report.choose import CellIndex, Plan, choose, index_cells
 from leukoscope.report.colors import class_colors
 from leukoscope.report.known import Known
 from leukoscope.report.lookup import Fields
-from leukoscope.report.pictures import FieldView, FieldViews, Places, Thumbs
+from leukoscope.report.pictures import FieldView, FieldViews, Places, SlidePictures, Thumbs
 from leukoscope.report.record import Record
 
 FIELDS = "fields"  # folder beside the report: shown fields at full resolution
@@ -40,6 +40,7 @@ class Content:
     pictured: frozenset[int]
     thumbs: Thumbs
     views: FieldViews
+    slide_pictures: SlidePictures
     colors: dict[str, str]
     known: dict[str, Known]
     out: Path
@@ -95,6 +96,7 @@ def gather(
     index: CellIndex,
     plan: Plan,
     thumbs: Thumbs,
+    slide_pictures: SlidePictures,
     *,
     out: Path,
     pages: bool = False,
@@ -108,4 +110,4 @@ def gather(
     by_id = {k.patient_id: k for k in known}
     shown = (field for row in plan.order for field in plan.pictures.get(row, ()))
     views = FieldViews(fields, shown, out.parent / FIELDS, places)
-    return Content(record, index, plan, fields, pictured, thumbs, views, colors, by_id, out, pages)
+    return Content(record, index, plan, fields, pictured, thumbs, views, slide_pictures, colors, by_id, out, pages)

@@ -14,7 +14,7 @@ from leukoscope.report.choose import GALLERY_CAP, PICTURE_CAP, blast_ratio
 from leukoscope.report.content import PATIENTS, Content, gather, list_name, page_name, plan_content
 from leukoscope.report.known import Known, known_table
 from leukoscope.report.patient_html import patient_section
-from leukoscope.report.pictures import Places, Thumbs
+from leukoscope.report.pictures import Places, SlidePictures, Thumbs
 from leukoscope.report.record import Record, read_record
 from leukoscope.report.run_html import (
     class_list,
@@ -48,7 +48,8 @@ def write_report(
     page a patient in the folder `patients` beside it, each self-contained. The fields that are shown lie at full
     resolution in the folder `fields` beside it.
 
-    thumbs_path is a JSON-lines file (`pictures.Thumbs`); cells without a line are shown without a picture. Shown
+    thumbs_path is a JSON-lines file (`pictures.Thumbs`), beside which slides.jsonl holds the pictures under the maps of
+    slides; cells without a line are shown without a picture. Shown
     fields are read again from the files that the record names. What is left out is said. Each file appears whole or
     not at all. Raises DataError. known: the truth of rendered patients, shown beside what was found. places: where
     photographs lie, and their digests, of a record whose own names for them say nothing.
@@ -57,8 +58,10 @@ def write_report(
     out = Path(out_html)
     pages = len(record.patients) > SINGLE_PATIENTS or sum(p["n_cells"] for p in record.patients) > SINGLE_CELLS
     index, plan = plan_content(record, gallery_cap=GALLERY_CAP, picture_cap=PICTURE_CAP, pages=pages)
+    slides = SlidePictures(Path(thumbs_path).with_name("slides.jsonl"))
     with Thumbs(thumbs_path, plan.cells()) as thumbs:
-        content = gather(record, index, plan, thumbs, out=out, pages=pages, known=known, places=places)
+        told = {"out": out, "pages": pages, "known": known, "places": places}
+        content = gather(record, index, plan, thumbs, slides, **told)
         with content.views:
             if pages:
                 folder, shell = out.parent / PATIENTS, _shell(record, cells=True, sections=False)

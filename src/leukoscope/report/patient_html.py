@@ -11,6 +11,7 @@ from leukoscope.report.content import Content
 from leukoscope.report.correction_html import corrected_ratio, further_cells
 from leukoscope.report.differential_html import differential_card
 from leukoscope.report.gallery_html import gallery, worst_cells
+from leukoscope.report.slide_html import slide_maps
 from leukoscope.report.words import (
     USE,
     cells_words,
@@ -43,6 +44,7 @@ def patient_section(content: Content, row: int) -> Iterator[str]:
         f"{worst_cells(content, row)}</div>"
     )
     yield f'<div class="rest"><p class="print-only appendix">Appendix: patient {name_of(patient["patient_id"])}</p>'
+    yield from slide_maps(content, row)
     yield from gallery(content, row)
     yield from _annotated_fields(content, row)
     yield f'<p class="turn">{_links(content, row)}</p></div></section>'

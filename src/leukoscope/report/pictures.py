@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from leukoscope.cores import Room
-from leukoscope.entries import FieldEntry
+from leukoscope.entries import FieldEntry, SlideEntry
 from leukoscope.errors import DataError, ImageError
 from leukoscope.files import write_whole
 from leukoscope.images import open_stored
@@ -111,6 +111,31 @@ class Thumbs:
         raise DataError(
             f"{self._path} is not a thumbnail file: each line needs field, cell and jpeg; got {line[:60]!r}"
         )
+
+
+class SlidePictures:
+    """The low-power pictures in a run's slides.jsonl, read one at a time; none where there is no such file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._places: dict[tuple[str, str], int] = {}
+        if self._path.is_file():
+            with open(self._path, "rb") as lines:
+                at = 0
+                for line in lines:
+                    slide = json.loads(line)["slide"]
+                    self._places[slide["patient_id"], slide["file"]] = at
+                    at += len(line)
+
+    def get(self, slide: SlideEntry) -> str | None:
+        """Base64 of a JPEG; None where there is none."""
+        at = self._places.get((slide["patient_id"], slide["file"]))
+        if at is None:
+            return None
+        with open(self._path, "rb") as lines:
+            lines.seek(at)
+            picture = json.loads(lines.readline())["picture"]
+        return picture if isinstance(picture, str) and _BASE64.fullmatch(picture) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ _REASONS = {
     "not_an_image": "not an image",
     "truncated": "the file is cut short",
     "too_large": "too large to read safely",
+    "no_monolayer": "no monolayer was found on the slide",
     "unsupported": "a kind of image that is not supported",
     "damaged": "the file is damaged",
     "blurred": "out of focus",
