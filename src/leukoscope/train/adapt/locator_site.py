@@ -47,7 +47,7 @@ MOST_LOST = 0.01  # of AP50, at home and on the new camera
 SITE_SHARE = 0.6  # of the training pictures; the rest is replayed
 OLD_SHARE = 0.3  # of the finished weights: what the locator knew stays
 MOST_REPLAYED, MOST_WATCHED = 400, 60  # fields of each set that is replayed; of each that is watched
-RENDERED = CohortOptions("blood", patients=6, centers=3, seed=7, fields_per_patient=4)
+RENDERED = CohortOptions("blood", patients=6, centers=3, seed=7, fields_per_patient=2)
 Show = Callable[[int, int], None]
 
 
@@ -149,8 +149,8 @@ def divide(dataset: Dataset, *, seed: int) -> tuple[Dataset, Dataset, str]:
 def site_config(bundle: Bundle, *, seed: int) -> LocatorConfig:
     """The settings of one run: short, at low rates, its early blocks at rest."""
     return LocatorConfig(
-        name=bundle.card.name, steps=160, side=max(bundle.card.input_size), batch_size=8, learning_rate=4e-4,
-        backbone_rate=1e-4, frozen_blocks=5, ema=0.97, colour_strength=0.7, own_colour=0.5, plain=0.6, transpose=False,
+        name=bundle.card.name, steps=100, side=max(bundle.card.input_size), batch_size=8, learning_rate=4e-4,
+        backbone_rate=1e-4, frozen_blocks=11, ema=0.97, colour_strength=0.7, own_colour=0.5, plain=0.6, transpose=False,
         touching=0.15, fold=True, white_balance=bundle.card.white_balance, memory_px=480, seed=seed,
     )  # fmt: skip
 
