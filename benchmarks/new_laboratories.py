@@ -27,10 +27,11 @@ from leukoscope.models.runtime import Session
 from leukoscope.taxonomy import WBC_11
 from leukoscope.train.adapt.cells import read_site_cells
 from leukoscope.train.adapt.heads import softmax, with_one
+from leukoscope.train.adapt.neighbours import lean_on_neighbours
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.profile import Reference, fit_profile, read_reference
-from leukoscope.train.adapt.site import allowed_classes
-from leukoscope.train.adapt.site_head import fit_site_head, old_weights
+from leukoscope.train.adapt.site import allowed_classes, choose_start
+from leukoscope.train.adapt.site_head import fit_site_layer, old_weights
 from leukoscope.train.classifier.bundle import run_named
 from leukoscope.train.classifier.data import WINDOW_PAD, load_cells
 from leukoscope.train.classifier.made_cells import make_cells
@@ -123,7 +124,7 @@ def new_site(cells: Heard, layer: np.ndarray, reference: Reference, bundle: Bund
     heard, names = cells.heard[rows_of], cells.classes[rows_of]
     truth = np.array([type_of(n) for n in names])
     temperature, least = bundle.card.temperature, NEW[cells.name]
-    profiled = fit_profile(heard, layer, reference, temperature=temperature).weights
+    profiled = settled(heard, layer, reference, temperature=temperature)
     rows = []
     for which, (words, weights) in enumerate((("as it is", layer), ("with a profile", profiled))):
         probs = softmax(with_one(heard) @ weights / temperature)
@@ -138,7 +139,9 @@ def new_site(cells: Heard, layer: np.ndarray, reference: Reference, bundle: Bund
     for seed in range(draws):
         used = draw(truth, LABELLED, seed)
         allowed = allowed_classes(names, bundle.card.taxonomy)
-        head = fit_site_head(heard[used], allowed[used], profiled, groups=cells.files[rows_of][used], seed=seed)
+        start = choose_start(heard, allowed[used], used, layer, bundle)
+        told = {"groups": cells.files[rows_of][used], "temperature": temperature, "seed": seed}
+        head = fit_site_layer(heard, allowed[used], start, used=used, **told)
         rest = np.setdiff1d(np.arange(len(truth)), used)
         logits = np.where(allowed.any(0), with_one(heard[rest]) @ head.weights, -np.inf)
         scores.append(float(allowed[rest, logits.argmax(1)].mean()))
@@ -146,6 +149,12 @@ def new_site(cells: Heard, layer: np.ndarray, reference: Reference, bundle: Bund
     rows.append(_row(cells, f"accuracy on the rest, {LABELLED} cells labelled, {draws} draws", mean, least=least[2]))
     rows.append(_row(cells, f"lowest of those {draws} draws", min(scores)))
     return rows
+
+
+def settled(heard: np.ndarray, layer: np.ndarray, reference: Reference, *, temperature: float) -> np.ndarray:
+    """The layer that `leukoscope adapt --unlabelled` writes."""
+    profiled = fit_profile(heard, layer, reference, temperature=temperature).weights
+    return lean_on_neighbours(heard, profiled, temperature=temperature)
 
 
 def draw(truth: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -94,7 +94,9 @@ def run(args: argparse.Namespace) -> None:
     print(f"labelled cells used: {found['n_labelled']} ({counts})")
     if found["profiled"]:
         print("features were first brought to those of the training cells, without labels (see --unlabelled)")
-    if found["pull"] is None:
+    if found["neighbours"]:
+        print("cells without a label took part: cells that look alike are called alike")
+    elif found["pull"] is None:
         print("no new last layer was better than the old one by cross-validation: it stays as it was")
     _say_accuracy("cross-validation", found["cross_validated"], found["n_labelled"])
     if found["held_out"]:

@@ -11,6 +11,7 @@ from leukoscope.errors import DataError, InputError
 from leukoscope.files import copy_folder, save_arrays
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.taxonomy import Taxonomy
+from leukoscope.train.adapt.neighbours import lean_on_neighbours
 from leukoscope.train.adapt.network import read_network, set_last_layer, write_adapted
 from leukoscope.train.adapt.profile import Profile, fit_profile, read_reference
 from leukoscope.train.adapt.site_cells import hear_site
@@ -47,7 +48,8 @@ def profile_model(model: str | Path, data: str | Path, out: str | Path, *, progr
     check_patients(cells.groups, cells.unit)
     profile = fit_profile(heard, old_weights(network), reference, temperature=bundle.card.temperature)
     check_mix(profile.mix, bundle.card.taxonomy)
-    set_last_layer(network, profile.weights)
+    settled = lean_on_neighbours(heard, profile.weights, temperature=bundle.card.temperature)
+    set_last_layer(network, settled)
     found = {
         "n_cells": len(heard),
         "n_patients": len(np.unique(cells.groups)) if cells.unit == "patient" else None,

@@ -24,7 +24,7 @@ from leukoscope.train.adapt.network import read_network, set_last_layer, write_a
 from leukoscope.train.adapt.profile import fit_profile, read_reference
 from leukoscope.train.adapt.site_head import (
     SiteHead,
-    fit_site_head,
+    fit_site_layer,
     last_features,
     old_weights,
     right_share,
@@ -71,12 +71,14 @@ def adapt_model(
     rest = np.setdiff1d(known, used)
     old = old_weights(network)
     start = choose_start(heard, allowed[used], used, old, bundle)
-    head = fit_site_head(heard[used], allowed[used], start, groups=cells.files[used], seed=seed)
+    told = {"temperature": bundle.card.temperature if len(heard) >= LEAST_FOR_PROFILE else None, "seed": seed}
+    head = fit_site_layer(heard, allowed[used], start, used=used, groups=cells.files[used], **told)
     measured = {
         "n_labelled": len(used),
         "labelled": dict(sorted(Counter(cells.class_names[used].tolist()).items())),
         "pull": head.pull,
         "profiled": start is not old,
+        "neighbours": head.neighbours,
         "cross_validated": {"before": right_share(with_one(heard[used]) @ old, allowed[used]), "after": head.after},
         "held_out": _held_out(heard, allowed, rest, old, head) if len(rest) else None,
     }
@@ -204,7 +206,7 @@ def _write(bundle, models, network, head: SiteHead, dataset: Dataset, allowed, m
         for when in ("before", "after")
     ]
     entry = {"name": site, "sha256": dataset.sha256(), "licence": dataset.licence}
-    entry |= {k: measured[k] for k in ("n_labelled", "labelled", "pull", "profiled")}
+    entry |= {k: measured[k] for k in ("n_labelled", "labelled", "pull", "profiled", "neighbours")}
     changes = {
         "name": f"{card.name}, adapted to {site}",
         "training": card.training | {"adapted_to": entry},

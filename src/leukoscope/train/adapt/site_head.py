@@ -6,7 +6,7 @@ it is pulled is chosen by cross-validation within the labelled cells; where noth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from leukoscope.crop import match_nuclei
 from leukoscope.errors import DataError
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.train.adapt.heads import balanced, logistic_weights, softmax, with_one
+from leukoscope.train.adapt.neighbours import lean_on_neighbours
 
 PULLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _FOLDS = 5
@@ -27,6 +28,7 @@ class SiteHead:
 
     before, after  accuracy on labelled cells by cross-validation, of the old and the new layer (NaN with too few)
     held_logits    (N, C) of each labelled cell from a layer that did not see it
+    neighbours     whether the layer also follows the site's cells without a label (`lean_on_neighbours`)
     """
 
     weights: np.ndarray
@@ -34,6 +36,7 @@ class SiteHead:
     before: float
     after: float
     held_logits: np.ndarray
+    neighbours: bool = False
 
 
 @torch.no_grad()
@@ -82,6 +85,39 @@ def fit_site_head(
     best = min(losses, key=lambda p: (losses[p] + _STALE * (p is not None), -(p or 0)))
     weights = old if best is None else _fit(heard, allowed, old, best)
     return SiteHead(weights, best, right_share(before_logits, allowed), right_share(held[best], allowed), held[best])
+
+
+def fit_site_layer(
+    heard: np.ndarray,
+    allowed: np.ndarray,
+    old: np.ndarray,
+    *,
+    used: np.ndarray,
+    groups: np.ndarray,
+    temperature: float | None,
+    seed: int = 0,
+) -> SiteHead:
+    """`fit_site_head` on the labelled rows `used` of the site's cells heard (N, F), and then, where it calls labelled
+    cells left out no worse, a layer that follows the cells without a label too.
+
+    allowed (n, C), groups (n,): of the labelled rows; temperature: the card's, None: leave unlabelled cells alone
+    """
+    head = fit_site_head(heard[used], allowed, old, groups=groups, seed=seed)
+    folds = _folds(allowed.argmax(1), groups, seed)
+    if temperature is None or folds.max() == 0:
+        return head
+    held = np.empty_like(head.held_logits)
+    for fold in range(folds.max() + 1):
+        seen = folds != fold
+        first = old if head.pull is None else _fit(heard[used[seen]], allowed[seen], old, head.pull)
+        told = {"temperature": temperature, "used": used[seen], "allowed": allowed[seen], "seed": seed}
+        held[~seen] = with_one(heard[used[~seen]]) @ lean_on_neighbours(heard, first, **told)
+    after = right_share(held, allowed)
+    if after < head.after:
+        return head
+    told = {"temperature": temperature, "used": used, "allowed": allowed, "seed": seed}
+    weights = lean_on_neighbours(heard, head.weights, **told)
+    return replace(head, weights=weights, after=after, held_logits=held, neighbours=True)
 
 
 def _fit(heard: np.ndarray, allowed: np.ndarray, old: np.ndarray, pull: float) -> np.ndarray:

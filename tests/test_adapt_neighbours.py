@@ -1,0 +1,67 @@
+"""A layer that calls like cells alike: better where clusters are clear, and no surer than before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
+
+from leukoscope.train.adapt import neighbours  # noqa: E402
+from leukoscope.train.adapt.heads import softmax, with_one  # noqa: E402
+from leukoscope.train.adapt.neighbours import lean_on_neighbours  # noqa: E402
+from leukoscope.train.adapt.site_head import fit_site_head, fit_site_layer  # noqa: E402
+
+WIDTH, N_CLASSES = 30, 3
+
+
+def site(n=150, seed=0, width=1.0):
+    """Cells in three clear clusters, and a layer that listens to much else: it calls a tenth of each wrongly."""
+    centres = np.random.default_rng(1).normal(0, 1.5, (N_CLASSES, WIDTH))
+    labels = np.arange(n) % N_CLASSES
+    heard = centres[labels] + np.random.default_rng(seed).normal(0, width, (n, WIDTH))
+    layer = np.concatenate([centres.T, -(centres**2).sum(1)[None] / 2]) / 2
+    noise = np.random.default_rng(4).normal(0, 1.6, (WIDTH, N_CLASSES))
+    layer[:-1] += noise
+    layer[-1] -= centres.mean(0) @ noise
+    return heard, labels, layer / 10
+
+
+def right(heard, layer, labels):
+    return float(((with_one(heard) @ layer).argmax(1) == labels).mean())
+
+
+def sureness(heard, layer):
+    return float(softmax(with_one(heard) @ layer).max(1).mean())
+
+
+def test_like_cells_are_called_alike_and_no_surer_than_before():
+    heard, labels, layer = site()
+    fitted = lean_on_neighbours(heard, layer, temperature=1.0)
+    assert right(heard, fitted, labels) > right(heard, layer, labels) + 0.02
+    assert sureness(heard, fitted) == pytest.approx(sureness(heard, layer), abs=0.01)
+    warm = lean_on_neighbours(heard, 2 * layer, temperature=2.0)
+    assert warm == pytest.approx(2 * fitted, abs=1e-6)
+
+
+def test_a_few_labels_turn_their_clusters():
+    heard, labels, layer = site(width=2.0)
+    used = np.arange(9)
+    allowed = np.eye(N_CLASSES, dtype=bool)[labels[used]]
+    alone = fit_site_head(heard[used], allowed, layer, groups=used)
+    both = fit_site_layer(heard, allowed, layer, used=used, groups=used, temperature=1.0)
+    assert both.neighbours and both.after >= alone.after
+    rest = np.arange(9, len(heard))
+    assert right(heard[rest], both.weights, labels[rest]) > right(heard[rest], alone.weights, labels[rest])
+    left = fit_site_layer(heard, allowed, layer, used=used, groups=used, temperature=None)
+    assert not left.neighbours and left.weights == pytest.approx(alone.weights)
+
+
+def test_a_large_site_is_drawn_from_and_its_labels_kept(monkeypatch):
+    monkeypatch.setattr(neighbours, "MOST_CELLS", 60)
+    heard, labels, layer = site(400)
+    used = np.array([399, 398, 397])
+    told = {"temperature": 1.0, "used": used, "allowed": np.eye(N_CLASSES, dtype=bool)[labels[used]]}
+    fitted = lean_on_neighbours(heard, layer, **told)
+    assert right(heard, fitted, labels) > right(heard, layer, labels)
+    assert fitted == pytest.approx(lean_on_neighbours(heard, layer, **told))
