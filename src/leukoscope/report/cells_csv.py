@@ -19,7 +19,7 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
     slides REGION_COLUMNS.
 
     For spreadsheets (`leukoscope.files.write_table`); numbers exactly as the record holds them. `cell` counts from 0
-    within its field. Memory stays that of one field. The file appears whole or not at all.
+    within its field. Memory stays that of one cell. The file appears whole or not at all.
     """
     record = read_record(record_path)
     names = record.taxonomy.names
@@ -31,10 +31,10 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
     with write_table(out_csv) as table:
         further = [*(f"prob_{name}" for name in names), *(f"attr_{a['name']}" for a in attributes)]
         table.writerow([*COLUMNS, *told, *further, *measures, *twice, *places])
-        for field in record.fields():
+        for field, cells in record.streamed():
             origin = [field["file"], field["patient_id"], field["smear_id"], field["center"]]
-            counted = {id(c) for c in counted_cells(field)}
-            for number, cell in enumerate(field["cells"]):
+            for number, cell in enumerate(cells):
+                counts = bool(counted_cells(field | {"cells": [cell]}))
                 probs, said = cell["probs"], cell.get("attributes", {})
                 table.writerow(
                     [*origin, number, *cell["box"], cell["score"], cell["class"], cell["suspicion"]]
@@ -42,6 +42,6 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
                     + [probs.get(name, 0) for name in names]
                     + [said.get(a["name"], "") for a in attributes]
                     + [cell.get(name) for name in measures]
-                    + [int(id(cell) in counted)] * len(twice)
+                    + [int(counts)] * len(twice)
                     + list(field["region"]["box"][:2] if "region" in field else [""] * len(places))
                 )
