@@ -97,7 +97,9 @@ def multiply(store: Store, n_patients: int) -> None:
                 _copy_of_reading(connection, table, source.id, moves)
             signed = {"id": _shift(connection, t.signed, source.id)(t.signed.c.id)}
             signed["reading_id"] = moves["reading"](t.signed.c.reading_id)
+            taught = {"signed_id": _shift(connection, t.signed, source.id)(t.taught.c.signed_id)}
             _copy(connection, t.signed, source.id, patient, signed)
+            _copy(connection, t.taught, source.id, patient, taught)
 
 
 def _shift(connection, table, source: int) -> Callable:

@@ -31,6 +31,7 @@ from leukoscope.web.store.closing import Pair  # noqa: E402
 from leukoscope.web.store.opening import open_run  # noqa: E402
 from leukoscope.web.store.projection import calls_of  # noqa: E402
 from leukoscope.web.store.readings import Edit  # noqa: E402
+from leukoscope.web.times import spread, times_chart  # noqa: E402
 from leukoscope.web.view import cell_table  # noqa: E402
 
 
@@ -153,3 +154,11 @@ def test_what_nobody_saw_is_no_agreement():
     assert (found["n"], found["same"], found["unseen"], found["differ"]) == (3, 1, 81, 3)
     assert found["kappa"] == without["kappa"] and found["classes"] == without["classes"]
     assert [c["agreement"] for c in found["classes"]] == [pytest.approx(2 / 3), 0]
+
+
+def test_reading_times_are_spread_beside_the_published_ones():
+    found = spread([20.0, 60.0, 190.0, 191.0, 400.0, 9000.0])
+    assert (found["n"], found["bins"][0], found["bins"][2], found["bins"][6], found["bins"][-1]) == (6, 1, 1, 2, 1)
+    assert [(f["seconds"], f["n"]) for f in found["faster"]] == [(191, 3), (326, 4)]
+    assert found["quartiles"] == [60.0, 191.0, 400.0] and spread([]) is None
+    assert times_chart(found).count("<rect") == len(found["bins"]) and "191 s at a microscope" in times_chart(found)

@@ -32,7 +32,7 @@ from leukoscope.web.store.opening import open_run  # noqa: E402
 from leukoscope.web.store.photographs import Photographs  # noqa: E402
 from leukoscope.web.store.projection import rebuild, states  # noqa: E402
 from leukoscope.web.store.readings import Edit  # noqa: E402
-from leukoscope.web.worklist import worklist  # noqa: E402
+from leukoscope.web.worklist import SORTS, worklist  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,23 @@ def test_the_same_record_is_opened_once(room, run):
     again = open_run(room.store, run / "record.json")
     assert again.was_there and again.run_id == room.opened.run_id
     assert (again.n_patients, again.n_cells) == (room.opened.n_patients, room.opened.n_cells)
+
+
+def test_a_worklist_is_filtered_sorted_and_searched(room):
+    with room.store.reading() as connection:
+        everything = worklist(connection)
+        marks = {mark for line in everything.lines for mark in line.marks}
+        for mark in marks:
+            expected = [line.key for line in everything.lines if mark in line.marks]
+            assert [line.key for line in worklist(connection, mark=mark).lines] == expected
+        assert marks and worklist(connection, mark="few%").lines == ()
+        label = everything.lines[0].label
+        assert [line.label for line in worklist(connection, search=label[1:].upper()).lines] == [label]
+        assert worklist(connection, state="signed").n_found == 0 and worklist(connection, state="open").n_found == 2
+        for sort in SORTS:
+            assert {line.key for line in worklist(connection, sort=sort).lines} == {ln.key for ln in everything.lines}
+        with pytest.raises(InputError, match="a state is one of"):
+            worklist(connection, state="gone")
 
 
 def test_a_call_stands_beside_the_models_and_says_who(room):

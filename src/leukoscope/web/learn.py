@@ -30,11 +30,11 @@ def newest_signed(connection: Connection) -> list[tuple[object, dict]]:
 def reviewed_summary(connection: Connection) -> dict:
     """Reviewed cells of the newest signed version of each patient: in all, corrected and added ones, by class."""
     newest = dict(
-        connection.execute(select(t.signed.c.patient_id, t.signed.c.reviewed).order_by(t.signed.c.version)).all()
+        connection.execute(select(t.taught.c.patient_id, t.taught.c.counts).order_by(t.taught.c.version)).all()
     )
     classes, corrected = Counter(), Counter()
     for text in newest.values():
-        for name, (n, n_corrected) in json.loads(text or "{}").items():
+        for name, (n, n_corrected) in json.loads(text).items():
             classes[name] += n
             corrected[name] += n_corrected
     rows = [{"class": name, "n": n, "corrected": corrected[name]} for name, n in classes.most_common()]

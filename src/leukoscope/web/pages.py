@@ -31,6 +31,7 @@ from leukoscope.web.store import readings
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.closing import note_access, two_readings
 from leukoscope.web.store.projection import calls_of, states
+from leukoscope.web.times import spread, times_chart
 from leukoscope.web.view import cell_table, classes_of
 from leukoscope.web.worklist import SORTS, STATES, reading_times, worklist
 
@@ -63,6 +64,7 @@ _environment.globals.update(
     straddles=straddles,
     when=when,
     mark_words=lambda code: MARK_WORDS.get(code, code.replace("_", " ")),
+    times_chart=lambda found: Markup(times_chart(found)),  # numbers only
     interval_bar=lambda ratio, small=False: Markup(interval_bar(ratio, small=small)),  # its own words are escaped there
 )
 
@@ -88,8 +90,10 @@ def room_of(request: Request) -> Room:
 
 
 @router.get("/")
-def show_worklist(request: Request, state: str = "open", sort: str = "urgency", page: int = 1) -> HTMLResponse:
-    return _worklist(request, state=state, sort=sort, page=page, search="")
+def show_worklist(
+    request: Request, state: str = "open", sort: str = "urgency", mark: str = "", page: int = 1
+) -> HTMLResponse:
+    return _worklist(request, state=state, sort=sort, mark=mark, page=page, search="")
 
 
 @router.post("/")
@@ -98,38 +102,28 @@ def search_worklist(
     search: str = Form("", max_length=200),
     state: str = Form("open"),
     sort: str = Form("urgency"),
+    mark: str = Form(""),
     page: int = Form(1),
     form_token: str = Form(""),
 ) -> HTMLResponse:
     """A search is posted: what is searched for is a patient's name, and does not belong into an address or a log."""
     check_form_token(page_reader(request), form_token)
-    return _worklist(request, state=state, sort=sort, page=page, search=search)
+    return _worklist(request, state=state, sort=sort, mark=mark, page=page, search=search)
 
 
-def _worklist(request: Request, *, state: str, sort: str, page: int, search: str) -> HTMLResponse:
+def _worklist(request: Request, *, state: str, sort: str, mark: str, page: int, search: str) -> HTMLResponse:
     who, room = page_reader(request), room_of(request)
     wanted = state if state in (*STATES, "open") else None
-    sort = sort if sort in SORTS else "urgency"
+    sort, mark = sort if sort in SORTS else "urgency", mark if mark in MARK_WORDS else ""
+    asked = {"sort": sort, "search": search.replace("\0", ""), "page": max(1, min(page, 10**6))}
     with room.store.reading() as connection:
-        found = worklist(
-            connection, state=wanted, sort=sort, search=search.replace("\0", ""), page=max(1, min(page, 10**6))
-        )
+        found = worklist(connection, state=wanted, mark=mark or None, **asked)
         times = reading_times(connection)
-    chosen = {"state": wanted or "all", "sort": sort, "search": search}
+    chosen = {"state": wanted or "all", "sort": sort, "mark": mark, "search": search}
     return render(
-        request, "worklist.html", who, found=found, chosen=chosen, states=STATES, sorts=SORTS, times=_times(times)
-    )
-
-
-def _times(seconds: list[float]) -> dict | None:
-    """Quartiles of the seconds that reading took, and how many patients they are of."""
-    if not seconds:
-        return None
-    at = [seconds[min(len(seconds) - 1, int(q * len(seconds)))] for q in (0.25, 0.5, 0.75)]
-    bins = [0] * 12
-    for s in seconds:
-        bins[min(11, int(s // 60))] += 1
-    return {"n": len(seconds), "quartiles": at, "bins": bins}
+        request, "worklist.html", who, found=found, chosen=chosen, states=STATES, sorts=SORTS, marks=MARK_WORDS,
+        times=spread(times),
+    )  # fmt: skip
 
 
 @router.get("/p/{key}")

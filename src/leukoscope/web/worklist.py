@@ -53,9 +53,16 @@ class Page:
 
 
 def worklist(
-    connection: Connection, *, state: str | None = None, sort: str = "urgency", search: str = "", page: int = 1
+    connection: Connection,
+    *,
+    state: str | None = None,
+    sort: str = "urgency",
+    search: str = "",
+    mark: str | None = None,
+    page: int = 1,
 ) -> Page:
-    """One page. state: of STATES, "open" (all but signed) or None; search: part of a label, of any case."""
+    """One page. state: of STATES, "open" (all but signed) or None; search: part of a label, of any case; mark: a code
+    that the record notes of the patient, such as "suspected_apl"."""
     if state is not None and state not in (*STATES, "open"):
         raise InputError(f"a state is one of open, {', '.join(STATES)}, got {state!r}")
     if sort not in SORTS:
@@ -68,6 +75,8 @@ def worklist(
         wanted.append(p.state == state)
     if search.strip():
         wanted.append(func.lower(p.label).contains(search.strip().lower(), autoescape=True))
+    if mark is not None:
+        wanted.append(p.marks.contains(json.dumps(mark), autoescape=True))
     share = func.coalesce(p.share, -1.0)
     orders = {
         "urgency": (p.urgency, share.desc(), p.id),

@@ -181,8 +181,9 @@ def sign(store: Store, reading_id: int, make_record, *, reader_id: int, op: str)
         digest = hashlib.sha256(text.encode()).hexdigest()
         row = {"patient_id": reading.patient_id, "reading_id": reading.id, "version": reading.version}
         row |= {"reader_id": reader_id, "at": at, "record": text, "digest": digest}
-        row |= {"reviewed": canonical(reviewed_counts(record))}
         signed_id = connection.execute(insert(t.signed).values(row)).inserted_primary_key[0]
+        told = {"signed_id": signed_id, "patient_id": reading.patient_id, "version": reading.version}
+        connection.execute(insert(t.taught).values(told | {"counts": canonical(reviewed_counts(record))}))
         append(connection, reading, "sign", {"digest": digest}, reader_id=reader_id, op=op)
         close(connection, reading.id, "signed")
         ratio = next((r for r in record.get("numbers", {}).get("ratios", ()) if r["name"] == "blasts"), None)

@@ -198,7 +198,7 @@ touched = Table(
     Column("event_id", _ID, ForeignKey("event.id"), primary_key=True),
 )
 
-# Immutable: a signed record as canonical JSON; reviewed: of each class [cells that were seen, corrected ones].
+# Immutable: a signed record as canonical JSON.
 signed = Table(
     "signed",
     metadata,
@@ -210,8 +210,16 @@ signed = Table(
     Column("at", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
     Column("digest", Text, nullable=False),
-    Column("reviewed", Text),
     UniqueConstraint("patient_id", "version"),
+)
+# What a signed record teaches: of each class [cells that were seen, corrected ones]. Apart, for records are large.
+taught = Table(
+    "taught",
+    metadata,
+    Column("signed_id", _ID, ForeignKey("signed.id"), primary_key=True),
+    Column("patient_id", _ID, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("counts", Text, nullable=False),
 )
 sent = Table(
     "sent",

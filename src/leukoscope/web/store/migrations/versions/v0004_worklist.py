@@ -1,5 +1,5 @@
-"""Lists read no record: each patient's blast ratio beside it, what a signed record teaches beside that, and one index
-that holds all that a worklist sorts by."""
+"""Lists read no record: each patient's blast ratio beside it, what each signed record teaches apart from it, and one
+index that holds all that a worklist sorts by."""
 
 import json
 
@@ -11,6 +11,7 @@ from leukoscope.web.store.closing import reviewed_counts
 revision = "0004"
 down_revision = "0003"
 
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _OLD = ("patient_by_urgency", "patient_by_state", "patient_by_change")
 
 
@@ -21,8 +22,16 @@ def upgrade() -> None:
     listed = ["state", "urgency", "share", "id", "n_cells", "changed_at", "label"]
     op.create_index("patient_listed", "patient", listed, unique=False)
     _fill_ratios(op.get_bind())
-    op.add_column("signed", sa.Column("reviewed", sa.Text(), nullable=True))
-    _fill_reviewed(op.get_bind())
+    op.create_table(
+        "taught",
+        sa.Column("signed_id", _ID, nullable=False),
+        sa.Column("patient_id", _ID, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["signed_id"], ["signed.id"]),
+        sa.PrimaryKeyConstraint("signed_id"),
+    )
+    _fill_taught(op.get_bind())
 
 
 def _fill_ratios(connection: sa.Connection) -> None:
@@ -34,9 +43,11 @@ def _fill_ratios(connection: sa.Connection) -> None:
             connection.execute(change)
 
 
-def _fill_reviewed(connection: sa.Connection) -> None:
-    signed = sa.table("signed", sa.column("id"), sa.column("record"), sa.column("reviewed"))
+def _fill_taught(connection: sa.Connection) -> None:
+    signed = sa.table("signed", *(sa.column(name) for name in ("id", "patient_id", "version", "record")))
+    taught = sa.table("taught", *(sa.column(name) for name in ("signed_id", "patient_id", "version", "counts")))
     for number in connection.execute(sa.select(signed.c.id)).scalars().all():  # records are large: one at a time
-        record = connection.execute(sa.select(signed.c.record).where(signed.c.id == number)).scalar_one()
-        text = json.dumps(reviewed_counts(json.loads(record)))
-        connection.execute(sa.update(signed).where(signed.c.id == number).values(reviewed=text))
+        row = connection.execute(sa.select(signed).where(signed.c.id == number)).one()
+        told = {"signed_id": row.id, "patient_id": row.patient_id, "version": row.version}
+        counts = json.dumps(reviewed_counts(json.loads(row.record)))
+        connection.execute(sa.insert(taught).values(told | {"counts": counts}))
