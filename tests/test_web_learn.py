@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +16,9 @@ from sqlalchemy import select  # noqa: E402
 from leukoscope.dataset.importer import import_dataset  # noqa: E402
 from leukoscope.dataset.manifest import read_dataset  # noqa: E402
 from leukoscope.errors import DataError, InputError  # noqa: E402
+from leukoscope.models.bundle import find_model, part_of_model  # noqa: E402
 from leukoscope.pipeline import analyze  # noqa: E402
+from leukoscope.train.adapt.site import allowed_classes  # noqa: E402
 from leukoscope.web import adapting  # noqa: E402
 from leukoscope.web.cells import CellCache  # noqa: E402
 from leukoscope.web.learn import export_reviewed  # noqa: E402
@@ -88,26 +90,45 @@ def test_signed_cells_become_a_data_set_that_goes_to_cvat_and_back(lab, tmp_path
 
 
 def test_a_model_is_written_only_where_it_is_better_on_patients_left_out(lab, tmp_path, monkeypatch):
-    db, wrong, right = lab
-    seen = []
+    """A layer that swaps two classes, and one that is right: what is believed are patients that it did not learn."""
+    db, wrong, _ = lab
+    names = part_of_model(find_model(str(wrong)), "classify").card.taxonomy
+    right = np.eye(len(names.names) + 1, len(names.names))  # what is heard of a cell is its class
+    swapped = right.copy()
+    a, b = names.index("lymphocyte"), names.index("monocyte")
+    swapped[[a, b]] = swapped[[b, a]]
+    learnt, written = [], []
 
-    def learn(source: Path):
-        def adapt_model(model, data, out, **_):
-            seen.append({f.key.patient_id for f in read_dataset(data).fields})
-            shutil.copytree(source, out)
+    def hear_site(model, data, *, progress=None):
+        cells = [(f, c) for f in read_dataset(data).fields for c in f.cells]
+        allowed = allowed_classes(np.array([c.class_name or "" for _, c in cells]), names)
+        said = {"groups": np.array([f.key.patient_id for f, _ in cells]), "unit": "patient"}
+        crops = SimpleNamespace(files=np.array([f.file for f, _ in cells]), **said)
+        assert {f.key.patient_id for f, c in cells if c.class_name is None} == {"patient0", "patient1", "patient2"}
+        known = np.flatnonzero(allowed.any(1))
+        return SimpleNamespace(cells=crops, heard=allowed.astype(float), allowed=allowed, known=known, network=None)
 
-        return adapt_model
+    def fitting(weights):
+        def fit_rows(site, used, *, among, seed):
+            left_out = {"patient0", "patient1"} - set(site.cells.groups[used])
+            assert set(used) < set(among) and not left_out & set(site.cells.groups[among])
+            learnt.append(set(site.cells.groups[used]))
+            return SimpleNamespace(weights=weights), False
 
-    monkeypatch.setattr(adapting, "adapt_model", learn(right))
+        return fit_rows
+
+    monkeypatch.setattr(adapting, "hear_site", hear_site)
+    monkeypatch.setattr(adapting, "old_weights", lambda network: swapped)
+    monkeypatch.setattr(adapting, "adapt_heard", lambda site, out, *, seed: written.append(out))
+    monkeypatch.setattr(adapting, "fit_rows", fitting(right))
     found = adapting.adapt_from(str(wrong), str(db), tmp_path / "ours")
-    assert seen == [{"patient0"}, {"patient1"}, {"patient0", "patient1"}] or seen[:2] == [{"patient1"}, {"patient0"}]
+    assert sorted(map(sorted, learnt)) == [["patient0"], ["patient1"]] and written == [tmp_path / "ours"]
     assert (found.unit, found.n_groups, found.n_cells) == ("patient", 2, 10)
     assert found.after[0] == 1 and found.before[0] < 0.5 and found.gain[0] > 0.4
-    assert (tmp_path / "ours").is_dir()
-    monkeypatch.setattr(adapting, "adapt_model", learn(wrong))
+    monkeypatch.setattr(adapting, "fit_rows", fitting(swapped))
     with pytest.raises(InputError, match="not better"):
         adapting.adapt_from(str(wrong), str(db), tmp_path / "theirs")
-    assert not (tmp_path / "theirs").exists()
+    assert written == [tmp_path / "ours"]
 
 
 def test_the_locator_learns_from_fields_that_were_looked_through(lab, tmp_path, monkeypatch):

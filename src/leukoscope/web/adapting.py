@@ -21,13 +21,16 @@ from leukoscope.evaluate.patients import clustered_limits
 from leukoscope.images import read_field
 from leukoscope.models.bundle import find_model, part_of_model
 from leukoscope.models.runtime import Session
+from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.locator_site import LocatorAdapted, adapt_locator
-from leukoscope.train.adapt.site import adapt_model, allowed_classes, suggest_cells
+from leukoscope.train.adapt.site import HeardSite, adapt_heard, allowed_classes, fit_rows, hear_site, suggest_cells
+from leukoscope.train.adapt.site_head import old_weights
 from leukoscope.types import Cells
 from leukoscope.web.learn import export_reviewed
 from leukoscope.web.store import existing_store
 
 FOLDS = 4
+MOST_UNLABELLED = 1000  # cells of patients that are not signed, heard beside the labelled ones
 Show = Callable[[int, int], None]
 
 
@@ -54,15 +57,16 @@ def adapt_from(model: str | Path, db: str, out: str | Path, *, seed: int = 0, pr
     nothing is written. DataError where fewer than two patients (or photographs) have reviewed cells.
     """
     with tempfile.TemporaryDirectory() as work:
-        dataset = reviewed_cells(db, Path(work) / "all")
-        measured = measure_left_out(model, dataset, Path(work), seed=seed, progress=progress)
+        reviewed_cells(db, Path(work), seed=seed)
+        site = hear_site(model, work, progress=progress)
+        measured = measure_left_out(site, seed=seed)
         if not measured.gain[0] > 0:
             raise InputError(
                 f"fitted to {measured.n_cells} reviewed cells the model is not better on {measured.unit}s left out"
                 f" ({measured.before[0]:.3f} before, {measured.after[0]:.3f} after): nothing was written; sign more"
                 " patients, or keep the model"
             )
-        adapt_model(model, Path(work) / "all", out, seed=seed, progress=progress)
+        adapt_heard(site, out, seed=seed)
     return measured
 
 
@@ -78,52 +82,65 @@ def adapt_locator_from(model: str | Path, db: str, out: str | Path, **how: objec
         return adapt_locator(model, work, out, **how)
 
 
-def reviewed_cells(db: str, folder: Path) -> Dataset:
-    """The reviewed cells of signed patients as a data set in `folder`; cells that nobody saw are left out."""
-    with existing_store(db) as store:
+def reviewed_cells(db: str, folder: Path, *, seed: int = 0) -> Dataset:
+    """The reviewed cells of signed patients as a data set in `folder`, and beside them cells without a label.
+
+    Those are what nobody saw of the same patients, and up to MOST_UNLABELLED cells of whole photographs, drawn by
+    `seed`, of patients that are not signed: adapting looks at what they have in common with the labelled ones.
+    """
+    with tempfile.TemporaryDirectory() as work, existing_store(db) as store:
         export_reviewed(store, folder)
-    dataset = read_dataset(folder)
-    typed = (replace(f, cells=tuple(c for c in f.cells if c.class_name)) for f in dataset.fields)
-    dataset = replace(dataset, fields=tuple(f for f in typed if f.cells))
-    write_dataset(dataset, folder)
+        dataset = read_dataset(folder)
+        try:
+            export_reviewed(store, work, signed=False)
+            others = read_dataset(work).fields
+        except DataError:  # everybody is signed, or no photograph is at hand
+            others = ()
+        more, n = [], 0
+        for place in np.random.default_rng(seed).permutation(len(others)):
+            if n >= MOST_UNLABELLED:
+                break
+            more.append(others[place])
+            n += len(others[place].cells)
+        fields = [f for f in (*dataset.fields, *more) if f.cells]
+        dataset = replace(dataset, fields=tuple(fields))
+        write_dataset(dataset, folder)
     return dataset
 
 
-def measure_left_out(
-    model: str | Path, dataset: Dataset, work: Path, *, seed: int = 0, progress: Show | None = None
-) -> Adapted:
-    """Accuracy before and after on patients that were left out, FOLDS at a time, with limits by patient."""
-    of_patient = np.array([f.key.patient_id or f.sha256 for f in dataset.fields])
-    unit = "patient" if len(np.unique(of_patient)) > 1 else "photograph"
-    groups = of_patient if unit == "patient" else np.array([f.sha256 for f in dataset.fields])
+def measure_left_out(site: HeardSite, *, seed: int = 0) -> Adapted:
+    """Accuracy before and after on patients that were left out, FOLDS at a time, with limits by patient.
+
+    A layer is fitted on the other patients alone, and none of the left-out ones' cells is looked at; right is a call of
+    all the model's classes.
+    """
+    known = site.known
+    unit = site.cells.unit if len(np.unique(site.cells.groups[known])) > 1 else "photograph"
+    of_cell = site.cells.groups if unit == "patient" else site.cells.files
+    groups = of_cell[known]
     names = np.random.default_rng(seed).permutation(np.unique(groups))
     if len(names) < 2:
         raise DataError("adapting holds out patients or photographs: sign cells of two or more of them first")
-    rows = []
-    for fold in range(min(FOLDS, len(names))):
-        out = np.isin(groups, names[fold :: min(FOLDS, len(names))])
-        fitted, part = work / f"model-{fold}", work / f"fold-{fold}"
-        write_dataset(replace(dataset, fields=_some(dataset, ~out)), part)
-        adapt_model(model, part, fitted, seed=seed)
-        old, new = (called_right(m, _some(dataset, out), dataset) for m in (model, fitted))
-        rows += [(group, a, b) for (group, a), (_, b) in zip(old, new, strict=True)]
-        if progress is not None:
-            progress(fold + 1, min(FOLDS, len(names)))
-    if unit == "patient":
-        clusters = np.array([patient for (patient, _), _, _ in rows])
-    else:
-        clusters = np.array([photograph for (_, photograph), _, _ in rows])
-    before, after = (np.array([r[column] for r in rows], np.float64) for column in (1, 2))
+    after = np.zeros(len(known))
+    n_folds = min(FOLDS, len(names))
+    for fold in range(n_folds):
+        out = np.isin(groups, names[fold::n_folds])
+        among = np.flatnonzero(~np.isin(of_cell, names[fold::n_folds]))
+        head, _ = fit_rows(site, known[~out], among=among, seed=seed)
+        after[out] = _right(site, known[out], head.weights)
+    before = _right(site, known, old_weights(site.network))
     measured = (
-        _with_limits(values, clusters, within) for values, within in (
+        _with_limits(values, groups, within) for values, within in (
             (before, (0.0, 1.0)), (after, (0.0, 1.0)), (after - before, (-1.0, 1.0)),
         )
     )  # fmt: skip
-    return Adapted(len(rows), len(names), unit, *measured)
+    return Adapted(len(known), len(names), unit, *measured)
 
 
-def _some(dataset: Dataset, keep: np.ndarray) -> tuple[TruthField, ...]:
-    return tuple(field for field, wanted in zip(dataset.fields, keep, strict=True) if wanted)
+def _right(site: HeardSite, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(n,) 1 where the layer calls a cell one of the classes that it may be."""
+    calls = (with_one(site.heard[rows]) @ weights).argmax(1)
+    return site.allowed[rows, calls].astype(np.float64)
 
 
 def called_right(

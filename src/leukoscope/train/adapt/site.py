@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,44 @@ COLUMNS = ("order", "file", "x0", "y0", "x1", "y1", "called", "prob")
 Show = Callable[[int, int], None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeardSite:
+    """A data set's white cells (`cells`), as the last layer of a model's classifier hears them.
+
+    heard    (N, F)
+    allowed  (N, C) bool: the classes that each may be by its label (`allowed_classes`); none where none is stated
+    """
+
+    models: dict[str, Bundle]
+    network: CellClassifier
+    dataset: Dataset
+    cells: CropSet
+    heard: np.ndarray
+    allowed: np.ndarray
+
+    @property
+    def bundle(self) -> Bundle:
+        """The classifier."""
+        return part_of_model(self.models, "classify")
+
+    @property
+    def known(self) -> np.ndarray:
+        """Rows with a label that the model has a class for."""
+        return np.flatnonzero(self.allowed.any(1))
+
+
+def hear_site(model: str | Path, data: str | Path, *, progress: Show | None = None) -> HeardSite:
+    """The cells of a data set folder as `model` hears them: what takes the time of adapting, and is needed once."""
+    models, dataset = find_model(model), read_dataset(data)
+    bundle = part_of_model(models, "classify")
+    network = read_network(bundle)
+    rule = replace(bundle.card.crop, nucleus_density=None)
+    cells = read_site_cells(dataset, rule, taxonomy=bundle.card.taxonomy, progress=progress)
+    density = bundle.card.crop.nucleus_density
+    heard, _ = last_features(network, cells.crops, cells.extras["diameter_um"], density=density)
+    return HeardSite(models, network, dataset, cells, heard, allowed_classes(cells.class_names, bundle.card.taxonomy))
+
+
 def adapt_model(
     model: str | Path,
     data: str | Path,
@@ -58,32 +96,44 @@ def adapt_model(
     """
     if fraction is not None and not 0 < fraction < 1:
         raise InputError(f"the fraction of cells to label must lie between 0 and 1, got {fraction}")
-    models = find_model(model)
-    bundle, dataset = part_of_model(models, "classify"), read_dataset(data)
-    network = read_network(bundle)
-    cells, heard = _hear(bundle, network, dataset, progress)
-    allowed = allowed_classes(cells.class_names, bundle.card.taxonomy)
-    known = np.flatnonzero(allowed.any(1))
+    return adapt_heard(hear_site(model, data, progress=progress), out, fraction=fraction, seed=seed)
+
+
+def adapt_heard(site: HeardSite, out: str | Path, *, fraction: float | None = None, seed: int = 0) -> dict:
+    """`adapt_model` for cells that were heard already."""
+    known, cells = site.known, site.cells
     if len(known) < 2:
-        names = bundle.card.taxonomy.name
-        raise DataError(f"{dataset.name} has {len(known)} cells of a class of {names!r}: label some first")
+        names = site.bundle.card.taxonomy.name
+        raise DataError(f"{site.dataset.name} has {len(known)} cells of a class of {names!r}: label some first")
     used = known if fraction is None else _draw(cells.files[known], fraction, seed, known)
     rest = np.setdiff1d(known, used)
-    old = old_weights(network)
-    start = choose_start(heard, allowed[used], used, old, bundle)
-    told = {"temperature": bundle.card.temperature if len(heard) >= LEAST_FOR_PROFILE else None, "seed": seed}
-    head = fit_site_layer(heard, allowed[used], start, used=used, groups=cells.files[used], **told)
+    old = old_weights(site.network)
+    head, profiled = fit_rows(site, used, among=np.arange(len(site.heard)), seed=seed)
+    before = right_share(with_one(site.heard[used]) @ old, site.allowed[used])
     measured = {
         "n_labelled": len(used),
         "labelled": dict(sorted(Counter(cells.class_names[used].tolist()).items())),
         "pull": head.pull,
-        "profiled": start is not old,
+        "profiled": profiled,
         "neighbours": head.neighbours,
-        "cross_validated": {"before": right_share(with_one(heard[used]) @ old, allowed[used]), "after": head.after},
-        "held_out": _held_out(heard, allowed, rest, old, head) if len(rest) else None,
+        "cross_validated": {"before": before, "after": head.after},
+        "held_out": _held_out(site.heard, site.allowed, rest, old, head) if len(rest) else None,
     }
-    _write(bundle, models, network, head, dataset, allowed[used], measured, Path(out))
+    _write(site.bundle, site.models, site.network, head, site.dataset, site.allowed[used], measured, Path(out))
     return measured
+
+
+def fit_rows(site: HeardSite, used: np.ndarray, *, among: np.ndarray, seed: int = 0) -> tuple[SiteHead, bool]:
+    """The layer that labelled cells make, and whether it starts from the site's profile.
+
+    used   rows that are labelled; among: rows, sorted, those used among them, that may be looked at without a label
+    """
+    heard, bundle, old = site.heard[among], site.bundle, old_weights(site.network)
+    allowed, at = site.allowed[used], np.searchsorted(among, used)
+    start = choose_start(heard, allowed, at, old, bundle)
+    told = {"temperature": bundle.card.temperature if len(heard) >= LEAST_FOR_PROFILE else None, "seed": seed}
+    head = fit_site_layer(heard, allowed, start, used=at, groups=site.cells.files[used], **told)
+    return head, start is not old
 
 
 def choose_start(
@@ -109,10 +159,9 @@ def suggest_cells(
     progress: Show | None = None,
 ) -> list[dict]:
     """The n cells of a data set to label first: rows of COLUMNS, in that order. Its labels are not looked at."""
-    bundle, dataset = part_of_model(find_model(model), "classify"), read_dataset(data)
-    network = read_network(bundle)
-    cells, heard = _hear(bundle, network, dataset, progress)
-    probs = softmax((with_one(heard) @ old_weights(network)) / bundle.card.temperature)
+    site = hear_site(model, data, progress=progress)
+    cells, heard, card = site.cells, site.heard, site.bundle.card
+    probs = softmax((with_one(heard) @ old_weights(site.network)) / card.temperature)
     spread = heard.std(0)
     rows = choose_cells((heard - heard.mean(0)) / (spread + spread.mean()), probs, n, method=method, seed=seed)
     return [
@@ -120,7 +169,7 @@ def suggest_cells(
             "order": order,
             "file": str(cells.files[row]),
             **dict(zip(("x0", "y0", "x1", "y1"), cells.boxes[row].round(1).tolist(), strict=True)),
-            "called": bundle.card.taxonomy.names[int(probs[row].argmax())],
+            "called": card.taxonomy.names[int(probs[row].argmax())],
             "prob": round(float(probs[row].max()), 3),
         }
         for order, row in enumerate(rows.tolist(), 1)
@@ -164,17 +213,6 @@ def _ancestors(name: str) -> set[str]:
         name = PARENTS[name]
         found.add(name)
     return found
-
-
-def _hear(
-    bundle: Bundle, network: CellClassifier, dataset: Dataset, progress: Show | None
-) -> tuple[CropSet, np.ndarray]:
-    """The data set's white cells, and what the last layer hears of each (N, F)."""
-    rule = replace(bundle.card.crop, nucleus_density=None)
-    cells = read_site_cells(dataset, rule, taxonomy=bundle.card.taxonomy, progress=progress)
-    density = bundle.card.crop.nucleus_density
-    heard, _ = last_features(network, cells.crops, cells.extras["diameter_um"], density=density)
-    return cells, heard
 
 
 def _draw(files: np.ndarray, fraction: float, seed: int, rows: np.ndarray) -> np.ndarray:
