@@ -134,11 +134,13 @@ def postgresql_cluster():
 
 
 def row(measure: str, value: float, threshold: str, **more: object) -> dict:
-    """One row of the results, with the machine's load."""
+    """One row of the results, with the machine's load and, on a shared one, this run's priority (0: none)."""
+    group = Path("/proc/self/autogroup")
     return {
         "measure": measure,
         "value": round(value, 4),
         "threshold": threshold,
         "load": round(os.getloadavg()[0], 1),
+        "priority": int(group.read_text().split()[-1]) if group.is_file() else 0,
         **more,
     }
