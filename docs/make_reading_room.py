@@ -19,8 +19,11 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-PAGES = ("worklist", "cells", "field", "sign", "comparison", "signed", "learn", "admin")
-SIZES = {"wide": (1440, 900, 4, 480, "light"), "phone": (390, 844, 8, 195, "dark")}
+PAGES = (
+    *("worklist", "cells", "like cells and a note", "field", "sign", "comparison"),
+    *("signed", "audit trail", "worklist with reading times", "learn", "admin", "keys"),
+)
+SIZES = {"wide": (1440, 900, 3, 640, "light"), "phone": (390, 844, 6, 260, "dark")}
 
 
 def main() -> None:
@@ -59,6 +62,14 @@ def walk(page: Page, origin: str) -> list[Image.Image]:
     for key in ("ArrowRight", "ArrowRight", "l", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
     shot()
+    note(page, "Platelets in clumps at the edge.")
+    page.evaluate("scrollTo(0, 0)")
+    page.keyboard.press("q")
+    page.wait_for_selector("#cellfacts h3:text('More like this')")
+    shot()
+    if page.locator("#closecell").is_visible():
+        page.locator("#closecell").click()
+    page.keyboard.press("Escape")
     reading = page.url.split("#")[0]
     page.goto(reading + "/f/1")
     page.wait_for_selector("#viewer canvas")
@@ -94,10 +105,22 @@ def walk(page: Page, origin: str) -> list[Image.Image]:
     page.get_by_role("button", name="Sign this reading").click()
     page.wait_for_selector("text=Handed over")
     shot()
-    for path in ("/learn", "/admin"):
+    for path in (patient + "/audit", "/?state=all", "/learn", "/admin", "/help"):
         page.goto(origin + path)
+        if path == "/?state=all":
+            page.locator("#times-h").scroll_into_view_if_needed()
         shot()
     return shots
+
+
+def note(page: Page, text: str) -> None:
+    """Note something on the patient; at a phone's width the notes are behind their heading."""
+    box = page.locator("form[data-about=patient] textarea")
+    if not box.is_visible():
+        page.locator("summary", has_text="Notes").click()
+    box.fill(text)
+    page.get_by_role("button", name="Note it").first.click()
+    page.wait_for_selector("#notes li")
 
 
 def sheet(pictures: list[Image.Image], across: int, wide: int, high: int) -> Image.Image:

@@ -20,10 +20,9 @@ pytest.importorskip("sqlalchemy", reason="the reading room is not installed: pip
 from alembic import command  # noqa: E402
 from sqlalchemy import delete, insert, select, text, update  # noqa: E402
 
-from leukoscope.web.guard import Site  # noqa: E402
+from leukoscope.web.cells import CellCache  # noqa: E402
 from leukoscope.web.learn import reviewed_summary  # noqa: E402
-from leukoscope.web.neighbours import nearest  # noqa: E402
-from leukoscope.web.room import make_room as make_room_of  # noqa: E402
+from leukoscope.web.neighbours import SHORTLIST, Sketches, nearest  # noqa: E402
 from leukoscope.web.store import closing, open_store, readings, schema, shares  # noqa: E402
 from leukoscope.web.store import tables as t  # noqa: E402
 from leukoscope.web.store.accounts import reader_named  # noqa: E402
@@ -32,6 +31,7 @@ from leukoscope.web.store.opening import open_run  # noqa: E402
 from leukoscope.web.store.photographs import Photographs  # noqa: E402
 from leukoscope.web.store.projection import rebuild, states  # noqa: E402
 from leukoscope.web.store.readings import Edit  # noqa: E402
+from leukoscope.web.store.sketches import sketch  # noqa: E402
 from leukoscope.web.worklist import SORTS, worklist  # noqa: E402
 
 
@@ -360,16 +360,68 @@ def test_like_cells_are_found_by_the_models_features(tmp_path, run):
         line["features"] = base64.b64encode(vector.tobytes()).decode()
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     room = Room(str(tmp_path / "r.db"), copy)
-    shared = make_room_of(room.store, Site(frozenset(), False, False), default_reader=room.anna)
+    cache, sketches = CellCache(), Sketches()
     with room.store.reading() as connection:
-        found = nearest(connection, shared, room.begin(), room.cells[0])
+        cells = cache.get(connection, room.patient.id)
+        found = nearest(connection, sketches, cells, room.cells[0])
+        vectors = dict(connection.execute(select(t.feature.c.cell_id, t.feature.c.vector)).all())
     assert found["patient"][0].cell_id == room.cells[4] and found["patient"][0].cosine == pytest.approx(1, abs=0.01)
-    cosines = [n.cosine for n in found["patient"] + found["database"]]
-    assert room.cells[0] not in {n.cell_id for n in found["patient"]} and max(cosines) <= 1.001
+    unit = {c: np.frombuffer(v, np.float16).astype(float) for c, v in vectors.items()}
+    unit = {c: v / np.linalg.norm(v) for c, v in unit.items()}
+    for name, ids in (("patient", set(room.cells) - {room.cells[0]}), ("database", set(unit) - set(room.cells))):
+        expected = sorted((float(unit[c] @ unit[room.cells[0]]) for c in ids), reverse=True)[:12]
+        assert [n.cosine for n in found[name]] == pytest.approx(expected, abs=0.002)
+        assert {n.cell_id for n in found[name]} <= ids
     assert {n.patient_key for n in found["patient"]} == {None} and None not in {
         n.patient_key for n in found["database"]
     }
+    # What another patient's reader signed stands in the model's place; an open reading says nothing.
+    near, before = found["database"][0], [(n.cell_id, n.called) for n in found["database"]]
+    other = Patient(room, near.patient_key)
+    room.call(other.reading, [near.cell_id], "basophil")
+    with room.store.reading() as connection:
+        assert [
+            (n.cell_id, n.called) for n in nearest(connection, sketches, cells, room.cells[0])["database"]
+        ] == before
+    closing.sign(room.store, other.reading.id, lambda *_: {}, reader_id=room.anna, op=room.op())
+    with room.store.reading() as connection:
+        first = nearest(connection, sketches, cells, room.cells[0])["database"][0]
+    assert (first.cell_id, first.called, first.read) == (near.cell_id, "basophil", True)
+    # Another classifier hears something else: its cells are not compared, those of the same one in another run are.
+    for name, digest in (("same", None), ("another", "0" * 64)):
+        again = tmp_path / name
+        shutil.copytree(copy, again)
+        record = json.loads((again / "record.json").read_text())
+        record["provenance"]["options"]["note"] = name
+        if digest:
+            record["provenance"]["models"]["classifier"]["onnx_sha256"] = digest
+        (again / "record.json").write_text(json.dumps(record))
+        assert not open_run(room.store, again).was_there
+    with room.store.reading() as connection:
+        runs = dict(connection.execute(select(t.cell.c.id, t.patient.c.run_id).join_from(t.cell, t.patient)).all())
+        wide = nearest(connection, sketches, cells, room.cells[0])["database"]
+    assert {runs[n.cell_id] for n in wide} == {1, 2} and wide[0].cosine == pytest.approx(1, abs=0.001)
     room.store.close()
+
+
+def test_a_sketch_finds_the_nearest_of_many():
+    rng = np.random.default_rng(5)
+    centres = rng.gamma(0.5, size=(40, 600))  # positive and correlated, as pooled features are
+    vectors = centres[rng.integers(0, 40, 4000)] + 0.3 * rng.gamma(0.5, size=(4000, 600))
+    unit, short = vectors / np.linalg.norm(vectors, axis=1, keepdims=True), sketch(vectors).astype(np.float32)
+    for row in range(0, 4000, 400):
+        nearest_12 = set(np.argsort(-(unit @ unit[row]))[1:13].tolist())
+        listed = set(np.argsort(-(short @ short[row]))[: SHORTLIST + 1].tolist())
+        assert nearest_12 <= listed
+
+
+class Patient:
+    """Another patient's reading, begun by Anna."""
+
+    def __init__(self, room: Room, key: str) -> None:
+        with room.store.reading() as connection:
+            number = connection.execute(select(t.patient.c.id).where(t.patient.c.key == key)).scalar()
+        self.reading = readings.find_reading(room.store, readings.begin_reading(room.store, number, room.anna))
 
 
 def _revision(store, value: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Form, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
+from sqlalchemy import select
 
 from leukoscope.errors import ImageError
 from leukoscope.files import sync_folder
@@ -17,6 +18,7 @@ from leukoscope.web.pages import room_of
 from leukoscope.web.pictures import Missing
 from leukoscope.web.room import NotFound, reading_by_key
 from leukoscope.web.sessions import check_form_token, page_reader
+from leukoscope.web.store import tables as t
 from leukoscope.web.store.projection import CellState, states
 
 router = APIRouter(include_in_schema=False)
@@ -62,6 +64,20 @@ def show_cell(request: Request, key: str, cell_id: int) -> Response:
             field, box = found[0].field, found[0].box
     jpeg = room.pictures.cell(cells, field, box)
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=60"})
+
+
+@router.get("/like/{cell_id}.jpg")
+def show_like(request: Request, cell_id: int) -> Response:
+    """The thumbnail of any patient's cell: what "more like this" found."""
+    page_reader(request)
+    room = room_of(request)
+    with room.store.reading() as connection:
+        query = select(t.cell.c.patient_id).where(t.cell.c.id == cell_id, t.cell.c.reading_id.is_(None))
+        patient = connection.execute(query).scalar() if 0 < cell_id < 2**53 else None
+        if patient is None:
+            raise NotFound("no such cell")
+        cells = room.cells.get(connection, patient)
+    return Response(room.pictures.thumb(cells, cells.row_of(cell_id)), media_type="image/jpeg", headers=KEEP)
 
 
 @router.get("/r/{key}/f/{number}/tile/{scale}/{x}_{y}.jpg")

@@ -1,63 +1,135 @@
-"""More like this: the cells nearest to one by the classifier's own features, of the patient and of the database."""
+"""More like this: the cells nearest to one by the classifier's own features, of the patient and of the database.
+
+All cells that the same classifier heard are looked through by their sketches (`store.sketches`), kept in memory;
+the SHORTLIST nearest of those are compared by all of their features.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from sqlalchemy import Connection, select
 
-from leukoscope.web.room import Room
 from leukoscope.web.store import tables as t
+from leukoscope.web.store.sketches import SHORT, sketch
 
 SHOWN = 12
-MOST = 10_000  # cells of other patients that are searched, the newest first: 60 MB with the bundled classifier
+SHORTLIST = 300
+MOST = 500_000  # cells of other patients that are looked through, the newest: 130 MB
+BATCH = 100_000  # cells a matrix product
 
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A like cell: cosine of the angle between the features; patient_key where it is another patient's."""
+    """A like cell: cosine of the angle between the features; called by its reader where that patient is signed (read),
+    else by the model. patient_key where it is another patient's."""
 
     cell_id: int
     cosine: float
-    model: str
+    called: str
+    read: bool = False
     patient_key: str | None = None
 
 
-def nearest(connection: Connection, room: Room, reading, cell_id: int) -> dict[str, list[Near]] | None:
+class Sketches:
+    """The sketches of a database's cells by classifier, read once and then as runs are added."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def of_model(self, connection: Connection, model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """cells (N,), their patients (N,), sketches (N, SHORT) float16 of one classifier (`classifier_of`)."""
+        with self._lock:
+            nothing = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, SHORT), np.float16)
+            cells, patients, short = self._kept.get(model, nothing)
+            runs = [r.id for r in connection.execute(select(t.run.c.id, t.run.c.provenance)) if _model(r) == model]
+            query = (
+                select(t.feature.c.cell_id, t.cell.c.patient_id, t.feature.c.sketch)
+                .join_from(t.feature, t.cell)
+                .join(t.patient, t.cell.c.patient_id == t.patient.c.id)
+                .where(t.patient.c.run_id.in_(runs), t.feature.c.cell_id > (int(cells[-1]) if len(cells) else 0))
+                .order_by(t.feature.c.cell_id.desc())
+                .limit(MOST)
+            )
+            new = connection.execute(query).all()[::-1]
+            if new:
+                numbers = np.array([(r.cell_id, r.patient_id) for r in new], np.int64)
+                read = np.frombuffer(b"".join(r.sketch for r in new), np.float16).reshape(len(new), SHORT)
+                cells = np.concatenate([cells, numbers[:, 0]])[-MOST:]
+                patients = np.concatenate([patients, numbers[:, 1]])[-MOST:]
+                short = np.concatenate([short, read])[-MOST:]
+                self._kept[model] = cells, patients, short
+            return cells, patients, short
+
+
+def nearest(connection: Connection, sketches: Sketches, cells, cell_id: int) -> dict[str, list[Near]] | None:
     """{"patient", "database"}: the nearest cells, best first; None where the run's model gave no features.
 
-    Other patients' cells are named as their models called them: never by another reader's call.
+    cells  the patient's (`PatientCells`). A cell of a patient who is not signed is named as the model called it: never
+           by a reading that is open, which a blind reader must not see.
     """
     own = connection.execute(select(t.feature.c.vector).where(t.feature.c.cell_id == cell_id)).scalar()
     if own is None:
         return None
-    cells = room.cells.get(connection, reading.patient_id)
-    query = select(t.feature.c.cell_id, t.feature.c.vector, t.cell.c.called, t.patient.c.key).join_from(
-        t.feature, t.cell
+    patient = cells.patient.id
+    mine = [cell for cell in cells.ids.tolist() if cell != cell_id]
+    ids, patients, short = sketches.of_model(connection, _model(cells.run))
+    target = sketch(np.frombuffer(own, np.float16)[None])[0].astype(np.float32)
+    alike = np.concatenate(
+        [short[at : at + BATCH].astype(np.float32) @ target for at in range(0, len(short), BATCH)] or [np.zeros(0)]
     )
-    query = query.join(t.patient, t.cell.c.patient_id == t.patient.c.id)
-    mine = connection.execute(query.where(t.cell.c.patient_id == reading.patient_id)).all()
-    same_model = t.patient.c.run_id == cells.run.id
-    others = connection.execute(
-        query.where(t.cell.c.patient_id != reading.patient_id, same_model).order_by(t.cell.c.id.desc()).limit(MOST)
-    ).all()
-    names = cells.taxonomy.names
+    alike[patients == patient] = -np.inf
+    listed = np.argsort(-alike, kind="stable")[:SHORTLIST]
+    others = ids[listed[np.isfinite(alike[listed])]].tolist()
     return {
-        "patient": _best(own, [r for r in mine if r.cell_id != cell_id], names, other=False),
-        "database": _best(own, others, names, other=True),
+        "patient": _best(connection, own, mine, cells.taxonomy.names, other=False),
+        "database": _best(connection, own, others, cells.taxonomy.names, other=True),
     }
 
 
-def _best(own: bytes, rows: list, names: tuple[str, ...], *, other: bool) -> list[Near]:
+def _model(run) -> str:
+    """The digest of a run's classifier: features of two are not compared. The run's own where the record has none."""
+    classifier = json.loads(run.provenance).get("models", {}).get("classifier", {})
+    return classifier.get("onnx_sha256") or f"run {run.id}"
+
+
+def _best(connection: Connection, own: bytes, ids: Sequence[int], names, *, other: bool) -> list[Near]:
+    query = select(t.feature.c.cell_id, t.feature.c.vector, t.cell.c.called, t.patient.c.key)
+    query = query.join_from(t.feature, t.cell).join(t.patient, t.cell.c.patient_id == t.patient.c.id)
+    rows = []
+    for start in range(0, len(ids), 400):
+        rows += connection.execute(query.where(t.feature.c.cell_id.in_(ids[start : start + 400]))).all()
     if not rows:
         return []
     vectors = np.frombuffer(b"".join(r.vector for r in rows), np.float16).reshape(len(rows), -1).astype(np.float32)
     target = np.frombuffer(own, np.float16).astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(target)
     cosine = vectors @ target / np.maximum(lengths, 1e-9)
-    best = np.argsort(-cosine, kind="stable")[:SHOWN]
+    best = [(rows[i], float(cosine[i])) for i in np.argsort(-cosine, kind="stable")[:SHOWN].tolist()]
+    signed = _signed_calls(connection, [row.cell_id for row, _ in best]) if other else {}
     return [
-        Near(rows[i].cell_id, round(float(cosine[i]), 3), names[rows[i].called], rows[i].key if other else None)
-        for i in best.tolist()
+        Near(
+            row.cell_id,
+            round(value, 3),
+            signed.get(row.cell_id) or names[row.called],
+            row.cell_id in signed,
+            row.key if other else None,
+        )
+        for row, value in best
     ]
+
+
+def _signed_calls(connection: Connection, ids: list[int]) -> dict[int, str]:
+    """Calls that stand in signed readings, the newest of each cell."""
+    query = (
+        select(t.now.c.cell_id, t.now.c.call)
+        .join_from(t.now, t.reading, t.now.c.reading_id == t.reading.c.id)
+        .where(t.now.c.cell_id.in_(ids), t.now.c.call.is_not(None), t.reading.c.state == "signed")
+        .order_by(t.reading.c.id)
+    )
+    return dict(connection.execute(query).all())

@@ -25,6 +25,7 @@ from leukoscope.report.words import (
     ratio_words,
 )
 from leukoscope.web.differential import numbers
+from leukoscope.web.neighbours import nearest
 from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, reading_by_key
 from leukoscope.web.sessions import Who, check_form_token, page_reader
 from leukoscope.web.store import readings
@@ -32,7 +33,7 @@ from leukoscope.web.store import tables as t
 from leukoscope.web.store.closing import note_access, two_readings
 from leukoscope.web.store.projection import calls_of, states
 from leukoscope.web.times import spread, times_chart
-from leukoscope.web.view import cell_table, classes_of
+from leukoscope.web.view import cell_table, classes_of, short_of
 from leukoscope.web.worklist import SORTS, STATES, reading_times, worklist
 
 router = APIRouter(include_in_schema=False)
@@ -54,6 +55,7 @@ _environment = Environment(
 )
 _environment.globals.update(
     USE=USE,
+    class_short=short_of,
     class_words=class_words,
     percent=percent,
     plural=plural,
@@ -199,8 +201,6 @@ def show_notes(request: Request, key: str) -> HTMLResponse:
 @router.get("/r/{key}/c/{cell_id}")
 def show_cell(request: Request, key: str, cell_id: int, like: bool = False) -> HTMLResponse:
     """What the side panel shows of one cell: probabilities, history, and where it is asked for like cells."""
-    from leukoscope.web.neighbours import nearest
-
     who, room = page_reader(request), room_of(request)
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
@@ -214,7 +214,7 @@ def show_cell(request: Request, key: str, cell_id: int, like: bool = False) -> H
         if row is not None and not reading.hidden:
             order = (-cells.probs[row]).argsort()[:5]
             probs = [(cells.taxonomy.names[i], float(cells.probs[row, i])) for i in order.tolist()]
-        found = nearest(connection, room, reading, cell_id) if like and row is not None else None
+        found = nearest(connection, room.sketches, cells, cell_id) if like and row is not None else None
     colors = {c["name"]: c["k"] for c in classes_of(room, cells.taxonomy)}
     return render(
         request, "_cell.html", who, reading=reading, cell_id=cell_id, state=state, probs=probs, history=history,

@@ -7,7 +7,7 @@ import io
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 
@@ -76,6 +76,13 @@ class Pictures:
             while len(self._sheets) > SHEETS_KEPT:
                 self._sheets.popitem(last=False)
         return jpeg
+
+    def thumb(self, cells: PatientCells, row: int) -> bytes:
+        """One thumbnail as JPEG, grey where there is none."""
+        thumbs = Path(cells.run.folder) / THUMBS
+        with open(thumbs, "rb") if thumbs.is_file() else nullcontext() as file:
+            found = self._thumb(cells, row, file)
+        return _jpeg(found or Image.new("RGB", (TILE_PX, TILE_PX), (GREY, GREY, GREY)), 82)
 
     def cell(self, cells: PatientCells, field_row: int, box) -> bytes:
         """One cell as photographed, with what lies around it; Missing where the photograph is not at hand."""

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from leukoscope.web.cells import CellCache
 from leukoscope.web.guard import Site
+from leukoscope.web.neighbours import Sketches
 from leukoscope.web.pictures import Pictures
 from leukoscope.web.sessions import Forbidden, Who
 from leukoscope.web.settings import Settings, stored_settings
@@ -34,6 +35,7 @@ class Room:
     cells: CellCache
     photographs: Photographs
     pictures: Pictures
+    sketches: Sketches
     default_reader: int | None
 
     def settings(self) -> Settings:
@@ -44,7 +46,7 @@ class Room:
 def make_room(store: Store, site: Site, *, default_reader: int | None) -> Room:
     """The room around an open store."""
     photographs = Photographs(store)
-    return Room(store, site, CellCache(), photographs, Pictures(photographs), default_reader)
+    return Room(store, site, CellCache(), photographs, Pictures(photographs), Sketches(), default_reader)
 
 
 def patient_by_key(connection: Connection, key: str):

@@ -19,6 +19,11 @@ COLUMNS = ("id", "field", "model", "prob", "place", "call", "seen", "seq", "cost
 _EXTRA = {UNIDENTIFIED: ("unidentified", "?"), NOT_A_CELL: ("not a cell", "—")}
 
 
+def short_of(call: str) -> str:
+    """A call in a few letters."""
+    return _EXTRA[call][1] if call in _EXTRA else class_short(call)
+
+
 def classes_of(room: Room, taxonomy) -> list[dict]:
     """Every call there is: name, words, short form, key, number of its colour, whether a blast, whether counted."""
     keys = room.settings().keys_of(taxonomy)

@@ -20,6 +20,7 @@ from leukoscope.report.record import Record, counted_cells, read_record
 from leukoscope.report.words import bands_covered
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.engine import Store
+from leukoscope.web.store.sketches import sketch
 
 RECORD = "record.json"
 THUMBS = Path(".work") / "thumbs.jsonl"
@@ -176,7 +177,9 @@ def _flush(connection: Connection, cells: list[dict], vectors: list[dict]) -> No
     if cells:
         connection.execute(insert(t.cell), cells)
     if vectors:
-        connection.execute(insert(t.feature), vectors)
+        short = sketch(np.stack([np.frombuffer(row["vector"], np.float16) for row in vectors]))
+        rows = [row | {"sketch": line.tobytes()} for row, line in zip(vectors, short, strict=True)]
+        connection.execute(insert(t.feature), rows)
     cells.clear()
     vectors.clear()
 

@@ -115,12 +115,13 @@ cell = Table(
     Index("cell_of_patient", "patient_id", "id"),
 )
 
-# Immutable: what the classifier hears of a cell, float16.
+# Immutable: what the classifier hears of a cell, float16, and its sketch (`sketches`).
 feature = Table(
     "feature",
     metadata,
     Column("cell_id", _ID, ForeignKey("cell.id"), primary_key=True),
     Column("vector", LargeBinary, nullable=False),
+    Column("sketch", LargeBinary),
 )
 
 reader = Table(
