@@ -235,6 +235,13 @@ def test_large_fields_are_learnt_from_in_tiles(bundle, tmp_path):
     assert max(max(p.pixels.shape) for p in photos) == round(9 * 42.0)
 
 
+def test_a_picture_that_cant_be_read_is_named(bundle, tmp_path):
+    dataset = read_dataset(paint_set(tmp_path, n=6))
+    dataset.path(dataset.fields[2]).write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"painted2\.png.*take the field out of painted"):
+        measure_rulers(dataset, bundle.card)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

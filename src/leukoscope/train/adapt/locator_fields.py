@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.errors import DataError, ImageError
 from leukoscope.evaluate.boxes import Matches, boxes_above, found_share, match_boxes, mean_ap
 from leukoscope.evaluate.readings import with_limits
 from leukoscope.geometry import tiles
@@ -48,7 +49,7 @@ def measure_rulers(dataset: Dataset, card: Card) -> Rulers:
     measured: dict[tuple, list] = defaultdict(list)
     for truth in dataset.fields:
         if len(measured[_smear_of(truth)]) < POOLED:
-            measured[_smear_of(truth)].append(red_cell_px(_view(dataset, truth, card).pixels))
+            measured[_smear_of(truth)].append(red_cell_px(view_of(dataset, truth, card).pixels))
     known = {smear: [d for d in found if d is not None] for smear, found in measured.items()}
     return {smear: float(np.median(found)) if found else None for smear, found in known.items()}
 
@@ -62,7 +63,7 @@ def tile_photos(
     """
     full, empty = [], []
     for done, truth in enumerate(dataset.fields, 1):
-        view = _view(dataset, truth, locator.card)
+        view = view_of(dataset, truth, locator.card)
         boxes = _white_boxes(truth)
         tile_px = fitting_tile_px(view, locator, red_px=rulers.get(_smear_of(truth)))
         height, width = view.pixels.shape[:2]
@@ -83,7 +84,7 @@ def match_fields_of(bundle: Bundle, dataset: Dataset, rulers: Rulers) -> list[Ma
     low = replace(bundle.card, thresholds=bundle.card.thresholds | {"score": LOW_SCORE})
     locator, matches = Session(Bundle(low, bundle.path)), []
     for truth in dataset.fields:
-        view = _view(dataset, truth, low)
+        view = view_of(dataset, truth, low)
         tile_px = fitting_tile_px(view, locator, red_px=rulers.get(_smear_of(truth)))
         cells = locate_balanced(view, locator, tile_px=tile_px)
         matches.append(match_boxes(_white_boxes(truth), cells.boxes, cells.scores))
@@ -113,12 +114,16 @@ def group_of(truth: TruthField, unit: str) -> str:
     return truth.key.patient_id if unit == "patient" else truth.key.field_id
 
 
+def view_of(dataset: Dataset, truth: TruthField, card: Card) -> Field:
+    """A field as analysis shows it to the locator. DataError where its picture can't be read."""
+    try:
+        return prepare(read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px), card)
+    except ImageError as error:
+        raise DataError(f"{dataset.path(truth)}: {error}: take the field out of {dataset.name}, or mend it") from None
+
+
 def _smear_of(truth: TruthField) -> tuple:
     return truth.key.patient_id, truth.key.smear_id, truth.width, truth.height
-
-
-def _view(dataset: Dataset, truth: TruthField, card: Card) -> Field:
-    return prepare(read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px), card)
 
 
 def _white_boxes(truth: TruthField) -> np.ndarray:

@@ -19,8 +19,7 @@ from leukoscope.dataset.splits import split_by_patient
 from leukoscope.errors import DataError, InputError
 from leukoscope.evaluate.boxes import mean_ap
 from leukoscope.files import copy_folder
-from leukoscope.images import read_field
-from leukoscope.locate import letterbox, prepare
+from leukoscope.locate import letterbox
 from leukoscope.models.bundle import Bundle, find_model, part_of_model, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_locator import LocatorNet
@@ -33,6 +32,7 @@ from leukoscope.train.adapt.locator_fields import (
     measure_rulers,
     score_fields,
     tile_photos,
+    view_of,
 )
 from leukoscope.train.adapt.locator_network import read_locator_network, write_locator
 from leukoscope.train.checkpoint import run_mark, settings_fingerprint
@@ -189,8 +189,7 @@ def _measure(
 ) -> LocatorAdapted:
     """Both locators on the fields held out and at home; the new one is written into the run's folder `bundle`."""
     learnt, held, unit = site
-    view = prepare(read_field(held.path(held.fields[0]), held.fields[0].key), bundle.card)
-    checked = letterbox(view.pixels, bundle.card.input_size)[0][None]
+    checked = letterbox(view_of(held, held.fields[0], bundle.card).pixels, bundle.card.input_size)[0][None]
     part = write_locator(bundle, network, run / "bundle", checked=checked, card_changes={})
     rulers, groups = measure_rulers(held, bundle.card), np.array([group_of(f, unit) for f in held.fields])
     before, after = (match_fields_of(b, held, rulers) for b in (bundle, part))
