@@ -18,7 +18,9 @@ from leukoscope.images.slides import names as slide_names
 from leukoscope.pipeline import AnalyzeOptions, analyze
 from leukoscope.pipeline import slides as planning
 from leukoscope.pipeline.ownership import Borders
+from leukoscope.pipeline.sources import Source
 from leukoscope.report import counted_cells, read_record
+from leukoscope.types import FieldKey
 
 HEIGHT, WIDTH, N_CELLS = 1100, 1500, 75
 WHOLE = AnalyzeOptions(um_per_px=0.5, whole=True, tile_px=256, workers=2)
@@ -174,6 +176,21 @@ def test_where_nothing_can_be_counted_it_is_said_with_what_to_do(model, tmp_path
     make_slide(tmp_path / "a.svs", glass)
     (field,) = read_record(analyze([tmp_path / "a.svs"], tmp_path / "out", model=model)).fields()
     assert field["reason"] == "no_monolayer" and "--whole" in field["detail"]
+
+
+def test_a_slide_in_a_store_is_asked_to_be_copied():
+    source = Source("s3://bucket/a.svs", FieldKey("s3://bucket/a.svs", "s", "p", "c", "blood"))
+    (planned,), plans = planning.plan_slides([source], None, whole=False)
+    assert planned.part.reason == "unsupported" and "copy it" in planned.part.detail and plans == []
+    assert Source.of_row(planned.row()) == planned
+
+
+def test_looking_over_a_slide_shows_progress(pixels, tmp_path):
+    path = str(make_slide(tmp_path / "a.svs", pixels[:600, :600]))
+    said = []
+    source = Source(path, FieldKey(path, "s", "p", "c", "blood"))
+    planning.plan_slides([source], 0.25, whole=False, progress=lambda done, total: said.append((done, total)))
+    assert said == sorted(said) and (not said or said[-1][0] == said[-1][1])
 
 
 def test_a_slide_given_twice_counts_once(pixels, model, tmp_path):

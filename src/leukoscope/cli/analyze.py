@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
         from leukoscope.train.outliner.yolo_seg import open_segmenter
 
         segmenter = open_segmenter(args.segmenter)
-    with progress_bar("photographs") as progress:
+    with progress_bar("photographs or parts of slides") as progress:
         path = analyze(
             args.paths,
             args.out,

@@ -43,12 +43,13 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def _lines(what: str) -> Callable[[int, int], None]:
     """`show` for a log: how far the work is and about how long it still takes."""
     said = time.monotonic()
-    began: tuple[float, int] | None = None  # when and where: a resumed run begins in the middle
+    began: tuple[float, int, int] | None = None  # when and where: a resumed run begins in the middle
 
     def show(done: int, total: int) -> None:
         nonlocal said, began
         now = time.monotonic()
-        began = began or (now, done)
+        if began is None or done < began[1] or total != began[2]:  # of a slide: first its tiles, then its regions
+            began = (now, done, total)
         if now - said < LINE_SECONDS or not total or done == began[1]:
             return
         said = now

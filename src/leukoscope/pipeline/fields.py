@@ -24,6 +24,7 @@ from leukoscope.types import Cells, Field
 
 BOX_DIGITS = 2
 PROB_DIGITS = 6
+OF_PHOTOGRAPHS = ("too_small", "channels_swapped")  # problems that are not looked for in regions of slides
 
 
 # Entries of a field's cells, how the classifier saw each (None: a detector), the scale, the tiles' side.
@@ -85,7 +86,8 @@ class FieldAnalyzer:
         keep    of a slide's region: cells whose middle lies outside are other regions'
         """
         quality = asdict(check_quality(field.pixels))
-        problems = list(quality.pop("problems"))
+        # Of a region the scale is known, and whether it holds a nucleus to tell red from blue by is chance.
+        problems = [p for p in quality.pop("problems") if keep is None or p not in OF_PHOTOGRAPHS]
         cells, models, um_per_px, tile_px = self._cells(field, red_px, keep)
         found = {
             "status": "poor" if problems else "ok",

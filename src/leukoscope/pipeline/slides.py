@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from leukoscope.images.slides.monolayer import COUNTED, VERDICTS
 from leukoscope.images.slides.region import Box
 from leukoscope.images.slides.shelf import slide_digest
 from leukoscope.images.slides.slide import Slide
-from leukoscope.images.slides.survey import Survey, pieces, survey
+from leukoscope.images.slides.survey import Progress, Survey, no_progress, pieces, survey
 from leukoscope.pipeline.sources import Source, Unread
 from leukoscope.scale import RED_CELL_UM, red_cell_px
 from leukoscope.stores import is_address
@@ -39,21 +39,21 @@ class SlidePlan:
 
 
 def plan_slides(
-    sources: Sequence[Source], um_per_px: float | None, *, whole: bool, tick: Callable[[], None] = lambda: None
+    sources: Sequence[Source], um_per_px: float | None, *, whole: bool, progress: Progress = no_progress
 ) -> tuple[list[Source], list[SlidePlan]]:
     """The sources with every slide replaced by its regions, in order, and what to say of each slide.
 
     A slide that can't be read, or of which nothing can be counted, stays one source that says why. One whose library
-    is not installed stays as it is: it may be a photograph in tiles.
+    is not installed stays as it is: it may be a photograph in tiles. progress: (tiles looked at, in all) of a slide.
     """
     planned: list[Source] = []
     plans: list[SlidePlan] = []
     for source in sources:
-        if is_address(source.file) or not is_slide(source.file):
+        if not is_slide(source.file):
             planned.append(source)
             continue
         try:
-            regions, plan = _plan(source, um_per_px, whole=whole, tick=tick)
+            regions, plan = _plan(source, um_per_px, whole=whole, progress=progress)
         except ImageError as error:
             planned.append(source if error.reason == "slide" else replace(source, part=_unread(source, error)))
             continue
@@ -64,13 +64,15 @@ def plan_slides(
 
 
 def _plan(
-    source: Source, um_per_px: float | None, *, whole: bool, tick: Callable[[], None]
+    source: Source, um_per_px: float | None, *, whole: bool, progress: Progress
 ) -> tuple[list[Region], SlidePlan]:
+    if is_address(source.file):
+        raise ImageError("unsupported", f"{source.file}: a slide is read from a disk, not from a store; copy it first")
     digest = slide_digest(source.file)
     with slide_of(source.file) as slide:
         facts = slide.facts
         stated = um_per_px or facts.um_per_px
-        seen = survey(slide, stated or _by_red_cells(slide), whole=whole, tick=tick)
+        seen = survey(slide, stated or _by_red_cells(slide), whole=whole, progress=progress)
         red_px = _red_cells(slide, seen)
     scale = stated or (RED_CELL_UM / red_px if red_px else _UNKNOWN_UM)
     regions = [
@@ -170,6 +172,8 @@ def _red_cells(slide: Slide, seen: Survey) -> float | None:
 
 
 def _unread(source: Source, error: ImageError) -> Unread:
+    if is_address(source.file):
+        return Unread(error.reason, str(error).removeprefix(f"{source.file}: "), None)
     detail = None if error.by_decoder else str(error).removeprefix(f"{source.file}: ")
     try:
         digest = slide_digest(source.file)

@@ -40,6 +40,13 @@ _LEARN_FROM = 128  # tiles
 _FOCUS_PX = 256  # of the piece at full resolution
 
 
+Progress = Callable[[int, int], None]
+
+
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
     """The grid of a slide.
@@ -62,9 +69,14 @@ class Survey:
 
 
 def survey(
-    slide: Slide, um_per_px: float | None, *, whole: bool = False, tick: Callable[[], None] = lambda: None
+    slide: Slide, um_per_px: float | None, *, whole: bool = False, progress: Progress = no_progress
 ) -> Survey:
-    """Look over a slide. um_per_px: as far as it is known; whole: take every tile that can hold a cell."""
+    """Look over a slide.
+
+    um_per_px  as far as it is known
+    whole      take every tile that can hold a cell
+    progress   called with (tiles looked at, tiles in all)
+    """
     tile_px = tile_side(um_per_px)
     columns, rows = (-(-side // tile_px) for side in slide.facts.size)
     if columns * rows > _MOST_TILES:
@@ -87,11 +99,13 @@ def survey(
         verdicts[verdicts == COUNTED] = OUTSIDE
         return plan
     plan = replace(plan, glass=glass)
-    for place, pixels in _tiles(slide, plan, downsample, np.argwhere(verdicts == COUNTED)):
+    places = np.argwhere(verdicts == COUNTED)
+    for n, (place, pixels) in enumerate(_tiles(slide, plan, downsample, places)):
         verdicts[place] = UNREADABLE if pixels is None else judge(measure_tile(pixels, glass))
-        tick()
+        progress(n, len(places))
     verdicts[:] = smooth(verdicts)
-    _look_for_blur(slide, plan, tick)
+    _look_for_blur(slide, plan)
+    progress(len(places), len(places))
     return plan
 
 
@@ -111,7 +125,7 @@ def pieces(slide: Slide, plan: Survey, n: int, side: int) -> Iterator[np.ndarray
             continue
 
 
-def _look_for_blur(slide: Slide, plan: Survey, tick: Callable[[], None]) -> None:
+def _look_for_blur(slide: Slide, plan: Survey) -> None:
     """Take the tiles out of the count that are much less sharp than the slide is; the sharpest plane stands for all.
 
     One tile is looked at for four.
@@ -128,7 +142,6 @@ def _look_for_blur(slide: Slide, plan: Survey, tick: Callable[[], None]) -> None
             focus[row, column] = max((f for f in planes if f is not None), default=None)
         except ImageError:
             plan.verdicts[row, column] = UNREADABLE
-        tick()
     usual = usual_focus([f for f in focus.values() if f is not None])
     for (row, column), value in focus.items():
         if is_blurred(value, usual):
