@@ -1,142 +1,135 @@
-"""Bundles in eight bits, DinoBloom's published layout through ONNX, and labels coarser than the classes."""
+"""A model in eight bits: what is left in float, what a card says of the loss, and that no processor can overflow."""
 
 from __future__ import annotations
 
-import importlib.util
-from dataclasses import replace
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data.make_crops import make_crops
-from data.make_vit_checkpoint import as_dinobloom, make_dinov2_state
+from data.make_bundles import make_model
+from data.make_checked_set import make_checked_set
 
-from leukoscope import doctor
 from leukoscope.cli import main
-from leukoscope.errors import ModelError, TaxonomyError
+from leukoscope.models.bundle import find_model
 
-torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
-pytest.importorskip("onnx", reason="the export needs the extra: pip install '.[train]'")
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 
-from leukoscope.models.bundle import read_bundle  # noqa: E402
-from leukoscope.models.quantise import write_int8  # noqa: E402
-from leukoscope.models.runtime import Session  # noqa: E402
-from leukoscope.models.torch_backbones import build_network  # noqa: E402
-from leukoscope.train.crops import bundle as bundles  # noqa: E402
-from leukoscope.train.crops.config import FinetuneConfig  # noqa: E402
-from leukoscope.train.crops.data import of_one_class, with_class_sets  # noqa: E402
-from leukoscope.train.crops.finetune import finetune, predict_features, predict_logits  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-CONFIG = FinetuneConfig(
-    name="painted", arch="small", taxonomy="drawn", epochs=6, size=32, batch_size=8, learning_rate=1e-2, head_rate=3e-2,
-    augment="none", norms="trained", pad_px=None, pad_fraction=0.2,
-)  # fmt: skip
+from leukoscope.train.quantise_graph import quantise_graph  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def deepen(folder: Path, tensor: str, *, most: float, channels_last: bool) -> None:
+    """Put five convolutions that change nothing behind a tensor of three colours between 0 and `most`."""
+    path = folder / "model.onnx"
+    model = onnx.load(path)
+    graph = model.graph
+    at = next(n for n, node in enumerate(graph.node) if tensor in node.output)
+    maker = graph.node[at]
+    maker.output[list(maker.output).index(tensor)] = "d0"
+    graph.initializer.append(numpy_helper.from_array(np.eye(3, dtype=np.float32)[..., None, None], "same"))
+    for name, value in (("least", 0.0), ("most", most)):
+        graph.initializer.append(numpy_helper.from_array(np.float32(value), f"d_{name}"))
+    nodes, now = [], "d0"
+    if channels_last:
+        nodes.append(helper.make_node("Transpose", [now], ["dt"], perm=[0, 3, 1, 2]))
+        now = "dt"
+    for layer in range(1, 6):
+        nodes.append(helper.make_node("Conv", [now, "same"], [f"c{layer}"], name=f"deep{layer}"))
+        act = ("Relu", [f"c{layer}"]) if layer % 2 else ("Clip", [f"c{layer}", "d_least", "d_most"])
+        nodes.append(helper.make_node(*act, [f"d{layer}"]))
+        now = f"d{layer}"
+    back = [helper.make_node("Transpose", [now], [tensor], perm=[0, 2, 3, 1])] if channels_last else [
+        helper.make_node("Identity", [now], [tensor])]  # fmt: skip
+    for place, node in enumerate([*nodes, *back], at + 1):
+        graph.node.insert(place, node)
+    onnx.save(model, path)
+    card = json.loads((folder / "card.json").read_text())
+    card["onnx_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "card.json").write_text(json.dumps(card))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return finetune(CONFIG, make_crops(36), make_crops(18, seed=1), tmp_path_factory.mktemp("run") / "run")
+def work(tmp_path_factory) -> Path:
+    """A model of several convolutions, and a data set with splits train and val."""
+    folder = tmp_path_factory.mktemp("quantise")
+    make_model(folder / "model")
+    deepen(folder / "model" / "locator", "dark", most=1.0, channels_last=False)
+    deepen(folder / "model" / "classifier", "raw", most=255.0, channels_last=True)
+    make_checked_set(folder / "drawn", n_fields=9)
+    return folder
 
 
-def outputs(path, crops):
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"pixels": crops})
-
-
-def test_convolutions_in_eight_bits_by_examples(run, tmp_path):
-    crops = make_crops(18, seed=1)
-    out = bundles.export_finetuned(run, tmp_path / "float", validation=crops)
-    examples = [{"pixels": crops.crops[i : i + 1]} for i in range(12)]
-    assert write_int8(out / "model.onnx", tmp_path / "int8.onnx", examples=examples) == "static"
-    whole, less = (outputs(p, crops.crops)[0] for p in (out / "model.onnx", tmp_path / "int8.onnx"))
-    assert 0 < np.abs(whole - less).max() < 0.1 * np.abs(whole).max()
-    assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * (out / "model.onnx").stat().st_size
+@pytest.fixture(scope="module")
+def quantised(work) -> Path:
+    data = str(work / "drawn" / "set")
+    assert main(["models", "quantise", str(work / "model"), "--data", data, "--out", str(work / "int8")]) == 0
+    return work / "int8"
 
 
-def test_a_transformer_in_the_published_layout_gives_the_same_features_through_onnx(tmp_path):
-    """As DinoBloom's files are laid out, of a small width; then in eight bits."""
-    pytest.importorskip("transformers", reason="needs the extra: pip install '.[study]'")
-    torch.save(as_dinobloom(make_dinov2_state(width=32, depth=2, side=16)), tmp_path / "weights.pth")
-    network = build_network("tiny-vit", 3, weights=str(tmp_path / "weights.pth"), size=56).eval()
-    crops = make_crops(6, size=56).crops
-    bundles.write_onnx(network, tmp_path / "float.onnx", checked=crops[:2])
-    logits, features = outputs(tmp_path / "float.onnx", crops)
-    assert np.abs(features - predict_features(network, crops)).max() < 1e-4 * np.abs(features).max()
-    assert np.abs(logits - predict_logits(network, crops)).max() < 1e-4 * max(1, np.abs(logits).max())
-    assert write_int8(tmp_path / "float.onnx", tmp_path / "int8.onnx") == "dynamic"
-    less = outputs(tmp_path / "int8.onnx", crops)[1]
-    assert 0 < np.abs(features - less).mean() < 0.1 * np.abs(features).mean()
+def graph_of(folder: Path):
+    return onnx.load(folder / "model.onnx").graph
 
 
-@pytest.mark.parametrize("most_lost", [0.005, -1.0])
-def test_a_bundle_is_in_eight_bits_only_where_that_costs_little(most_lost, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundles, "MOST_LOST", most_lost)
-    record = bundles.load_finetuned(run)
-    record[1]["config"]["int8"] = "auto"
-    monkeypatch.setattr(bundles, "load_finetuned", lambda folder, which: record)
-    val = make_crops(18, seed=1)
-    monkeypatch.setattr(bundles, "write_int8", lambda a, b: write_int8(a, b, examples=[{"pixels": val.crops[:4]}]))
-    out = bundles.export_finetuned(run, tmp_path / "bundle", validation=val)
-    bundle = read_bundle(out)  # the card's digest is of the file that is there
-    found = bundle.card.training["int8"]
-    assert found["kept"] == (most_lost > 0) and found["n_cells"] == 18
-    assert sorted(p.name for p in out.iterdir()) == ["card.json", "model.onnx"]
-    same = np.abs(Session(bundle).run(pixels=val.crops)[0] - predict_logits(run, val)).max()
-    assert (same < 1e-4) == (not found["kept"])
+def test_the_model_answers_as_before_and_its_cards_say_what_was_lost(work, quantised):
+    before, after = find_model(work / "model"), find_model(quantised)
+    assert set(after) == {"locate", "classify"}
+    located, called = after["locate"].card, after["classify"].card
+    assert located.name == before["locate"].card.name + "-int8" and not located.results
+    loss = located.training["quantised"]["loss"]
+    assert loss["after"]["fields with as many cells"] == 1.0 and loss["after"]["overlap of their boxes"] > 0.9
+    said = called.training["quantised"]
+    assert said["from"]["onnx_sha256"] == before["classify"].card.onnx_sha256
+    assert said["loss"]["after"]["same call"] >= 0.95
+    assert [d["n_fields"] for d in said["calibrated_on"]] == [3] == [d["n_fields"] for d in said["measured_on"]]
+    assert np.sum(called.confusion["counts"]) > 0 and any("eight bits" in limit for limit in called.limits)
+    assert main(["models", "show", str(quantised)]) == 0
 
 
-def test_eight_bits_without_onnx_say_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"pip install 'leukoscope\[train\]'"):
-        write_int8(tmp_path / "a.onnx", tmp_path / "b.onnx")
+def test_ends_stay_in_float_and_weights_cannot_overflow(quantised):
+    for part in ("locator", "classifier"):
+        graph = graph_of(quantised / part)
+        weights = [numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.INT8]
+        assert weights and all(np.abs(w.astype(int)).max() <= 64 for w in weights)  # 2 · 255 · 64 < 2¹⁵
+        card = find_model(quantised)["locate" if part == "locator" else "classify"].card
+        left = card.training["quantised"]["left_in_float"]
+        assert "deep1" in left and not {"deep2", "deep3", "deep4"} & set(left)
 
 
-def test_coarser_labels_teach_what_they_may_be(tmp_path):
-    crops = make_crops(36)  # neutrophil, lymphocyte, monocyte by turns
-    names = np.where(np.arange(36) % 6 == 0, "granulocyte", crops.class_names)
-    coarse = replace(crops, class_names=names, labels=np.where(names == "granulocyte", -1, crops.labels))
-    taught = with_class_sets(coarse, {"granulocyte": ["neutrophil", "monocyte"], "absent": ["monocyte"]})
-    rows = names == "granulocyte"
-    assert taught.extras["allowed"][rows].tolist() == [[1, 0, 1]] * 6 and (taught.labels[rows] == 0).all()
-    assert taught.extras["allowed"].sum() == 30 + 12
-    assert len(of_one_class(taught)) == 30 and of_one_class(crops) is crops
-    # Half of the neutrophils are labelled so, and no monocyte: what they teach must not be "monocyte".
-    run = finetune(CONFIG, taught, make_crops(18, seed=1), tmp_path / "run")
-    assert (predict_logits(run, make_crops(18, seed=2)).argmax(1) == make_crops(18, seed=2).labels).mean() > 0.9
-    frozen = replace(CONFIG, head_epochs=2, head_augment=False, epochs=1)  # features kept from the frozen stage
-    finetune(frozen, taught, make_crops(18, seed=1), tmp_path / "frozen")
-    with pytest.raises(TaxonomyError, match="class_sets names band"):
-        with_class_sets(coarse, {"granulocyte": ["band"]})
+def test_the_same_calls_without_a_processors_own_integer_kernels(quantised):
+    """Nothing fused, each number quantised and multiplied as a float: what any processor must come near to."""
+    plain = ort.SessionOptions()
+    plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    path, on = str(quantised / "classifier" / "model.onnx"), ["CPUExecutionProvider"]
+    sessions = [ort.InferenceSession(path, options, providers=on) for options in (plain, ort.SessionOptions())]
+    crops = np.random.default_rng(0).integers(20, 240, (12, 1, 1, 3)).repeat(32, 1).repeat(32, 2).astype(np.uint8)
+    slow, fast = (s.run(["logits"], {"pixels": crops})[0] for s in sessions)
+    assert (slow.argmax(1) == fast.argmax(1)).all()
 
 
-def test_the_doctor_says_whether_dinobloom_is_there(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["doctor"]) == 0
-    said = capsys.readouterr().out
-    assert "no weights/DinoBloom-S.pth here" in said.replace("\\", "/") and doctor.DINOBLOOM_FROM in said
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "DinoBloom-S.pth").write_bytes(bytes(2_000_000))
-    assert main(["doctor"]) == 0
-    assert "DinoBloom-S.pth (2 MB)" in capsys.readouterr().out
+def test_bad_requests_are_one_line_and_leave_nothing(work, tmp_path, capsys):
+    model, data, out = str(work / "model"), str(work / "drawn" / "set"), tmp_path / "out"
+    make_checked_set(tmp_path / "train-only", n_fields=1)
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    for arguments, words in (
+        ([model, "--data", data, "--out", str(out)], "holds something already"),
+        ([model, "--data", str(tmp_path / "train-only" / "set"), "--out", str(tmp_path / "new")], "split 'val'"),
+        (["nobody", "--data", data, "--out", str(tmp_path / "new")], "no model"),
+    ):
+        assert main(["models", "quantise", *arguments]) != 0
+        message = capsys.readouterr().err.strip()
+        assert words in message and "\n" not in message
+    assert [p.name for p in out.iterdir()] == ["mine.txt"] and not (tmp_path / "new").exists()
 
 
-def test_the_configuration_trains_the_shipped_classes():
-    from leukoscope.taxonomy import read_taxonomy
-    from leukoscope.train.config import build_config, read_toml
+def test_a_graph_of_nothing_to_quantise_is_an_error(tmp_path):
+    from leukoscope.errors import ModelError
 
-    path = Path(__file__).resolve().parent.parent / "configs" / "dinobloom-s.toml"
-    values = read_toml(path)
-    assert values.pop("task") == "finetune"
-    config = build_config(FinetuneConfig, values, path)
-    names = set(read_taxonomy(config.taxonomy).names) - set(config.exclude)
-    assert len(names) == 12 and {m for members in config.class_sets.values() for m in members} <= names
-    assert config.int8 == "auto" and config.head_epochs and config.epochs
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelError, match="broken"):
+        quantise_graph(tmp_path / "broken.onnx", tmp_path / "out.onnx", [])

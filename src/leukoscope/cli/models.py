@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 
 from leukoscope.cli.options import add_command
+from leukoscope.errors import InputError
 
 EXAMPLE = """\
 examples:
   leukoscope models
   leukoscope models show blood
   leukoscope models show runs/classifier/bundle
+  leukoscope models quantise blood --data sets/pbc sets/bccd --out models/blood-int8
 """
 
 
@@ -18,10 +21,17 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command; without `show` it lists the bundled models."""
     parser = add_command(commands, "models", "list the bundled models, or show a model's card", EXAMPLE)
     parser.set_defaults(run=list_models)
-    actions = parser.add_subparsers(title="actions", metavar="[show]")
+    actions = parser.add_subparsers(title="actions", metavar="[show | quantise]")
     show = add_command(actions, "show", "show a model's card: training data, measured results, limits", EXAMPLE)
     show.add_argument("model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")
     show.set_defaults(run=show_model)
+    quantise = add_command(actions, "quantise", "write a model in eight bits: faster, and what that costs", EXAMPLE)
+    quantise.add_argument("model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")
+    quantise.add_argument(
+        "--data", metavar="DIR", nargs="+", required=True, help="data sets with splits train and val (`dataset split`)"
+    )
+    quantise.add_argument("--out", metavar="DIR", required=True, help="new folder for the quantised model")
+    quantise.set_defaults(run=quantise_model)
 
 
 def list_models(args: argparse.Namespace) -> None:
@@ -42,3 +52,13 @@ def show_model(args: argparse.Namespace) -> None:
     from leukoscope.models.card_text import card_text
 
     print("\n".join(card_text(bundle.card) for _, bundle in sorted(find_model(args.model).items(), reverse=True)))
+
+
+def quantise_model(args: argparse.Namespace) -> None:
+    """Quantise, and say what it costs."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
+        raise InputError("quantising needs torch and onnx, which are not installed: pip install 'leukoscope[train]'")
+    from leukoscope.train.quantise import quantise_model as quantise
+
+    quantise(args.model, args.data, args.out, show=print)
+    print(f"model: {args.out} (use it with --model; its cards say what was lost)")

@@ -124,7 +124,7 @@ def export_run(
         temperature = fit_temperature(both, np.concatenate([truth, truth]))
     words = None
     if config.get("attributes"):
-        words = _word_rule(session, validation, card, config)
+        words = word_rule(session, validation, card, config)
     card = replace(card, temperature=round(temperature, 4), attributes=words)
     laboratories = [d.name for d in validation for f in d.fields for c in f.cells if c.class_name in taxonomy.names]
     probs = softmax(outputs["logits"] / card.temperature)
@@ -202,7 +202,7 @@ def described_cells(
     return crops, diameters, np.stack([stated_values(c.attributes, attributes) for c in cells]), attributes
 
 
-def _word_rule(session: Session, validation: Sequence[Dataset], card: Card, config: dict) -> WordRule:
+def word_rule(session: Session, validation: Sequence[Dataset], card: Card, config: dict) -> WordRule:
     """Thresholds from the validation cells that state attributes, as they are and restained."""
     crops, diameters, stated, attributes = described_cells(validation, config)
     of_classes = [c.class_name for d in validation for f in d.fields for c in f.cells if c.attributes]
