@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 PAGES = (
-    *("worklist", "cells", "like cells and a note", "field", "sign", "comparison"),
+    *("worklist", "cells", "a note and the chosen cell", "field", "sign", "comparison"),
     *("signed", "audit trail", "worklist with reading times", "learn", "admin", "keys"),
 )
 SIZES = {"wide": (1440, 900, 3, 640, "light"), "phone": (390, 844, 6, 260, "dark")}
@@ -64,8 +64,9 @@ def walk(page: Page, origin: str) -> list[Image.Image]:
     shot()
     note(page, "Platelets in clumps at the edge.")
     page.evaluate("scrollTo(0, 0)")
-    page.keyboard.press("q")
-    page.wait_for_selector("#cellfacts h3:text('More like this')")
+    if page.locator("#look").is_visible():
+        page.locator("#look").click()
+    page.locator("#cellfacts h3").first.wait_for()
     shot()
     if page.locator("#closecell").is_visible():
         page.locator("#closecell").click()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from data import make_room
 from data.make_bundles import COLORS, draw_field, make_classifier, make_model
 from PIL import Image
 
@@ -153,6 +155,35 @@ def test_the_locator_learns_from_fields_that_were_looked_through(lab, tmp_path, 
     assert adapting.adapt_locator_from(str(wrong), str(db), tmp_path / "ours", seed=3) == "measured"
     # Of the first patient's fields one holds the cell that nobody saw.
     assert [(f.key.patient_id, len(f.cells)) for f in seen["fields"]] == [("patient0", 3)] and seen["seed"] == 3
+
+
+def test_regions_of_a_slide_become_pictures_with_all_of_their_cells(tmp_path):
+    """A slide is no photograph: each field that was read goes out as its own pixels, and a cell that another field
+    counts is boxed too, so that nothing learns that there is none."""
+    pytest.importorskip("openslide", reason="slides are not installed: pip install '.[slides]'")
+    run = make_room.make_slide_run(tmp_path / "run", n_fields=4, n_cells=6)
+    store = open_store(tmp_path / "readings.db")
+    open_run(store, run)
+    reader, cache = reader_named(store, "Anna"), CellCache()
+    with store.reading() as connection:
+        patient = connection.execute(select(t.patient.c.id)).scalar()
+        cells = cache.get(connection, patient)
+    reading = readings.find_reading(store, readings.begin_reading(store, patient, reader))
+    every = Edit("call", tuple(cells.ids.tolist()), "op", call="monocyte")
+    readings.edit(store, reading.id, every, reader_id=reader)
+    make = lambda connection, locked: signed_record(connection, cells, locked)  # noqa: E731
+    closing.sign(store, reading.id, make, reader_id=reader, op="sign")
+    export_reviewed(store, tmp_path / "set")
+    store.close()
+    fields = read_dataset(tmp_path / "set").fields
+    for number, field in enumerate(fields):
+        path = read_dataset(tmp_path / "set").path(field)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == field.sha256
+        with Image.open(path) as picture:
+            assert picture.size == (field.width, field.height) == (640, 480)
+        assert [c.class_name for c in field.cells].count(None) == (1 if number else 0) and len(field.cells) == 6
+    export(str(tmp_path / "readings.db"), "coco", str(tmp_path / "coco"))
+    assert len(list((tmp_path / "coco").rglob("*.png"))) == len(fields) > 1
 
 
 def test_the_next_cells_are_of_patients_that_nobody_signed(lab, tmp_path):

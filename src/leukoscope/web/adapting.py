@@ -85,26 +85,19 @@ def adapt_locator_from(model: str | Path, db: str, out: str | Path, **how: objec
 def reviewed_cells(db: str, folder: Path, *, seed: int = 0) -> Dataset:
     """The reviewed cells of signed patients as a data set in `folder`, and beside them cells without a label.
 
-    Those are what nobody saw of the same patients, and up to MOST_UNLABELLED cells of whole photographs, drawn by
-    `seed`, of patients that are not signed: adapting looks at what they have in common with the labelled ones.
+    Those are what nobody saw of the same patients, and about MOST_UNLABELLED cells of patients that are not signed,
+    drawn by `seed`: adapting looks at what they have in common with the labelled ones.
     """
-    with tempfile.TemporaryDirectory() as work, existing_store(db) as store:
+    with existing_store(db) as store:
         export_reviewed(store, folder)
-        dataset = read_dataset(folder)
+        fields = read_dataset(folder).fields
         try:
-            export_reviewed(store, work, signed=False)
-            others = read_dataset(work).fields
+            export_reviewed(store, folder / "others", signed=False, most=MOST_UNLABELLED, seed=seed)
+            fields += read_dataset(folder / "others").fields
         except DataError:  # everybody is signed, or no photograph is at hand
-            others = ()
-        more, n = [], 0
-        for place in np.random.default_rng(seed).permutation(len(others)):
-            if n >= MOST_UNLABELLED:
-                break
-            more.append(others[place])
-            n += len(others[place].cells)
-        fields = [f for f in (*dataset.fields, *more) if f.cells]
-        dataset = replace(dataset, fields=tuple(fields))
-        write_dataset(dataset, folder)
+            pass
+    dataset = replace(read_dataset(folder), fields=tuple(f for f in fields if f.cells))
+    write_dataset(dataset, folder)
     return dataset
 
 

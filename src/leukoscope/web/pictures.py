@@ -149,7 +149,7 @@ class Pictures:
             if place is None:
                 raise Missing(field.file)
             try:
-                pixels = _read(place, field)
+                pixels = read_pixels(place, field)
             except ImageError as error:
                 raise Missing(str(error)) from None
         if pixels.shape[:2] != (field.height, field.width):
@@ -181,7 +181,7 @@ class Pictures:
         return crop.resize((TILE_PX, TILE_PX), Image.Resampling.BILINEAR)
 
 
-def _read(place: Path, field) -> np.ndarray:
+def read_pixels(place: Path, field) -> np.ndarray:
     """The pixels that the field was analysed from: of the whole file, of its pages, or of a region of a slide."""
     if field.region is not None:
         region = json.loads(field.region)
