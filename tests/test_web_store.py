@@ -28,6 +28,7 @@ from leukoscope.web.store import tables as t  # noqa: E402
 from leukoscope.web.store.accounts import reader_named  # noqa: E402
 from leukoscope.web.store.events import Closed, Conflict, verify  # noqa: E402
 from leukoscope.web.store.opening import open_run  # noqa: E402
+from leukoscope.web.store.patients import update_patient  # noqa: E402
 from leukoscope.web.store.photographs import Photographs  # noqa: E402
 from leukoscope.web.store.projection import rebuild, states  # noqa: E402
 from leukoscope.web.store.readings import Edit  # noqa: E402
@@ -206,7 +207,7 @@ def test_what_edits_count_on_is_what_counting_anew_finds(room):
     with room.store.writing() as connection:
         moved = connection.execute(columns).one()
         assert moved.n_seen > 8 and moved.n_corrected > 2
-        readings.update_patient(connection, room.patient.id)
+        update_patient(connection, room.patient.id)
         assert connection.execute(columns).one() == moved
 
 

@@ -9,12 +9,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
-from leukoscope.exchange.csv_files import signed_csv
-from leukoscope.exchange.fhir import signed_bundle
-from leukoscope.exchange.workbook import signed_workbook
 from leukoscope.web.differential import numbers
-from leukoscope.web.pdf import report_pdf
-from leukoscope.web.room import Room, own_reading, patient_by_key, reading_by_key, signed_by_version
+from leukoscope.web.room import Room, own_reading, patient_by_key, reading_by_key
 from leukoscope.web.sessions import Who, api_reader, need_role
 from leukoscope.web.signing import obstacles, sign_reading
 from leukoscope.web.store import closing, readings
@@ -24,9 +20,7 @@ from leukoscope.web.view import cell_states, cell_table
 
 router = APIRouter(prefix="/api/v1")
 MANY = 5000  # cells an operation
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
-Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Op = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
 Words = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 CellId = Annotated[int, Field(ge=1, le=2**53)]
@@ -36,11 +30,11 @@ Pixel = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
 Reader = Annotated[Who, Depends(api_reader)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class EditIn(_Body):
+class EditIn(Body):
     """An edit: see `leukoscope.web.store.readings.Edit`."""
 
     kind: Literal["call", "add", "move", "delete"]
@@ -52,13 +46,13 @@ class EditIn(_Body):
     ms: Ms = 0
 
 
-class OpIn(_Body):
+class OpIn(Body):
     """An operation that needs no more than its name."""
 
     op: Op
 
 
-class NoteIn(_Body):
+class NoteIn(Body):
     """What is no edit: cells that were on the screen, a mode, a note, active reading."""
 
     kind: Literal["seen", "mode", "note", "read"]
@@ -70,22 +64,16 @@ class NoteIn(_Body):
     ms: Ms = 0
 
 
-class ReadingIn(_Body):
+class ReadingIn(Body):
     """Which reading to begin."""
 
     kind: Literal["first", "second"] = "first"
 
 
-class ReasonIn(_Body):
+class ReasonIn(Body):
     """Why a signed patient is re-opened."""
 
     reason: Words
-
-
-class SentIn(_Body):
-    """The system that a signed record went to."""
-
-    system: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 
 
 class Answer(Response):
@@ -246,67 +234,6 @@ def reopen(key: Key, body: ReasonIn, room: Here, who: Reader) -> dict:
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
     return {"reading": closing.reopen(room.store, patient.id, body.reason, reader_id=who.reader_id)}
-
-
-@router.get("/signed")
-def list_signed(
-    room: Here,
-    who: Reader,
-    not_sent_to: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
-    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
-) -> dict:
-    """Signed records in the order they were signed, 500 at most: `after` the last id for more."""
-    query = (
-        select(t.signed, t.patient.c.key, t.reader.c.name)
-        .join_from(t.signed, t.patient)
-        .join(t.reader, t.signed.c.reader_id == t.reader.c.id)
-    )
-    if not_sent_to is not None:
-        sent = select(t.sent.c.signed_id).where(t.sent.c.system == not_sent_to)
-        query = query.where(t.signed.c.id.not_in(sent))
-    with room.store.reading() as connection:
-        rows = connection.execute(query.where(t.signed.c.id > after).order_by(t.signed.c.id).limit(500)).all()
-    return {
-        "signed": [
-            {"id": r.id, "patient": r.key, "version": r.version, "by": r.name, "at": r.at, "sha256": r.digest}
-            for r in rows
-        ]
-    }
-
-
-@router.get("/patients/{key}/signed/{version}.{form}")
-def get_signed(
-    key: Key, version: Version, form: Literal["json", "csv", "xlsx", "pdf", "fhir"], room: Here, who: Reader
-) -> Response:
-    """A signed record as JSON (exactly what was signed), CSV, XLSX, PDF, or a FHIR R4 bundle (docs/exchange.md)."""
-    with room.store.reading() as connection:
-        patient = patient_by_key(connection, key)
-        row = signed_by_version(connection, patient, version)
-    closing.note_access(room.store, patient.id, who.reader_id, f"signed version {version} as {form}")
-    record = json.loads(row.record)
-    makers = {
-        "json": (lambda: row.record.encode(), "application/json", "json"),
-        "csv": (lambda: signed_csv(record), "text/csv; charset=utf-8", "csv"),
-        "xlsx": (lambda: signed_workbook(record), XLSX, "xlsx"),
-        "pdf": (lambda: report_pdf(record, row.digest), "application/pdf", "pdf"),
-        "fhir": (lambda: _fhir(room, record), "application/fhir+json", "fhir.json"),
-    }
-    make, kind, suffix = makers[form]
-    name = f"leukoscope-{patient.key}-v{version}.{suffix}"
-    return Response(make(), media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
-
-
-def _fhir(room: Room, record: dict) -> bytes:
-    bundle = signed_bundle(record, patient_system=room.settings().patient_system)
-    return json.dumps(bundle, ensure_ascii=False, indent=1).encode("utf-8", "surrogateescape")
-
-
-@router.post("/patients/{key}/signed/{version}/sent")
-def mark_sent(key: Key, version: Version, body: SentIn, room: Here, who: Reader) -> dict:
-    """Note that a signed record went to another system; noting it twice does nothing."""
-    with room.store.reading() as connection:
-        signed = signed_by_version(connection, patient_by_key(connection, key), version)
-    return {"new": closing.mark_sent(room.store, signed.id, body.system, reader_id=who.reader_id)}
 
 
 def _changed(room: Room, key: str, who: Who, do) -> Answer:

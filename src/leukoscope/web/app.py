@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 import leukoscope
 from leukoscope.errors import LeukoscopeError
-from leukoscope.web import api, media, pages, pages_admin, pages_closing, pages_field
+from leukoscope.web import api, api_handover, media, pages, pages_admin, pages_closing, pages_field
 from leukoscope.web.guard import Guard, Site
 from leukoscope.web.pages import render
 from leukoscope.web.room import NotFound, make_room
@@ -36,7 +36,7 @@ def create_app(store: Store, site: Site, *, default_reader: int | None = None) -
         redoc_url=None,
     )
     app.state.room = make_room(store, site, default_reader=default_reader)
-    for part in (api, media, pages, pages_field, pages_closing, pages_admin):
+    for part in (api, api_handover, media, pages, pages_field, pages_closing, pages_admin):
         app.include_router(part.router)
     app.mount("/static", _Static(directory=STATIC))
 

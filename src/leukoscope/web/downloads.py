@@ -10,7 +10,7 @@ from leukoscope.exchange.workbook import when
 from leukoscope.files import table_bytes
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.events import verify
-from leukoscope.web.store.readings import readings_of
+from leukoscope.web.store.patients import readings_of
 
 AUDIT_COLUMNS = ("at", "reader", "reading", "version", "event", "what", "detail", "hash")
 

@@ -15,10 +15,11 @@ from leukoscope.web.pages import reading_page, render, room_of
 from leukoscope.web.room import NotFound, patient_by_key, reading_by_key, signed_by_version
 from leukoscope.web.sessions import Forbidden, check_form_token, need_role, page_reader
 from leukoscope.web.signing import obstacles, sign_reading
-from leukoscope.web.store import closing, readings
+from leukoscope.web.store import closing
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.accounts import check_password
 from leukoscope.web.store.closing import note_access, pairs, two_readings
+from leukoscope.web.store.patients import readings_of
 from leukoscope.web.store.projection import states
 
 router = APIRouter(include_in_schema=False)
@@ -33,7 +34,7 @@ def show_sign(request: Request, key: str) -> HTMLResponse:
         found = obstacles(connection, cells, reading, room.settings().sign)
         stood = states(connection, reading.id)
         said = agreement_with_model(cells, stood)
-        of_patient = [r for r in readings.readings_of(connection, reading.patient_id) if r.version == reading.version]
+        of_patient = [r for r in readings_of(connection, reading.patient_id) if r.version == reading.version]
     return reading_page(
         request, key, "sign.html", "sign-off", obstacles=found, rules=room.settings().sign, said=said, field=None,
         seconds=sum(r.active_ms for r in of_patient) / 1000,

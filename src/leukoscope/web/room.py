@@ -15,8 +15,8 @@ from leukoscope.web.settings import Settings, stored_settings
 from leukoscope.web.store import Store
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.closing import two_readings
+from leukoscope.web.store.patients import current_reading
 from leukoscope.web.store.photographs import Photographs
-from leukoscope.web.store.readings import current_reading
 
 _READING = select(t.reading).where(t.reading.c.key == bindparam("key"))
 _PATIENT = select(t.patient).where(t.patient.c.key == bindparam("key"))

@@ -18,8 +18,9 @@ from leukoscope.web.store import closing
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.closing import undecided
 from leukoscope.web.store.events import Closed
+from leukoscope.web.store.patients import readings_of
 from leukoscope.web.store.projection import CellState, calls_of, states
-from leukoscope.web.store.readings import NOT_A_CELL, UNIDENTIFIED, notes_of, readings_of
+from leukoscope.web.store.readings import NOT_A_CELL, UNIDENTIFIED, notes_of
 
 SIGNED_VERSION = 1
 SHOWN = 500  # cell ids listed of one obstacle

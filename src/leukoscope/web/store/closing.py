@@ -15,16 +15,9 @@ from leukoscope.web.store import tables as t
 from leukoscope.web.store.engine import Store
 from leukoscope.web.store.events import Closed, append, canonical, last_hash, lock_reading
 from leukoscope.web.store.opening import now_ms
+from leukoscope.web.store.patients import current_reading, lock_patient, readings_of, update_patient
 from leukoscope.web.store.projection import CellState, states
-from leukoscope.web.store.readings import (
-    current_reading,
-    lock_patient,
-    new_reading,
-    readings_of,
-    start_from,
-    taxonomy_of,
-    update_patient,
-)
+from leukoscope.web.store.readings import new_reading, start_from, taxonomy_of
 
 SAME_CELL_IOU = 0.5
 
