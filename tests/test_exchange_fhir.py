@@ -174,6 +174,15 @@ def test_every_loinc_code_has_its_check_digit():
     assert -sum([sum(divmod(2 * int(d), 10)) if n % 2 == 0 else int(d) for n, d in enumerate("64462")]) % 10 != 6
 
 
+def test_the_docs_list_every_loinc_code(root):
+    page = (root / "docs" / "exchange.md").read_text("utf-8")
+    rows = [f"| `{name}` | {code} | {display} |" for name, (code, display) in loinc.CLASSES.items()]
+    rows += [
+        f"| {code} | {display} |" for code, display in (loinc.BLASTS, loinc.NUCLEATED_RED, loinc.MANUAL_DIFFERENTIAL)
+    ]
+    assert [text for text in rows if text not in page] == []
+
+
 def test_ids_that_no_format_holds_are_written_out(found):
     made = [bundle(replace(found, patient_id=text))["entry"][0]["resource"]["subject"] for text in HOSTILE]
     assert made[1]["identifier"]["value"] == "a\\x00b\\x1b[31m\\x0d\\nc"

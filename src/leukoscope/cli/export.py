@@ -45,7 +45,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="fhir: the name space that your patient ids are of, as the hospital has it",
     )
     parser.add_argument(
-        "--photographs", metavar="DIR", help="dicom: where photographs are that are not where the record has them"
+        "--photographs",
+        metavar="DIR",
+        help="dicom, report: where photographs are that are not where the record has them",
     )
     add_deidentify(parser)
     parser.set_defaults(run=run)

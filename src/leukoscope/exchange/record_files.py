@@ -40,7 +40,8 @@ def write_report_files(source: Source, out: Path, wishes: Wishes, names: FileNam
     folder = names.of("report", "report")
     (out / folder).mkdir(parents=True, exist_ok=True)
     places = dict(source.places)
-    for photograph, _ in source.photographs():
+    # Only where a folder is named: every photograph is read for its digest.
+    for photograph, _ in source.photographs() if wishes.photographs else ():
         found = find_photograph(photograph, run, wishes.photographs)
         if found is not None:
             places[photograph.file] = (str(found), photograph.sha256)

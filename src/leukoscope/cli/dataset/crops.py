@@ -13,7 +13,7 @@ examples:
   leukoscope dataset import csv cells/bccd --out sets/bccd-cells --source cells/bccd/source.toml
 
 One PNG a cell in a folder of its class, and crops.csv: where each is from. The crops are not resized. The same command
-goes on where it was stopped.
+goes on where it was stopped (with --deidentify only where --key keeps the pseudonyms).
 """
 
 
