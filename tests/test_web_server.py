@@ -333,6 +333,33 @@ def test_a_photograph_that_moved_comes_back_by_upload_and_nothing_else_does(room
     assert ben.get(f"/r/{reading}/f/{number}/tile/1/0_0.jpg")[0] == 200
 
 
+def test_like_cells_come_with_their_pictures_and_no_open_reading(tmp_path):
+    store = open_store(tmp_path / "readings.db")
+    run = make_room.make_run(tmp_path / "run", n_patients=2, n_fields=6, n_cells=6)
+    make_room.with_features(run)
+    open_run(store, run)
+    with make_room.served(store, default_reader=accounts.reader_named(store, "Anna")) as origin:
+        room = Room(origin, store)
+        anna, (mine, theirs) = room.client("Anna"), room.patients
+        reading, other = (anna.api(f"/patients/{p}/readings", {})[1]["reading"] for p in (mine, theirs))
+        cell = cells_of(anna, reading)["cells"][0][0]
+        page = anna.get(f"/r/{reading}/c/{cell}?like=true")[2]
+        assert len(re.search('data-like="([^"]*)"', page).group(1).split()) == 12
+        found = [int(n) for n in re.findall(r'src="/like/(\d+)\.jpg"', page)]
+        assert len(found) == 12 and set(found) <= {row[0] for row in cells_of(anna, other)["cells"]}
+        assert f'href="/p/{theirs}#c{found[0]}"' in page and "as the model called" in page
+        assert picture_of(anna, f"/like/{found[0]}.jpg").shape == (96, 96, 3)
+        for wrong in (0, 10**6, 2**60):
+            assert anna.get(f"/like/{wrong}.jpg")[0] == 404
+        call = {"kind": "call", "op": "a", "cells": found, "call": "basophil"}
+        assert anna.api(f"/readings/{other}/events", call)[0] == 200
+        assert "basophil" not in anna.get(f"/r/{reading}/c/{cell}?like=true")[2]
+        anna.api(f"/readings/{reading}/notes", {"kind": "mode", "op": "h", "hidden": True})
+        hidden = anna.get(f"/r/{reading}/c/{cell}?like=true")[2]
+        assert "not read yet" in hidden and "as the model called" not in hidden
+    store.close()
+
+
 def test_a_slide_is_shown_whole_and_by_region_and_each_cell_is_read_once(tmp_path):
     pytest.importorskip("openslide", reason="slides are not installed: pip install '.[slides]'")
     store = open_store(tmp_path / "readings.db")

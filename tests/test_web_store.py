@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import sqlite3
@@ -353,13 +352,7 @@ def test_many_writers_lose_and_repeat_nothing(room):
 def test_like_cells_are_found_by_the_models_features(tmp_path, run):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    path = copy / ".work" / "thumbs.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    vectors = np.random.default_rng(3).normal(size=(len(lines), 8)).astype(np.float16)
-    vectors[4] = 2 * vectors[0]  # as alike as can be: the same direction
-    for line, vector in zip(lines, vectors, strict=True):
-        line["features"] = base64.b64encode(vector.tobytes()).decode()
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    make_room.with_features(copy)
     room = Room(str(tmp_path / "r.db"), copy)
     cache, sketches = CellCache(), Sketches()
     with room.store.reading() as connection:

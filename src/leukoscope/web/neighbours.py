@@ -41,13 +41,14 @@ class Sketches:
     def __init__(self) -> None:
         self._lock = Lock()
         self._kept: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._models: dict[int, str] = {}  # of runs: they never change
 
     def of_model(self, connection: Connection, model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """cells (N,), their patients (N,), sketches (N, SHORT) float16 of one classifier (`classifier_of`)."""
         with self._lock:
             nothing = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, SHORT), np.float16)
             cells, patients, short = self._kept.get(model, nothing)
-            runs = [r.id for r in connection.execute(select(t.run.c.id, t.run.c.provenance)) if _model(r) == model]
+            runs = [run for run, heard_by in self._models_of_runs(connection).items() if heard_by == model]
             query = (
                 select(t.feature.c.cell_id, t.cell.c.patient_id, t.feature.c.sketch)
                 .join_from(t.feature, t.cell)
@@ -65,6 +66,12 @@ class Sketches:
                 short = np.concatenate([short, read])[-MOST:]
                 self._kept[model] = cells, patients, short
             return cells, patients, short
+
+    def _models_of_runs(self, connection: Connection) -> dict[int, str]:
+        new = set(connection.execute(select(t.run.c.id)).scalars()) - set(self._models)
+        rows = connection.execute(select(t.run.c.id, t.run.c.provenance).where(t.run.c.id.in_(new))) if new else ()
+        self._models |= {row.id: _model(row) for row in rows}
+        return self._models
 
 
 def nearest(connection: Connection, sketches: Sketches, cells, cell_id: int) -> dict[str, list[Near]] | None:
