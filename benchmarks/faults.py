@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from provenance import ROOT, write_results
+
+import leukoscope.models.runtime
+import leukoscope.pipeline
+import leukoscope.report  # noqa: F401
+from leukoscope.cli import main as main_of_leukoscope
 
 sys.path.insert(0, str(ROOT / "tests"))
 from data.make_bundles import draw_field, make_model, scatter_cells  # noqa: E402
@@ -94,10 +100,24 @@ def draw(path: Path, seed: int) -> None:
 def analyze(place: Place, out: Path, *more: str, before: str = "", photographs: Path | None = None) -> list[str]:
     """The lines that the command says on its error stream; [] where it ended well. before: Python run ahead of it."""
     words = ["analyze", str(photographs or place.photographs), "--out", str(out), "--model", str(place.model), *more]
-    code = f"import sys\n{before}\nfrom leukoscope.cli import main\nsys.exit(main({words!r}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    lines = [x for x in done.stderr.strip().splitlines() if not x.startswith("photographs:")]
-    return [] if done.returncode == 0 else lines or [f"(nothing said, exit code {done.returncode})"]
+    said = place.work / "said.txt"
+    child = os.fork()  # a process of its own that has imported everything already
+    if not child:
+        code = 1
+        try:
+            with open(said, "w") as err, open(os.devnull, "w") as out_:
+                os.dup2(err.fileno(), 2)
+                os.dup2(out_.fileno(), 1)
+                exec(before, {})
+                code = main_of_leukoscope(words)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    lines = [x for x in said.read_text().strip().splitlines() if not x.startswith("photographs:")]
+    return [] if code == 0 else lines or [f"(nothing said, exit code {code})"]
 
 
 def files_of(out: Path) -> dict[str, str]:
@@ -235,10 +255,11 @@ def two_runs(place: Place) -> tuple[int, list[str]]:
 
 
 def memory(place: Place) -> tuple[int, list[str]]:
-    """From far too little to enough: MiB of address space."""
+    """From far too little to enough: MiB of address space beyond what the imports take."""
     wrong, n = [], 0
-    for mib in range(200, 1500, 100):
-        out, n = place.fresh(), n + 1
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * 4 >> 10  # MiB that the imports take
+    for more in (5, 20, 40, 60, 80, 100, 130, 160, 200, 250, 300, 400, 600):
+        out, n, mib = place.fresh(), n + 1, held + more
         before = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({mib} << 20,) * 2)"
         said = analyze(place, out, "--workers", "1", before=before)
         if len(said) > 1:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,8 +137,8 @@ class _GivenOut:
         self._work, self._head, self._setup = work, head, setup
         self._under_way: dict[object, Part] = {}
         self._done: set[int] = set()
-        self._crashes: Counter[int] = Counter()
-        self._lengths: dict[int, int] = {}
+        self._crashes: dict[int, float] = {}
+        self._lengths: dict[int, tuple[int, bytes]] = {}
         self._refused: dict[int, float] = {}
         nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
         self._most = max(1, int(sum(n["Resources"]["CPU"] for n in nodes))) * _AHEAD
@@ -173,12 +172,14 @@ class _GivenOut:
         try:
             self._ray.get(reference)
             self._done.add(part.number)
+            self._refused.pop(part.number, None)
         except errors.RayTaskError as error:
             if not isinstance(error.cause, RunInUse) or not self._may_wait(part):
                 raise error.cause from None
             time.sleep(1)  # its last worker is not quite dead, or its drive does not know yet
             self._give(part)
         except (errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError) as error:
+            self._refused.pop(part.number, None)
             self._note_crash(part, error)
             self._give(part)
 
@@ -187,17 +188,22 @@ class _GivenOut:
         return time.monotonic() - since < 2 * STALE_S
 
     def _note_crash(self, part: Part, error: Exception) -> None:
-        """InputError when a part's workers die again and again without finishing a photograph."""
-        journal = part.folder(self._work) / "journal.jsonl"
+        """InputError when a part's workers die again and again without finishing a photograph. One that died before it
+        came to the part (its number is not in the lock) says little of the photograph: it counts a tenth."""
+        journal, lock = (part.folder(self._work) / name for name in ("journal.jsonl", "lock"))
         length = journal.stat().st_size if journal.is_file() else 0
-        self._crashes[part.number] = 1 + (self._crashes[part.number] if self._lengths.get(part.number) == length else 0)
-        self._lengths[part.number] = length
+        owner = lock.read_bytes() if lock.is_file() else b""
+        before, last_owner = self._lengths.get(part.number, (-1, b""))
+        if before != length:
+            self._crashes[part.number] = 0
+        self._crashes[part.number] += 1 if owner != last_owner else 0.1
+        self._lengths[part.number] = (length, owner)
         if self._crashes[part.number] > MOST_CRASHES:
             patient = self._sources[part.rows[0]].key.patient_id
             n_lines = journal.read_bytes().count(b"\n") - 1 if length else 0
             at = self._sources[part.rows[min(max(n_lines, 0), len(part.rows) - 1)]].file
             raise InputError(
-                f"{self._crashes[part.number]} workers died at {at} of patient {patient} ({type(error).__name__}): "
+                f"workers died again and again at {at} of patient {patient} ({type(error).__name__}): "
                 "take the file away, or give the workers more memory, then go on with --resume"
             )
 
