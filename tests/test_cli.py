@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import json
 import os
 import shlex
@@ -343,3 +344,20 @@ except SystemExit:
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "argparse" in loaded
     assert not loaded & {"numpy", "PIL", "scipy", "onnxruntime", "torch", "leukoscope.pipeline", "leukoscope.report"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("can't start new thread"), ImportError("libx.so: failed to map segment from object")],
+)
+def test_a_full_memory_is_one_line_however_it_shows(run, smear, tmp_path, monkeypatch, error):
+    def full(*_args, **_more):
+        raise error
+
+    module = importlib.import_module("leukoscope.pipeline.analyze")
+    monkeypatch.setattr(module, "find_sources", full)
+    code, _out, err = run("analyze", smear, "--out", tmp_path / "out")
+    assert code == 2 and len(err.strip().splitlines()) == 1 and "the memory is full" in err
+    monkeypatch.setattr(module, "find_sources", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("analyze", smear, "--out", tmp_path / "out")

@@ -105,6 +105,8 @@ def test_few_patients_are_refused_and_earlier_runs_count_together(june, tmp_path
     together = pooled(few[:2])
     assert together.name == "0 and 1" and len(together.patients) == 10
     assert not any(f.drifted for f in judge(few[2], together))
+    wide = pooled([few[0], measure_run(make_run(tmp_path / "pale", 3, stain=-0.2))])
+    assert wide.fields["stain"][0] < few[0].fields["stain"][0] - 0.1 and wide.fields["stain"][-1] > 0.6
 
 
 def test_a_bundles_photographs_bound_what_is_expected(june, tmp_path):

@@ -32,6 +32,10 @@ from leukoscope.errors import LeukoscopeError
 
 COMMANDS = (demo, analyze, review, export, drift, models, dataset, train, adapt, evaluate, simulate, study, doctor)
 
+MEMORY_FULL = "the memory is full: end other programs, or let fewer workers run at a time (--workers 1)"
+# How the system says so where Python raises no MemoryError: a thread, or a library, for which there was no room.
+NO_MEMORY = ("can't start new thread", "cannot allocate memory", "failed to map segment", "bad_alloc", "out of memory")
+
 EXAMPLE = """\
 example:
   leukoscope analyze photographs/ --out report
@@ -77,7 +81,11 @@ def main(argv: list[str] | None = None) -> int:
     except LeukoscopeError as error:
         return _fail(str(error))
     except MemoryError:
-        return _fail("the memory is full: end other programs, or let fewer workers run at a time (--workers 1)")
+        return _fail(MEMORY_FULL)
+    except (RuntimeError, ImportError) as error:
+        if not any(words in str(error).lower() for words in NO_MEMORY):
+            raise
+        return _fail(MEMORY_FULL)
     except KeyboardInterrupt:
         hint = "; the same command with --resume goes on from here" if hasattr(args, "resume") else ""
         print(f"leukoscope: stopped{hint}", file=sys.stderr)

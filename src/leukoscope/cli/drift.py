@@ -28,7 +28,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders that `analyze` wrote, in the order of time")
     parser.add_argument("--reference", metavar="MODEL|RUN", help="what to compare with: model, run, or file of --keep")
     parser.add_argument("--html", metavar="FILE", help="write a page with charts")
-    parser.add_argument("--keep", metavar="FILE", help="write the last run's numbers, without patients' names, as JSON")
+    parser.add_argument("--keep", metavar="FILE", help="write the runs' numbers as a reference, without any id")
     parser.set_defaults(run=run)
 
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         write_drift_page(args.html, judged)
         print(f"page: {args.html}")
     if args.keep is not None:
-        write_profile(profiles[-1], args.keep)
+        write_profile(pooled(profiles), args.keep)
         print(f"kept: {args.keep}")
     if judged and judged[-1][0] is profiles[-1] and any(f.drifted for f in judged[-1][2]):
         raise SystemExit(DRIFTED)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leukoscope.drift.profile import MEASURES, QUANTILES, PatientLook, Profile
+from leukoscope.drift.profile import DIGITS, MEASURES, QUANTILES, PatientLook, Profile
 from leukoscope.errors import InputError
 
 LEAST_OF_RUN, LEAST_OF_REFERENCE = 5, 8  # patients: fewer can be dealt in too few ways to show anything
@@ -66,13 +66,19 @@ def judge(run: Profile, reference: Profile, *, seed: int = 0) -> tuple[Finding, 
 
 
 def pooled(profiles: Sequence[Profile]) -> Profile:
-    """Several runs of a site as one reference."""
-    first = profiles[-1]
-    same = [p for p in profiles if p.model == first.model]
+    """Several runs as one reference, each run's photographs with equal weight; those of the last one's model."""
+    same = [p for p in profiles if p.model == profiles[-1].model]
+    if len(same) == 1:
+        return same[0]
     patients = tuple(look for p in same for look in p.patients)
     name = " and ".join(p.name for p in same) if len(same) < 3 else f"{same[0].name} to {same[-1].name}"
     sums = sum(p.n_fields for p in same), sum(p.n_cells for p in same)
-    return Profile(name, first.model, patients, first.fields, *sums)
+    at, even = sorted(QUANTILES), np.linspace(0, 100, 401)
+    fields = {}
+    for measure in sorted({m for p in same for m in p.fields}):
+        values = np.concatenate([np.interp(even, at, p.fields[measure]) for p in same if measure in p.fields])
+        fields[measure] = [round(float(v), DIGITS) for v in np.percentile(values, at)]
+    return Profile(name, same[-1].model, patients, fields, *sums)
 
 
 def _by_patients(name: str, run: Profile, reference: Profile, level: float, rng) -> Finding | None:

@@ -20,7 +20,7 @@ from leukoscope.scale import RED_CELL_UM
 PROFILE_VERSION = 1
 REFERENCE = "drift.json"  # in a classifier's bundle: the profile of what it was validated on
 QUANTILES = tuple(range(0, 101, 5)) + (1, 99)  # per cent, of a run's photographs; kept in order
-_DIGITS = 5
+DIGITS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def measure_run(path: str | Path) -> Profile:
         for name, value in _add(patient, entry).items():
             of_run.setdefault(name, []).append(value)
     quantiles = {
-        name: [round(float(v), _DIGITS) for v in np.percentile(values, sorted(QUANTILES))]
+        name: [round(float(v), DIGITS) for v in np.percentile(values, sorted(QUANTILES))]
         for name, values in of_run.items()
     }
     patients = tuple(_look(gathered[patient_id]) for patient_id in sorted(gathered))
@@ -149,12 +149,12 @@ def _in_red_cells(side_px: float, entry: FieldEntry) -> float | None:
 
 def _look(patient: _Gathered) -> PatientLook:
     values: dict[str, float | None] = {m.name: None for m in MEASURES}
-    values |= {name: round(float(np.median(v)), _DIGITS) for name, v in patient.of_fields.items()}
+    values |= {name: round(float(np.median(v)), DIGITS) for name, v in patient.of_fields.items()}
     n = patient.n_cells
-    values["confidence"] = round(patient.probs / n, _DIGITS) if n else None
-    values["withheld"] = round(patient.n_withheld / n, _DIGITS) if n else None
-    values["poor"] = round((patient.n_failed + patient.n_poor) / patient.n_fields, _DIGITS)
-    mix = {name: round(count / n, _DIGITS) for name, count in sorted(patient.classes.items())}
+    values["confidence"] = round(patient.probs / n, DIGITS) if n else None
+    values["withheld"] = round(patient.n_withheld / n, DIGITS) if n else None
+    values["poor"] = round((patient.n_failed + patient.n_poor) / patient.n_fields, DIGITS)
+    mix = {name: round(count / n, DIGITS) for name, count in sorted(patient.classes.items())}
     return PatientLook(patient.center, patient.n_fields, patient.n_failed, n, patient.n_withheld, values, mix)
 
 
