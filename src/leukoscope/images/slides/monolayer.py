@@ -29,7 +29,7 @@ VERDICTS = {
 }
 _COVERED = 0.4  # of one layer's density: from here on a pixel is covered
 _TWO_DEEP = 1.55  # of one layer's density
-_NUCLEUS = 0.55  # density in red light over that in green: red cells have 0.3 to 0.45 however many deep, nuclei 0.7
+_NUCLEUS = 3.5  # of one layer's density: darker is a nucleus; as many layers of red cells cover the whole tile anyway
 _LEAST_CONTENT = 0.02
 _LEAST_COVERED, _MOST_COVERED = 0.16, 0.80
 _MOST_TWO_DEEP = 0.16
@@ -71,31 +71,31 @@ def learn_glass(tiles: Sequence[np.ndarray]) -> Glass | None:
     sample = [t.reshape(-1, 3)[:: max(1, t.shape[0] * t.shape[1] // 6000)] for t in tiles]
     found = [find_background(s) for s in sample]
     colors = np.array([c for c in found if c is not None]).reshape(-1, 3)
-    colors = colors[(colors < 253).any(axis=1)]  # where nothing was scanned a file is white
     if not len(colors):
         return None
-    color = np.median(colors, axis=0)
+    seen = colors[(colors < 253).any(axis=1)]  # where nothing was scanned a file is white; so may the lamp's light be
+    color = np.median(seen if len(seen) else colors, axis=0)
     layers = []
     for pixels in sample:
-        red, green = density(pixels, color)
-        dark = (green > 0.1) & (red < _NUCLEUS * green)
+        green = density(pixels, color)
+        dark = green > 0.1
         if 0.08 < dark.mean() < 0.75:
             layers.append(float(np.median(green[dark])))
     return Glass(tuple(color.tolist()), float(np.quantile(layers, 0.25))) if layers else None
 
 
-def density(pixels: np.ndarray, color: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Optical density in red and in green light of pixels (..., 3) uint8, against the glass."""
-    of = [np.log((color[c] + 1) / (np.arange(256, dtype=np.float32) + 1)).astype(np.float32) for c in (0, 1)]
-    return of[0][pixels[..., 0]], of[1][pixels[..., 1]]
+def density(pixels: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Optical density in green light of pixels (..., 3) uint8, against the glass."""
+    of = np.log((color[1] + 1) / (np.arange(256, dtype=np.float32) + 1)).astype(np.float32)
+    return of[pixels[..., 1]]
 
 
 def measure_tile(pixels: np.ndarray, glass: Glass) -> TileQuality:
     """`pixels` (H, W, 3) uint8 at about 1 µm/px."""
     color = np.array(glass.color)
-    red, green = density(pixels, color)
+    green = density(pixels, color)
     covered = green > _COVERED * glass.one_layer
-    cells = covered & (red < _NUCLEUS * green)
+    cells = covered & (green < _NUCLEUS * glass.one_layer)
     two_deep = float((green[cells] > _TWO_DEEP * glass.one_layer).mean()) if cells.any() else 0.0
     lit = pixels.reshape(-1, 3)[:: max(1, pixels.shape[0] * pixels.shape[1] // 6000)]
     wrong = judge_color(lit, color) if covered.mean() > _LEAST_CONTENT else None
