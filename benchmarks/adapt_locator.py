@@ -8,12 +8,14 @@ and "left out" means that: no picture of bccd, and no box that a network drew wh
 A user's 60 fields are drawn at random (bccd: of its train split); `adapt` holds a third of them out for its own
 verdict. What stands here was measured on fields that it never had: the rest of the set (bccd: its test split without
 the four photographs that lack a box). Home is pbc's test split (100 fields of it) and, for the bundled locator, bccd's.
-All of these are development sets. Writes benchmarks/results/adapt_locator.csv.
+All of these are development sets. A case that was adapted in WORK is measured again, not adapted again.
+Writes benchmarks/results/adapt_locator.csv.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import time
@@ -28,6 +30,7 @@ from public_sets import SHARED
 
 from leukoscope.dataset.manifest import Dataset, write_dataset
 from leukoscope.errors import InputError
+from leukoscope.files import write_json
 from leukoscope.models.bundle import Bundle, find_model
 from leukoscope.train.adapt.locator_fields import match_fields_of, measure_rulers, score_fields
 from leukoscope.train.adapt.locator_site import adapt_locator, thinned
@@ -78,28 +81,36 @@ def main() -> None:
 def run_case(name: str, case: Case, start: str, args: argparse.Namespace) -> list[dict]:
     """Adapt, then measure both locators on the rest of the camera's fields and at home."""
     given, rest = divided(build(case.camera, args.data, args.work / "data"))
-    folder, out = args.work / name / "given", args.work / name / "model"
-    shutil.rmtree(args.work / name, ignore_errors=True)
-    write_dataset(given, folder)
     homes = [at_home(build(h, args.data, args.work / "data")) for h in case.home]
     replay = [str(args.work / "data" / h) for h in case.home] if case.replay else []
-    began, spent = time.monotonic(), time.process_time()
-    try:
-        adapt_locator(start, folder, out, replay=replay)
-        verdict = "kept"
-    except InputError as error:
-        verdict = f"refused: {error}"
-    minutes, cpu = (time.monotonic() - began) / 60, (time.process_time() - spent) / 60
-    models = [find_model(m)["locate"] for m in (start, out if verdict == "kept" else start)]
+    done = args.work / name / "adapted.json"
+    if not done.is_file():
+        shutil.rmtree(args.work / name, ignore_errors=True)
+        write_dataset(given, args.work / name / "given")
+        write_json(done, adapted(start, args.work / name, replay))
+    result = json.loads(done.read_text("utf-8"))
+    models = [find_model(m)["locate"] for m in (start, done.parent / "model" if result["verdict"] == "kept" else start)]
     head = {"case": name, "start": case.start, "replayed": " ".join(case.home) if replay else "rendered fields"}
-    head |= {"verdict": verdict, "minutes": round(minutes, 1), "processor_minutes": round(cpu, 1)}
+    head |= result
     lines = [r | head for r in compared(case.camera, rest, models)]
     for home in homes:
         lines += [r | head for r in compared(f"home: {home.name}", home, models)]
     for line in lines:
         print({k: line[k] for k in ("case", "set", "measure", "value", "threshold")}, flush=True)
-    print(verdict, head, flush=True)
+    print(head, flush=True)
     return lines
+
+
+def adapted(start: str, folder: Path, replay: list[str]) -> dict:
+    """Adapt to the fields in `folder`/given: the verdict, minutes by the clock and of the processor."""
+    began, spent = time.monotonic(), time.process_time()
+    try:
+        adapt_locator(start, folder / "given", folder / "model", replay=replay)
+        verdict = "kept"
+    except InputError as error:
+        verdict = f"refused: {error}"
+    minutes, cpu = (time.monotonic() - began) / 60, (time.process_time() - spent) / 60
+    return {"verdict": verdict, "minutes": round(minutes, 1), "processor_minutes": round(cpu, 1)}
 
 
 def divided(dataset: Dataset) -> tuple[Dataset, Dataset]:
