@@ -30,7 +30,7 @@ from resume import digests
 from leukoscope.images import list_images
 
 A_PATIENT = 24
-PROGRESS_BYTES = 50_000  # of journals, about six photographs, before the next driver is killed
+PROGRESS_BYTES = 20_000  # of journals, about two photographs, before the next driver is killed
 
 
 def main() -> None:
