@@ -174,6 +174,17 @@ def test_photographs_that_moved_are_found_by_their_digest_or_left_out(run, tmp_p
     assert kinds == {"photograph.dcm": 4, "cells.dcm": 4, "report.dcm": 2} and "--photographs" in found.notes[0]
 
 
+def test_a_photograph_in_a_store_is_found(run, tmp_path):
+    pytest.importorskip("fsspec")
+    record = json.loads((run / "record.json").read_text("utf-8"))
+    record["fields"] = [record["fields"][0] | {"file": f"file://{record['fields'][0]['file']}"}]
+    (tmp_path / "record.json").write_text(json.dumps(record), "utf-8")
+    (done,) = export_records([tmp_path], ["dicom"], tmp_path / "out")
+    assert done.n_cells == 4 and done.notes == ()
+    image = pydicom.dcmread(next((tmp_path / "out").rglob("photograph-*.dcm")))
+    assert image.LossyImageCompressionMethod == "ISO_10918_1" and float(image.LossyImageCompressionRatio) > 1
+
+
 def test_ids_fit_and_stay_apart():
     made = [fits(text) for text in (*HOSTILE, "x" * 301, "a/b")]
     assert len(set(made)) == len(made)

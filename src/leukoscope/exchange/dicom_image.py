@@ -12,12 +12,13 @@ from pydicom.dataset import Dataset
 
 from leukoscope.exchange.dicom_common import Whose, add_specimen, finish, start
 from leukoscope.exchange.source import Photograph
+from leukoscope.images import open_stored
 
 VL_MICROSCOPIC_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.2"
-_LOSSY = {b"\xff\xd8\xff": "ISO_10918_1"}  # a JPEG's first bytes -> how DICOM names its compression
+_LOSSY = {"JPEG": "ISO_10918_1"}  # how DICOM names a file's compression
 
 
-def image_object(whose: Whose, photograph: Photograph, pixels: np.ndarray, path: Path, *, number: int) -> Dataset:
+def image_object(whose: Whose, photograph: Photograph, pixels: np.ndarray, path: Path | str, *, number: int) -> Dataset:
     """The photograph's pixels, unchanged and uncompressed. Nothing of its file but the pixels is kept.
 
     pixels  (H, W, 3) uint8 RGB; path: its file, to say whether it was lossily compressed before
@@ -51,11 +52,11 @@ def header_of(found: Dataset) -> Dataset:
     return head
 
 
-def _say_lossy(found: Dataset, path: Path, n_bytes: int) -> None:
+def _say_lossy(found: Dataset, path: Path | str, n_bytes: int) -> None:
     """Whether the pixels were lossily compressed once: that can't be undone, so DICOM asks to say so."""
-    with open(path, "rb") as file:
-        method = _LOSSY.get(file.read(3))
+    with open_stored(path) as file:
+        method, stored_bytes = _LOSSY.get(file.image_format), file.n_bytes
     found.LossyImageCompression = "00" if method is None else "01"
     if method is not None:
-        found.LossyImageCompressionRatio = f"{n_bytes / path.stat().st_size:.4g}"
+        found.LossyImageCompressionRatio = f"{n_bytes / stored_bytes:.4g}"
         found.LossyImageCompressionMethod = method
