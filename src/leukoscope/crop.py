@@ -44,7 +44,8 @@ def crop_cells(
         if not (x1 > x0 and y1 > y0 and math.isfinite(longer)):
             raise DataError(f"can't crop box {[x0, y0, x1, y1]}: expected finite x1 > x0 and y1 > y0")
         side = longer + 2 * padding_px(longer, rule, um_per_px=um_per_px)
-        crop[:] = resample_square(pixels, ((x0 + x1) / 2, (y0 + y1) / 2), side, size=rule.size, background=background)
+        centre = (x0 + x1) / 2, (y0 + y1) / 2
+        crop[:] = np.asarray(resample_square(pixels, centre, side, size=rule.size, background=background))
     return crops
 
 
@@ -90,7 +91,7 @@ def padding_px(longer_px: float, rule: CropRule, *, um_per_px: float | None = No
         return rule.pad_px
     if rule.pad_um is not None and um_per_px is not None:
         return rule.pad_um / um_per_px
-    return rule.pad_fraction * longer_px
+    return (rule.pad_fraction or 0.0) * longer_px  # which a rule without pad_px has
 
 
 def resample_square(

@@ -41,8 +41,8 @@ def crop_by_rule(
         )
     shapes = [c if len(c) >= 3 else _corners_of(b) for c, b in zip(contours, cells.boxes, strict=True)]
     return crop_contours(
-        pixels, shapes, size=rule.size, um_per_px=um_per_px, target_um_per_px=rule.um_per_px, pad=rule.pad_fraction,
-        background=rule.background,
+        pixels, shapes, size=rule.size, um_per_px=um_per_px, target_um_per_px=rule.um_per_px,
+        pad=rule.pad_fraction or 0.0, background=rule.background,
     )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def crop_frames(pixels: np.ndarray, frames: np.ndarray, *, size: int) -> np.ndar
     """(N, size, size, 3) uint8: what each frame (x, y, side) of the field shows, resampled by a triangle filter."""
     crops = np.empty((len(frames), size, size, 3), np.uint8)
     for crop, (x, y, side) in zip(crops, frames, strict=True):
-        crop[:] = resample_square(pixels, (x, y), side, size=size, background=BACKGROUND)
+        crop[:] = np.asarray(resample_square(pixels, (x, y), side, size=size, background=BACKGROUND))
     return crops
 
 

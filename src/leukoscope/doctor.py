@@ -81,13 +81,13 @@ def _requirements() -> dict[str, list[str]]:
     except metadata.PackageNotFoundError:  # run from a source folder that was never installed
         lines = []
     for line in lines:
-        marker = _EXTRA.search(line)
-        extra, own = marker.group(1) if marker else "", _OWN.match(line)
+        marker, own = _EXTRA.search(line), _OWN.match(line)
+        extra = marker.group(1) if marker else ""
         names = groups.setdefault(extra, [])
         if own:
             includes[extra] = own.group(1)
-        else:
-            names.append(_NAME.match(line).group(0))
+        elif name := _NAME.match(line):
+            names.append(name.group(0))
     for extra, other in includes.items():
         groups[extra] = [*groups.get(other, ()), *groups[extra]]
     return groups

@@ -7,6 +7,7 @@ treatment, and no flag is never a reassurance.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from leukoscope.count import cells_of, denominator_of, nucleated_red_per_100
 from leukoscope.entries import FlagEntry, HealthyRate, NotOffered
@@ -56,7 +57,7 @@ class Knowledge:
     least_prob: float = 0.0
     apl_cells: int = 0
     likeness: Likeness | None = None
-    rates: dict[str, tuple[dict, ...]] = field(default_factory=dict)
+    rates: dict[str, tuple[HealthyRate, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, card: Card) -> Knowledge:
@@ -67,7 +68,7 @@ class Knowledge:
             raise ModelError(f"card {card.name!r}: threshold unidentified must lie in [0, 1), got {least_prob}")
         try:
             likeness = said.get("likeness")
-            rates: dict[str, tuple[dict, ...]] = {}
+            rates: dict[str, tuple[Any, ...]] = {}
             for row in said.get("flag_rates", ()):
                 rates[row["code"]] = (*rates.get(row["code"], ()), {k: v for k, v in row.items() if k != "code"})
             return cls(
@@ -82,7 +83,8 @@ class Knowledge:
     def healthy(self, code: str, n_counted: int) -> HealthyRate | None:
         """How often healthy smears carry a flag: of the largest film that holds no more cells, else the smallest."""
         rows = sorted(self.rates.get(code, ()), key=lambda row: row["n_cells"])
-        return ([row for row in rows if row["n_cells"] <= n_counted] or [None])[-1] or (rows[0] if rows else None)
+        smaller = [row for row in rows if row["n_cells"] <= n_counted]
+        return smaller[-1] if smaller else rows[0] if rows else None
 
 
 def not_offered(taxonomy: Taxonomy, specimen: str, knowledge: Knowledge) -> list[NotOffered]:

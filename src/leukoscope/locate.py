@@ -109,11 +109,13 @@ def detect_balanced(field: Field, detector: Session, *, tile_px: int | None = No
     A cell's score is its best class's; its probabilities are its class scores s, as s^(1/T) with the card's
     temperature T, over their sum.
     """
-    tile_px = default_tile_px(detector.card) if tile_px is None else tile_px
+    card = detector.card
+    assert card.taxonomy is not None and card.temperature  # which a detector's card is refused without
+    tile_px = default_tile_px(card) if tile_px is None else tile_px
     boxes, scores, of_classes = _search(field, detector, tile_px=tile_px)
-    powers = np.maximum(of_classes, 1e-9) ** (1 / detector.card.temperature)
+    powers = np.maximum(of_classes, 1e-9) ** (1 / card.temperature)
     probs = powers / powers.sum(1, keepdims=True)
-    return Calls(Cells(field.key, boxes, scores), probs, detector.card.taxonomy)
+    return Calls(Cells(field.key, boxes, scores), probs, card.taxonomy)
 
 
 def prepare(field: Field, card: Card) -> Field:
@@ -174,7 +176,7 @@ def letterbox(pixels: Pixels, input_size: tuple[int, int]) -> tuple[np.ndarray, 
     if (new_height, new_width) == (height, width):
         canvas[:height, :width] = pixels
     else:
-        canvas[:new_height, :new_width] = Raster.of(pixels).resized((new_width, new_height))
+        canvas[:new_height, :new_width] = np.asarray(Raster.of(pixels).resized((new_width, new_height)))
     return canvas, (new_width / width, new_height / height)
 
 
@@ -183,7 +185,7 @@ def _locate_tile(pixels: Raster, origin: tuple[int, int], locator: Session) -> t
     card = locator.card
     canvas, (scale_x, scale_y) = letterbox(pixels, card.input_size)
     boxes, scores = locator.run(pixels=canvas[None])
-    n_classes = len(card.taxonomy.names) if card.task == "detect" else 1
+    n_classes = len(card.taxonomy.names) if card.task == "detect" and card.taxonomy else 1
     if scores.size != len(boxes) * n_classes:
         raise ModelError(
             f"model {card.name!r} gave scores of shape {scores.shape} for {len(boxes)} boxes and {n_classes} classes: "

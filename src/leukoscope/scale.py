@@ -127,7 +127,7 @@ def _circle_radii(green: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     if not len(x):
         return np.empty(0)
     height, width = green.shape
-    votes = np.empty((len(_RADII), height, width), np.float32)
+    votes: np.ndarray = np.empty((len(_RADII), height, width), np.float32)
     for radius, of_radius in zip(_RADII.astype(np.float32), votes, strict=True):
         cx, cy = np.rint(x + radius * ux).astype(np.int32), np.rint(y + radius * uy).astype(np.int32)
         inside = (cx >= 0) & (cy >= 0) & (cx < width) & (cy < height)
@@ -162,7 +162,8 @@ def _edges(green: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _peaks(votes: np.ndarray) -> np.ndarray:
     """(K,) radii of the highest votes (R, H, W), one a place; the smallest and the largest radius don't count."""
-    best, found = votes.max(0), []
+    best = votes.max(0)
+    found: list[float] = []
     while True:
         y, x = divmod(int(best.argmax()), best.shape[1])
         if best[y, x] < _LEAST_VOTES:

@@ -191,9 +191,9 @@ def _cell_sizes(fields: tuple[TruthField, ...], *, in_um: bool) -> dict[str, Spr
     """Class -> spread of the boxes' longer sides; in micrometres, of fields whose scale is known."""
     sizes: dict[str, list[float]] = defaultdict(list)
     for f in fields:
-        if in_um and f.um_per_px is None:
-            continue
         unit = f.um_per_px if in_um else 1.0
+        if unit is None:
+            continue
         for cell in f.cells:
             x0, y0, x1, y1 = cell.box
             sizes[cell.class_name or UNTYPED].append(unit * max(x1 - x0, y1 - y0))

@@ -145,7 +145,8 @@ def two_by_two(
 
 
 def _table(reference: np.ndarray, test: np.ndarray) -> tuple[int, int, int, int]:
-    return tuple(int(x.sum()) for x in (reference & test, reference & ~test, ~reference & test, ~reference & ~test))
+    both, first, second = reference & test, reference & ~test, ~reference & test
+    return int(both.sum()), int(first.sum()), int(second.sum()), int((~reference & ~test).sum())
 
 
 def chance_agreement(

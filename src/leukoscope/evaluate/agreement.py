@@ -142,7 +142,8 @@ def deming(reference: Values, test: Values, *, variance_ratio: float = 1.0, leve
         pseudo = n * value - (n - 1) * of_left
         half = student_t((1 + level) / 2, n - 2) * float(pseudo.std(ddof=1)) / math.sqrt(n)
         found.append(Limits(value, value - half, value + half))
-    return Deming(n, *found, variance_ratio)
+    of_slope, of_intercept = found
+    return Deming(n, of_slope, of_intercept, variance_ratio)
 
 
 def _deming_line(x: np.ndarray, y: np.ndarray, ratio: float) -> tuple[float, float]:

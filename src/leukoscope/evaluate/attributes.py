@@ -64,7 +64,7 @@ def score_words(
     cells     what is stated and what is said of each cell, {attribute: value}
     clusters  (N,) what is left out in turn for the limits
     """
-    scores = {}
+    scores: dict[str, dict] = {}
     for name in rule.shown:
         stated = [i for i, (truth, _) in enumerate(cells) if name in truth]
         said = [i for i in stated if name in cells[i][1]]

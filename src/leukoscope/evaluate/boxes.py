@@ -171,7 +171,8 @@ def match_fields(truth: Sequence[FieldBoxes], pred: Sequence[FieldBoxes], *, n_c
         of_class = []
         for t, p in zip(truth, pred, strict=True):
             kept = p.class_ids == c
-            of_class.append(match_boxes(t.boxes[t.class_ids == c], p.boxes[kept], p.scores[kept]))
+            scores = np.asarray(p.scores)[kept]
+            of_class.append(match_boxes(t.boxes[t.class_ids == c], p.boxes[kept], scores))
         result.append(of_class)
     return result
 

@@ -141,7 +141,7 @@ def _from_csv(path: Path, *, repeats: bool) -> CountTable:
         counts.append(list(own.values()))
     if not patients:
         raise InputError(f"{path}: no row below the headings")
-    notes = (f"{path}: {blanks} blank cells were read as 0",) if blanks else ()
+    notes: tuple[str, ...] = (f"{path}: {blanks} blank cells were read as 0",) if blanks else ()
     ignored = [
         rows[0][1][i].strip()
         for i in sorted(skipped - {who})
@@ -259,7 +259,8 @@ def align(reference: CountTable, test: CountTable, specimen: str, *, shared_only
     tables = [np.array([[row.get(c, 0) for c in classes] for row in side], np.int64) for side in sides]
     alone = [tuple(c for c in own if c not in other and c not in NOT_COUNTED) for own, other in (names, names[::-1])]
     return Aligned(
-        (reference.name, test.name), specimen, tuple(shared), classes, *tables, *totals, *alone, notes
+        (reference.name, test.name), specimen, tuple(shared), classes, tables[0], tables[1], totals[0], totals[1],
+        alone[0], alone[1], notes,
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def score_reading(reading: Reading, clusters: np.ndarray, class_names: Sequence[
     right = reading.truth == reading.calls
     clusters = np.asarray(clusters)[reading.rows]
     matrix = confusion_matrix(reading.truth, reading.calls, n_classes=n_classes)
-    present = np.flatnonzero(matrix.sum(1))
+    present = np.flatnonzero(matrix.sum(1)).tolist()
 
     def matrix_of(rows: np.ndarray) -> np.ndarray:
         return confusion_matrix(reading.truth[rows], reading.calls[rows], n_classes=n_classes)

@@ -67,7 +67,7 @@ def white_balance(pixels: _P, background: np.ndarray) -> _P:
         return pixels
     table = np.arange(256) * (WHITE / background[:, None])  # (3, 256)
     table = np.minimum(np.rint(table), 255).astype(np.uint8)
-    levels = table.ravel().tolist()
+    levels = [int(level) for level in table.ravel()]
     if isinstance(pixels, Raster):
         return pixels.balanced(levels)
     balanced = np.empty_like(pixels)

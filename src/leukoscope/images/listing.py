@@ -30,7 +30,7 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     itself: reading it says why. InputError when a path does not exist or nothing is found.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    found = set()
+    found: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():
             found.update(_images_under(path, (os.path.realpath(path),), 0))

@@ -18,6 +18,7 @@ from leukoscope.images.container import header_size
 from leukoscope.images.quality import measure_focus
 from leukoscope.images.read import DECODE_ERRORS, decode, opened_image
 from leukoscope.images.stored import Stored
+from leukoscope.images.tiff import tags_of
 from leukoscope.raster import Pixels
 
 _MOST_PAGES = 1000
@@ -95,7 +96,7 @@ def _full_pages(image: Image.Image) -> tuple[int, list[int]]:
     for page in range(_MOST_PAGES + 1):
         try:
             image.seek(page)
-            kind, n_wrong = image.tag_v2.get(254, 0), 0
+            kind, n_wrong = tags_of(image).get(254, 0), 0
         except EOFError:
             break
         except DECODE_ERRORS:
@@ -113,7 +114,7 @@ def _full_pages(image: Image.Image) -> tuple[int, list[int]]:
 
 def _stated_colors(image: Image.Image, n_pages: int) -> list[tuple[int, ...]]:
     """The triples of pages that ImageJ's or OME's words make red, green and blue; [] where they say nothing of it."""
-    text = str(image.tag_v2.get(270, ""))[:100_000]
+    text = str(tags_of(image).get(270, ""))[:100_000]
     if text.startswith("ImageJ="):
         found = re.search(r"^channels=3$", text, re.M)
         return [tuple(range(p, p + 3)) for p in range(0, n_pages - 2, 3)] if found else []

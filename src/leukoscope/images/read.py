@@ -27,7 +27,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from PIL import (
@@ -202,7 +202,7 @@ def _decode_page(file: Stored, page: int, max_pixels: int) -> Decoded:
 
 
 def _extrema(image: Image.Image) -> Sequence[tuple[int, int]]:
-    found = image.getextrema()
+    found: Any = image.getextrema()  # of one band a pair, of several a pair each
     return found if isinstance(found[0], tuple) else (found,)
 
 
@@ -215,14 +215,15 @@ def opened_image(
     image_format, image = _check_is_image(file), None
     try:
         with _without_pillow_warnings(image_format):
-            file.data.seek(0)
+            stored = cast(BinaryIO, file.data)  # which an opened file has
+            stored.seek(0)
             orientation = 1
             if image_format == "TIFF":  # may be larger than the memory: Pillow seeks in it
-                check_tiff_directory(file.data.read(HEAD_BYTES), file.n_bytes)
-                file.data.seek(0)
-                source = file.data
+                check_tiff_directory(stored.read(HEAD_BYTES), file.n_bytes)
+                stored.seek(0)
+                source = stored
             else:
-                data, orientation = strip_metadata(file.data.read(), image_format)
+                data, orientation = strip_metadata(stored.read(), image_format)
                 source = io.BytesIO(data)
             image = _opener(image_format)(source)
             if page:
@@ -352,5 +353,5 @@ def _without_pillow_warnings(image_format: str) -> Iterator[None]:
     finally:
         with _quiet:
             _n_quiet -= 1
-            if _n_quiet == 0:
+            if _n_quiet == 0 and _quiet_filters is not None:
                 _quiet_filters.__exit__(None, None, None)

@@ -124,7 +124,7 @@ def why_unread(path: str | Path, error: OSError | ValueError) -> ImageError:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[BinaryIO]:
+def _opened(path: str | Path) -> Iterator[io.BufferedReader]:
     """A regular file, open. A named pipe would make an ordinary open wait for ever, and a device may act on being
     opened: what it is is asked before, and of the open file again."""
     try:

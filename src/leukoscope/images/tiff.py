@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, cast
 
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from leukoscope.errors import ImageError
 from leukoscope.images.slides.names import check_signed_by_scanner
@@ -29,9 +31,14 @@ _OPTIONAL_CODECS = {
 _OTHER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
+def tags_of(image: Image.Image) -> Any:
+    """The tags of an opened TIFF file, which Pillow's type of an opened picture does not tell of."""
+    return cast(TiffImageFile, image).tag_v2
+
+
 def check_tiff_kind(image: ImageFile.ImageFile) -> None:
     """ImageError "slide" for a scanner's page, "unsupported" for several channels that no colour is stated of."""
-    tags = image.tag_v2
+    tags = tags_of(image)
     check_signed_by_scanner(tags)
     if _DNG_VERSION in tags:
         raise ImageError("unsupported", "camera raw is not read here; develop it to TIFF or PNG first")
@@ -43,13 +50,13 @@ def explain_tiff(image: ImageFile.ImageFile | None, reason: str, text: str) -> t
     """(reason, text) for a decoding error: a codec that is not there is no damage."""
     if text.startswith("string index"):  # Pillow names the planes of the colours that it knows, and has run out of them
         return "unsupported", "its planes are of no colours that are read here; save it as RGB"
-    codec = _OPTIONAL_CODECS.get(image.tag_v2.get(_COMPRESSION)) if image is not None else None
+    codec = _OPTIONAL_CODECS.get(tags_of(image).get(_COMPRESSION)) if image is not None else None
     if codec is not None and reason != "truncated":
         return "unsupported", f"{codec} inside TIFF is not read here; save it without compression, with LZW or as PNG"
     return reason, text
 
 
-def repair_tiles(image: Image.Image, *, low_bytes: bool = False) -> bool:
+def repair_tiles(image: ImageFile.ImageFile, *, low_bytes: bool = False) -> bool:
     """Make an opened 16-bit colour picture decode right: whether it is one.
 
     Pillow keeps the high byte of each sample. In planes (TIFF PlanarConfiguration 2) it forgets the 16 bits and reads
@@ -58,8 +65,8 @@ def repair_tiles(image: Image.Image, *, low_bytes: bool = False) -> bool:
     if image.mode not in ("RGB", "RGBA"):
         return False
     is_tiff = image.format == "TIFF"
-    order = ";16L" if is_tiff and image.tag_v2.prefix == b"II" else ";16B"
-    has_16 = is_tiff and set(image.tag_v2.get(258, (8,))) == {16}
+    order = ";16L" if is_tiff and tags_of(image).prefix == b"II" else ";16B"
+    has_16 = is_tiff and set(tags_of(image).get(258, (8,))) == {16}
     tiles = []
     for tile in image.tile:
         args = tile.args if isinstance(tile.args, tuple) else (tile.args,)

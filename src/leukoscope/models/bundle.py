@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from leukoscope.errors import ModelError
 from leukoscope.files import write_json
@@ -170,7 +171,7 @@ def read_card(path: str | Path) -> Card:
 
 def write_card(card: Card, path: str | Path) -> None:
     """Write `card.json`; `read_card` gives the same card back."""
-    values = {"card_version": CARD_VERSION}
+    values: dict[str, Any] = {"card_version": CARD_VERSION}
     for key in Card.__dataclass_fields__:
         values[key] = getattr(card, key)
     values["taxonomy"] = card.taxonomy.to_dict() if card.taxonomy else None

@@ -36,8 +36,8 @@ def card_text(card: Card) -> str:
     if card.confusion:
         lines += ["", "## Confusion matrix", "", *_confusion(card.confusion)]
     if card.confusion_by_patient:
-        told = card.confusion_by_patient
-        told = f"{len(told['patients'])} of unit {told.get('unit', 'patient')}"
+        by_patient = card.confusion_by_patient
+        told = f"{len(by_patient['patients'])} of unit {by_patient.get('unit', 'patient')}"
         lines += ["", f"Its cells are told apart by patient: {told} (how much error rates differ, docs/ratio.md)."]
     if card.clinical:
         lines += ["", "## What it can know", "", *_nested(card.clinical)]
@@ -52,9 +52,9 @@ def _words(rule: WordRule) -> list[str]:
     rows = []
     for attribute, threshold in zip(rule.attributes.attributes, rule.thresholds, strict=True):
         of = measured.get(attribute.name, {})
-        shown = {"attribute": attribute.name, "values": ", ".join(attribute.values)}
+        shown: dict[str, object] = {"attribute": attribute.name, "values": ", ".join(attribute.values)}
         shown |= {"macro-F1, validation": of.get("macro_f1", "")}
-        sure = {"shown from": "never" if threshold is None else threshold}
+        sure: dict[str, object] = {"shown from": "never" if threshold is None else threshold}
         sure |= {"cells shown": of.get("shown", ""), "words right": "" if threshold is None else of.get("right", "")}
         rows.append(shown | sure)
     classes = ", ".join(rule.classes) or "no class"
@@ -83,7 +83,7 @@ def _nested(value: object, depth: int = 0) -> list[str]:
 
 def _flat(row: dict) -> dict:
     """Nested results as one level of columns."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in row.items():
         if isinstance(value, dict):
             flat |= {f"{key} {inner}": v for inner, v in value.items()}

@@ -30,8 +30,8 @@ def rate_quantiles(shares: np.ndarray, validation: Tally, local: Tally) -> np.nd
 def rate_mixture(validation: Tally, local: Tally) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parameters a, b and weights, each (M,), of the beta mixture of a rate; one component without local cells."""
     if local.cells == 0:
-        a, b = validation.hits + 0.5, validation.cells - validation.hits + 0.5
-        return np.array([a]), np.array([max(b, 0.5)]), np.ones(1)
+        missed = max(0.0, validation.cells - validation.hits)
+        return np.array([validation.hits + 0.5]), np.array([missed + 0.5]), np.ones(1)
     shares = [1 / 2**k for k in range(HALVINGS) if validation.cells / 2**k >= LEAST_CELLS] + [0.0]
     a = np.array([share * validation.hits + 0.5 for share in shares])
     b = np.array([share * max(0.0, validation.cells - validation.hits) + 0.5 for share in shares])

@@ -9,6 +9,7 @@ wide, up to 0 to 1, where the classifier hardly tells the groups apart. docs/rat
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,8 +149,8 @@ def weigh(
         scatter = default_scatter()
     elif not isinstance(scatter, Scatter):
         scatter = scatter_of(scatter, groups)
-    called = tuple(int(counts[groups == g].sum()) for g in range(3))
-    facts = {"scatter": scatter, "losses": UNCOUNTED in groups}
+    called = [int(counts[groups == g].sum()) for g in range(3)]
+    draws = functools.partial(RateDraws.of, rates, of_centre, scatter=scatter, losses=UNCOUNTED in groups)
     blind = max(rates[NUMERATOR].unseen, rates[OTHER].unseen) >= LEAST_UNSEEN
     return Evidence(
         counts,
@@ -157,12 +158,12 @@ def weigh(
         local,
         groups,
         mix,
-        called,
+        (called[0], called[1], called[2]),
         rates,
         of_centre,
-        RateDraws.of(rates, of_centre, **facts),
+        draws(),
         scatter,
-        tuple(RateDraws.of(rates, of_centre, **facts, unseen_rate=end) for end in (0.0, 1.0)) if blind else (),
+        tuple(draws(unseen_rate=end) for end in (0.0, 1.0)) if blind else (),
     )
 
 
@@ -210,8 +211,9 @@ def ratio_of(evidence: Evidence, *, level: float = 0.95, method: str = "adjusted
         useless = draws.reversed_share() > (1 - level) / 2
         reason = USELESS if useless else UNSEEN if unseen > MOST_UNSEEN else MISFIT if misfit else None
         if method == "bayesian":
-            tables = {"local": evidence.local, "level": level}
-            value, low, high = bayesian_limits(evidence.counts, evidence.confusion, groups, **tables)
+            value, low, high = bayesian_limits(
+                evidence.counts, evidence.confusion, groups, local=evidence.local, level=level
+            )
         if reason in (USELESS, UNSEEN):
             value = math.nan
         else:

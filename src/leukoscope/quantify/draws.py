@@ -186,8 +186,8 @@ def _allowed(falling: np.ndarray, at_0: np.ndarray, at_1: np.ndarray, tail: floa
     rising = np.sort(at_0[turned] / (at_0 - at_1)[turned])
     points = np.sort(np.clip(np.concatenate([falling, rising, [0.0, 1.0]]), 0, 1))
     below = np.searchsorted(falling, points, "right") + len(rising) - np.searchsorted(rising, points)
-    below = below / len(at_0)
-    allowed = points[(1 - below >= tail) & (below >= tail)]
+    share = below / len(at_0)
+    allowed = points[(1 - share >= tail) & (share >= tail)]
     if not len(allowed):
         end = float((at_0 > 0).mean() > 0.5)
         return end, end

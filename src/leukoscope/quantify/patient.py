@@ -104,13 +104,13 @@ def confusion_for_card(
     truth (N,) columns and probs (N, C) of cells that the model did not train on, best of laboratories left out;
     patients (N,) whose each is (`unit` says what that is); least_prob  the card's threshold "unidentified"
     """
-    truth, names = np.asarray(truth, np.int64), list(taxonomy.names)
+    columns, names = np.asarray(truth, np.int64), list(taxonomy.names)
     known, called = is_identified(probs, least_prob), np.asarray(probs).argmax(1)
     counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, (truth[known], called[known]), 1)
+    np.add.at(counts, (columns[known], called[known]), 1)
     table = {"rows": "truth", "columns": "pred", "names": names, "counts": counts.tolist()}
     if least_prob > 0:
-        table["unidentified"] = np.bincount(truth[~known], minlength=len(names)).tolist()
+        table["unidentified"] = np.bincount(columns[~known], minlength=len(names)).tolist()
     keys = {"confusion": table}
     if patients is not None:
         said = [names[c] if k else None for c, k in zip(called, known, strict=True)]

@@ -92,15 +92,15 @@ def scatter_of(by_patient: np.ndarray, groups: np.ndarray) -> Scatter:
 
 @functools.lru_cache(maxsize=64)  # every patient of a run asks for the same
 def _scatter_of(data: bytes, shape: tuple[int, int, int], groups: tuple[int, ...]) -> Scatter:
-    by_patient, groups = np.frombuffer(data, np.int64).reshape(shape), np.array(groups)
-    tables = by_patient @ np.eye(3)[groups]  # (P, C, 3)
+    by_patient, of_class = np.frombuffer(data, np.int64).reshape(shape), np.array(groups)
+    tables = by_patient @ np.eye(3)[of_class]  # (P, C, 3)
     lost, called = [], []
     for group in range(3):
-        own = tables[:, groups == group]  # (P, K, 3)
+        own = tables[:, of_class == group]  # (P, K, 3)
         lost.append(_spread(own[:, :, UNCOUNTED], own.sum(2)) if UNCOUNTED in groups else NO_SPREAD)
         called.append(_spread(own[:, :, NUMERATOR], own[:, :, NUMERATOR] + own[:, :, OTHER]))
     n_patients = int((by_patient.sum((1, 2)) > 0).sum())
-    return Scatter(tuple(lost), tuple(called), n_patients)
+    return Scatter((lost[0], lost[1], lost[2]), (called[0], called[1], called[2]), n_patients)
 
 
 def _spread(hits: np.ndarray, cells: np.ndarray) -> Spread:

@@ -11,6 +11,7 @@ Each smear's cells are therefore taken for fewer (`overdispersion`): without tha
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,11 +113,14 @@ def trend(
     ids = [s.smear_id for s in smears]
     if not smears or len(set(ids)) < len(ids):
         raise InputError(f"a trend needs smears with different ids, got {', '.join(ids) or 'none'}")
-    dated = all(s.day is not None for s in smears)
-    smears = sorted(smears, key=lambda s: s.day) if dated else list(smears)
-    tables = {"subset": subset, "counted": counted, "local": local, "scatter": scatter}
-    each = [weigh(s.counts, confusion, **tables) for s in smears]
-    pooled = weigh(np.sum([e.counts for e in each], 0), confusion, **tables)
+    days = [s.day for s in smears if s.day is not None]
+    dated = len(days) == len(smears)
+    smears = [s for _, s in sorted(zip(days, smears, strict=True), key=lambda p: p[0])] if dated else list(smears)
+    weighed = functools.partial(
+        weigh, confusion=confusion, subset=subset, counted=counted, local=local, scatter=scatter
+    )
+    each = [weighed(s.counts) for s in smears]
+    pooled = weighed(np.sum([e.counts for e in each], 0))
     ratios = tuple(ratio_of(e, level=level) for e in each)
     more = overdispersion(smears, pooled.groups)
     lines = [_lines(pooled, e, number, more) for number, e in enumerate(each)]
@@ -125,7 +129,7 @@ def trend(
         return _change(smears[a].smear_id, smears[b].smear_id, lines[a], lines[b], level)
 
     n = len(smears)
-    times = [(s.day - smears[0].day).days if dated else k for k, s in enumerate(smears)]
+    times = [(day - min(days)).days for day in sorted(days)] if dated else list(range(n))
     return Trend(
         smear_ids=tuple(s.smear_id for s in smears),
         days=tuple(s.day for s in smears),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from leukoscope.errors import TaxonomyError
 from leukoscope.taxonomy.vocabulary import LYMPHOID_BLASTS, MEGAKARYOCYTES, MYELOID_BLASTS, is_red_precursor
@@ -19,6 +20,9 @@ SUBSETS = (
     "lymphoid_blasts",
 )
 BY_VOCABULARY = ("nucleated_red", "megakaryocytes", "myeloid_blasts", "lymphoid_blasts", "lineage_known")
+
+
+AS_VOCABULARY: Any = None  # given, or left out: filled in at birth, so that a taxonomy's own attributes are never None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,11 @@ class Taxonomy:
     blasts: tuple[str, ...] = ()
     artefacts: tuple[str, ...] = ()
     composites: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    nucleated_red: tuple[str, ...] | None = None
-    megakaryocytes: tuple[str, ...] | None = None
-    myeloid_blasts: tuple[str, ...] | None = None
-    lymphoid_blasts: tuple[str, ...] | None = None
-    lineage_known: bool | None = None
+    nucleated_red: tuple[str, ...] = AS_VOCABULARY
+    megakaryocytes: tuple[str, ...] = AS_VOCABULARY
+    myeloid_blasts: tuple[str, ...] = AS_VOCABULARY
+    lymphoid_blasts: tuple[str, ...] = AS_VOCABULARY
+    lineage_known: bool = AS_VOCABULARY
 
     def __post_init__(self) -> None:
         for attribute in ("names", "counted", "blasts", "artefacts"):

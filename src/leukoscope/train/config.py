@@ -26,7 +26,7 @@ def read_toml(path: str | Path) -> dict:
 
 def build_config(kind: type[T], values: dict, path: str | Path) -> T:
     """Build dataclass `kind` from TOML values; unknown, missing and wrongly typed keys are a ConfigError."""
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # T is a dataclass
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(fields))
     if unknown:

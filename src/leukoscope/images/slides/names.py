@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import TiffImagePlugin
@@ -53,13 +54,13 @@ def check_is_no_slide(path: str) -> None:
         raise ImageError("slide", f"{path}: {HOW}")
 
 
-def check_signed_by_scanner(tags: dict) -> None:
+def check_signed_by_scanner(tags: Mapping) -> None:
     """ImageError "slide" when a TIFF page's tags are a slide scanner's."""
     if is_signed_by_scanner(tags):
         raise ImageError("slide", HOW)
 
 
-def is_signed_by_scanner(tags: dict) -> bool:
+def is_signed_by_scanner(tags: Mapping) -> bool:
     """Whether a TIFF page's tags (number -> value) are a slide scanner's."""
     texts = [str(tags.get(tag, ""))[:4000] for tag in _TEXT_TAGS]
     return any(s in text for s in _SIGNATURES for text in texts) or any(tag in tags for tag in _HAMAMATSU)

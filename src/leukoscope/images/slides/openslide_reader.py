@@ -94,8 +94,9 @@ def _check_tiles(path: str, slide) -> None:
     """ImageError for tiles that can't be held: a header's lie, or a picture saved as one tile."""
     for level in range(slide.level_count):
         sides = [_number(slide.properties.get(f"openslide.level[{level}].tile-{side}")) for side in ("width", "height")]
-        if None not in sides and sides[0] * sides[1] > MOST_TILE_PX:
-            raise ImageError("too_large", f"{path}: its tiles are {sides[0]:.0f} x {sides[1]:.0f} px; save it in tiles")
+        width, height = sides
+        if width is not None and height is not None and width * height > MOST_TILE_PX:
+            raise ImageError("too_large", f"{path}: its tiles are {width:.0f} x {height:.0f} px; save it in tiles")
 
 
 def _number(text: str | None) -> float | None:

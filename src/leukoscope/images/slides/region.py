@@ -34,10 +34,16 @@ class Region:
     @staticmethod
     def from_dict(said: dict) -> Region:
         """The region that `to_dict` gave."""
-        boxes = {name: tuple(int(v) for v in said[name]) for name in ("box", "core", "keep")}
-        return Region(**boxes, um_per_px=said["um_per_px"], red_px=said["red_px"], sha256=said["sha256"])
+        boxes = [_box_of(said[name]) for name in ("box", "core", "keep")]
+        box, core, keep = boxes
+        return Region(box, core, keep, um_per_px=said["um_per_px"], red_px=said["red_px"], sha256=said["sha256"])
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in px of what is read."""
         return self.box[2] - self.box[0], self.box[3] - self.box[1]
+
+
+def _box_of(said: list) -> Box:
+    x0, y0, x1, y1 = (int(v) for v in said)
+    return x0, y0, x1, y1

@@ -24,6 +24,10 @@ class _Shelf:
     """Open slides by path, the least lately used closed first; none is closed while it is read."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is open here: what a child process begins with."""
         self._lock = threading.Lock()
         self._slides: OrderedDict[str, tuple[Slide, tuple]] = OrderedDict()
         self._readers: dict[int, int] = {}
@@ -74,7 +78,7 @@ class _Shelf:
 
 _shelf = _Shelf()
 if hasattr(os, "register_at_fork"):  # a child process shares no open file with its parent
-    os.register_at_fork(after_in_child=lambda: _shelf.__init__())
+    os.register_at_fork(after_in_child=_shelf.forget)
 
 
 def slide_of(path: str | Path):

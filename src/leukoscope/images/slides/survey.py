@@ -165,7 +165,7 @@ def _tiles(
         except ImageError:
             yield (row, column), None
             continue
-        size = tuple(max(1, round((b - a) / downsample)) for a, b in ((x0, x1), (y0, y1)))
+        size = max(1, round((x1 - x0) / downsample)), max(1, round((y1 - y0) / downsample))
         if size != (pixels.shape[1], pixels.shape[0]):
             pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
         yield (row, column), pixels

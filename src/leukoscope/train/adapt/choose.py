@@ -60,7 +60,7 @@ def choose_cells(
 
 def k_means(x: np.ndarray, k: int, rng: np.random.Generator, *, restarts: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Centres (k, D) and the cluster (N,) of each row: Lloyd's rounds from k-means++ starts, the best of `restarts`."""
-    best = None
+    best: tuple[float, np.ndarray, np.ndarray] = np.inf, x[:0], np.zeros(0, np.int64)
     for _ in range(restarts):
         centres = _spread_start(x, k, rng)
         for _ in range(_ROUNDS):
@@ -75,8 +75,8 @@ def k_means(x: np.ndarray, k: int, rng: np.random.Generator, *, restarts: int = 
             centres = moved
         distance = squared_distances(x, centres)
         inertia = distance.min(1).sum()
-        if best is None or inertia < best[0]:
-            best = inertia, centres, distance.argmin(1)
+        if inertia < best[0]:
+            best = float(inertia), centres, distance.argmin(1)
     return best[1], best[2]
 
 

@@ -124,18 +124,16 @@ def logistic_probs(
     x = [problem.labelled, source]
     targets = [onehot[problem.labels], onehot[problem.source_labels]]
     weights = [balanced(problem.labels, problem.n_classes), replay * balanced(problem.source_labels, problem.n_classes)]
-    probs = None
-    for _ in range(rounds + 1):
-        extra = ([], [], [])
-        if probs is not None:
-            extra = [problem.unlabelled], [probs], [np.full(len(probs), 1 / len(probs))]
-        fitted = logistic_weights(
-            np.concatenate(x + extra[0]),
-            np.concatenate(targets + extra[1]),
-            penalty=penalty,
-            weights=np.concatenate(weights + extra[2]),
-        )
-        probs = softmax(with_one(problem.unlabelled) @ fitted)
+
+    def refit(*extra: list[np.ndarray]) -> np.ndarray:
+        parts = (np.concatenate(of + more) for of, more in zip((x, targets, weights), extra, strict=True))
+        cells, wanted, of_cells = parts
+        fitted = logistic_weights(cells, wanted, penalty=penalty, weights=of_cells)
+        return softmax(with_one(problem.unlabelled) @ fitted)
+
+    probs = refit([], [], [])
+    for _ in range(rounds):
+        probs = refit([problem.unlabelled], [probs], [np.full(len(probs), 1 / len(probs))])
     return probs
 
 
@@ -234,7 +232,8 @@ def ensemble_probs(problem: SiteProblem) -> np.ndarray:
     """(U, C): the geometric mean of `logistic_probs`, of what `spread_probs` makes of it, and of `mixture_probs`."""
     logistic = logistic_probs(problem)
     members = (logistic, spread_probs(problem, logistic), mixture_probs(problem))
-    return softmax(sum(np.log(p + 1e-3) for p in members) / len(members))
+    total: np.ndarray = sum((np.log(p + 1e-3) for p in members), np.zeros(1))
+    return softmax(total / len(members))
 
 
 METHODS = {

@@ -106,7 +106,7 @@ def _smooth(a: np.ndarray) -> np.ndarray:
     for axis in (0, 1):
         padded = np.concatenate([a.take([0, 0], axis), a, a.take([-1, -1], axis)], axis)
         size = a.shape[axis]
-        a = sum(padded.take(range(k, k + size), axis) for k in range(5)) / 5
+        a = np.sum([padded.take(range(k, k + size), axis) for k in range(5)], 0) / 5
     return a
 
 

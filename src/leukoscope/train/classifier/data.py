@@ -91,7 +91,7 @@ _GROUNDS = ("backgrounds", "ground_sets")
 _ROWS = tuple(name for name in CellStore.__dataclass_fields__ if name not in _GROUNDS)
 
 
-def read_balanced(path: object) -> tuple[np.ndarray, bool]:
+def read_balanced(path: str | Path) -> tuple[np.ndarray, bool]:
     """A picture with white-balanced background, and whether its cell is cut out on black (then left as it is)."""
     pixels = read_image(path)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
@@ -233,7 +233,7 @@ def class_targets(store: CellStore, taxonomy: Taxonomy, class_sets: dict[str, tu
     for name in np.unique(store.classes).tolist():
         rows = store.classes == name
         if name in taxonomy.names:
-            allowed = (name,)
+            allowed: tuple[str, ...] = (name,)
         elif name in class_sets:
             allowed = tuple(class_sets[name])
         elif (store.sets[rows] == MADE).all():
@@ -254,9 +254,11 @@ def stated_values(stated: tuple[tuple[str, str], ...], attributes: AttributeSet 
 
     DataError for a value that the set has not: the data set was imported with other words.
     """
+    if attributes is None:
+        return np.zeros(0, np.int64)
     said = dict(stated)
-    out = np.full(len(attributes.names) if attributes else 0, -1, np.int64)
-    for i, attribute in enumerate(attributes.attributes if attributes else ()):
+    out = np.full(len(attributes.names), -1, np.int64)
+    for i, attribute in enumerate(attributes.attributes):
         value = said.get(attribute.name)
         if value is not None and value not in attribute.values:
             raise DataError(

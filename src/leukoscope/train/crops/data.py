@@ -126,8 +126,8 @@ def read_crop_set(
     rule = rule or CropRule(size=size, pad_px=pad_px)
     chosen = [(d, f) for d in several for f in d.fields if (split is None or f.split == split) and _white_cells(f)]
     if not chosen:
-        names = ", ".join(d.name for d in several)
-        raise DataError(f"no white cells in {names}" + (f", split {split}" if split else "") + ": nothing to cut out")
+        sets = ", ".join(d.name for d in several)
+        raise DataError(f"no white cells in {sets}" + (f", split {split}" if split else "") + ": nothing to cut out")
     unit, groups = _groups(several, chosen, clusters)
     parts: list[_Cut] = []
     for done, (dataset, truth) in enumerate(chosen, 1):

@@ -155,7 +155,9 @@ def is_yolo(arch: str) -> bool:
 
 def detector_config(values: dict, path: str | Path) -> DetectorConfig | YoloConfig:
     """The configuration of TOML values without their `task`; `arch` says which of the two."""
-    return build_config(YoloConfig if is_yolo(str(values.get("arch", ""))) else DetectorConfig, values, path)
+    if is_yolo(str(values.get("arch", ""))):
+        return build_config(YoloConfig, values, path)
+    return build_config(DetectorConfig, values, path)
 
 
 def read_detector_config(path: str | Path) -> DetectorConfig | YoloConfig:

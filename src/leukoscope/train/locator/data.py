@@ -74,7 +74,8 @@ def draw_canvas(
     kind = rng.random()
     canvas = np.full((side, side, 3), GLASS, np.uint8)
     whole = (0, 0, side, side)
-    kept, cut = [], []
+    kept: list[np.ndarray] = []
+    cut: list[np.ndarray] = []
     if kind < plain:
         photo = _turned(_pick(groups, weights, rng), rng, transpose)
         scale = side / max(photo.pixels.shape[:2]) * np.exp(rng.uniform(-0.35, 0.35))
