@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from leukoscope.cli import main
-from leukoscope.drift import judge, measure_run, read_profile, write_profile
+from leukoscope.drift import judge, measure_run, measure_runs, read_profile, write_profile
 from leukoscope.drift.judge import MIX, pooled
 from leukoscope.drift.page import withheld_rows
 from leukoscope.errors import DataError, InputError
@@ -126,6 +126,14 @@ def test_a_kept_profile_names_no_patient_and_reads_back(june, tmp_path):
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(DataError, match="no profile of a run"):
         read_profile(tmp_path / "no.json")
+
+
+def test_runs_of_one_name_are_called_by_their_parents_too(june, tmp_path):
+    for month in ("june", "july"):
+        (tmp_path / month).mkdir()
+        make_run(tmp_path / month / "report", 1, n_patients=2)
+    runs = measure_runs([tmp_path / "june" / "report", tmp_path / "july" / "report" / "record.json", june])
+    assert [p.name for p in runs] == ["june/report", "july/report", "june"]
 
 
 def test_withheld_stands_beside_coverage_for_each_site(june, tmp_path):

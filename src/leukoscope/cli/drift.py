@@ -34,13 +34,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare, print a line a run, leave with DRIFTED where the last has drifted."""
-    from leukoscope.drift import find_reference, measure_run, write_drift_page, write_profile
+    from leukoscope.drift import find_reference, measure_runs, write_drift_page, write_profile
     from leukoscope.drift.judge import judge, pooled
     from leukoscope.drift.page import verdict, withheld_rows
 
     if args.reference is None and len(args.runs) < 2 and args.keep is None:
         raise InputError("one run alone has nothing to be compared with: give --reference, or earlier runs before it")
-    profiles = [measure_run(path) for path in args.runs]
+    profiles = measure_runs(args.runs)
     reference = None if args.reference is None else find_reference(args.reference)
     judged = []
     for number, profile in enumerate(profiles):

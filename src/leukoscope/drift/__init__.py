@@ -2,7 +2,15 @@
 
 from leukoscope.drift.judge import Finding, judge
 from leukoscope.drift.page import write_drift_page
-from leukoscope.drift.profile import MEASURES, Profile, find_reference, measure_run, read_profile, write_profile
+from leukoscope.drift.profile import (
+    MEASURES,
+    Profile,
+    find_reference,
+    measure_run,
+    measure_runs,
+    read_profile,
+    write_profile,
+)
 
 __all__ = [
     "MEASURES",
@@ -11,6 +19,7 @@ __all__ = [
     "find_reference",
     "judge",
     "measure_run",
+    "measure_runs",
     "read_profile",
     "write_drift_page",
     "write_profile",

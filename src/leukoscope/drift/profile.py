@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +113,17 @@ def measure_run(path: str | Path) -> Profile:
     model = record.provenance["models"].get("classifier", {}).get("onnx_sha256", "")
     n_fields, n_cells = sum(p.n_fields for p in patients), sum(p.n_cells for p in patients)
     return Profile(name, model, patients, quantiles, n_fields, n_cells)
+
+
+def measure_runs(paths: Sequence[str | Path]) -> list[Profile]:
+    """The profiles of several runs; where two folders have one name, they are called by their parents too."""
+    profiles = [measure_run(path) for path in paths]
+    names = Counter(p.name for p in profiles)
+    folders = [(Path(p) if Path(p).is_dir() else Path(p).parent).resolve() for p in paths]
+    return [
+        replace(profile, name="/".join(folder.parts[-2:])) if names[profile.name] > 1 else profile
+        for profile, folder in zip(profiles, folders, strict=True)
+    ]
 
 
 def _add(patient: _Gathered, entry: FieldEntry) -> dict[str, float]:

@@ -124,9 +124,9 @@ def _analyze(
                 if progress is not None:
                     progress(journal.n_sources, len(sources))
         finally:
+            journal.close()
             if store is not None:
                 store.keep(journal)
-            journal.close()
         remove_parts(out / WORK)
         record = out / "record.json"
         stated = {} if patients is None else read_facts(patients)
