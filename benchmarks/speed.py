@@ -1,6 +1,6 @@
 """How fast `analyze` is: against a plain torch script, against the bare ONNX Runtime calls it makes, and cold.
 
-    python benchmarks/speed.py [--data ../shared/data] [--model blood] [--limit N] [--repeats 3]
+    python benchmarks/speed.py [--data ../shared/data] [--model blood] [--int8 FOLDER] [--limit N] [--repeats 3]
 
 All in one run on the photographs of bccd, each figure the median of the repeats, which alternate:
 
@@ -10,6 +10,11 @@ All in one run on the photographs of bccd, each figure the median of the repeats
 - analyze: the whole call, with model loading, quality checks, thumbnails, record, table and report.
 - bare calls: the very inputs that `analyze` gives to ONNX Runtime, run again one after the other through sessions
   with the same settings, nothing else in the loop; only these calls are timed. Also two at a time, for comparison.
+- decoding: the same JPEGs by Pillow alone, on two threads.
+- outside the networks: processor time of the whole call less that of the bare calls, a field; with what happens once
+  a run (loading models, the ruler, the report) and, from runs of all and of half of the photographs, without it.
+  Times on a shared machine grow with its load, ratios less: the load while it ran is in every row.
+- with --int8, the same for the model in eight bits (`leukoscope models quantise`), against the same plain script.
 - cold: a new process for one photograph, and for `--help`; wall time.
 
 Writes benchmarks/results/speed.csv.
@@ -18,14 +23,17 @@ Writes benchmarks/results/speed.csv.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -57,44 +65,97 @@ def main() -> None:
     parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
     parser.add_argument("--limit", type=int, help="use the first N photographs only")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--int8", help="folder of the same model in eight bits, to be timed beside it")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
     args = parser.parse_args()
     files = list_images(Path(args.data) / "bccd" / "JPEGImages")[: args.limit]
-    models = find_model(args.model)
-    seconds: dict[str, list[float]] = {"plain": [], "analyze": [], "bare": [], "bare_two": []}
+    models = {"fp32": args.model} | ({"int8": args.int8} if args.int8 else {})
+    times: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as work:
-        boxes = {
-            f["file"]: boxes_of(f) for f in read_record(analyze(files, Path(work) / "0", model=args.model)).fields()
-        }
-        sessions = {task: Session(bundle) for task, bundle in models.items()}
-        calls = record_calls(files, sessions)
-        for repeat in range(args.repeats):
-            seconds["plain"].append(time_plain(files, boxes, models))
-            seconds["analyze"].append(timed(analyze, files, Path(work) / str(repeat + 1), model=args.model))
-            seconds["bare"].append(time_bare(calls, sessions, workers=1))
-            seconds["bare_two"].append(time_bare(calls, sessions, workers=2))
-        cold = [timed(run_cold, files[0], Path(work) / f"cold{i}", args.model) for i in range(args.repeats)]
+        folders = (Path(work) / str(number) for number in itertools.count())
+        first = analyze(files, next(folders), model=args.model)
+        boxes = {f["file"]: boxes_of(f) for f in read_record(first).fields()}
+        ready = {name: Ready.of(model, files) for name, model in models.items()}
+        for _ in range(args.repeats):
+            times["plain"].append(time_plain(files, boxes, find_model(args.model)))
+            times["decode"].append(time_decoding(files))
+            for name, one in ready.items():
+                one.measure(files, folders, times, name)
+        cold = [timed(run_cold, files[0], next(folders), args.model) for _ in range(args.repeats)]
     usage = [timed(run_help) for _ in range(args.repeats)]
-    rows = table({k: statistics.median(v) for k, v in seconds.items()}, len(files))
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    rows = [row("bccd, plain torch script", "images/s", len(files) / middle["plain"])]
+    for name in models:
+        rows += table(middle, name, len(files))
     rows += [row("one photograph, cold", "wall s", statistics.median(cold), most=2.5)]
     rows += [row("leukoscope --help", "wall s", statistics.median(usage), most=0.4)]
     for entry in rows:
         print(*(entry[k] for k in ("set", "measure", "value", "threshold", "met")), sep="\t")
     if not args.dry_run:
         n_cells = sum(map(len, boxes.values()))
-        write_results("speed", rows, n_images=len(files), n_cells=n_cells, repeats=args.repeats, **digests(models))
+        load = f"{statistics.median(times['load']):.1f}"
+        about = {"n_images": len(files), "n_cells": n_cells, "repeats": args.repeats, "load": load}
+        write_results("speed", rows, **about, **digests(find_model(args.model)))
 
 
-def table(seconds: dict[str, float], n_images: int) -> list[dict]:
-    """The rows of the comparison from the medians in seconds."""
+@dataclass(frozen=True)
+class Ready:
+    """A model with the calls that `analyze` makes of it, recorded."""
+
+    model: str
+    sessions: dict[str, Session]
+    calls: Calls
+
+    @classmethod
+    def of(cls, model: str, files: list[Path]) -> Ready:
+        sessions = {task: Session(bundle) for task, bundle in find_model(model).items()}
+        return cls(model, sessions, record_calls(files, sessions))
+
+    def measure(self, files: list[Path], folders: Iterator[Path], times: dict[str, list[float]], name: str) -> None:
+        """One repeat: whole and half runs, and the bare calls, wall and processor time."""
+        for part, some in (("", files), (" half", files[: len(files) // 2])):
+            spent = time.process_time()
+            times[f"{name} analyze{part}"].append(timed(analyze, some, next(folders), model=self.model))
+            times[f"{name} analyze{part}, processor"].append(time.process_time() - spent)
+        spent = time.process_time()
+        times[f"{name} bare"].append(time_bare(self.calls, self.sessions, workers=1))
+        times[f"{name} bare, processor"].append(time.process_time() - spent)
+        times[f"{name} bare two"].append(time_bare(self.calls, self.sessions, workers=2))
+        times["load"].append(os.getloadavg()[0])
+
+
+def table(middle: dict[str, float], name: str, n_images: int) -> list[dict]:
+    """The rows of one model from the medians in seconds."""
+    whole, bare = middle[f"{name} analyze"], middle[f"{name} bare"]
+    spent, half = middle[f"{name} analyze, processor"], middle[f"{name} analyze half, processor"]
+    network = middle[f"{name} bare, processor"] / n_images
+    each = (spent - half) / (n_images - n_images // 2)
+    asked = {"fp32": (3.2, None), "int8": (4.5, 4.0)}[name]
+    called = f"bccd, {name}"
+    over_two = whole / middle[f"{name} bare two"]
     return [
-        row("bccd, analyze", "images/s", n_images / seconds["analyze"]),
-        row("bccd, plain torch script", "images/s", n_images / seconds["plain"]),
-        row("bccd", "analyze against the plain script, times", seconds["plain"] / seconds["analyze"], least=2.5),
-        row("bccd", "bare ONNX Runtime calls, summed s", seconds["bare"]),
-        row("bccd", "analyze over the summed bare calls", seconds["analyze"] / seconds["bare"], most=1.25),
-        row("bccd", "analyze over the bare calls two at a time", seconds["analyze"] / seconds["bare_two"]),
+        row(called, "images/s", n_images / whole),
+        row(called, "analyze against the plain script, times", middle["plain"] / whole, least=asked[0]),
+        row(called, "bare ONNX Runtime calls, summed s", bare),
+        row(called, "analyze over the summed bare calls", whole / bare, most=1.25),
+        row(called, "analyze over the bare calls two at a time", over_two, most=1.3 if name == "fp32" else None),
+        row(called, "analyze over decoding alone on two threads, times", whole / middle["decode"]),
+        row(called, "processor ms outside the networks a field, all told", 1e3 * (spent / n_images - network)),
+        row(called, "processor ms outside the networks a further field", 1e3 * (each - network), most=asked[1]),
     ]
+
+
+def time_decoding(files: list[Path]) -> float:
+    """Wall seconds of reading and decoding alone, two at a time."""
+
+    def decode(file: Path) -> None:
+        with Image.open(file) as image:
+            image.load()
+
+    with ThreadPoolExecutor(2) as pool:
+        start = time.perf_counter()
+        list(pool.map(decode, files))
+        return time.perf_counter() - start
 
 
 def row(name: str, measure: str, value: float, *, least: float | None = None, most: float | None = None) -> dict:
