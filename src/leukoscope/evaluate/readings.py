@@ -8,8 +8,9 @@ five_types_restricted  see `coarse`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -62,6 +63,23 @@ def read_probs(probs: np.ndarray, class_names: Sequence[str | None], taxonomy: T
     return [r for r in readings if len(r.rows)]
 
 
+def _matrix(reading: Reading, rows: np.ndarray) -> np.ndarray:
+    return confusion_matrix(reading.truth[rows], reading.calls[rows], n_classes=len(reading.labels))
+
+
+def _right(reading: Reading, rows: np.ndarray) -> np.ndarray:
+    return reading.truth[rows] == reading.calls[rows]
+
+
+# name → (reading, classes that the whole truth has, rows drawn) → one number; each gets limits by clusters.
+MEASURES: dict[str, Callable[[Reading, list[int], np.ndarray], float]] = {
+    "accuracy": lambda reading, present, rows: float(_right(reading, rows).mean()),
+    "macro_f1": lambda reading, present, rows: macro_f1(_matrix(reading, rows), present),
+    "weighted_f1": lambda reading, present, rows: weighted_f1(_matrix(reading, rows)),
+    "ece": lambda reading, present, rows: expected_calibration_error(reading.confidence[rows], _right(reading, rows)),
+}
+
+
 def score_reading(reading: Reading, clusters: np.ndarray, class_names: Sequence[str | None]) -> dict:
     """Numbers of one reading, each with limits by clusters (N,); class_names: of all cells.
 
@@ -72,23 +90,13 @@ def score_reading(reading: Reading, clusters: np.ndarray, class_names: Sequence[
     clusters = np.asarray(clusters)[reading.rows]
     matrix = confusion_matrix(reading.truth, reading.calls, n_classes=n_classes)
     present = np.flatnonzero(matrix.sum(1)).tolist()
-
-    def matrix_of(rows: np.ndarray) -> np.ndarray:
-        return confusion_matrix(reading.truth[rows], reading.calls[rows], n_classes=n_classes)
-
-    statistics = {
-        "accuracy": lambda rows: float(right[rows].mean()),
-        "macro_f1": lambda rows: macro_f1(matrix_of(rows), present),
-        "weighted_f1": lambda rows: weighted_f1(matrix_of(rows)),
-        "ece": lambda rows: expected_calibration_error(reading.confidence[rows], right[rows]),
-    }
     whole = np.arange(len(right))
     scores = per_class(matrix)
     rows_of_class = {reading.labels[c]: {k: v[c].item() for k, v in scores.items()} for c in present}
     left_out = Counter(str(class_names[i]) for i in set(range(len(class_names))) - set(reading.rows.tolist()))
     return {
         "n_cells": len(right),
-        **{name: with_limits(statistic, whole, clusters) for name, statistic in statistics.items()},
+        **{name: with_limits(partial(of, reading, present), whole, clusters) for name, of in MEASURES.items()},
         "per_class": rows_of_class,
         "labels": list(reading.labels),
         "confusion": matrix.tolist(),

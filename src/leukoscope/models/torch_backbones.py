@@ -87,8 +87,8 @@ def build_network(
              convolutions), "trained" fits them like any other layer
     Raises ModelError where the weights are not those of `arch`.
     """
-    if arch not in ARCHS:
-        raise ModelError(f"unknown network {arch!r}: expected one of {', '.join(ARCHS)}")
+    if arch not in TRUNKS:
+        raise ModelError(f"unknown network {arch!r}: expected one of {', '.join(TRUNKS)}")
     if norms not in NORMS:
         raise ModelError(f"norms must be one of {', '.join(NORMS)}, got {norms!r}")
     if weights == "imagenet" and arch not in LITES:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from leukoscope.entries import CellEntry, FieldEntry
 from leukoscope.files import write_table
 from leukoscope.report.record import counted_cells, read_record
 
-COLUMNS = ("file", "patient_id", "smear_id", "center", "cell", "x0", "y0", "x1", "y1", "score", "class", "suspicion")
+# heading → (field, number of the cell in it, cell) → what stands there
+COLUMNS: dict[str, Callable[[FieldEntry, int, CellEntry], object]] = {
+    **{name: partial(lambda name, field, number, cell: field[name], name)
+       for name in ("file", "patient_id", "smear_id", "center")},
+    "cell": lambda field, number, cell: number,
+    **{name: partial(lambda side, field, number, cell: cell["box"][side], side)
+       for side, name in enumerate(("x0", "y0", "x1", "y1"))},
+    **{name: partial(lambda name, field, number, cell: cell[name], name) for name in ("score", "class", "suspicion")},
+}  # fmt: skip
 REGION_COLUMNS = ("region_x", "region_y")  # only of a run with slides: where on its slide a field begins, px
 OUTLINE_COLUMNS = ("cell_area_px", "nucleus_area_px", "nc_ratio")  # only of a run with an outliner
 
@@ -32,12 +43,11 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
         further = [*(f"prob_{name}" for name in names), *(f"attr_{a['name']}" for a in attributes)]
         table.writerow([*COLUMNS, *told, *further, *measures, *twice, *places])
         for field, cells in record.streamed():
-            origin = [field["file"], field["patient_id"], field["smear_id"], field["center"]]
             for number, cell in enumerate(cells):
                 counts = bool(counted_cells(field | {"cells": [cell]}))
                 probs, said = cell["probs"], cell.get("attributes", {})
                 table.writerow(
-                    [*origin, number, *cell["box"], cell["score"], cell["class"], cell["suspicion"]]
+                    [of(field, number, cell) for of in COLUMNS.values()]
                     + [int(cell.get("identified", True))] * len(told)
                     + [probs.get(name, 0) for name in names]
                     + [said.get(a["name"], "") for a in attributes]
