@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,8 @@ from leukoscope.images.slides import (
 from leukoscope.images.slides import names as slide_names
 from leukoscope.images.slides import slide as slide_limits
 from leukoscope.simulate.slide import SlideOptions
-from leukoscope.simulate.slide_files import simulate_slide
+from leukoscope.simulate.slide_dicom import Series
+from leukoscope.simulate.slide_files import simulate_slide, write_encapsulated
 
 SIZE = (1100, 1500)  # height, width
 SLIDE = (2600, 1800)  # width, height
@@ -191,6 +194,18 @@ def damage(path: Path, how: str, pixels: np.ndarray) -> None:
         patch(make_slide(path, pixels), {256: 4_000_000_000, 257: 4_000_000_000})
 
 
+def test_a_header_of_countless_samples_takes_no_memory(tmp_path, pixels):
+    """34,464 samples a pixel once asked for 31 GB."""
+    path = make_ome(tmp_path / "a.ome.tif", pixels[None])
+    patch(path, {277: 34464})
+    tracemalloc.start()
+    with pytest.raises(ImageError):
+        slide = open_slide(path)
+        slide.read((0, 0, 600, 600))
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
+
+
 def patch(path: Path, values: dict[int, int]) -> None:
     """Other numbers in the first header of a TIFF."""
     data = bytearray(path.read_bytes())
@@ -267,3 +282,30 @@ def test_the_doctor_says_what_reads_each_format(monkeypatch):
     lost = {f.topic: f for f in doctor.examine() if f.topic.startswith("slides ")}
     assert lost["slides .mrxs"].ok is None and "pip install 'leukoscope[slides]'" in lost["slides .mrxs"].text
     assert lost["slides .dcm"].ok
+
+
+def test_planes_of_focus_of_a_dicom_slide_are_told_apart(tmp_path, pixels):
+    """Two planes of 2 x 2 tiles, the sharp one second: of each place the sharper plane is read."""
+    side, height = 512, 1024
+    soft = np.asarray(Image.fromarray(pixels[:height, :1024]).filter(ImageFilter.GaussianBlur(6)))
+    planes = [soft, pixels[:height, :1024]]
+    head = Series(0.256, 0.256).image(1, ("VOLUME", "NONE"), (1024, height), tile_px=side, mm_per_px=0.00025)
+    head.NumberOfFrames, head.TotalPixelMatrixFocalPlanes = 8, 2
+    head.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = "0.002"
+    frames = []
+    for plane in planes:
+        for y in (0, side):
+            for x in (0, side):
+                out = io.BytesIO()
+                Image.fromarray(plane[y : y + side, x : x + side]).save(out, "JPEG", quality=95, subsampling=0)
+                frames.append(out.getvalue())
+    write_encapsulated(tmp_path / "stack.dcm", head, iter(frames), len(frames))
+    slide = open_slide(tmp_path / "stack.dcm")
+    assert slide.facts.n_planes == 2
+    for plane, true in enumerate(planes):
+        found = slide.read((100, 50, 900, 900), plane=plane)
+        assert np.abs(found.astype(int) - true[50:900, 100:900]).mean() < 6
+    slide.close()
+    box = (0, 0, 600, 600)
+    region = Region(box, box, box, None, None, slide_digest(tmp_path / "stack.dcm"))
+    assert read_region(tmp_path / "stack.dcm", region)[1] == 1

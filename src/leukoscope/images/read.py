@@ -303,7 +303,7 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(
             "too_large",
             f"{width} x {height} = {width * height / 1e6:.0f} megapixels, the limit is {max_pixels / 1e6:.0f}; "
-            "cut it into fields first",
+            "save it as a TIFF in tiles, which is read part by part (docs/slides.md)",
         )
 
 

@@ -26,6 +26,7 @@ from leukoscope.images.slides.slide import (
 )
 
 _CACHE_BYTES = 192 << 20  # strips are as wide as the picture: a row of regions is held
+MOST_SAMPLES = 4  # a pixel: red, green, blue and transparency
 _BESIDE = re.compile(r"label|macro|overview|thumbnail", re.I)
 _OME_UNITS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4}
 _RESOLUTION_UM = {2: 25400.0, 3: 10000.0}  # ResolutionUnit: inch, centimetre
@@ -165,6 +166,8 @@ def _pages_of(path: str, level) -> _Pages | None:
     page = level.keyframe
     if page.dtype is None or page.dtype.kind != "u" or page.dtype.itemsize > 2:
         raise ImageError("unsupported", f"{path}: {page.dtype} pixels are not read here; expected 8-bit colour")
+    if not 1 <= page.samplesperpixel <= MOST_SAMPLES:
+        raise ImageError("unsupported", f"{path}: {page.samplesperpixel} samples a pixel are not read; save as RGB")
     if not page.is_tiled and not page.is_contiguous and page.rowsperstrip * page.imagewidth > MOST_TILE_PX:
         raise ImageError(
             "too_large",
