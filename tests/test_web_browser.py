@@ -45,7 +45,9 @@ def browser():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return make_room.make_run(tmp_path_factory.mktemp("run"), n_patients=2, n_fields=10, n_cells=9)
+    folder = make_room.make_run(tmp_path_factory.mktemp("run"), n_patients=2, n_fields=10, n_cells=9)
+    make_room.with_features(folder)
+    return folder
 
 
 @pytest.fixture
@@ -145,9 +147,12 @@ def test_the_whole_path(browser, origin, width):
     if width < 1100:
         page.locator("#look").click()
         sync_api.expect(page.locator("#cellfacts h3").first).to_be_visible()
-        anna.accessible("cell sheet")
-        page.locator("#closecell").click()
-    else:
+    page.locator("#more").click()
+    sync_api.expect(page.locator("#cellfacts .others img")).to_have_count(12)
+    sync_api.expect(page.locator(".tile.picked")).to_have_count(12)
+    anna.accessible("like cells")
+    anna.press("Escape")
+    if width >= 1100:
         by_pointer(page)
         anna.settle()
     # A missed cell, in its field.

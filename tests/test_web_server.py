@@ -20,7 +20,7 @@ from sqlalchemy import select  # noqa: E402
 from leukoscope.errors import InputError  # noqa: E402
 from leukoscope.taxonomy import BLOOD_12  # noqa: E402
 from leukoscope.web.serve import Place, open_room  # noqa: E402
-from leukoscope.web.settings import default_settings, read_settings  # noqa: E402
+from leukoscope.web.settings import default_settings, read_settings, stored_settings  # noqa: E402
 from leukoscope.web.store import accounts, open_store  # noqa: E402
 from leukoscope.web.store import tables as t  # noqa: E402
 from leukoscope.web.store.opening import open_run  # noqa: E402
@@ -436,6 +436,31 @@ def test_it_does_not_start_where_it_would_not_be_safe(tmp_path):
 def test_wrong_settings_are_refused(text, words):
     with pytest.raises(InputError, match=words):
         read_settings(text)
+
+
+def test_keys_are_changed_on_the_admin_page(room):
+    anna, before = room.client("Anna"), room.client("Anna").get("/admin")[2]
+    assert 'name="calls" value="lymphocyte"' in before
+
+    def ask(**keys: str):
+        pairs = [("form_token", anna.token), ("what", "keys")]
+        pairs += [pair for name, key in keys.items() for pair in (("calls", name), ("keys", key))]
+        head = {"content_type": "application/x-www-form-urlencoded", "origin": room.origin, "cookie": anna.cookie}
+        return room.ask("POST", "/admin", urlencode(pairs).encode(), **head)
+
+    assert ask(lymphocyte="é", monocyte="", artefact="5", nothing_known="7")[0] == 200
+    settings = stored_settings(room.store)
+    assert (settings.keys["lymphocyte"], settings.keys["artefact"]) == ("é", "5") and "monocyte" not in settings.keys
+    assert "nothing_known" not in settings.keys and settings.keys["eosinophil"] == "e"
+    assert settings.sign == default_settings().sign and settings.costs == default_settings().costs
+    assert "# What must hold before a patient is signed." in settings.text
+    assert settings.keys_of(BLOOD_12)["monocyte"] not in ("", *settings.keys.values())
+    for wrong in ({"lymphocyte": "e"}, {"lymphocyte": "z"}, {"lymphocyte": "AB"}):
+        status, _, text = ask(**wrong)
+        assert status == 422 and ("both have the key" in text or "one small letter" in text)
+    assert stored_settings(room.store).keys == settings.keys
+    assert ask(lymphocyte="l", monocyte="m", artefact="j")[0] == 200
+    assert stored_settings(room.store).keys == default_settings().keys
 
 
 def test_settings_give_every_class_a_key_and_missed_blasts_cost_most():

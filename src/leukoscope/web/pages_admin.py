@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import Annotated
+
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from leukoscope.errors import InputError
+from leukoscope.taxonomy import Taxonomy
 from leukoscope.web.pages import render, room_of
 from leukoscope.web.sessions import (
     Forbidden,
@@ -16,9 +20,11 @@ from leukoscope.web.sessions import (
     page_reader,
     visitor,
 )
-from leukoscope.web.settings import store_settings
+from leukoscope.web.settings import store_settings, with_keys
 from leukoscope.web.store import accounts
 from leukoscope.web.store import tables as t
+from leukoscope.web.store.edits import NOT_A_CELL, UNIDENTIFIED
+from leukoscope.web.view import classes_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -79,6 +85,7 @@ def _admin(request: Request, *, status: int = 200, said: str = "", token: str = 
     need_role(who, "admin")
     settings = room.settings()
     with room.store.reading() as connection:
+        calls = dict.fromkeys(c["name"] for taxonomy in _taxonomies(connection) for c in classes_of(room, taxonomy))
         readers = connection.execute(select(t.reader).order_by(t.reader.c.name)).all()
         tokens = connection.execute(
             select(t.login.c.id, t.login.c.created_at, t.reader.c.name)
@@ -87,8 +94,14 @@ def _admin(request: Request, *, status: int = 200, said: str = "", token: str = 
         ).all()
     return render(
         request, "admin.html", who, status=status, readers=readers, roles=accounts.ROLES, settings=settings,
-        tokens=tokens, said=said, token=token, text=settings.text if text is None else text,
+        tokens=tokens, calls=calls, said=said, token=token, text=settings.text if text is None else text,
     )  # fmt: skip
+
+
+def _taxonomies(connection: Connection) -> list[Taxonomy]:
+    """Those that the runs speak, the newest of each name."""
+    said = (json.loads(text)["taxonomy"] for text in connection.execute(select(t.run.c.provenance)).scalars())
+    return [Taxonomy.from_dict(one) for one in {one["name"]: one for one in said}.values()]
 
 
 @router.post("/admin")
@@ -101,8 +114,10 @@ def change(
     password: str = Form("", max_length=1000),
     toml: str = Form("", max_length=200_000),
     id: int = Form(0, ge=0, le=2**53),
+    calls: Annotated[list[str] | None, Form(max_length=500)] = None,
+    keys: Annotated[list[str] | None, Form(max_length=500)] = None,
 ) -> HTMLResponse:
-    """One change: add (a reader), role, disable, enable, password, token, revoke, settings."""
+    """One change: add (a reader), role, disable, enable, password, token, revoke, settings, keys (of calls)."""
     who, room = page_reader(request), room_of(request)
     check_form_token(who, form_token)
     need_role(who, "admin")
@@ -110,6 +125,12 @@ def change(
     try:
         if what == "settings":
             store_settings(store, toml.replace("\r\n", "\n").replace("\0", ""), reader_id=who.reader_id)
+        elif what == "keys":
+            with store.reading() as connection:
+                taxonomies = _taxonomies(connection)
+            known = {name for taxonomy in taxonomies for name in (*taxonomy.names, UNIDENTIFIED, NOT_A_CELL)}
+            asked = {name: key for name, key in zip(calls or (), keys or (), strict=False) if name in known}
+            store_settings(store, with_keys(room.settings(), asked, taxonomies), reader_id=who.reader_id)
         elif what == "add":
             accounts.add_reader(store, name.replace("\0", ""), role=role, password=password or None)
         elif what == "role":

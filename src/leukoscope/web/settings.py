@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import string
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -123,6 +125,29 @@ def read_settings(text: str) -> Settings:
         str(parts["costs"].get("source", "not stated")),
         _patient_system(parts["exchange"]),
     )
+
+
+def with_keys(settings: Settings, keys: dict[str, str], taxonomies: Iterable[Taxonomy]) -> str:
+    """The settings' text with other keys for some calls ("": none of its own); comments in that table go.
+
+    InputError for two calls of one taxonomy with the same key; whether a key may be one is `read_settings`'s to say.
+    """
+    now = {name: key for name, key in (settings.keys | keys).items() if key}
+    for taxonomy in taxonomies:
+        taken: dict[str, str] = {}
+        for name in (*taxonomy.names, UNIDENTIFIED, NOT_A_CELL):
+            other = taken.setdefault(now.get(name, name), name)
+            if other != name:
+                raise InputError(f"{other} and {name} can't both have the key {now[name]!r}")
+    table = [f"{json.dumps(name)} = {json.dumps(key, ensure_ascii=False)}" for name, key in now.items()]
+    lines = settings.text.splitlines()
+    start = next((n for n, line in enumerate(lines) if line.strip() == "[keys]"), None)
+    if start is None:
+        return "\n".join([*lines, "", "[keys]", *table, ""])
+    end = next((n for n in range(start + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+    while end > start + 1 and lines[end - 1].lstrip().startswith("#"):  # comments above the next table are its own
+        end -= 1
+    return "\n".join([*lines[: start + 1], *table, "", *lines[end:], ""])
 
 
 def stored_settings(store: Store) -> Settings:

@@ -50,8 +50,8 @@ export function showField() {
 /** Choose the cells of this patient that are like the chosen one, and show those of others. */
 export async function moreLike() {
   if (currentId() === null) return say("Choose a cell first.");
-  clearTimeout(later);
   openPanel();
+  clearTimeout(later); // what the panel was to show else would come after the like cells and take their place
   await showCell(currentId(), true);
   const place = side.facts.querySelector("[data-like]");
   const ids = (place?.dataset.like.split(" ") ?? []).filter(Boolean).map(Number);
