@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,3 +92,32 @@ def test_a_field_takes_either(pixels):
     assert Field(KEY, Raster.of(pixels)).pixels.shape == Field(KEY, pixels).pixels.shape
     with pytest.raises(DataError, match="uint8"):
         Field(KEY, Image.fromarray(pixels))
+
+
+HELD_BY_THREADS = """
+import io, sys, threading
+import numpy as np
+from PIL import Image
+from leukoscope.raster import Raster
+
+data = io.BytesIO()
+Image.new("RGB", (6000, 5000), (220, 200, 210)).save(data, "JPEG")
+kept = []
+
+def work():
+    raster = Raster(Image.open(io.BytesIO(data.getvalue())))
+    kept.append([bytes(raster.thinned(50)) for _ in range(50)])
+
+for _ in range(6):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_what_threads_decoded_goes_back_to_the_system():
+    """Six threads decode 30 megapixels, 120 MB, one after another: none of it may stay with them."""
+    ran = subprocess.run([sys.executable, "-c", HELD_BY_THREADS], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) / 1024 < 160
