@@ -30,7 +30,7 @@ from resume import digests
 from leukoscope.images import list_images
 
 A_PATIENT = 24
-PROGRESS_BYTES = 20_000  # of journals, about two photographs, before the next driver is killed
+PROGRESS_BYTES = 10_000  # of journals, a photograph or two, before the next driver is killed
 
 
 def main() -> None:
@@ -96,9 +96,8 @@ class Storm:
             begun, last, seen = done_bytes(out), time.monotonic(), set()
             while driver.poll() is None:
                 time.sleep(0.2)
-                if time.monotonic() - last > self._args.every:
+                if time.monotonic() - last > self._args.every and self._kill_worker(driver.pid):
                     last = time.monotonic()
-                    self._kill_worker(driver.pid)
                 if self.n_drivers < self._args.drivers and done_bytes(out) > begun + PROGRESS_BYTES:
                     time.sleep(self._chance.uniform(0, 3))
                     seen = descendants(driver.pid)
@@ -114,11 +113,13 @@ class Storm:
             if driver.returncode > 0:
                 raise SystemExit(f"the driver ended by itself: {said}")
 
-    def _kill_worker(self, pid: int) -> None:
+    def _kill_worker(self, pid: int) -> bool:
+        """Whether a worker was at work, which then is no more."""
         workers = [p for p in descendants(pid) if "run_part" in title(p)]
         if workers:
             os.kill(self._chance.choice(workers), signal.SIGKILL)
             self.n_workers += 1
+        return bool(workers)
 
 
 def done_bytes(out: Path) -> int:
