@@ -60,3 +60,12 @@ def test_the_list_of_failed_and_poor_fields_ends_with_how_many_more(tmp_path, mo
         text = (tmp_path / "report.html").read_text("utf-8").partition('id="problems"')[2].partition("</section>")[0]
         assert len(re.findall(r'<tr class="(?:poor|failed)">', text)) == shown
         assert (f"{n - 4} fields more are in record.json" in text) == (most == 4)
+
+
+def test_few_cells_are_held_however_many_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("leukoscope.report.lookup._KEPT_CELLS", 12)
+    paths = make_record.make_run(tmp_path, n_patients=2, n_fields=10, n_cells=5)
+    fields = Fields(read_record(paths["record"]))
+    wanted = [len(fields[n]["cells"]) for n in range(len(fields))]
+    assert [len(fields[n]["cells"]) for n in reversed(range(len(fields)))] == wanted[::-1]
+    assert sum(1 + len(f["cells"]) for f in fields._kept.values()) <= 12

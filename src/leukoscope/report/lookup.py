@@ -12,7 +12,7 @@ from leukoscope.entries import FieldEntry
 from leukoscope.report.json_stream import JsonStream
 from leukoscope.report.record import Record
 
-_KEPT = 64  # fields in memory at a time
+_KEPT_CELLS = 20_000  # in memory at a time, with their fields: some 40 MB; one larger field is held alone
 
 
 class Fields(Mapping[int, FieldEntry]):
@@ -25,13 +25,12 @@ class Fields(Mapping[int, FieldEntry]):
         self._record, self._lock = record, threading.Lock()
         self._starts = array("q")
         self._kept: OrderedDict[int, FieldEntry] = OrderedDict()
-        self._most = _KEPT
+        self._n_cells, self._most = 0, _KEPT_CELLS
         with open(record.path, "rb") as file:
             is_ascii = all(chunk.isascii() for chunk in iter(lambda: file.read(1 << 20), b""))
         if not is_ascii:
             self._kept.update(enumerate(record.fields()))
-            self._most = len(self._kept)
-            self._starts = array("q", [0]) * self._most
+            self._starts = array("q", [0]) * len(self._kept)
             return
         with open(record.path, encoding="ascii") as file:
             stream = JsonStream(file)
@@ -55,8 +54,9 @@ class Fields(Mapping[int, FieldEntry]):
             if not 0 <= index < len(self):
                 raise KeyError(index)
             self._kept[index] = field = self._read(index)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._n_cells += 1 + len(field["cells"])
+            while self._n_cells > self._most and len(self._kept) > 1:
+                self._n_cells -= 1 + len(self._kept.popitem(last=False)[1]["cells"])
             return field
 
     def _read(self, index: int) -> FieldEntry:
