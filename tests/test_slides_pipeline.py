@@ -203,7 +203,7 @@ def test_a_slide_given_twice_counts_once(pixels, model, tmp_path):
 
 
 def test_a_stitched_photograph_goes_the_same_way(pixels, cells, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(slide_names, "_MOST_PHOTOGRAPH", 1_000_000)
+    monkeypatch.setattr(slide_names, "MOST_PHOTOGRAPH", 1_000_000)
     path = make_stitched(tmp_path / "stitched.tif", pixels)
     record = analyze([path], tmp_path / "out", model=model, options=WHOLE)
     assert read_record(record).slides[0]["reader"] == "tifffile"

@@ -141,7 +141,7 @@ def test_which_files_are_slides(tmp_path, pixels, monkeypatch):
     assert not is_slide(pyramid) and not is_slide(stitched)  # of a photograph's size
     monkeypatch.setattr(slide_names, "_TILED_SLIDE", 1_000_000)
     assert is_slide(pyramid) and not is_slide(stitched)
-    monkeypatch.setattr(slide_names, "_MOST_PHOTOGRAPH", 1_500_000)
+    monkeypatch.setattr(slide_names, "MOST_PHOTOGRAPH", 1_500_000)
     assert is_slide(stitched)
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(50))
     assert is_slide(tmp_path / "IM0001")

@@ -53,13 +53,13 @@ from leukoscope.images.container import (
     strip_metadata,
 )
 from leukoscope.images.samples import to_rgb
-from leukoscope.images.slides.names import check_is_no_slide, format_of_suffix
+from leukoscope.images.slides.names import MOST_PHOTOGRAPH, check_is_no_slide, format_of_suffix
 from leukoscope.images.stored import Stored, open_stored, read_head
 from leukoscope.images.tiff import check_tiff_kind, explain_tiff, repair_tiles
 from leukoscope.raster import Raster
 from leukoscope.types import Field, FieldKey
 
-MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its MAX_IMAGE_PIXELS
+MAX_PIXELS = MOST_PHOTOGRAPH
 
 # The classes themselves, not Image.open: no other decoder is ever tried, and no global limit is consulted.
 _OPENERS = {

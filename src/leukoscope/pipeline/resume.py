@@ -55,7 +55,7 @@ def check_done(journal: Journal, sources: Sequence[Source], workers: int) -> Non
             zip(done, journal.of_sources(), digests, strict=True)
         ):
             analysed = entries[0]["sha256"]
-            if digest is not None and analysed is None:
+            if digest is not None and analysed is None and source.part is None:  # a slide was planned as unreadable
                 first_back = number if first_back is None else first_back
             elif digest is not None and digest != analysed:
                 changed.append(source.file)

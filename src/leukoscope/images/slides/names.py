@@ -75,7 +75,7 @@ HOW = "a scanned slide is read by `leukoscope analyze` with an extra: pip instal
 """What to do with a slide where a photograph is expected, or where the extra is not installed."""
 
 
-_MOST_PHOTOGRAPH = 178_956_970  # px: what the reader of photographs takes (`images.read.MAX_PIXELS`)
+MOST_PHOTOGRAPH = 178_956_970  # px that the reader of photographs takes: where Pillow refuses, twice its own limit
 _TILED_SLIDE = 50_000_000  # px from which on a TIFF in tiles is a slide: cameras write strips
 
 
@@ -109,7 +109,7 @@ def _is_slide_tiff(path: Path) -> bool:
             signed, in_tiles = is_signed_by_scanner(image.tag_v2), 322 in image.tag_v2
     except Exception:  # Pillow's errors on a broken header have no common root; the reader of photographs says why
         return False
-    return signed or width * height > (_TILED_SLIDE if in_tiles else _MOST_PHOTOGRAPH)
+    return signed or width * height > (_TILED_SLIDE if in_tiles else MOST_PHOTOGRAPH)
 
 
 def _starts(path: Path, n_bytes: int) -> bytes:

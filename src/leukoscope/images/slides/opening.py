@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,7 +49,20 @@ def open_slide(path: str | Path) -> Slide:
 def slide_files(path: str | Path) -> list[Path]:
     """Every file that a slide's pixels come from, itself among them, sorted: the series of a DICOM file, the folder
     beside a .mrxs, the pictures that a .vms names."""
-    path = Path(path)
+    try:
+        changed = os.stat(Path(path).parent).st_mtime_ns
+    except OSError:
+        changed = 0
+    return list(_files_of(Path(path), changed))
+
+
+@lru_cache(maxsize=64)
+def _files_of(path: Path, changed: int) -> tuple[Path, ...]:
+    """`slide_files`; looked for anew when the folder has changed, for every file of a series is opened for it."""
+    return tuple(_look_for_files(path))
+
+
+def _look_for_files(path: Path) -> list[Path]:
     if is_dicom(path) and find_spec("pydicom"):
         from leukoscope.images.slides.dicom_reader import series_files
 
