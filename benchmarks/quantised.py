@@ -28,40 +28,40 @@ from leukoscope.images import list_images, read_field
 from leukoscope.locate import letterbox, locate_balanced, prepare
 from leukoscope.models.bundle import Bundle, find_model
 from leukoscope.models.runtime import Session
-from leukoscope.train.quantise import quantise_model
+from leukoscope.train.quantise import PICTURES, quantise_model
 from leukoscope.types import FieldKey
 
 READINGS = {"pbc": "as_labelled", "bccd": "five_types_strict", "jtsc": "five_types_strict",
             "cellavision": "five_types_strict"}  # fmt: skip
 KEY = FieldKey("f", "s", "p", "bccd", "blood")
 MOST_LOST, LEAST_SAME, MOST_ECE, LEAST_FASTER = 0.005, 0.99, 0.01, 1.5
-EMULATED = 60  # photographs on which calls without integer kernels are compared
+EMULATED = 24  # photographs on which calls without integer kernels are compared
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
     parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="training photographs that set the ranges")
+    parser.add_argument("--limit", type=int, help="count cells in the first N photographs of bccd only")
     parser.add_argument("--out", help="keep the quantised model here (a new folder)")
     parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
     args = parser.parse_args()
-    files = list_images(Path(args.data) / "bccd" / "JPEGImages")
+    files = list_images(Path(args.data) / "bccd" / "JPEGImages")[: args.limit]
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         sets = {name: import_public(name, args.data, work) for name in READINGS}
         new = Path(args.out or work / "int8")
-        losses = quantise_model(args.model, [work / "pbc", work / "bccd"], new, show=print)
+        losses = quantise_model(args.model, [work / "pbc", work / "bccd"], new, pictures=args.pictures, show=print)
         models = find_model(args.model), find_model(new)
         rows = [
             row(f"{task}, calls", "times as fast, processor time", loss.times_as_fast, least=LEAST_FASTER)
             for task, loss in losses.items()
         ]
-        rows += counts(files, models)
-        rows += emulated(files[:EMULATED], models)
         for name, dataset in sets.items():
             rows += calls(name, dataset, models, work)
-    for line in rows:
-        print(*(line[k] for k in ("set", "measure", "value", "before", "after", "threshold", "met")), sep="\t")
+        rows += counts(files, models)
+        rows += emulated(files[:EMULATED], models)
     if not args.dry_run:
         digests = {f"{task}_onnx_sha256": b.card.onnx_sha256[:12] for task, b in models[0].items()}
         write_results("quantised", rows, n_photographs=len(files), **digests)
@@ -140,6 +140,7 @@ def row(name: str, measure: str, value: float, *, least: float | None = None, mo
     threshold = f">= {least}" if least is not None else f"<= {most}" if most is not None else ""
     met = (least is None or value >= least) and (most is None or value <= most)
     verdict = ("yes" if met else "no") if threshold else ""
+    print(name, measure, round(value, 4), threshold, verdict, sep="\t", flush=True)
     return {"set": name, "measure": measure, "value": round(value, 4), "before": "", "after": "",
             "threshold": threshold, "met": verdict}  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from data.make_bundles import make_model
 from data.make_checked_set import make_checked_set
 
 from leukoscope.cli import main
+from leukoscope.dataset.manifest import write_dataset
 from leukoscope.models.bundle import find_model
 
 onnx = pytest.importorskip("onnx")
@@ -57,10 +59,13 @@ def deepen(folder: Path, tensor: str, *, most: float, channels_last: bool) -> No
 def work(tmp_path_factory) -> Path:
     """A model of several convolutions, and a data set with splits train and val."""
     folder = tmp_path_factory.mktemp("quantise")
-    make_model(folder / "model")
+    make_model(folder / "model", words=True)
     deepen(folder / "model" / "locator", "dark", most=1.0, channels_last=False)
     deepen(folder / "model" / "classifier", "raw", most=255.0, channels_last=True)
-    make_checked_set(folder / "drawn", n_fields=9)
+    drawn = make_checked_set(folder / "drawn", n_fields=9)
+    # What a source says of a cell need not be what the model has words for.
+    told = [replace(f, cells=tuple(replace(c, attributes=(("pose", "left"),)) for c in f.cells)) for f in drawn.fields]
+    write_dataset(replace(drawn, fields=tuple(told)), folder / "drawn" / "set")
     return folder
 
 

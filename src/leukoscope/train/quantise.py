@@ -24,7 +24,7 @@ from leukoscope.evaluate.calibration import expected_calibration_error, fit_temp
 from leukoscope.geometry import box_iou
 from leukoscope.images import read_field
 from leukoscope.locate import default_tile_px, letterbox, locate_balanced, prepare
-from leukoscope.models.bundle import Bundle, find_model, write_card
+from leukoscope.models.bundle import Bundle, Card, find_model, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.quantify.patient import confusion_for_card
 from leukoscope.train.adapt.heads import softmax
@@ -56,13 +56,19 @@ class Loss:
 
 
 def quantise_model(
-    model: str | Path, data: Sequence[str | Path], out: str | Path, *, show: Show = lambda line: None
+    model: str | Path,
+    data: Sequence[str | Path],
+    out: str | Path,
+    *,
+    pictures: int = PICTURES,
+    show: Show = lambda line: None,
 ) -> dict[str, Loss]:
     """Write `model` with its locator and classifier in eight bits into the new folder `out`; the loss of each part.
 
     model  a bundled model's name, or a model folder
     data   data sets with splits: ranges of activations are set on fields of split "train", and on those of "val" the
            temperature, the confusion matrix and the words are measured anew, and the loss
+    pictures  training photographs, spread evenly; fewer take less time
     An outliner is copied as it is. InputError where `out` holds something, the data have no such splits or the model
     is a one-stage detector; nothing is written then.
     """
@@ -74,7 +80,7 @@ def quantise_model(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} holds something already: give the path of a new folder")
     sets = [read_dataset(d) for d in data]
-    training, validation = _split(sets, "train", PICTURES), _split(sets, "val", MOST_MEASURED)
+    training, validation = _split(sets, "train", pictures), _split(sets, "val", MOST_MEASURED)
     whole = len(models) == 1
     partial = out.with_name(out.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -156,7 +162,7 @@ def _classifier(bundle: Bundle, folder: Path, training: list[Dataset], validatio
     new_card = replace(new.card, temperature=round(card.temperature * fitted[1] / fitted[0], 4))
     probs = [softmax(pair[0] / c.temperature) for pair, c in zip(logits, (card, new_card), strict=True)]
     config = card.training.get("config", {})
-    if card.attributes is not None and any(c.attributes for d in validation for f in d.fields for c in f.cells):
+    if _are_described(validation, new_card):
         rule = word_rule(Session(Bundle(new_card, folder)), validation, new_card, {"seed": 0} | config)
         new_card = replace(new_card, attributes=rule)
     kinds = card.taxonomy.names
@@ -167,6 +173,15 @@ def _classifier(bundle: Bundle, folder: Path, training: list[Dataset], validatio
     loss = Loss("classify", *measured, _faster(sessions, calls[:TIMED]))
     _write(Bundle(new_card, folder), loss, validation)
     return loss
+
+
+def _are_described(sets: list[Dataset], card: Card) -> bool:
+    """Whether any cell of a class of the model states an attribute that the model says words of."""
+    if card.attributes is None:
+        return False
+    names, kinds = {a.name for a in card.attributes.attributes.attributes}, card.taxonomy.names
+    cells = (c for d in sets for f in d.fields for c in f.cells if c.class_name in kinds)
+    return any(name in names for c in cells for name, _value in c.attributes)
 
 
 def _inputs(session: Session, crops: np.ndarray, diameters: np.ndarray) -> dict[str, np.ndarray]:
