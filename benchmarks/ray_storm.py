@@ -30,7 +30,7 @@ from resume import digests
 from leukoscope.images import list_images
 
 A_PATIENT = 24
-PROGRESS_BYTES = 10_000  # of journals, a photograph or two, before the next driver is killed
+PROGRESS_BYTES = 4_000  # of journals, a photograph or less, before the next driver is killed
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ class Storm:
                 if time.monotonic() - last > self._args.every and self._kill_worker(driver.pid):
                     last = time.monotonic()
                 if self.n_drivers < self._args.drivers and done_bytes(out) > begun + PROGRESS_BYTES:
-                    time.sleep(self._chance.uniform(0, 3))
+                    time.sleep(self._chance.uniform(0, 1))
                     seen = descendants(driver.pid)
                     driver.kill()
                     self.n_drivers += 1
