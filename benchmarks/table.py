@@ -184,10 +184,24 @@ def _quapy(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [worst | {"set": "simulation"}]
 
 
+def _slides(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    told = [
+        row | {"set": f"drawn slide of {row['slide']} px, {row['file']}"}
+        | {"measure": row["measure"].replace("of these", "cells at borders between regions")}
+        for row in rows
+    ]
+    return _as_they_are(told)
+
+
+def _damaged_slides(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [row | {"set": f"{rows[0]['value']} damaged slides"} for row in _as_they_are(rows)]
+
+
 SUMMARIES = {
     "adaptation": _adapted,
     "attributes": _attributes,
     "damaged_images": _damage,
+    "damaged_slides": _damaged_slides,
     "detector_parity": _parity,
     "few_patients": _few,
     "import_speed": _imports,
@@ -196,6 +210,7 @@ SUMMARIES = {
     "ratio_intervals": _coverage,
     "ratio_patients": _new_patients,
     "ratio_quapy": _quapy,
+    "slides": _slides,
     "wbc_detection_deim": _systems,
     "wbc_detection_locator": _systems,
     "wbc_detection_locator_closely": _systems,
