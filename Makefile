@@ -45,6 +45,7 @@ demo: $(DEMO)/.installed
 	@rm -rf demo
 	$(DEMO)/bin/leukoscope demo --out demo
 	@echo "Open $(CURDIR)/demo/report/report.html in a browser."
+	@echo "To correct and sign what was found: make review"
 
 # The reading room over the demo's patients: an environment with the extra, the demo's run, then a server.
 $(DEMO)/.review: $(DEMO)/.installed
