@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -235,6 +236,15 @@ def test_a_damaged_slide_is_one_clear_line(tmp_path, pixels, suffix, how):
             slide.close()
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert caught.value.reason in ("missing", "empty", "unsupported", "truncated", "damaged", "too_large")
+
+
+@pytest.mark.parametrize("suffix", [".svs", ".dcm", ".tif"])
+def test_a_pipe_under_a_slides_name_is_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"a{suffix}")
+    for read in (open_slide, slide_sha256, slide_digest):
+        with pytest.raises(ImageError) as caught:
+            read(tmp_path / f"a{suffix}")
+        assert caught.value.reason in ("not_an_image", "missing")
 
 
 def test_a_slide_goes_on_after_a_tile_that_can_not_be_read(tmp_path, pixels):

@@ -11,7 +11,7 @@ from pathlib import Path
 from leukoscope.errors import ImageError
 from leukoscope.images.slides.names import HOW, TIFF_SUFFIXES, is_dicom
 from leukoscope.images.slides.slide import Slide, reading
-from leukoscope.images.stored import read_head, why_unread
+from leukoscope.images.stored import file_sha256, read_head, why_unread
 
 _ALSO_OPENSLIDE = "OpenSlide knows no such slide; expected SVS, NDPI, MRXS, SCN, BIF, TIFF or DICOM"
 
@@ -83,10 +83,7 @@ def slide_sha256(path: str | Path) -> str:
     ImageError where a file can't be read.
     """
     files = slide_files(path)
-    try:
-        digests = [_sha256(f) for f in files]
-    except OSError as error:
-        raise why_unread(path, error) from None
+    digests = [_sha256(f) for f in files]
     if len(files) == 1:
         return digests[0]
     whole = hashlib.sha256()
@@ -104,8 +101,11 @@ def slide_stamp(path: str | Path) -> tuple:
 
 
 def _sha256(file: Path) -> str:
-    with open(file, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    digest = file_sha256(file)  # of regular files alone: a pipe would be waited for
+    if digest is None:
+        read_head(file, 1)  # which says why
+        raise ImageError("read_error", f"{file}: can't be read; is its drive or network still there?")
+    return digest
 
 
 def _open_tiff(path: Path) -> Slide:
