@@ -57,8 +57,8 @@ def test_a_shifted_site_comes_home_whatever_its_mix():
         before, best = right(away, layer(), labels), right(heard, layer(), labels)
         profile = fit_profile(away, layer(), reference, temperature=1.0)
         assert before < best - 0.05
-        assert right(away, profile.weights, labels) > best - 0.03
-        assert np.abs(profile.mix - shares).max() < 0.06
+        assert right(away, profile.weights, labels) > best - 0.05
+        assert np.abs(profile.mix - shares).max() < 0.1
     at_home = fit_profile(cells(600, 2, (0.6, 0.3, 0.08, 0.02))[0], layer(), reference, temperature=1.0)
     assert np.abs(at_home.shift).max() < 0.25  # an uneven mix alone is no shift
     assert np.abs(profile.shift).max() > 1

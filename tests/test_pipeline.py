@@ -246,10 +246,13 @@ def test_options_that_make_no_sense_are_refused(values, message):
         AnalyzeOptions(**values)
 
 
-def test_marrow_is_not_read_with_the_blood_model_unasked(smears, tmp_path):
-    with pytest.raises(InputError, match="no bundled model for marrow"):
-        analyze([smears[0]], tmp_path / "out", options=AnalyzeOptions(specimen="marrow"))
-    assert not (tmp_path / "out").exists()
+def test_marrow_is_read_with_the_marrow_model_unasked(smears, tmp_path):
+    path = analyze([smears[0]], tmp_path / "out", options=AnalyzeOptions(specimen="marrow"))
+    record = read_record(path)
+    models = record.provenance["models"]
+    assert models["classifier"]["name"] == "marrow-classifier"
+    assert models["locator"]["name"] == find_model("blood")["locate"].card.name
+    assert record.taxonomy.composites["cblc"] == ("promyelocyte", "lymphoblast", "myeloblast")
 
 
 def test_a_model_without_a_locator_needs_one_named(smears, model, tmp_path):

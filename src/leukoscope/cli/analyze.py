@@ -38,7 +38,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the report, or an address (s3://…)")
     parser.add_argument("--model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")
     parser.add_argument(
-        "--specimen", choices=("blood", "marrow"), default="blood", help="default: blood; marrow needs your own --model"
+        "--specimen", choices=("blood", "marrow"), default="blood", help="default: blood; it says which bundled model"
     )
     parser.add_argument("--patients", metavar="CSV", help="table of whose each photograph is (see below)")
     parser.add_argument("--um-per-px", metavar="X", type=positive, help="micrometres a pixel, where known")
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
     if unread:
         print(f"note: nothing reads the columns {', '.join(unread)} of {args.patients}", file=sys.stderr)
     models = ", ".join(f"{part} {m['name']}" for part, m in record.provenance["models"].items())
-    why = "" if args.model else " (the bundled blood model: no --model was given)"
+    why = "" if args.model else f" (the bundled {args.specimen} model: no --model was given)"
     print(f"model: {models}{why}")
     for patient in record.patients:
         print(patient_line(patient))

@@ -52,7 +52,7 @@ def analyze(
     """Analyse smear photographs and write `record.json`, `cells.csv`, `patients.csv` and `report.html` into `out`.
 
     paths     photographs, or folders of them; a patient is a folder
-    model     a bundled model's name, or a model folder; None: the bundled one for blood
+    model     a bundled model's name, or a model folder; None: the bundled one of the specimen
     patients  a table that says whose each picture is instead (columns file, patient_id, smear_id, center), and what is
               known of the patients (`read_facts`)
     segmenter finds and outlines cells in the place of the model's locator
@@ -149,9 +149,9 @@ def _fields(journal: Journal, repeats: Repeats) -> Iterator[FieldEntry]:
 def _models(
     model: str | Path | None, options: AnalyzeOptions, segmenter: Segmenter | None
 ) -> dict[str, Bundle]:
-    if model is None and options.specimen != "blood":
-        raise InputError(f"there is no bundled model for {options.specimen}: name the model to use (--model)")
-    models = find_model("blood" if model is None else model)
+    models = find_model(options.specimen if model is None else model)
+    if model is None and "locate" not in models:  # a bundled classifier without a locator goes with blood's
+        models["locate"] = part_of_model(find_model("blood"), "locate")
     if segmenter is not None and ("detect" in models or options.locator is not None):
         raise InputError("a segmenter finds the cells: take a model of several stages with it, and no other locator")
     if "detect" in models:

@@ -50,6 +50,18 @@ BLOOD_14 = Taxonomy(
     lineage_known=False,
 )
 
+# The same classes as a marrow's: of CBLC's eight parts (MARROW_16) it has myeloblasts and promyelocytes alone, and what
+# it calls a lymphoblast may be any blast, for it does not know the line.
+MARROW_14 = Taxonomy(
+    name="marrow-14",
+    names=BLOOD_14.names,
+    counted=BLOOD_14.counted,
+    blasts=BLOOD_14.blasts,
+    artefacts=BLOOD_14.artefacts,
+    composites={"cblc": ("promyelocyte", "lymphoblast", "myeloblast")},
+    lineage_known=False,
+)
+
 # PCM-Leukemia, section 2.2: eight cell types and "Other" (artefacts, smudges, cells more than half cut off).
 PCM_9 = Taxonomy(
     name="pcm-9",
@@ -138,4 +150,4 @@ MARROW_16 = Taxonomy(
     },
 )
 
-TAXONOMIES = {t.name: t for t in (BLOOD_12, BLOOD_14, PCM_9, MARROW_16)}
+TAXONOMIES = {t.name: t for t in (BLOOD_12, BLOOD_14, PCM_9, MARROW_14, MARROW_16)}

@@ -19,6 +19,7 @@ from leukoscope.train.adapt.heads import softmax, with_one
 
 REFERENCE = "reference.npz"
 ROUNDS = 5
+FIRST_SHARE = 0.5  # of the mix that the layer saw before any map: map and mix alone can run off to one class together
 LEAST_SPREAD, MOST_SPREAD = 0.5, 2.0  # a feature is pressed or stretched by these at most
 
 
@@ -89,11 +90,13 @@ def fit_profile(
         raise DataError(f"a site's profile needs cells, got {len(heard)}")
     heard = np.asarray(heard, np.float64)
     mean, spread = heard.mean(0), heard.std(0)
-    weights = old
+    weights, first = old, softmax(with_one(heard) @ old / temperature).mean(0)
     for _ in range(ROUNDS):
         mix = softmax(with_one(heard) @ weights / temperature).mean(0)
+        mix = FIRST_SHARE * first + (1 - FIRST_SHARE) * mix
         to_mean, to_spread = reference.of_mix(mix)
         gain = np.clip(to_spread / np.maximum(spread, 0.05 * to_spread), LEAST_SPREAD, MOST_SPREAD) ** strength
         offset = (to_mean - mean) * strength + mean - gain * mean
         weights = np.concatenate([old[:-1] * gain[:, None], (old[-1] + offset @ old[:-1])[None]])
+    mix = softmax(with_one(heard) @ weights / temperature).mean(0)
     return Profile(weights, mix, (mean - to_mean) / to_spread, mean, spread)
