@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from leukoscope.errors import ImageError
 from leukoscope.images.slides.monolayer import (
     APART,
     COUNTED,
@@ -145,6 +146,21 @@ def test_regions_cover_what_is_counted_once(drawn):
             assert outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
     counted = np.kron(plan.verdicts == COUNTED, np.ones((plan.tile_px, plan.tile_px), int))
     assert (count == counted[: count.shape[0], : count.shape[1]]).all()
+
+
+def test_a_slide_of_which_nothing_can_be_read_is_given_up_soon():
+    class Broken:
+        path, n = "broken", 0
+        facts = SlideFacts("r", "v", 0.25, (Level(1, 100_000, 80_000),))
+
+        def read(self, box, *, level=0, plane=0):
+            self.n += 1
+            raise ImageError("damaged", "no tile")
+
+    slide = Broken()
+    with pytest.raises(ImageError, match="none of 128 places"):
+        survey(slide, 0.25)
+    assert slide.n <= 130
 
 
 def test_the_level_for_a_look_is_never_coarser_than_asked():

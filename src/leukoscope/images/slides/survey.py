@@ -93,8 +93,11 @@ def survey(
     if whole:
         return plan
     downsample = max(1.0, LOW_POWER_UM / um_per_px) if um_per_px else tile_px / TILE_UM
-    some = _tiles(slide, plan, downsample, _spread(verdicts, _LEARN_FROM))
-    glass = learn_glass([pixels for _, pixels in some if pixels is not None])
+    some = [pixels for _, pixels in _tiles(slide, plan, downsample, _spread(verdicts, _LEARN_FROM))]
+    readable = [pixels for pixels in some if pixels is not None]
+    if some and not readable:  # thousands of tiles more would not be either, and each takes its time
+        raise ImageError("damaged", f"{slide.path}: none of {len(some)} places can be read; copy it again")
+    glass = learn_glass(readable)
     if glass is None:
         verdicts[verdicts == COUNTED] = OUTSIDE
         return plan
