@@ -23,7 +23,8 @@ def numbers(root: Path = ROOT) -> str:
           for r in stages),
         f"| **all** | **{ms:.1f}** | 100 % |", "",
         f"**{value['images an hour and core']:,.0f} images an hour and core** ({rows[0]['set']}, "
-        f"{rows[0]['machine'].split(', Linux')[0]}, commit {rows[0]['commit']}).",
+        f"{rows[0]['machine'].split(', Linux')[0]},",
+        f"commit {rows[0]['commit']}).",
         "On a graphics card: not measured.",
         f"Memory with one worker: {value['peak memory, one worker, MiB']:.0f} MiB.",
         f"What is written: {out:.0f} kB an image of outputs and {state:.0f} kB of state.", "",
