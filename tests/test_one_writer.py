@@ -19,6 +19,8 @@ ALLOWED = {
     "simulate/slide_files.py": "spools of tiles in a temporary folder, from which the slide is made",
     "web/media.py": "named by its digest, which is known when it is whole; synced there",
     "web/store/schema.py": "SQLite writes its backup itself, and syncs it",
+    "train/quantise.py": "a whole model is made in a folder beside its place, which is then renamed",
+    "train/quantise_graph.py": "onnx writes the graph by its name, into that folder",
     "models/torch_onnx.py": "onnx writes the graph by its name; the card with its digest comes last",
 }
 
