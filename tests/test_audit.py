@@ -15,7 +15,7 @@ from PIL import Image
 from leukoscope import cli
 from leukoscope.checks.audit_html import write_audit_page
 from leukoscope.dataset.audit import Pair, audit_dataset, describe, to_dict
-from leukoscope.dataset.audit.leaks import carry_boxes, find_straddlers, find_two_labels
+from leukoscope.dataset.audit.leaks import carry_boxes, find_straddlers, find_two_labels, one_source_classes
 from leukoscope.dataset.importer import import_dataset
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dataset, write_dataset
 from leukoscope.errors import DataError
@@ -136,6 +136,18 @@ def test_against_another_set(folder, tmp_path_factory):
         ("made train 000.jpg", "other train turned.jpg")
     ]
     assert len(audit.leaks) == 1 and audit.clusters == ((0, 8),)
+
+
+def test_a_class_that_one_source_alone_shows_is_noted(folder, capsys):
+    seen = [("lymphocyte", "a"), ("lymphocyte", "b"), ("lymphoblast", "b")]
+    assert one_source_classes(seen) == {"lymphoblast": "b"}
+    assert one_source_classes([("lymphocyte", "a"), ("monocyte", "a")]) == {}  # one source has nothing to compare
+    assert one_source_classes([]) == {}
+    fields = [a_field(folder / f"00{i}.jpg", None, label=k, center=c) for i, (k, c) in enumerate(seen)]
+    write_dataset(a_set(folder, *fields), folder)
+    assert to_dict(audit_dataset(read_dataset(folder)))["classes_of_one_source"] == {"lymphoblast": "b"}
+    assert cli.main(["dataset", "audit", str(folder)]) in (0, 1)
+    assert "one source alone shows lymphoblast (b):" in capsys.readouterr().out
 
 
 def test_how_a_pair_differs_in_words(folder):

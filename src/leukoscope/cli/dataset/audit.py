@@ -99,6 +99,12 @@ def _print(audit, html: str | None) -> None:
             f"  note: {len(audit.drawn_twice)} pairs of boxes are nearly the same, perhaps one cell drawn twice; "
             f"the first in {audit.place(row)}, {one.class_name or 'untyped'} at {list(one.box)} (--json has all)"
         )
+    if audit.one_source:
+        told = ", ".join(f"{name} ({source})" for name, source in audit.one_source.items())
+        print(
+            f"  note: one source alone shows {told}: a network may learn the source in place of the class; bring such "
+            "cells from a second source, or at least other classes from the same one"
+        )
     if audit.blank:
         print(f"  note: {len(audit.blank)} pictures have nothing to be recognised by; only same files were looked for")
     if html:

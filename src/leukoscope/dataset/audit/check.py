@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from leukoscope.dataset.audit.duplicates import LEAST_AGREEMENT, Pair, Show, find_duplicates
@@ -13,6 +14,7 @@ from leukoscope.dataset.audit.leaks import (
     TwoLabels,
     are_apart,
     find_drawn_twice,
+    find_one_source,
     find_spelled_alike,
     find_straddlers,
     find_two_labels,
@@ -41,6 +43,7 @@ class Audit:
     changed         rows whose file is no longer the one that the manifest describes
     spelled_alike   patients whose ids differ in case, spaces or zeros alone: perhaps one, spelled twice
     drawn_twice     (row, cell, cell) of boxes nearly the same: perhaps one cell, drawn twice
+    one_source      {class: source} of classes that one source alone shows, of several
     """
 
     datasets: tuple[Dataset, ...]
@@ -55,6 +58,7 @@ class Audit:
     changed: tuple[int, ...]
     spelled_alike: tuple[SpelledAlike, ...] = ()
     drawn_twice: tuple[tuple[int, TruthCell, TruthCell], ...] = ()
+    one_source: Mapping[str, str] = field(default_factory=dict)
 
     def is_across(self, pair: Pair) -> bool:
         """Whether a pair's pictures stand in different splits or data sets."""
@@ -121,6 +125,7 @@ def audit_dataset(
         changed=tuple(row for row, digest in enumerate(found.sha256) if digest and digest != fields[row].sha256),
         spelled_alike=find_spelled_alike(datasets),
         drawn_twice=tuple(t for t in find_drawn_twice(fields) if sides[t[0]].dataset == 0),
+        one_source=find_one_source(datasets),
     )
 
 
@@ -171,6 +176,7 @@ def to_dict(audit: Audit) -> dict:
             _row_to_dict(audit, row) | {"boxes": [list(one.box), list(other.box)], "class": one.class_name}
             for row, one, other in audit.drawn_twice
         ],
+        "classes_of_one_source": dict(audit.one_source),
         "unreadable": [_row_to_dict(audit, r) | {"reason": why} for r, why in sorted(audit.unreadable.items())],
         "changed_since_import": [_row_to_dict(audit, row) for row in audit.changed],
         "blank": [_row_to_dict(audit, row) for row in audit.blank],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +102,29 @@ def find_spelled_alike(datasets: Sequence[Dataset]) -> tuple[SpelledAlike, ...]:
             sides = {side for name in alike for side in sides_of[name]}
             found.append(SpelledAlike(center, alike, tuple(sorted(sides, key=lambda s: (s.dataset, s.split or "")))))
     return tuple(found)
+
+
+def one_source_classes(seen: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """{class: source} of the classes that one source alone shows, of several; `seen` holds (class, source) of cells.
+
+    What tells such a class from others may be its laboratory's stain, camera or cutting, and a network learns that.
+    """
+    sources: dict[str, set[str]] = defaultdict(set)
+    for name, source in seen:
+        sources[name].add(source)
+    several = len(set().union(*sources.values())) > 1
+    return {name: next(iter(of)) for name, of in sorted(sources.items()) if several and len(of) == 1}
+
+
+def find_one_source(datasets: Sequence[Dataset]) -> dict[str, str]:
+    """The same of data sets: a source is a centre, or the data set where no centre is stated."""
+    return one_source_classes(
+        (cell.class_name, field.key.center or dataset.name)
+        for dataset in datasets
+        for field in dataset.fields
+        for cell in field.cells
+        if cell.class_name
+    )
 
 
 def find_drawn_twice(fields: Sequence[TruthField]) -> tuple[tuple[int, TruthCell, TruthCell], ...]:

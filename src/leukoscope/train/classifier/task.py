@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from leukoscope.dataset.audit.leaks import one_source_classes
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.files import write_json
 from leukoscope.models.torch_classifier import CellClassifier
@@ -149,20 +150,14 @@ def _loss(
 
 
 
-def one_source_classes(cells: dict[str, int]) -> dict[str, str]:
-    """{class: data set} of the classes that one data set alone shows, of several trained on: what tells such a class
-    from others may be the laboratory. cells: number by "set:class"; made cells count for no set."""
-    sets: dict[str, set[str]] = {}
-    for group in cells:
-        name, _, kind = group.partition(":")
-        if name != MADE:
-            sets.setdefault(kind, set()).add(name)
-    several = len(set().union(*sets.values())) > 1 if sets else False
-    return {kind: next(iter(of)) for kind, of in sorted(sets.items()) if several and len(of) == 1}
 
 
 
 
+def _one_source(cells: dict[str, int]) -> dict[str, str]:
+    """{class: data set} that one set alone taught; cells: number by "set:class". Made cells are of no set."""
+    seen = (group.partition(":") for group in cells)
+    return one_source_classes((kind, name) for name, _, kind in seen if name != MADE)
 
 
 def _write_run(run: Path, config: ClassifierConfig, data: list[dict], store: CellStore) -> None:
@@ -172,7 +167,7 @@ def _write_run(run: Path, config: ClassifierConfig, data: list[dict], store: Cel
         "config": asdict(config),
         "data": data,
         "cells": (cells := dict(zip(groups.tolist(), counts.tolist(), strict=True))),
-        "one_source": one_source_classes(cells),
+        "one_source": _one_source(cells),
         "torch": torch.__version__,
     }
     write_json(run / "run.json", record)
