@@ -17,7 +17,7 @@ help:
 	@echo "make test-yolo    set up with ultralytics (AGPL-3.0) too and run the tests that need it"
 	@echo "make docs         build the documentation site into build/site, warnings are errors"
 	@echo "make prose        break the lines of docs anew, one sentence a line, and say how long sentences are"
-	@echo "make lint         ruff, and mypy over what pyproject.toml holds to its types"
+	@echo "make lint         ruff (rules and format), and mypy over what pyproject.toml holds to its types"
 	@echo "make review       open the demo's patients in the reading room: correct, sign (prints an address)"
 	@echo "make screenshot   draw docs/report.png anew from the demo's report"
 	@echo "make table        write benchmarks/results into docs/results.md and the README"
@@ -88,8 +88,8 @@ prose:
 	$(PYTHON) docs/prose.py --write
 
 lint: $(TEST)/.installed
-	$(TEST)/bin/python $(PIP) ruff
 	$(TEST)/bin/python -m ruff check src tests benchmarks
+	$(TEST)/bin/python -m ruff format --check src tests benchmarks
 	$(TEST)/bin/python -m mypy
 
 screenshot: $(TEST)/.installed demo

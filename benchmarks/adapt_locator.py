@@ -136,9 +136,7 @@ def at_home(dataset: Dataset) -> Dataset:
 def compared(name: str, dataset: Dataset, models: list[Bundle]) -> list[dict]:
     """Rows of one set, before and after."""
     rulers, groups = measure_rulers(dataset, models[0].card), np.array([f.key.field_id for f in dataset.fields])
-    found = [
-        score_fields(match_fields_of(b, dataset, rulers), groups, b.card.thresholds["score"]) for b in models
-    ]
+    found = [score_fields(match_fields_of(b, dataset, rulers), groups, b.card.thresholds["score"]) for b in models]
     home, rows = name.startswith("home"), []
     for measure, key in (
         ("AP50", "ap50"), ("AP50-95", "ap50_95"), ("recall at the threshold", "recall"),

@@ -84,9 +84,7 @@ def part(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str
 
 
 def masks_of(sets: dict, site: str, kind: str, args: argparse.Namespace) -> list[np.ndarray]:
-    return [
-        draw_tenth(sets[site]["labels"], SHARE, seed=s, stratified=kind == "stratified") for s in range(args.draws)
-    ]
+    return [draw_tenth(sets[site]["labels"], SHARE, seed=s, stratified=kind == "stratified") for s in range(args.draws)]
 
 
 def tuned(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str, list[np.ndarray]]:

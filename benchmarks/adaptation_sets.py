@@ -42,9 +42,7 @@ def read_cells(name: str, data: str | Path, work: str | Path) -> CropSet:
     kept = {f.key.field_id for f in dataset.fields if _is_single(f)} if name == "bccd" else None
     if name == "pbc":
         kept = _drawn([f for f in dataset.fields if f.split == "train"])
-    cells = read_site_cells(
-        dataset, RULE, taxonomy=FIVE, keep=lambda f: kept is None or f.key.field_id in kept
-    )
+    cells = read_site_cells(dataset, RULE, taxonomy=FIVE, keep=lambda f: kept is None or f.key.field_id in kept)
     return cells.typed()
 
 

@@ -128,9 +128,7 @@ def box_sets(name: str, dataset: Dataset) -> list[tuple[str, Dataset]]:
     ]
 
 
-def measure_boxes(
-    name: str, dataset: Dataset, seen: Observations, *, copies: dict[str, str], n_seeds: int
-) -> dict:
+def measure_boxes(name: str, dataset: Dataset, seen: Observations, *, copies: dict[str, str], n_seeds: int) -> dict:
     """The row for dropped boxes: found where a find without a box lies on the dropped one."""
     shares = []
     for seed in range(n_seeds):

@@ -174,9 +174,7 @@ def contour_rows(name: str, compared: list) -> list[dict]:
     return rows
 
 
-def measure_crops(
-    name: str, dataset: Dataset, locator: Session, outliner: Session
-) -> tuple[list[dict], list[Drawn]]:
+def measure_crops(name: str, dataset: Dataset, locator: Session, outliner: Session) -> tuple[list[dict], list[Drawn]]:
     """Rows of a set of single-cell pictures: the locator's box of the central cell, and the mask's own, loosened."""
     located, loose, drawn = [], [], []
     for truth_field in dataset.fields:

@@ -186,7 +186,8 @@ def _quapy(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def _slides(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     told = [
-        row | {"set": f"drawn slide of {row['slide']} px, {row['file']}"}
+        row
+        | {"set": f"drawn slide of {row['slide']} px, {row['file']}"}
         | {"measure": row["measure"].replace("of these", "cells at borders between regions")}
         for row in rows
     ]

@@ -106,9 +106,7 @@ def test_red_cells_and_untyped_cells_are_no_type_suspects(drawn, model):
 
 
 def test_pictures_cut_to_one_cell_are_not_located(drawn, model):
-    fields = tuple(
-        replace(f, cells=(TruthCell((0, 0, SIDE, SIDE), f.cells[0].class_name, "x"),)) for f in drawn.fields
-    )
+    fields = tuple(replace(f, cells=(TruthCell((0, 0, SIDE, SIDE), f.cells[0].class_name, "x"),)) for f in drawn.fields)
     found = find_suspects(replace(drawn, fields=fields), model)
     assert {s.kind for s in found.rows} == {"wrong_type"}
     assert any("Boxes were not judged" in n for n in found.notes)

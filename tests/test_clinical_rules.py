@@ -127,10 +127,7 @@ def test_the_patient_list_says_whose_band_it_is():
     """50 % blasts in all, 15 % of them myeloid: "10-19 %" beside 50 % would be read as the band of all."""
     blood = smear(neutrophil=100, myeloblast=30, lymphoblast=70)
     assert list_band({"ratios": ratio_entries(blood, Correction())}) == "10–19 % (myeloid blasts)"
-    assert (
-        list_band({"ratios": ratio_entries(marrow(lymphocyte=400, myeloblast=100), Correction())})
-        == "20 % or more"
-    )
+    assert list_band({"ratios": ratio_entries(marrow(lymphocyte=400, myeloblast=100), Correction())}) == "20 % or more"
     assert list_band({"ratios": ratio_entries(smear(BLOOD_14, lymphocyte=200), Correction())}) == "–"
 
 

@@ -166,7 +166,7 @@ def test_a_large_run_is_an_index_and_a_page_a_patient(run, tmp_path):
         assert f'href="patients/{page.name}"' in index
         for target in re.findall(r'href="([^"#]+)"', text):
             assert target == "data:," or (page.parent / target).resolve().is_file(), target
-    chain, name = [], min(p.name for p in pages if "rel=\"prev\"" not in p.read_text("utf-8"))
+    chain, name = [], min(p.name for p in pages if 'rel="prev"' not in p.read_text("utf-8"))
     while name:
         chain.append(name)
         found = re.search(r'rel="next" href="([^"]+)"', (tmp_path / "patients" / name).read_text("utf-8"))
@@ -205,7 +205,7 @@ def test_photograph_model_view_and_scale_bar_are_on_the_tile(tmp_path):
     text = (tmp_path / "report.html").read_text("utf-8")
     (tile,) = re.findall(r'<li data-s="[\d.]+" data-c="\d+" class=large>.*?</li>', text)
     assert 'class="photo"' in tile and 'class="model"' in tile and "10 µm" in tile
-    assert f"x1=\"{94 - 100 * 10 / 0.12 / 224:.1f}%\"" in tile
+    assert f'x1="{94 - 100 * 10 / 0.12 / 224:.1f}%"' in tile
     assert text.count('class="model"') == 1  # cells of older runs have one picture
 
 

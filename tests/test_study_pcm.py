@@ -67,9 +67,7 @@ def done(sets, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(study_module.EXTRAS, "yolo", ("no_such_module",))
         lines: list[str] = []
-        run = run_study(
-            config, all_of(sets), folder / "out", say=lines.append
-        )
+        run = run_study(config, all_of(sets), folder / "out", say=lines.append)
     return run, lines
 
 

@@ -30,9 +30,7 @@ class ContourMatches:
     extra: np.ndarray
 
 
-def match_contours(
-    truth: Sequence[np.ndarray], pred: Sequence[np.ndarray], *, iou: float = 0.5
-) -> ContourMatches:
+def match_contours(truth: Sequence[np.ndarray], pred: Sequence[np.ndarray], *, iou: float = 0.5) -> ContourMatches:
     """Pair contours one to one: as many pairs of at least `iou` as there can be, and of those the largest summed IoU.
 
     Optimal (Hungarian method, scipy), solved apart for each group of contours that are linked by overlaps. Raises
@@ -44,9 +42,7 @@ def match_contours(
     return match_overlaps(rows, columns, overlap, shape=(len(truth), len(pred)))
 
 
-def match_overlaps(
-    rows: np.ndarray, columns: np.ndarray, iou: np.ndarray, *, shape: tuple[int, int]
-) -> ContourMatches:
+def match_overlaps(rows: np.ndarray, columns: np.ndarray, iou: np.ndarray, *, shape: tuple[int, int]) -> ContourMatches:
     """`match_contours` for overlaps already computed: pairs (rows[k], columns[k]) may match, with iou[k] in (0, 1]."""
     from_truth, partners, overlap = [], [], []
     for block_rows, block_columns, gain in _blocks(rows, columns, iou, shape):

@@ -109,9 +109,7 @@ def resample_square(
     return patch.resize((size, size), Image.Resampling.BILINEAR, box=square)
 
 
-def _cut(
-    pixels: Pixels, region: tuple[int, int, int, int], background: int | tuple[int, int, int]
-) -> Image.Image:
+def _cut(pixels: Pixels, region: tuple[int, int, int, int], background: int | tuple[int, int, int]) -> Image.Image:
     """Whole-pixel region (x0, y0, x1, y1) of a field, filled with background where it reaches over the edge."""
     height, width = pixels.shape[:2]
     x0, y0, x1, y1 = region

@@ -22,9 +22,7 @@ EDGE_SHARE = 0.01  # of the crop's side: over this the blurred or masked backgro
 _LINES = 8  # that each row of pixels is cut into where contours are drawn
 
 
-def crop_by_rule(
-    pixels: np.ndarray, cells: Cells, rule: CropRule, *, um_per_px: float | None = None
-) -> np.ndarray:
+def crop_by_rule(pixels: np.ndarray, cells: Cells, rule: CropRule, *, um_per_px: float | None = None) -> np.ndarray:
     """Pictures (N, S, S, 3) uint8 of located cells as a classifier's card wants them: by box or by contour.
 
     What `classify` shows its model. By contour, a cell without one is taken by its box: in the same place and at the
@@ -67,9 +65,7 @@ def crop_contours(
     """
     if background not in BACKGROUNDS:
         raise InputError(f"background must be one of {', '.join(BACKGROUNDS)}, got {background!r}")
-    frames = contour_frames(
-        contours, size=size, um_per_px=um_per_px, target_um_per_px=target_um_per_px, pad=pad
-    )
+    frames = contour_frames(contours, size=size, um_per_px=um_per_px, target_um_per_px=target_um_per_px, pad=pad)
     crops = crop_frames(pixels, frames, size=size)
     if background == "keep":
         return crops

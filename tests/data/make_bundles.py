@@ -49,9 +49,7 @@ WORDS = WordRule(
 )
 
 
-def make_model(
-    folder: Path, *, white_balance: bool = False, crop: CropRule | None = None, words: bool = False
-) -> Path:
+def make_model(folder: Path, *, white_balance: bool = False, crop: CropRule | None = None, words: bool = False) -> Path:
     """A model folder with `locator/` and `classifier/`; the same call gives the same bytes."""
     make_locator(folder / "locator", white_balance=white_balance)
     make_classifier(folder / "classifier", white_balance=white_balance, crop=crop, words=words)

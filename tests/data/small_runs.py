@@ -1,7 +1,7 @@
 """One small run of each task of `train`, on painted cells: six steps, for tests and benchmarks of the loop.
 
-    name, how = "locator", small_run("locator", folder)
-    how(run_folder, resume=False, progress=None)
+name, how = "locator", small_run("locator", folder)
+how(run_folder, resume=False, progress=None)
 """
 
 from __future__ import annotations

@@ -81,9 +81,7 @@ def _at_edge(field: TruthField, boxes: np.ndarray) -> np.ndarray:
     return low | (boxes[:, 2] >= field.width - _EDGE_PX) | (boxes[:, 3] >= field.height - _EDGE_PX)
 
 
-def _edge_habit(
-    asked: list[tuple[TruthField, Observation]], overlaps: list[np.ndarray], threshold: float
-) -> float:
+def _edge_habit(asked: list[tuple[TruthField, Observation]], overlaps: list[np.ndarray], threshold: float) -> float:
     """Share of confident finds at a picture's edge that have a box, one half added to either side for few."""
     boxed = total = 0
     for (field, observed), overlap in zip(asked, overlaps, strict=True):
@@ -93,9 +91,7 @@ def _edge_habit(
     return (boxed + 0.5) / (total + 1)
 
 
-def _not_found(
-    field: TruthField, observed: Observation, overlap: np.ndarray, *, threshold: float
-) -> list[Suspect]:
+def _not_found(field: TruthField, observed: Observation, overlap: np.ndarray, *, threshold: float) -> list[Suspect]:
     suspects = []
     for place, row in enumerate(_white(field)):
         cell = field.cells[row]

@@ -52,9 +52,7 @@ def datasheet(stats: Stats, *, import_report: dict | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def sheet_sections(
-    stats: Stats, *, import_report: dict | None = None
-) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
+def sheet_sections(stats: Stats, *, import_report: dict | None = None) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
     """The sheet as (section, [(question, answer in Markdown)]); a blank is BLANK."""
     return (
         ("Motivation", _motivation()),

@@ -87,9 +87,7 @@ def _line(name: str) -> list[str]:
     return line
 
 
-def near_copies(
-    dataset: Dataset, *, show: Callable[[int, int], None] = lambda done, total: None
-) -> dict[str, str]:
+def near_copies(dataset: Dataset, *, show: Callable[[int, int], None] = lambda done, total: None) -> dict[str, str]:
     """{field id: name of its cluster} of photographs that are near-duplicates of another (`dataset.audit`); empty where
     every photograph states its patient, for then patients are kept together."""
     if all(f.key.patient_id for f in dataset.fields):

@@ -25,9 +25,7 @@ def doubt_outlines(dataset: Dataset) -> list[Suspect]:
             iou = float(box_iou(np.array(cell.box), contour_box(np.array(cell.contour)))[0, 0])
             if iou < _FITS_IOU:
                 detail = f"the outline's box overlaps by {iou:.2f}"
-                suspects.append(
-                    Suspect("box_off_outline", 1 - iou, field, row, cell.box, "outline", detail=detail)
-                )
+                suspects.append(Suspect("box_off_outline", 1 - iou, field, row, cell.box, "outline", detail=detail))
     return suspects
 
 

@@ -29,9 +29,7 @@ main h3 { margin: 1.5rem 0 .5rem; }
 """  # noqa: E501
 
 
-def write_page(
-    path: str | Path, *, title: str, meta: str, body: Iterable[str], classes: tuple[str, ...] = ()
-) -> None:
+def write_page(path: str | Path, *, title: str, meta: str, body: Iterable[str], classes: tuple[str, ...] = ()) -> None:
     """Write one page; `title` and `meta` are plain text, `body` is HTML.
 
     classes  get the colours k0, k1, … (`page_style`). The file appears whole or not at all.
@@ -55,7 +53,7 @@ def picture_uri(pixels: np.ndarray, *, quality: int = 82) -> str:
 
 def table(head: list[str], rows: list[list[object]], *, caption: str = "", foot: list[object] | None = None) -> str:
     """A table that scrolls sideways where it is too wide; the first column heads its row, the others are numbers."""
-    title = f"<caption class=\"hidden\">{escape(caption)}</caption>" if caption else ""
+    title = f'<caption class="hidden">{escape(caption)}</caption>' if caption else ""
     heads = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
     body = "".join(_row(r) for r in rows)
     last = f"<tfoot>{_row(foot)}</tfoot>" if foot else ""

@@ -176,7 +176,7 @@ def _patients(stats: Stats) -> str:
 def _sheet(sheet: Sheet) -> str:
     parts = ['<p class="hint">After Gebru et al., Datasheets for datasets (CACM 64(12), 2021).</p>']
     for title, answers in sheet:
-        parts.append(f"<h3>{escape(title)}</h3><dl class=\"answers\">")
+        parts.append(f'<h3>{escape(title)}</h3><dl class="answers">')
         for question, answer in answers:
             words = escape(answer.split("\n\n|")[0]).replace(escape(BLANK), '<span class="blank">to fill in</span>')
             parts.append(f"<dt>{escape(question)}</dt><dd>{words}</dd>")

@@ -90,9 +90,7 @@ def _doubt(suspect: Suspect) -> str:
     return f"labelled {class_words(label)}, looks like {class_words(suspect.says)} ({suspect.p_says:.2f})"
 
 
-def _thumbnails(
-    suspects: Suspects, chosen: tuple[Suspect, ...], show: Callable[[int, int], None]
-) -> list[str | None]:
+def _thumbnails(suspects: Suspects, chosen: tuple[Suspect, ...], show: Callable[[int, int], None]) -> list[str | None]:
     """One data URI a row, each photograph read once; None where it can't be read any more."""
     by_field: dict[str, list[int]] = defaultdict(list)
     for number, suspect in enumerate(chosen):

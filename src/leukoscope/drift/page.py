@@ -85,7 +85,7 @@ def write_drift_page(
 
 def _sections(judged: Sequence[tuple[Profile, Profile, Sequence[Finding]]]) -> Iterator[str]:
     lines = "".join(f"<li>{escape(verdict(*each))}</li>" for each in judged)
-    yield f'<section><h2>In a line</h2><ul>{lines}</ul></section><section><h2>Measure by measure</h2>'
+    yield f"<section><h2>In a line</h2><ul>{lines}</ul></section><section><h2>Measure by measure</h2>"
     yield (
         '<p class="hint">Grey points: patients. Black line: the run (red: drifted). Blue: the reference, and where a '
         "run is expected.</p>"
@@ -168,7 +168,7 @@ def _mixes(judged: Sequence[tuple[Profile, Profile, Sequence[Finding]]]) -> Iter
         for name in names
     )
     table = _framed("Class mix", ["Class", *(escape(name) for name, _ in columns)], rows)
-    yield f"<section><h2>Class mix</h2><p class=\"hint\">Mean over patients.</p>{table}</section>"
+    yield f'<section><h2>Class mix</h2><p class="hint">Mean over patients.</p>{table}</section>'
 
 
 def _withheld(judged: Sequence[tuple[Profile, Profile, Sequence[Finding]]]) -> str:

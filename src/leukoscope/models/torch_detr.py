@@ -137,7 +137,6 @@ class Detr(nn.Module):
         model = self.net.model
         return model.backbone if self.arch in RTDETR_SIZES else model.conv_encoder
 
-
     @property
     def encoder(self) -> nn.Module:
         """What joins the backbone's maps."""

@@ -146,9 +146,7 @@ def _fields(journal: Journal, repeats: Repeats) -> Iterator[FieldEntry]:
     return repeats.added_to(journal.fields())
 
 
-def _models(
-    model: str | Path | None, options: AnalyzeOptions, segmenter: Segmenter | None
-) -> dict[str, Bundle]:
+def _models(model: str | Path | None, options: AnalyzeOptions, segmenter: Segmenter | None) -> dict[str, Bundle]:
     models = find_model(options.specimen if model is None else model)
     if model is None and "locate" not in models:  # a bundled classifier without a locator goes with blood's
         models["locate"] = part_of_model(find_model("blood"), "locate")

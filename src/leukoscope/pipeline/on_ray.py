@@ -130,9 +130,7 @@ def _connect(ray, address: str | None, workers: int | None) -> None:
 class _GivenOut:
     """Parts that are with workers, a few a worker; given out again when their worker dies."""
 
-    def __init__(
-        self, ray, sources: Sequence[Source], first: First, work: Path, head: dict, setup: Setup
-    ) -> None:
+    def __init__(self, ray, sources: Sequence[Source], first: First, work: Path, head: dict, setup: Setup) -> None:
         self._ray, self._sources, self._first = ray, sources, first
         self._work, self._head, self._setup = work, head, setup
         self._under_way: dict[object, Part] = {}

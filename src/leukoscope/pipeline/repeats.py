@@ -178,9 +178,7 @@ def _seen(place: int, entry: FieldEntry, look: str) -> _Seen:
     boxes = np.array([c["box"] for c in entry["cells"]], np.float64).reshape(-1, 4)
     focus = (entry["quality"] or {}).get("focus") or 0.0
     pages = ",".join(map(str, entry.get("pages", ())))  # the fields of one file are not the same file
-    return _Seen(
-        place, entry["file"], entry["sha256"] + pages, (entry["width"], entry["height"]), look, boxes, focus
-    )
+    return _Seen(place, entry["file"], entry["sha256"] + pages, (entry["width"], entry["height"]), look, boxes, focus)
 
 
 def _within_patient(seen: list[_Seen], found: Repeats) -> None:

@@ -131,9 +131,7 @@ def _beside(table: str | Path) -> str:
     return str(table).rpartition("/")[0] if is_address(table) else str(Path(table).parent)
 
 
-def _place_in_stores(
-    rows: list[_Row], bases: list[str], stored: set[str]
-) -> tuple[dict[str, _Row], list[_Row]]:
+def _place_in_stores(rows: list[_Row], bases: list[str], stored: set[str]) -> tuple[dict[str, _Row], list[_Row]]:
     """Rows by the address of their picture, and the rows whose picture is below none of the bases."""
     found: dict[str, _Row] = {}
     missing = []

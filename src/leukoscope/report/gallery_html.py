@@ -22,7 +22,7 @@ def worst_cells(content: Content, row: int) -> str:
     items = "".join(_tile(content, key) for key in keys)
     return (
         f'<div class="worst"><h3>The {plural(len(keys), "most suspicious cell")}</h3><p class="hint">By the summed'
-        f' probability of the blast classes, whatever each is called. Choose a cell to see it in its field.</p><ul'
+        f" probability of the blast classes, whatever each is called. Choose a cell to see it in its field.</p><ul"
         f' class="cells" data-group="worst">{items}</ul></div>'
     )
 

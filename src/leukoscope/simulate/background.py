@@ -18,9 +18,7 @@ PLASMA = density(214, 196, 222)
 White = list[tuple[np.ndarray, np.ndarray]]  # outline (N_ANGLES,) and middle (2,) of each white cell
 
 
-def lay_between(
-    rng: np.random.Generator, look: Look, white: White, size: tuple[int, int], *, fat: bool
-) -> np.ndarray:
+def lay_between(rng: np.random.Generator, look: Look, white: White, size: tuple[int, int], *, fat: bool) -> np.ndarray:
     """(H, W, 3) float32 optical density of a field before its white cells are laid on."""
     stain = _dried_plasma(rng, look, size)
     holes = _fat_holes(rng, white, size) if fat else []

@@ -131,4 +131,3 @@ class Cell:
         alpha = cover(self.depth, soft=soft)
         nucleus = self.canvas.nucleus & (alpha > 0.5)
         return Drawn(self.canvas.density * alpha[..., None], alpha, self.radii, self.n_rods, nucleus)
-

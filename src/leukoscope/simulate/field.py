@@ -76,9 +76,7 @@ def render_field(
     return photograph(rng, look, stain), placed
 
 
-def _white_cells(
-    rng: np.random.Generator, look: Look, names: list[str], clone: Clone, ground: Ground
-) -> list[_White]:
+def _white_cells(rng: np.random.Generator, look: Look, names: list[str], clone: Clone, ground: Ground) -> list[_White]:
     drawings = []
     for name in names:
         kind = str(rng.choice(CUT_CELLS)) if name == "cut_cell" else name

@@ -86,8 +86,9 @@ class Series:
         ds.TotalPixelMatrixFocalPlanes, ds.NumberOfOpticalPaths = 1, 1
         ds.ImageOrientationSlide = [0, -1, 0, -1, 0, 0]
         path = Dataset()
-        path.OpticalPathIdentifier, path.IlluminationTypeCodeSequence = "1", Sequence(
-            [code("111744", "DCM", "Brightfield illumination")]
+        path.OpticalPathIdentifier, path.IlluminationTypeCodeSequence = (
+            "1",
+            Sequence([code("111744", "DCM", "Brightfield illumination")]),
         )
         path.IlluminationColorCodeSequence = Sequence([code("414298005", "SCT", "Full Spectrum")])
         path.ICCProfile = _srgb()

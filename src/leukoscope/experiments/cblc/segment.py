@@ -60,9 +60,7 @@ def segment(
     return found
 
 
-def segment_field(
-    dataset: Dataset, truth: TruthField, find: Find, outline: Outline, *, match_iou: float
-) -> FieldCells:
+def segment_field(dataset: Dataset, truth: TruthField, find: Find, outline: Outline, *, match_iou: float) -> FieldCells:
     """Find, outline and match the cells of one field. Cells that are found with contours keep them."""
     field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
     cells = find(field)

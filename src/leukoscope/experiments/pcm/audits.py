@@ -78,9 +78,7 @@ def finding_of(audit: Audit) -> Finding:
     leaks = [p for p in audit.leaks if not two or audit.sides[p.first].dataset != audit.sides[p.second].dataset]
     inside = [] if two else [p for p in audit.pairs if not audit.is_across(p)]
     straddlers = [s for s in audit.straddlers if not two or len({side.dataset for side, _ in s.sides}) > 1]
-    stated = {
-        kind: any(getattr(f.key, f"{kind}_id") for f in audit.fields) for kind in ("patient", "smear")
-    }
+    stated = {kind: any(getattr(f.key, f"{kind}_id") for f in audit.fields) for kind in ("patient", "smear")}
     found = {k: sum(s.kind == k for s in straddlers) if stated[k] else None for k in stated}
     return Finding(
         sets=tuple(d.name for d in audit.datasets),

@@ -68,9 +68,7 @@ class Survey:
         return x0, y0, min(x0 + self.tile_px, size[0]), min(y0 + self.tile_px, size[1])
 
 
-def survey(
-    slide: Slide, um_per_px: float | None, *, whole: bool = False, progress: Progress = no_progress
-) -> Survey:
+def survey(slide: Slide, um_per_px: float | None, *, whole: bool = False, progress: Progress = no_progress) -> Survey:
     """Look over a slide.
 
     um_per_px  as far as it is known

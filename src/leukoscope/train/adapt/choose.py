@@ -145,4 +145,3 @@ def _by_call(x: np.ndarray, probs: np.ndarray, n: int, rng: np.random.Generator)
         if k:
             rows.append(own[_by_cluster(x[own], int(k), rng, typical=True)])
     return np.concatenate(rows)
-

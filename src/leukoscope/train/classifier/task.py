@@ -43,8 +43,6 @@ from leukoscope.train.processes import join_processes
 CLIP = 2.0  # longest gradient of a step; the weights begin near their place, and one odd batch must not move them far
 
 
-
-
 def train_classifier(
     config: ClassifierConfig,
     datasets: list[Dataset],
@@ -118,12 +116,6 @@ def train_store(
     return run
 
 
-
-
-
-
-
-
 def _loss(
     config: ClassifierConfig, feeder: Feeder, model: CellClassifier, batch: Batch, balance: list | None
 ) -> torch.Tensor:
@@ -138,20 +130,6 @@ def _loss(
         values = model.attributes(model.dropout(model.details_of(maps, batch.diameters)))
         loss = loss + config.attribute_weight * attribute_loss(values.float(), feeder.stated[batch.rows], balance)
     return loss
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def _one_source(cells: dict[str, int]) -> dict[str, str]:

@@ -35,8 +35,6 @@ LOSS_NAMES = ("score_loss", "overlap_loss", "sides_loss")
 LOSS_WEIGHTS = (1.0, 2.0, 4.0)  # of these
 
 
-
-
 def train_locator(
     config: LocatorConfig,
     datasets: list[Dataset],

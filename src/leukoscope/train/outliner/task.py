@@ -46,8 +46,6 @@ LOSS_NAMES = ("entropy", "dice")
 Guess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (pixels (N, 3, S, S), boxes (N, 4)) → logits
 
 
-
-
 def train_outliner(
     config: OutlinerConfig,
     datasets: list[Dataset],

@@ -1,4 +1,4 @@
-"""What is held to its types: mypy finds nothing in it, and the list in pyproject.toml never shrinks."""
+"""What `make lint` asks: mypy finds nothing in what is held to its types, a list that never shrinks; ruff nothing."""
 
 from __future__ import annotations
 
@@ -33,4 +33,13 @@ def test_mypy_finds_nothing_in_them():
     """With mypy's cache in the checkout: a second run reads what changed."""
     pytest.importorskip("mypy", reason="types are checked with the extra: pip install '.[test]'")
     found = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("words", (("check",), ("format", "--check")), ids=" ".join)
+def test_ruff_finds_nothing(words):
+    pytest.importorskip("ruff", reason="lint comes with the extra: pip install '.[test]'")
+    found = subprocess.run(
+        [sys.executable, "-m", "ruff", *words, "src", "tests", "benchmarks"], cwd=ROOT, capture_output=True, text=True
+    )
     assert found.returncode == 0, found.stdout + found.stderr
