@@ -27,6 +27,7 @@ from leukoscope.experiments.cblc import (  # noqa: E402
 )
 from leukoscope.experiments.cblc.calibration import calibrated_ratios  # noqa: E402
 from leukoscope.experiments.cblc.cohort import Patient  # noqa: E402
+from leukoscope.experiments.cblc.members import component_variants  # noqa: E402
 from leukoscope.experiments.cblc.patients import PatientRatio, Validation, local_confusions
 from leukoscope.experiments.cblc.predictions import epoch_patients
 from leukoscope.experiments.cblc.result import StudyOptions  # noqa: E402
@@ -106,8 +107,7 @@ def finished(tmp_path_factory):
 
     patch.setattr(study, "make_locator", lambda *a: find)
     patch.setattr(study, "make_outline", lambda *a: outline)
-    variants = study.component_variants
-    patch.setattr(study, "component_variants", lambda config: dict(list(variants(config).items())[:1]))
+    patch.setattr(study, "component_variants", lambda config: dict(list(component_variants(config).items())[:1]))
     patch.setattr(baselines, "N_DRAWS", 50)
     said: list[str] = []
     page = study.run_study(options, say=said.append)
@@ -154,6 +154,9 @@ def test_a_failing_ablation_costs_one_row_and_is_done_once(tmp_path, monkeypatch
         return {"rows": np.ones(3, bool), "probs": np.ones((3, 1))}
 
     monkeypatch.setattr(study, "ablate", ablate)
+    monkeypatch.setattr(
+        study, "component_variants", component_variants
+    )  # all of them: the study above takes the first alone
     for _ in range(2):
         clock = study.Clock(tmp_path / "work" / "seconds.json", lambda line: None)
         rows, calls = study._ablation(tmp_path, material, clock)

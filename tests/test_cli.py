@@ -136,13 +136,6 @@ def test_analyze_an_empty_folder(run, tmp_path):
     one_line_error(run("analyze", tmp_path / "empty", "--out", tmp_path / "o", "--model", model), tmp_path / "empty")
 
 
-def test_marrow_has_no_bundled_model_and_none_is_substituted(run, tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"never read")
-    one_line_error(
-        run("analyze", tmp_path / "a.jpg", "--out", tmp_path / "o", "--specimen", "marrow"), "marrow", "--model"
-    )
-
-
 @pytest.fixture
 def smear(tmp_path):
     """A folder of patient P1's: one readable picture with three drawn cells and a text file called .jpg."""
@@ -182,7 +175,7 @@ def test_analyze_names_the_first_pictures_that_it_could_not_read(run, smear, tmp
     code, out, _err = run("analyze", tmp_path / "in", "--out", tmp_path / "out", "--workers", "1")
     lines = [line for line in out.splitlines() if line.startswith("not read: ")]
     assert code == 0 and len(lines) == 4
-    assert "a.heic (not_an_image)" in lines[0] and "b.svs (slide): a scanned slide is not read here; export" in lines[1]
+    assert "a.heic (not_an_image)" in lines[0] and "b.svs (unsupported): this .svs is not read" in lines[1]
     assert lines[3] == "not read: 2 more; the report lists all"
 
 

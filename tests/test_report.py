@@ -195,7 +195,7 @@ def test_fields_are_not_held_in_memory(tmp_path):
     write_cells_csv(tmp_path / "record.json", tmp_path / "cells.csv")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert size > 2_000_000 and peak < 1_700_000  # one chunk as text, what is left of the last, and one field
+    assert size > 3_000_000 and peak < 2_600_000  # of two cursors: a chunk as text, what is left of the last, a field
 
 
 # cells.csv

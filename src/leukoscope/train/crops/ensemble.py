@@ -57,7 +57,20 @@ class EnsembleNetwork(torch.nn.Module):
         self.arch, self.size, self.trunk = (getattr(first, name, None) for name in ("arch", "size", "trunk"))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        probs = [w * F.softmax(net(pixels), 1) for w, net in zip(self.weights, self.networks, strict=True)]
+        return self._average([net(pixels) for net in self.networks])
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, D) the members' features side by side."""
+        return torch.cat([net.features(pixels) for net in self.networks], 1)
+
+    def head(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, C) what `forward` gives, from `features`."""
+        each = features.split([net.width for net in self.networks], 1)
+        return self._average([net.head(x) for net, x in zip(self.networks, each, strict=True)])
+
+    def _average(self, logits: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(N, C) log of the averaged probabilities."""
+        probs = [w * F.softmax(each, 1) for w, each in zip(self.weights, logits, strict=True)]
         return torch.stack(probs).sum(0).clamp_min(_LEAST).log()
 
 
