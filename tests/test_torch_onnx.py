@@ -60,6 +60,12 @@ def test_a_graph_that_differs_from_torch_is_refused_and_removed(tmp_path):
     export(Crops(frozen=True), tmp_path / "x.onnx", checked=(noise * 0,))  # on what it was made for it is right
 
 
+def test_a_file_says_nothing_of_the_machine_that_wrote_it(tmp_path):
+    example = (torch.zeros(2, 16, 16, 3, dtype=torch.uint8),)
+    export_graph(Crops(), example, tmp_path / "x.onnx", inputs=("pixels",), outputs=("logits",))
+    assert b".py" not in (tmp_path / "x.onnx").read_bytes()
+
+
 def test_boxes_may_change_places_but_not_lie_elsewhere():
     rng = np.random.default_rng(2)
     boxes, scores = rng.uniform(0, 640, (40, 4)).astype(np.float32), np.sort(rng.random(40))[::-1].astype(np.float32)

@@ -58,7 +58,19 @@ def export_graph(
         )
     if halved:
         store_halved(path)
+    drop_traces(path)
     check_graph(graph, checked or _noise(example), path, inputs=inputs, outputs=outputs)
+
+
+def drop_traces(path: str | Path) -> None:
+    """Take out of an ONNX file what the exporter notes of the machine that it ran on: stack traces with its folders."""
+    import onnx
+
+    proto = onnx.load(str(path))
+    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *proto.graph.value_info):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(proto, str(path))
 
 
 def round_to_half(model: nn.Module, *, least_dims: int = 4) -> nn.Module:
