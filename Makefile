@@ -59,7 +59,8 @@ review: $(DEMO)/.review
 # Readers of FHIR and DICOM that are not ours (npm, Debian's dicom3tools). Without them their tests say so and are skipped.
 $(TEST)/.validators: tests/validators/package.json | $(TEST)/.installed
 	@mkdir -p $(TEST)/validators && cp $< $(TEST)/validators/
-	@if npm install --prefix $(TEST)/validators --no-audit --no-fund --no-package-lock --silent; then touch $@; \
+	@if npm install --prefix $(TEST)/validators --no-audit --no-fund --no-package-lock --silent --fetch-retries 1 \
+	  --fetch-retry-mintimeout 1000 --fetch-retry-maxtimeout 3000 --fetch-timeout 60000; then touch $@; \
 	  else echo "make: npm can't fetch the FHIR validators: their tests are skipped"; fi
 	@command -v dciodvfy > /dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq dicom3tools; } \
 	  || echo "make: no dciodvfy here (Debian's package dicom3tools): the tests that need it are skipped"
