@@ -38,3 +38,13 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real images here ({path} is absent): the fabricated sets are tested in every checkout")
     return path
+
+
+@pytest.fixture
+def one_thread():
+    """Torch on one thread: sums in the same order each time, and quick where tests run side by side."""
+    torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

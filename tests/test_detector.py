@@ -30,12 +30,7 @@ from leukoscope.train.processes import Processes  # noqa: E402
 ONE = Processes(0, 1, torch.device("cpu"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_classes_become_columns_and_what_has_none_is_named(tmp_path):

@@ -32,12 +32,7 @@ FILES = [f for f in sorted(CONFIGS.glob("pcm*/*.toml")) if 'task = "finetune"' i
 IDS = [f"{f.parent.name}/{f.stem}" for f in FILES]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def read(file: Path) -> FinetuneConfig:

@@ -7,9 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_model, scatter_cells
+from data.make_bundles import make_model, noisy_field
 from PIL import Image
 
 from leukoscope.cli import main
@@ -37,12 +36,9 @@ def smears(tmp_path_factory) -> Path:
     """Three patients of four photographs, one of which can't be read."""
     folder = tmp_path_factory.mktemp("smears")
     for number in range(12):
-        noise = np.random.default_rng(number).integers(-4, 5, (HEIGHT, WIDTH, 1))
-        cells = scatter_cells(np.random.default_rng(number), HEIGHT, WIDTH, 2, apart=60)
-        pixels = np.clip(draw_field(HEIGHT, WIDTH, cells).astype(int) + noise, 0, 255).astype(np.uint8)
         path = folder / f"patient{number // 4}" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(path)
+        Image.fromarray(noisy_field(number, HEIGHT, WIDTH)).save(path)
     path.write_bytes(path.read_bytes()[:300])
     return folder
 

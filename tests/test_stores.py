@@ -7,9 +7,8 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_model, scatter_cells
+from data.make_bundles import make_model, noisy_field
 from PIL import Image
 
 from leukoscope import stores
@@ -65,12 +64,9 @@ def model(tmp_path_factory) -> Path:
 def smears(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("smears")
     for number in range(4):
-        noise = np.random.default_rng(number).integers(-4, 5, (HEIGHT, WIDTH, 1))
-        cells = scatter_cells(np.random.default_rng(number), HEIGHT, WIDTH, 2, apart=60)
-        pixels = np.clip(draw_field(HEIGHT, WIDTH, cells).astype(int) + noise, 0, 255).astype(np.uint8)
         path = folder / ("anna" if number < 2 else "bert") / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(path)
+        Image.fromarray(noisy_field(number, HEIGHT, WIDTH)).save(path)
     return folder
 
 

@@ -37,13 +37,7 @@ from leukoscope.train.classifier.network import mix_with_start  # noqa: E402
 from leukoscope.train.fields import seen_fields, with_validation  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

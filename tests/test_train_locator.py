@@ -33,12 +33,7 @@ limits = ["painted pictures only"]
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def paint_dataset(folder, *, n_fields=4, n_cells=2, name="painted", class_name="lymphocyte"):

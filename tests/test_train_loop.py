@@ -18,13 +18,7 @@ from leukoscope.train import loop  # noqa: E402
 from leukoscope.train.checkpoint import settings_fingerprint  # noqa: E402
 from leukoscope.train.processes import Processes  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Killed(Exception):

@@ -25,12 +25,7 @@ SMALL = {"name": "small", "steps": 4, "size": 32, "batch_size": 3, "width": 8, "
 MASKS = {"painted": "masks/{stem}.png"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def paint_set(folder, *, name="painted", n_fields=4, contours=False):

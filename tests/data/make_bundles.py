@@ -309,3 +309,10 @@ def scatter_cells(
         if len(cells) < n_cells and all((x - a) ** 2 + (y - b) ** 2 >= apart**2 for a, b, _ in cells):
             cells.append((float(x), float(y), names[rng.integers(len(names))]))
     return cells
+
+
+def noisy_field(seed: int, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) uint8: two drawn cells and noise, another picture for each seed."""
+    noise = np.random.default_rng(seed).integers(-4, 5, (height, width, 1))
+    cells = scatter_cells(np.random.default_rng(seed), height, width, 2, apart=60)
+    return np.clip(draw_field(height, width, cells).astype(int) + noise, 0, 255).astype(np.uint8)

@@ -13,13 +13,7 @@ from data.written_out_rtdetrv2 import SIZES, random_state, run  # noqa: E402
 from leukoscope.models.torch_detr import Detr  # noqa: E402
 from leukoscope.models.torch_detr_keys import arch_of_file, load_published  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @torch.no_grad()

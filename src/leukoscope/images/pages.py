@@ -15,8 +15,9 @@ from PIL import Image
 
 from leukoscope.errors import ImageError
 from leukoscope.images.container import header_size
+from leukoscope.images.decode_errors import DECODE_ERRORS
 from leukoscope.images.quality import measure_focus
-from leukoscope.images.read import DECODE_ERRORS, decode, opened_image
+from leukoscope.images.read import decode, opened_image
 from leukoscope.images.stored import Stored
 from leukoscope.images.tiff import tags_of
 from leukoscope.raster import Pixels

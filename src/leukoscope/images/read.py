@@ -20,10 +20,8 @@ Of a damaged TIFF the C library inside Pillow writes a line to standard error; i
 from __future__ import annotations
 
 import io
-import struct
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +50,7 @@ from leukoscope.images.container import (
     sniff_format,
     strip_metadata,
 )
+from leukoscope.images.decode_errors import DECODE_ERRORS, EXHAUSTED
 from leukoscope.images.samples import to_rgb
 from leukoscope.images.slides.names import MOST_PHOTOGRAPH, check_is_no_slide, format_of_suffix
 from leukoscope.images.stored import Stored, open_stored, read_head
@@ -89,27 +88,6 @@ _ADVICE = {  # what to do with a format that is known and not read
     "Zeiss CZI": "export its pictures as TIFF",
     "Nikon ND2": "export its pictures as TIFF",
 }
-
-# What Pillow raises on bytes that break a format's rules. It has no common root for these: each is a line of its
-# decoders that trusted a number from the file.
-DECODE_ERRORS = (
-    OSError,  # codec errors, "image file is truncated", UnidentifiedImageError
-    SyntaxError,  # "not a PNG file" and most errors while opening
-    ValueError,  # sizes, modes and offsets out of range; UnicodeDecodeError
-    TypeError,  # a tag of the wrong type or missing (None) in arithmetic
-    KeyError,  # an unknown tag value, compression or mode
-    IndexError,  # a list of strips or tiles shorter than the header says
-    AttributeError,  # a part that the header announced was never set up
-    EOFError,  # no such page
-    OverflowError,  # a number too big for a C integer
-    ZeroDivisionError,  # a tile or strip of height 0
-    AssertionError,  # Pillow's own checks of tag values
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
-EXHAUSTED = (MemoryError, Image.DecompressionBombError)
 
 _TURN = {  # EXIF orientation -> what makes the picture upright (EXIF 2.32, table 6)
     2: Image.Transpose.FLIP_LEFT_RIGHT,

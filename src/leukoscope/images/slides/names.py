@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import TiffImagePlugin
 
 from leukoscope.errors import ImageError
+from leukoscope.images.decode_errors import DECODE_ERRORS, EXHAUSTED
 
 SLIDE_SUFFIXES = frozenset(".svs .svslide .ndpi .ndpis .scn .mrxs .bif .vms .vmu .vsi .qptiff .isyntax .dzi".split())
 DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
@@ -107,7 +108,7 @@ def _is_slide_tiff(path: Path) -> bool:
         with TiffImagePlugin.TiffImageFile(path) as image:
             width, height = image.size
             signed, in_tiles = is_signed_by_scanner(image.tag_v2), 322 in image.tag_v2
-    except Exception:  # Pillow's errors on a broken header have no common root; the reader of photographs says why
+    except (*DECODE_ERRORS, *EXHAUSTED, Warning):  # the reader of photographs says why
         return False
     return signed or width * height > (_TILED_SLIDE if in_tiles else MOST_PHOTOGRAPH)
 
