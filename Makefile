@@ -97,7 +97,7 @@ screenshot: $(TEST)/.installed demo
 	$(TEST)/bin/python docs/make_screenshot.py demo/report/report.html docs/report.png
 
 table: $(TEST)/.installed
-	$(TEST)/bin/python benchmarks/table.py --write
+	$(TEST)/bin/python -m benchmarks.table --write
 
 formats: $(TEST)/.installed
 	$(TEST)/bin/python docs/make_formats.py

@@ -1,6 +1,6 @@
 """Copy the measured results into the bundled models' cards, so that a card says what its model reaches.
 
-    python benchmarks/card_results.py
+    python -m benchmarks.card_results
 
 Reads locate_accuracy, classify_accuracy and new_laboratories of benchmarks/results; run it after them and commit
 the cards.
@@ -11,8 +11,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 
-from provenance import RESULTS
-
+from benchmarks.provenance import RESULTS
 from leukoscope.models.bundle import BUNDLED, read_bundle, write_card
 
 SOURCES = {"locator": ("locate_accuracy",), "classifier": ("classify_accuracy", "new_laboratories")}

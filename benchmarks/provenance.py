@@ -9,18 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-if __package__:
-    from benchmarks.verdicts import judged
-else:  # run as a script: its folder is on the path
-    from verdicts import judged
+from benchmarks.verdicts import judged
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 FIRST = ("set", "measure", "value", "low", "high", "threshold", "met")
 
 
-def write_results(name: str, rows: list[dict], **context: object) -> Path:
-    """Write benchmarks/results/`name`.csv: the rows, with `context` (seed, digests) and where they come from in each.
+def write_results(name: str, rows: list[dict], *, folder: Path = RESULTS, **context: object) -> Path:
+    """Write `folder`/`name`.csv: the rows, with `context` (seed, digests) and where they come from in each.
 
     `met` is stated by `verdicts.judged`, whatever the script said of a row that has a value and a threshold.
 
@@ -30,8 +27,8 @@ def write_results(name: str, rows: list[dict], **context: object) -> Path:
     rows = [judged(row) | context for row in rows]
     seen = dict.fromkeys(key for row in rows for key in row)
     columns = [c for c in FIRST if c in seen] + [c for c in seen if c not in FIRST]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.csv"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.csv"
     partial = path.with_suffix(".part")
     with open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
@@ -45,7 +42,7 @@ def commit() -> str:
     """The short commit, with "+" when tracked sources or models differ from it."""
     try:
         short = _git("rev-parse", "--short", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py", "configs")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/**.py", "configs")
     except (OSError, subprocess.CalledProcessError):
         return "no repository"
     return short + ("+" if changed else "")
@@ -63,7 +60,9 @@ def machine() -> str:
 
 def command() -> str:
     """The command as typed from the repository's root; folders of this machine are named without their path."""
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_without_folder, sys.argv[1:])])
+    script = getattr(sys.modules["__main__"], "__spec__", None)
+    module = script.name if script else Path(sys.argv[0]).stem
+    return " ".join(["python -m", module, *map(_without_folder, sys.argv[1:])])
 
 
 def _without_folder(word: str) -> str:

@@ -1,7 +1,7 @@
 """The tables of what is reached, made from benchmarks/results/*.csv so that no number can drift.
 
-    python benchmarks/table.py            prints them
-    python benchmarks/table.py --write    writes them into docs/results.md and README.md (`make table`)
+    python -m benchmarks.table            prints them
+    python -m benchmarks.table --write    writes them into docs/results.md and README.md (`make table`)
 
 docs/results.md: a row is what stands in a result file with something asked of it (column `threshold`), and whether it
 is reached by the rule of verdicts.py; files with a row for each of many settings are summed up (SUMMARIES). Sets that
@@ -15,10 +15,7 @@ import csv
 import sys
 from pathlib import Path
 
-if __package__:
-    from benchmarks.verdicts import judged
-else:  # run as a script: its folder is on the path
-    from verdicts import judged
+from benchmarks.verdicts import judged
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

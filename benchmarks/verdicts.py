@@ -1,6 +1,6 @@
 """Whether a measured number reaches what is asked: one rule for every result file, the same in both directions.
 
-    python benchmarks/verdicts.py     states `met` of every committed result file anew by this rule
+    python -m benchmarks.verdicts     states `met` of every committed result file anew by this rule
 
 A number with limits has reached a threshold when the limit on that side has ("yes"), has missed it when the other limit
 has missed it too ("no"), and otherwise the data can't tell ("not told apart"). A number without limits (a count, a

@@ -90,7 +90,7 @@ def test_a_planted_neighbour_stays_behind_the_cell(monkeypatch):
     pytest.importorskip("shapely")
     pytest.importorskip("torch")
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-    from planted_neighbours import paste
+    from benchmarks.studies.planted_neighbours import paste
 
     crops = np.stack([np.full((32, 32, 3), 10, np.uint8), np.full((32, 32, 3), 99, np.uint8)])
     masks = np.zeros((2, 32, 32), np.uint8)

@@ -324,7 +324,7 @@ def test_a_closed_pipe_is_no_error():
 
 
 def test_help_loads_nothing_heavy():
-    """Why it starts at once (benchmarks/speed.py has the seconds)."""
+    """Why it starts at once (benchmarks/cost/speed.py has the seconds)."""
     code = """
 import sys
 from leukoscope.cli import main

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.few_patients import CLASSES, macro_f1_coverage, mean_ap_coverage
+from benchmarks.ratios.few_patients import CLASSES, macro_f1_coverage, mean_ap_coverage
 from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import FieldBoxes, average_precision, match_fields, score_boxes
 from leukoscope.evaluate.location import score_location

@@ -1,4 +1,4 @@
-"""What `benchmarks/label_errors.py` plants and counts."""
+"""What `benchmarks/sets/label_errors.py` plants and counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data.make_checked_set import make_checked_set
 @pytest.fixture
 def label_errors(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    import label_errors
+    from benchmarks.sets import label_errors
 
     yield label_errors
     for name in ("label_errors", "locate_accuracy", "provenance", "public_sets"):

@@ -126,7 +126,7 @@ def test_the_monolayer_is_found_where_it_was_drawn(drawn):
     x, y = np.meshgrid((np.arange(4 * columns) + 0.5) * step, (np.arange(4 * rows) + 0.5) * step)
     true = drawn.slide.is_monolayer(x, y).reshape(rows, 4, columns, 4).mean((1, 3))
     found = plan.verdicts == COUNTED
-    clear = (true == 0) | (true == 1)  # no border of the band runs through; overlap is measured by benchmarks/slides.py
+    clear = (true == 0) | (true == 1)  # no border of the band runs through
     assert clear.sum() >= 15 and (found == (true == 1))[clear].mean() > 0.9
     assert {"T", "F", "M"} <= set(plan.verdicts.ravel())
 

@@ -18,8 +18,7 @@ pytest.importorskip("transformers", reason="the detectors need the extra: pip in
 @pytest.mark.parametrize("nms_iou", [None, 0.7])  # a transformer's, YOLO's
 def test_nine_class_detections_equal_pycocotools(nms_iou, root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    from detector_parity import compare
-
+    from benchmarks.models.detector_parity import compare
     from leukoscope.train.detector.predict import best_pairs
 
     rng = np.random.default_rng(4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.coco_reference import coco_evaluation
+from benchmarks.models.coco_reference import coco_evaluation
 from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import FieldBoxes, match_boxes, score_boxes
 

@@ -37,7 +37,7 @@ def test_impossible_beta_parameters_are_refused(a, b, w):
 
 @pytest.mark.parametrize("called", [(3000, 7000), (1500, 8500), (8000, 2000)])
 def test_the_adjusted_ratio_is_rogan_and_gladens(called):
-    """benchmarks/ratio_intervals.py compares with QuaPy's ACC and BayesianCC, which take too long to import here."""
+    """benchmarks/ratios compares with QuaPy's ACC and BayesianCC, which take too long to import here."""
     share = called[0] / sum(called)
     assert correct_ratio(called, CONFUSION, subset=[0]).value == pytest.approx((share - 0.05) / 0.85, abs=2e-3)
 

@@ -7,7 +7,7 @@ camera.
 
 The limits were chosen on all sets of real photographs that the project has, smears in cyan, green and yellow light
 among them, against the same in grey and with channels exchanged, and against pictures of other things (docs/log.md;
-benchmarks/odd_images.py draws such). All were looked at, so the rates say little of a further set.
+benchmarks/hardships/odd_images.py draws such). All were looked at, so the rates say little of a further set.
 """
 
 from __future__ import annotations

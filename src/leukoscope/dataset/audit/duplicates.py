@@ -20,8 +20,8 @@ from leukoscope.dataset.audit.signature import WINDOWS
 from leukoscope.dataset.audit.thumbnails import Thumbnails, read_thumbnails
 from leukoscope.dataset.audit.turns import turn_pixels, turn_points
 
-# Chosen on copies planted among the training pictures of pbc (benchmarks/near_duplicates.py --part development): the
-# least agreement of theirs was 0.87, the greatest among different pictures 0.46; on cells alone on an empty ground
+# Chosen on copies planted among the training pictures of pbc (benchmarks/sets/near_duplicates.py --part development):
+# the least agreement of theirs was 0.87, the greatest among different pictures 0.46; on cells alone on an empty ground
 # (jtsc) different ones reach 0.74.
 LEAST_AGREEMENT = 0.75
 _LEAST_COARSE = 0.55  # at half the resolution, for a pair to be aligned further; copies reach 0.89

@@ -196,7 +196,7 @@ def ablation_table(result: StudyResult) -> Table:
     columns = (*texts("Component"), *percents("Weighted F1", f"Weighted F1, {composite} or not"))
     note = (
         "Points of F1, with the component minus without it; 95 % limits by patients. One training each: "
-        "they don't hold the chance of training; benchmarks/cblc_ablation.py repeats over seeds."
+        "they don't hold the chance of training; benchmarks/studies/cblc_ablation.py repeats over seeds."
     )
     failed = [f"{n} ({r.status}: {r.reason})" for n, r in result.rows.items() if n != DETECTOR and not r.is_done]
     note += f" Not measured: {'; '.join(failed)}." if failed else ""

@@ -154,7 +154,7 @@ def suggest_cells(
     data: str | Path,
     n: int,
     *,
-    method: str = "typical_by_call",  # what most pairs of three sites choose (benchmarks/cell_choice.py)
+    method: str = "typical_by_call",  # what most pairs of three sites choose (benchmarks/sites/cell_choice.py)
     seed: int = 0,
     progress: Show | None = None,
 ) -> list[dict]:

@@ -1,0 +1,152 @@
+"""Whether `analyze` stays the same from 1,000 photographs to 100,000: memory, seconds an image, the largest page.
+
+    python -m benchmarks.cost.large_run [--data ../shared/data] [--sizes 1000 100000] [--side 320] [--workers 2]
+
+The photographs of bccd, made smaller (`--side`: longer side in px; 0: as they are) and repeated, each copy a file with
+a digest of its own, A_PATIENT in a folder. Every size is a new process of the whole of `analyze`: reading, checking,
+cropping, journal, repeats, record, tables, report. What the two networks answer to a picture is remembered from the
+first time (inputs are told by their digest): the calls take neither memory nor time that grows, and 100,000 of them
+take hours on two cores. So seconds an image are those outside the networks.
+
+Seconds are processor seconds, of all threads: on a shared machine wall seconds say what else ran. Memory is the
+kernel's peak for the process. Writes benchmarks/results/large_run.csv; sizes that are there already are kept (--add).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.harness import again
+from benchmarks.provenance import RESULTS, write_results
+from benchmarks.public_sets import SHARED
+from leukoscope.images import list_images
+from leukoscope.models.runtime import Session
+from leukoscope.pipeline import AnalyzeOptions, analyze
+
+A_PATIENT = 100
+LARGEST_CHANGE = 0.10
+LARGEST_PAGE_MB = 5.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
+    parser.add_argument("--sizes", type=int, nargs="+", default=(1000, 100_000), metavar="N")
+    parser.add_argument("--side", type=int, default=320, help="longer side of the photographs in px; 0: as they are")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--work", help="folder for the photographs and the run (default: a temporary one)")
+    parser.add_argument("--add", action="store_true", help="keep the sizes that the result file has")
+    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
+    parser.add_argument("--one", nargs=2, metavar=("IN", "OUT"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        analyze_remembering(*args.one, args.workers)
+        return
+    photographs = list_images(Path(args.data) / "bccd" / "JPEGImages")
+    earlier = list(csv.DictReader(open(RESULTS / "large_run.csv", encoding="utf-8"))) if args.add else []
+    measured = [{k: float(r[k]) for k in NUMBERS} for r in earlier if r.get("images") and not r.get("measure")]
+    for size in args.sizes:
+        measured = [m for m in measured if m["images"] != size] + [measure(photographs, size, args)]
+        rows = [m | {"set": "bccd, repeated"} for m in sorted(measured, key=lambda m: m["images"])]
+        rows += verdicts(rows)
+        print(rows[-4:], flush=True)
+        if not args.dry_run:
+            write_results("large_run", rows, side_px=args.side, workers=args.workers, a_patient=A_PATIENT)
+
+
+NUMBERS = ("images", "peak_mib", "processor_ms_an_image", "wall_s", "largest_page_mb", "index_mb", "outputs_mb")
+
+
+def verdicts(rows: list[dict]) -> list[dict]:
+    """The largest size against the smallest."""
+    least, most = rows[0], rows[-1]
+    named = {"set": f"{most['images']:.0f} images against {least['images']:.0f}"}
+    made = [
+        named | {"measure": f"{what}, ratio", "value": round(most[key] / least[key], 3), "threshold": "<= 1.1"}
+        for what, key in (("peak memory", "peak_mib"), ("processor time an image", "processor_ms_an_image"))
+    ]
+    page = {"measure": "largest page, MB", "value": most["largest_page_mb"], "threshold": f"<= {LARGEST_PAGE_MB:g}"}
+    return [*made, named | page]
+
+
+def measure(photographs: list[Path], size: int, args: argparse.Namespace) -> dict:
+    """One size, in a process of its own."""
+    with tempfile.TemporaryDirectory(dir=args.work) as work:
+        spread(photographs, size, Path(work) / "in", args.side)
+        command = again("--workers", args.workers, "--one", f"{work}/in", f"{work}/out")
+        start = time.perf_counter()
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        seconds = time.perf_counter() - start
+        pages = [p.stat().st_size / 1e6 for p in Path(work, "out").rglob("*.html")]
+        outputs = sum(p.stat().st_size for p in Path(work, "out").rglob("*") if p.is_file()) / 1e6
+        index = Path(work, "out", "report.html").stat().st_size / 1e6
+    peak, spent = map(float, done.stdout.split()[-2:])
+    values = (size, peak / 1024, 1000 * spent / size, seconds, max(pages), index, outputs)
+    return dict(zip(NUMBERS, (round(v, 2) for v in values), strict=True))
+
+
+def spread(photographs: list[Path], size: int, folder: Path, side: int) -> None:
+    """`size` copies of the photographs in turn, A_PATIENT in a folder; what follows a JPEG's end makes each its own."""
+    data = []
+    for path in photographs:
+        out = io.BytesIO()
+        with Image.open(path) as image:
+            if side:
+                image.thumbnail((side, side))
+            image.save(out, "JPEG", quality=92)
+        data.append(out.getvalue() if side else path.read_bytes())
+    for number in range(size):
+        target = folder / f"patient{number // A_PATIENT:05}" / f"{number:07}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data[number % len(data)] + f"copy {number}".encode())
+
+
+def analyze_remembering(photographs: str, out: str, workers: int) -> None:
+    """`analyze` whose networks are asked once for each input; prints the peak memory and the processor time."""
+    known: dict[bytes, list] = {}
+    ask = Session._run
+
+    def remembered(self: Session, names: tuple, inputs: dict) -> list:
+        digest = hashlib.blake2b(repr((self.card.name, names)).encode(), digest_size=16)
+        for name in sorted(inputs):
+            digest.update(memoryview(inputs[name]).cast("B"))
+        key = digest.digest()
+        if key not in known:
+            known[key] = ask(self, names, inputs)
+        return [v.copy() for v in known[key]]
+
+    Session._run = remembered
+    start = time.process_time()
+    analyze([photographs], out, options=AnalyzeOptions(workers=workers), progress=_say(start))
+    print(f"networks: {len(known)} different inputs", file=sys.stderr)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time() - start)
+
+
+def _say(start: float):
+    """A line now and then, with the memory so far."""
+    said = [0.0]
+
+    def show(done: int, total: int) -> None:
+        if time.process_time() - said[0] > 30:
+            said[0] = time.process_time()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            ms = 1000 * (said[0] - start) / done
+            print(f"{done} of {total}: {ms:.1f} ms, {peak:.0f} MiB", file=sys.stderr, flush=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    main()

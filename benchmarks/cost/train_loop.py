@@ -1,0 +1,110 @@
+"""Each task of `train`: weights after six steps, before and after the one loop; killed and resumed; made infinite.
+
+    python -m benchmarks.cost.train_loop [--before d37236b]
+
+Small runs on painted cells (tests/data/small_runs.py). "before" is the code of a commit when each task had a loop of
+its own: it is checked out beside, and the same runs are made with it in another process. A digest is of all weights and
+of their running average. Then, with today's code: the run is killed at its second step and resumed; and its loss is
+made infinite from there on, after which the checkpoint must be finite and the run must go on from it to the same
+weights. Torch on one thread.
+
+Writes benchmarks/results/train_loop.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import torch
+from data.small_runs import LOSSES, TASKS, digest, infinite, small_run
+
+from benchmarks.provenance import ROOT, write_results
+
+
+class Killed(Exception):
+    """As if by a signal."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", default="d37236b", help="commit whose code the weights are compared with")
+    parser.add_argument("--digests", action="store_true", help="print the tasks' digests with the code on the path")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.digests:
+        for task in TASKS:
+            with tempfile.TemporaryDirectory() as folder:
+                print(task, digest(small_run(task, Path(folder))(Path(folder) / "run")), flush=True)
+        return
+    before, rows = digests_of(args.before), []
+    for task in TASKS:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += check(task, Path(folder), before[task])
+        print(*rows[-4:], sep="\n", flush=True)
+    write_results("train_loop", rows, before=args.before, steps=6)
+
+
+def digests_of(commit: str) -> dict[str, str]:
+    """Each task's digest with the code of a commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "before"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--detach", str(tree), commit], check=True, capture_output=True)
+        try:
+            told = subprocess.run(
+                [sys.executable, "-W", "ignore", "-m", __spec__.name, "--digests"],
+                env={**os.environ, "PYTHONPATH": str(tree / "src")}, check=True, capture_output=True, text=True,
+            )  # fmt: skip
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True, capture_output=True)
+    return dict(line.split() for line in told.stdout.splitlines())
+
+
+def check(task: str, folder: Path, before: str) -> list[dict]:
+    """The task's rows."""
+    from leukoscope.errors import TrainingError
+    from leukoscope.train import loop
+
+    train = small_run(task, folder)
+    whole = digest(train(folder / "whole"))
+
+    def kill(done: int, total: int) -> None:
+        if done == 2:
+            raise Killed
+
+    with mock.patch.object(loop, "CHECKPOINT_SECONDS", -1.0):
+        try:
+            train(folder / "run", progress=kill)
+        except Killed:
+            pass
+        said = ""
+        with mock.patch(LOSSES[task], infinite(LOSSES[task])):
+            try:
+                train(folder / "run", resume=True)
+            except TrainingError as error:
+                said = str(error)
+        kept = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
+        finite = all(torch.isfinite(v).all() for v in kept["model"].values() if v.is_floating_point())
+        resumed = digest(train(folder / "run", resume=True))
+    one_line = bool(said) and "\n" not in said
+    found = {
+        "weights after six steps against before": whole == before,
+        "killed, and resumed": resumed == whole,
+        "loss made infinite: one line": one_line,
+        "loss made infinite: last checkpoint finite, and gone on from": finite and resumed == whole,
+    }
+    return [
+        {"set": task, "measure": name, "value": "yes" if is_so else "no", "threshold": "yes",
+         "met": "yes" if is_so else "no", "digest": whole[:16]}
+        for name, is_so in found.items()
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

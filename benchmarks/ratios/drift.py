@@ -1,0 +1,169 @@
+"""How often the drift watch alarms on runs that have not drifted, and whether it does on those that have.
+
+    python -m benchmarks.ratios.drift [--data ../shared/data] [--photographs 364] [--splits 200] [--seed 1] [--work DIR]
+
+The photographs of bccd, analysed with the bundled model and dealt into patients of A_PATIENT photographs. Undrifted:
+RUN patients against REFERENCE others, dealt anew each time (what exchangeable patients are), and the first half of the
+files against the second, in the order of their names (what a camera and a stainer do over time).
+Drifted: photographs of the run recoloured (warmer light, paler stain), under a lamp of four fifths, blurred (1.5 px),
+rescaled (0.7 times) and bionet's (another laboratory), against bccd as it is and against the bundle's reference.
+Patients of bccd are not stated: these are not patients, only groups of photographs.
+
+Writes benchmarks/results/drift.csv; --keep-reference writes the bundle's drift.json from the same photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+from benchmarks.provenance import write_results
+from benchmarks.public_sets import SHARED
+from leukoscope.drift import Profile, find_reference, judge, measure_run, write_profile
+from leukoscope.drift.judge import pooled
+from leukoscope.errors import LeukoscopeError
+from leukoscope.images import list_images
+from leukoscope.models.bundle import BUNDLED
+from leukoscope.pipeline import analyze
+
+A_PATIENT, RUN, REFERENCE = 6, 12, 24
+N_DRIFTED = 20  # deals of each drifted kind
+
+
+def recoloured(image: Image.Image) -> Image.Image:
+    """Warmer light and a paler stain."""
+    pixels = np.asarray(image, np.float32)
+    pale = 255 - (255 - pixels) * np.array([0.75, 0.75, 0.75], np.float32)
+    return Image.fromarray(np.clip(pale * np.array([1.0, 0.93, 0.80], np.float32), 0, 255).astype(np.uint8))
+
+
+def darker(image: Image.Image) -> Image.Image:
+    """A lamp of four fifths."""
+    return ImageEnhance.Brightness(image).enhance(0.8)
+
+
+OTHER = "other laboratory (bionet)"
+CHANGES = {
+    "recoloured": recoloured,
+    "darker": darker,
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(1.5)),
+    "rescaled": lambda image: image.resize((int(image.width * 0.7), int(image.height * 0.7))),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
+    parser.add_argument("--photographs", type=int, default=364)
+    parser.add_argument("--splits", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--work", help="folder for the runs; those that are there are taken")
+    parser.add_argument("--keep-reference", action="store_true", help="write the bundled classifier's drift.json")
+    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(args.work or temporary)
+        own = list_images(Path(args.data) / "bccd" / "JPEGImages")[: args.photographs]
+        plain = run_of(work / "plain", own, None)
+        other = list_images(Path(args.data) / "bionet")[: RUN * A_PATIENT]
+        # From all over the set: bccd's own first photographs are not like its last (see the second row).
+        some = own[:: max(1, len(own) // (RUN * A_PATIENT))][: RUN * A_PATIENT]
+        changed = {name: run_of(work / name, some, change) for name, change in CHANGES.items()}
+        changed[OTHER] = run_of(work / "bionet", other, None)
+        draaslan = run_of(work / "draaslan", list_images(Path(args.data) / "draaslan")[:100], None)
+    if args.keep_reference:
+        named = replace(pooled([draaslan, changed[OTHER], plain]), name="blood (bccd, draaslan, bionet)")
+        write_profile(named, BUNDLED / "blood" / "classifier" / "drift.json", patients=False)
+    rows = undrifted_rows(plain, args.splits, random.Random(args.seed)) + drifted_rows(plain, changed, args.seed)
+    for row in rows:
+        print(row)
+    if not args.dry_run:
+        write_results("drift", rows, photographs=len(own), a_patient=A_PATIENT, run=RUN, reference=REFERENCE,
+                      seed=args.seed)  # fmt: skip
+
+
+def run_of(folder: Path, photographs: list[Path], change) -> Profile:
+    """Analyse photographs, changed perhaps, as patients of A_PATIENT; its profile."""
+    if not (folder / "out" / "record.json").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        for number, path in enumerate(photographs):
+            target = folder / "in" / f"patient{number // A_PATIENT:03}" / f"{number:05}.jpg"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if change is None:
+                shutil.copyfile(path, target)
+                continue
+            with Image.open(path) as image:
+                change(image.convert("RGB")).save(target, "JPEG", quality=95)
+        analyze([folder / "in"], folder / "out")
+        print(f"analysed {folder.name}", file=sys.stderr, flush=True)
+    return replace(measure_run(folder / "out"), name=folder.name)
+
+
+def part(profile: Profile, rows: list[int], name: str) -> Profile:
+    """Some of a run's patients; the photographs' quantiles stay the whole run's."""
+    return replace(profile, name=name, patients=tuple(profile.patients[r] for r in rows))
+
+
+def undrifted_rows(plain: Profile, n_splits: int, chance: random.Random) -> list[dict]:
+    """The rate of alarms among runs of the same photographs."""
+    alarms, by_measure = 0, {}
+    patients = list(range(len(plain.patients)))
+    for seed in range(n_splits):
+        chance.shuffle(patients)
+        run, reference = patients[:RUN], patients[RUN : RUN + REFERENCE]
+        found = judge(part(plain, run, "run"), part(plain, reference, "reference"), seed=seed)
+        drifted = [f.measure for f in found if f.drifted]
+        alarms += bool(drifted)
+        for measure in drifted:
+            by_measure[measure] = by_measure.get(measure, 0) + 1
+    half = len(patients) // 2
+    halves = judge(part(plain, list(range(half, 2 * half)), "second"), part(plain, list(range(half)), "first"))
+    named = {"set": "bccd, undrifted"}
+    return [
+        named | {"measure": f"runs with an alarm, share of {n_splits}", "value": round(alarms / n_splits, 4),
+                 "threshold": "<= 0.05", "alarms": str(by_measure or "none")},
+        named | {"measure": "alarms, second half of the files against the first",
+                 "value": sum(f.drifted for f in halves),
+                 "alarms": ", ".join(f.measure for f in halves if f.drifted) or "none"},
+    ]  # fmt: skip
+
+
+def drifted_rows(plain: Profile, changed: dict[str, Profile], seed: int) -> list[dict]:
+    """Drifted runs with an alarm, and of what; against bccd's other patients, and against the bundle's reference."""
+    rows = []
+    try:
+        bundle = find_reference("blood")
+    except LeukoscopeError:
+        bundle = None
+    for name, profile in changed.items():
+        chance, alarms, measures = random.Random(seed), 0, {}
+        for deal in range(N_DRIFTED):
+            run = sorted(chance.sample(range(len(profile.patients)), min(RUN - 2, len(profile.patients))))
+            others = chance.sample(range(len(plain.patients)), REFERENCE)
+            found = judge(part(profile, run, name), part(plain, others, "bccd"), seed=deal)
+            drifted = [f.measure for f in found if f.drifted]
+            alarms += bool(drifted)
+            for measure in drifted:
+                measures[measure] = measures.get(measure, 0) + 1
+        said = {"set": f"bccd, {name}" if "other" not in name else name}
+        rows.append(said | {"measure": f"runs with an alarm, share of {N_DRIFTED}", "value": alarms / N_DRIFTED,
+                            "threshold": ">= 0.95", "alarms": str(measures or "none")})  # fmt: skip
+        if bundle is not None:
+            against = [f.measure for f in judge(profile, bundle) if f.drifted]
+            within = {} if name == OTHER else {"threshold": ">= 1"}  # bionet is part of the bundle's reference
+            rows.append(said | {"measure": "measures outside the bundle's reference", "value": len(against),
+                                "alarms": ", ".join(against) or "none"} | within)  # fmt: skip
+    return rows
+
+
+if __name__ == "__main__":
+    main()
