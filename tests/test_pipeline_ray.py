@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from data.make_bundles import make_model, noisy_field
+from data.make_bundles import draw_field, make_model, noisy_field, scatter_cells
+from data.make_slide import make_slide
 from PIL import Image
 
 from leukoscope.cli import main
 from leukoscope.errors import InputError
 from leukoscope.pipeline import AnalyzeOptions, analyze
 from leukoscope.pipeline import on_ray as engine
+from leukoscope.pipeline import parts as parting
+from leukoscope.pipeline import slides as planning
 from leukoscope.pipeline.parts import MOST, cut_parts
 from leukoscope.pipeline.sources import Source
+from leukoscope.report import read_record
 from leukoscope.types import FieldKey
 
 ray = pytest.importorskip("ray")
@@ -142,6 +148,21 @@ def test_parts_are_of_one_patient_and_hold_all_photographs_once():
     assert sorted(row for part in parts for row in part.rows) == list(range(len(names)))
     assert [len(part.rows) for part in parts] == [MOST, 4, 2]
     assert all(len({names[row] for row in part.rows}) == 1 for part in parts)
+
+
+def test_one_slide_is_many_parts_and_gives_the_bytes_of_one_process(cluster, model, tmp_path, monkeypatch):
+    cells = scatter_cells(np.random.default_rng(3), 700, 900, 20, apart=75)
+    make_slide(tmp_path / "anna" / "a.svs", draw_field(700, 900, cells), um_per_px=0.5)
+    given, whole = [], AnalyzeOptions(um_per_px=0.5, whole=True, tile_px=256)
+    monkeypatch.setattr(planning, "_MOST_REGION", 256)
+    monkeypatch.setattr(parting, "MOST_PIXELS", 300_000)
+    wanted = analyze([tmp_path / "anna"], tmp_path / "whole", model=model, options=whole).parent
+    monkeypatch.setattr(engine, "cut_parts", lambda sources: given.append(cut_parts(sources)) or given[-1])
+    out = analyze([tmp_path / "anna"], tmp_path / "out", model=model, options=replace(whole, engine="ray")).parent
+    n_regions = read_record(out / "record.json").slides[0]["n_regions"]
+    assert sum(len(p.rows) for p in given[0]) == n_regions
+    assert n_regions > len(given[0]) > n_regions / 3  # a region of these has up to 126,736 px with its halo
+    assert_same(out, wanted)
 
 
 def test_without_ray_one_line_says_how_to_get_it(smears, model, tmp_path, monkeypatch, capsys):

@@ -178,13 +178,6 @@ def test_where_nothing_can_be_counted_it_is_said_with_what_to_do(model, tmp_path
     assert field["reason"] == "no_monolayer" and "--whole" in field["detail"]
 
 
-def test_a_slide_in_a_store_is_asked_to_be_copied():
-    source = Source("s3://bucket/a.svs", FieldKey("s3://bucket/a.svs", "s", "p", "c", "blood"))
-    (planned,), plans = planning.plan_slides([source], None, whole=False)
-    assert planned.part.reason == "unsupported" and "copy it" in planned.part.detail and plans == []
-    assert Source.of_row(planned.row()) == planned
-
-
 def test_looking_over_a_slide_shows_progress(pixels, tmp_path):
     path = str(make_slide(tmp_path / "a.svs", pixels[:600, :600]))
     said = []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 from data.make_bundles import make_model, noisy_field
+from data.make_store import make_server, make_store
 from PIL import Image
 
 from leukoscope import stores
@@ -24,35 +24,14 @@ HEIGHT, WIDTH = 128, 160
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A local server with S3's protocol."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from moto.server import ThreadedMotoServer
-
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+server = pytest.fixture(scope="module")(make_server)
 
 
 @pytest.fixture
 def s3(server, monkeypatch, tmp_path):
     """The store, empty, with the bucket "smears"; runs in it are worked on below tmp_path."""
-    import s3fs
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv(runs.CACHE, str(tmp_path / "cache"))
-    s3fs.S3FileSystem.clear_instance_cache()
-    store = s3fs.S3FileSystem()
-    if store.exists("smears"):
-        store.rm("smears", recursive=True)
-    store.mkdir("smears")
-    return store
+    monkeypatch.setenv(stores.CACHE, str(tmp_path / "cache"))
+    return make_store(server, monkeypatch, "smears")
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +103,7 @@ def test_a_run_in_a_store_goes_on_on_another_machine(photographs, model, tmp_pat
     assert not s3.exists("smears/run/record.json")
     last = sorted(s3.find("smears/run/.work/segments"))[-1]
     s3.pipe_file(last, s3.cat_file(last)[:-7])  # torn, as no store leaves it
-    monkeypatch.setenv(runs.CACHE, str(tmp_path / "another"))
+    monkeypatch.setenv(stores.CACHE, str(tmp_path / "another"))
     seen = []
     analyze([photographs], "s3://smears/run", model=model, resume=True, progress=lambda done, total: seen.append(done))
     assert s3.cat_file("smears/run/record.json") == whole and seen == [3, 4]  # the first patient was kept

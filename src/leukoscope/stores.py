@@ -5,15 +5,20 @@ Each function says what went wrong in one line: a missing extra, no credentials,
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from leukoscope.errors import InputError
 
 HOW = "pip install 'leukoscope[stores]'"
+CACHE = "LEUKOSCOPE_CACHE"  # environment variable: where what is of stores is worked on here
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]+)://(.*)$", re.IGNORECASE)
+_BLOCK = 8 << 20  # bytes
+_VERSION = ("ETag", "etag", "md5Hash", "generation", "VersionId", "LastModified", "mtime", "created", "size")
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile",
     "gs": "gcloud auth application-default login",
@@ -38,10 +43,43 @@ def local_path(path: str) -> str:
     return path[len("file://") :] if path.lower().startswith("file://") else path
 
 
+def cache_folder() -> Path:
+    """The folder here for what lies in stores: runs that are worked on, copies of slides."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "leukoscope")
+
+
 def read(address: str) -> bytes:
     """All bytes of one object, in one request: what changes meanwhile is read as it was or as it is, never half."""
     with _said(address) as (store, path):
         return store.cat_file(path)
+
+
+def read_start(address: str, n_bytes: int) -> bytes:
+    """The first bytes of an object."""
+    with _said(address) as (store, path):
+        return store.cat_file(path, start=0, end=n_bytes)
+
+
+@contextmanager
+def opened(address: str) -> Iterator[BinaryIO]:
+    """An object as a file to seek and read in, a block at a time; what the block raises for the store is explained."""
+    with _said(address) as (store, path), store.open(path, "rb") as file:
+        yield file
+
+
+def blocks(address: str) -> Iterator[bytes]:
+    """All bytes of an object, a block at a time."""
+    with _said(address) as (store, path), store.open(path, "rb", block_size=_BLOCK) as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def version_of(address: str) -> tuple[int, str]:
+    """Bytes of an object, and what its store tells two versions of it apart by: digest, number or time."""
+    with _said(address) as (store, path):
+        store.invalidate_cache()
+        said = store.info(path)
+        return int(said.get("size") or 0), " ".join(f"{key}={said[key]}" for key in _VERSION if key in said)
 
 
 def size_of(address: str) -> int:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from leukoscope.errors import ImageError
 from leukoscope.images.container import HEAD_BYTES, sniff_format
-from leukoscope.images.slides.names import SLIDE_SUFFIXES
+from leukoscope.images.slides.names import HOW, SLIDE_SUFFIXES
 from leukoscope.stores import StoreError, is_address, read, size_of
 
 _IN_MEMORY = 1 << 28  # bytes; a larger TIFF is decoded from its open file, and checked not to have changed
@@ -81,7 +81,7 @@ def open_stored(path: str | Path) -> Iterator[Stored]:
 def _of_store(address: str) -> Stored:
     """An object of a store, read in one request and held whole. Errors as of `open_stored`, and "too_large"."""
     if Path(address).suffix.lower() in SLIDE_SUFFIXES:
-        raise ImageError("slide", f"{address}: a slide is read from a drive, not from a store; copy it to one")
+        raise ImageError("slide", f"{address}: {HOW}")
     try:
         if size_of(address) > _MOST_IN_MEMORY:
             raise ImageError("too_large", f"{address}: is larger than 2 GiB; copy it to a drive")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import leukoscope
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
+from leukoscope.images.slides.shelf import put_away_copies
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.pipeline.fields import Segmenter
 from leukoscope.pipeline.journal import Journal
@@ -57,7 +59,8 @@ def analyze(
               known of the patients (`read_facts`)
     segmenter finds and outlines cells in the place of the model's locator
     resume    go on with a run of the same pictures and options that was stopped; its record is the very same
-    progress  called with (tiles looked at, in all) of each slide, then with (photographs or regions done, in all)
+    progress  called with (tiles looked at, in all) of each slide, before that with (megabytes copied, in all) of one in
+              a store, then with (photographs or regions done, in all)
     out may be an address in an object store ("s3://…"), as may paths and the table (extra stores).
     Returns the path of record.json; of a run in a store, that of the copy here.
     A picture that can't be read is listed with its reason and the run goes on.
@@ -107,7 +110,7 @@ def _analyze(
     }
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
-    with RunLock(out / WORK):
+    with RunLock(out / WORK), _copies_put_away(sources):
         told = {} if progress is None else {"progress": progress}
         plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole, **told)
         journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
@@ -139,6 +142,15 @@ def _analyze(
         write_patients_csv(record, out / "patients.csv")
         write_report(record, journal.thumbs_path, out / "report.html")
     return record
+
+
+@contextmanager
+def _copies_put_away(sources: list[Source]) -> Iterator[None]:
+    """However the run ends, no copy of a slide of a store stays here."""
+    try:
+        yield
+    finally:
+        put_away_copies(s.file for s in sources)
 
 
 def _fields(journal: Journal, repeats: Repeats) -> Iterator[FieldEntry]:

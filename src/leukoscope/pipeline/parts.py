@@ -1,4 +1,5 @@
-"""Parts of a run that another process does: the photographs of one patient, with a state file of their own.
+"""Parts of a run that another process does: photographs of one patient, or some regions of a slide, with a state file
+of their own.
 
 A part's state is a journal like the run's (journal.py), in `.work/patients/NUMBER`: a part that was cut off goes on
 where it was, and one that is done twice is the same. The run's own journal takes parts in, in the order of the run's
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leukoscope.images.slides import Region
 from leukoscope.pipeline.fields import FieldAnalyzer
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.lock import RunLock
@@ -23,6 +25,7 @@ from leukoscope.pipeline.threads import First
 
 FOLDER = "patients"
 MOST = 64  # photographs: a patient with more has several parts, so that one patient can fill many cores
+MOST_PIXELS = 64 * 640 * 480  # of a slide's regions: so many as that many usual photographs have, at least one region
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +41,29 @@ class Part:
 
 
 def cut_parts(sources: Sequence[Source]) -> list[Part]:
-    """The run's photographs by patient, MOST to a part, ordered by their first photograph; the same each time."""
+    """The run's photographs by patient, MOST to a part, ordered by their first photograph; the same each time. The
+    regions of a slide, which are larger, are fewer to a part."""
     open_rows: dict[str, list[int]] = {}
     done: list[list[int]] = []
+    held: dict[str, int] = {}  # patient id -> pixels of regions in the open part
     for row, source in enumerate(sources):
-        rows = open_rows.get(source.key.patient_id)
-        if rows is None or len(rows) == MOST:
-            rows = open_rows[source.key.patient_id] = []
+        who, n_pixels = source.key.patient_id, _pixels(source)
+        rows = open_rows.get(who)
+        if rows is None or len(rows) == MOST or held[who] + n_pixels > MOST_PIXELS:
+            rows, held[who] = [], 0
+            open_rows[who] = rows
             done.append(rows)
         rows.append(row)
+        held[who] += n_pixels
     return [Part(number, tuple(rows)) for number, rows in enumerate(done)]
+
+
+def _pixels(source: Source) -> int:
+    """Of a slide's region; 0 of a photograph, which says so only when it is read."""
+    if not isinstance(source.part, Region):
+        return 0
+    width, height = source.part.size
+    return width * height
 
 
 def remove_parts(work: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from leukoscope.images import background_color, white_balance
 from leukoscope.images.slides import Region, is_slide, slide_of
 from leukoscope.images.slides.monolayer import COUNTED, VERDICTS
 from leukoscope.images.slides.region import Box
-from leukoscope.images.slides.shelf import slide_digest
+from leukoscope.images.slides.shelf import copy_slide, slide_digest
 from leukoscope.images.slides.slide import Slide
 from leukoscope.images.slides.survey import Progress, Survey, no_progress, pieces, survey
 from leukoscope.pipeline.sources import Source, Unread
@@ -27,6 +28,7 @@ HALO_UM = {"blood": 25.0, "marrow": 60.0}  # around what is counted: half of the
 BAND_UM = 3.0  # boxes of one cell in two views differ by less
 _MOST_REGION = 2304  # px a side of what is counted in one region
 _UNKNOWN_UM = 0.25  # µm/px that halo and band are made for where nothing says the scale
+_ASKED = 16  # objects of a store at a time
 _RULED, _RULER_PX = 12, 1024  # pieces that red cells are measured in, and their side in px
 
 
@@ -44,12 +46,13 @@ def plan_slides(
     """The sources with every slide replaced by its regions, in order, and what to say of each slide.
 
     A slide that can't be read, or of which nothing can be counted, stays one source that says why. One whose library
-    is not installed stays as it is: it may be a photograph in tiles. progress: (tiles looked at, in all) of a slide.
+    is not installed stays as it is: it may be a photograph in tiles. progress: of each slide (megabytes copied, in all)
+    where it is in a store, then (tiles looked at, in all).
     """
     planned: list[Source] = []
     plans: list[SlidePlan] = []
-    for source in sources:
-        if not is_slide(source.file):
+    for source, of_slide in zip(sources, _are_slides(sources), strict=True):
+        if not of_slide:
             planned.append(source)
             continue
         try:
@@ -63,11 +66,19 @@ def plan_slides(
     return planned, plans
 
 
+def _are_slides(sources: Sequence[Source]) -> Iterator[bool]:
+    """Of each source whether it is a slide; a store is asked about many objects at a time."""
+    if not any(is_address(s.file) for s in sources):
+        yield from (is_slide(s.file) for s in sources)
+        return
+    with ThreadPoolExecutor(_ASKED) as pool:
+        yield from pool.map(is_slide, (s.file for s in sources))
+
+
 def _plan(
     source: Source, um_per_px: float | None, *, whole: bool, progress: Progress
 ) -> tuple[list[Region], SlidePlan]:
-    if is_address(source.file):
-        raise ImageError("unsupported", f"{source.file}: a slide is read from a disk, not from a store; copy it first")
+    copy_slide(source.file, progress)
     digest = slide_digest(source.file)
     with slide_of(source.file) as slide:
         facts = slide.facts
@@ -172,8 +183,6 @@ def _red_cells(slide: Slide, seen: Survey) -> float | None:
 
 
 def _unread(source: Source, error: ImageError) -> Unread:
-    if is_address(source.file):
-        return Unread(error.reason, str(error).removeprefix(f"{source.file}: "), None)
     detail = None if error.by_decoder else str(error).removeprefix(f"{source.file}: ")
     try:
         digest = slide_digest(source.file)

@@ -90,7 +90,7 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
     stores = [str(p) for p in paths if is_address(p)]
     paths = [p for p in paths if not is_address(p)]
     files = one_a_slide(list_images(paths)) if paths or not stores else []
-    stored = list(dict.fromkeys(a for store in stores for a in _stored_images(store)))
+    stored = one_a_slide(list(dict.fromkeys(a for store in stores for a in _stored_images(store))))
     if patients is None:
         folders = {f: _named_folder(f) for f in files} | {a: _folder_in_store(a) for a in stored}
         names = _folder_names(list(folders.values()))

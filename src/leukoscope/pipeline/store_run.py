@@ -22,9 +22,8 @@ from leukoscope.files import write_bytes
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.lock import RunInUse
 from leukoscope.pipeline.parts import MOST
-from leukoscope.stores import StoreError, below_all, exists, read, remove, upload, write
+from leukoscope.stores import StoreError, below_all, cache_folder, exists, read, remove, upload, write
 
-CACHE = "LEUKOSCOPE_CACHE"  # environment variable: where runs in stores are worked on
 SILENT_S = 25.0  # a lock whose number stands still for so long has no owner any more
 _BEAT_S = 5.0
 _BESIDE = ("sources.jsonl", "slides.jsonl")
@@ -38,8 +37,7 @@ class StoreRun:
 
     def __init__(self, address: str, work_name: str, *, resume: bool) -> None:
         self.address, self._work, self._resume = address.rstrip("/"), work_name, resume
-        cache = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "leukoscope")
-        self.folder = cache / "runs" / hashlib.sha256(self.address.encode()).hexdigest()[:16]
+        self.folder = cache_folder() / "runs" / hashlib.sha256(self.address.encode()).hexdigest()[:16]
         self._sizes = (0, 0)  # of the journal and the thumbnails in the store
         self._n_since = 0
         self._patient: str | None = None

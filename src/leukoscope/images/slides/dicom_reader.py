@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.errors import ImageError
+from leukoscope.images.slides.names import is_dicom, siblings
 from leukoscope.images.slides.region import Box
 from leukoscope.images.slides.slide import (
     CACHE_BYTES,
@@ -19,6 +20,7 @@ from leukoscope.images.slides.slide import (
     reading,
     sensible_scale,
 )
+from leukoscope.stores import StoreError, is_address, opened
 
 WSM = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _TAGS = ["SOPClassUID", "SeriesInstanceUID", "ImageType", "Modality"]
@@ -79,12 +81,12 @@ class DicomReader:
         return SlideFacts("wsidicom", "DICOM", scale, levels, max(len(self._planes), 1))
 
 
-def series_files(path: str | Path) -> list[Path]:
-    """The files of the slide that `path` is of: the series' pyramid in its folder, label and overview left out.
+def series_files(path: str | Path) -> list:
+    """The files of the slide that `path` is of: the series' pyramid in its folder, label and overview left out. Of an
+    address the addresses.
 
     ImageError where it is no DICOM file, or of another kind than a slide.
     """
-    path = Path(path)
     head = read_head(path)
     if head.get("SOPClassUID") != WSM:
         kind = head.get("Modality") or "unknown kind"
@@ -93,7 +95,7 @@ def series_files(path: str | Path) -> list[Path]:
     if own[0]:
         raise ImageError("unsupported", f"{path}: a slide's label or overview holds no cells and is not read")
     found = []
-    for file in sorted(path.parent.iterdir()):
+    for file in siblings(path):
         other = try_head(file)
         if other.get("SOPClassUID") == WSM and (is_beside(other), other["SeriesInstanceUID"]) == own:
             found.append(file)
@@ -105,25 +107,27 @@ def is_beside(head: dict) -> bool:
     return bool(_BESIDE & set(head.get("ImageType") or ()))
 
 
-def try_head(path: Path) -> dict:
+def try_head(path: str | Path) -> dict:
     """`read_head`; {} for what is no DICOM file."""
-    from leukoscope.images.slides.names import is_dicom
-
     try:
-        return read_head(path) if is_dicom(path) and path.is_file() else {}
+        return read_head(path) if is_dicom(path) and (is_address(path) or Path(path).is_file()) else {}
     except ImageError:
         return {}
 
 
-def read_head(path: Path) -> dict:
-    """SOPClassUID, SeriesInstanceUID, ImageType and Modality of a DICOM file, those that it has."""
+def read_head(path: str | Path) -> dict:
+    """SOPClassUID, SeriesInstanceUID, ImageType and Modality of a DICOM file or object, those that it has."""
     import pydicom
 
-    if not path.is_file():
+    if not is_address(path) and not Path(path).is_file():
         raise ImageError("missing", f"{path}: no such file")
     with reading(str(path), "can't be opened"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+        try:
+            with opened(str(path)) if is_address(path) else open(path, "rb") as file:
+                dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        except StoreError as error:
+            raise ImageError(error.reason, str(error)) from None
         head = {tag: dataset.get(tag) for tag in _TAGS if dataset.get(tag) is not None}
     if head.get("SOPClassUID") == WSM and "SeriesInstanceUID" not in head:
         raise ImageError("damaged", f"{path}: it names no series; copy it again")

@@ -9,6 +9,7 @@ from PIL import TiffImagePlugin
 
 from leukoscope.errors import ImageError
 from leukoscope.images.decode_errors import DECODE_ERRORS, EXHAUSTED
+from leukoscope.stores import StoreError, below, is_address, opened, read_start
 
 SLIDE_SUFFIXES = frozenset(".svs .svslide .ndpi .ndpis .scn .mrxs .bif .vms .vmu .vsi .qptiff .isyntax .dzi".split())
 DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
@@ -81,12 +82,12 @@ _TILED_SLIDE = 50_000_000  # px from which on a TIFF in tiles is a slide: camera
 
 
 def is_slide(path: str | Path) -> bool:
-    """Whether a file goes the way of slides, region by region: by its suffix, its signature, or its sheer size.
+    """Whether a file, or an object at an address, goes the way of slides, region by region: by its suffix, its
+    signature, or its sheer size.
 
     Of a TIFF the first header is read, of a file without a suffix its first bytes; of others nothing.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix in SLIDE_SUFFIXES or suffix in DICOM_SUFFIXES:
         return True
     if suffix in TIFF_SUFFIXES:
@@ -94,30 +95,41 @@ def is_slide(path: str | Path) -> bool:
     return not suffix and is_dicom(path)
 
 
-def is_dicom(path: Path) -> bool:
+def is_dicom(path: str | Path) -> bool:
     """By suffix or first bytes."""
-    if path.suffix.lower() in DICOM_SUFFIXES:
+    if Path(path).suffix.lower() in DICOM_SUFFIXES:
         return True
     return _starts(path, 132)[128:] == b"DICM"
 
 
-def _is_slide_tiff(path: Path) -> bool:
-    if not path.is_file():  # nor a pipe, which opening would wait for
+def siblings(path: str | Path) -> list:
+    """The files in the folder of a file, sorted; of an address the addresses."""
+    if not is_address(path):
+        return sorted(Path(path).parent.iterdir())
+    folder = str(path).rpartition("/")[0]
+    return [a for a in below(folder) if a.rpartition("/")[0] == folder]
+
+
+def _is_slide_tiff(path: str | Path) -> bool:
+    if not is_address(path) and not Path(path).is_file():  # nor a pipe, which opening would wait for
         return False
     try:
-        with TiffImagePlugin.TiffImageFile(path) as image:
-            width, height = image.size
-            signed, in_tiles = is_signed_by_scanner(image.tag_v2), 322 in image.tag_v2
-    except (*DECODE_ERRORS, *EXHAUSTED, Warning):  # the reader of photographs says why
+        with opened(str(path)) if is_address(path) else open(path, "rb") as file:
+            with TiffImagePlugin.TiffImageFile(file) as image:
+                width, height = image.size
+                signed, in_tiles = is_signed_by_scanner(image.tag_v2), 322 in image.tag_v2
+    except (*DECODE_ERRORS, *EXHAUSTED, StoreError, Warning):  # the reader of photographs says why
         return False
     return signed or width * height > (_TILED_SLIDE if in_tiles else MOST_PHOTOGRAPH)
 
 
-def _starts(path: Path, n_bytes: int) -> bytes:
+def _starts(path: str | Path, n_bytes: int) -> bytes:
     try:
-        if path.is_file():
+        if is_address(path):
+            return read_start(str(path), n_bytes)
+        if Path(path).is_file():
             with open(path, "rb") as file:
                 return file.read(n_bytes)
-    except OSError:
+    except (OSError, StoreError):
         pass
     return b""
