@@ -89,7 +89,7 @@ def crowded(n_false: int) -> SimpleNamespace:
     boxes = np.stack([xs.ravel(), ys.ravel(), xs.ravel() + 40, ys.ravel() + 40], 1)
     false = np.array([[2000 + 60.0 * i, 0, 2040 + 60.0 * i, 40] for i in range(n_false)]).reshape(-1, 4)
     scores = np.r_[np.linspace(0.95, 0.9, 150), np.full(n_false, 0.6)]
-    return SimpleNamespace(boxes=boxes, found=np.concatenate([boxes, false]), scores=scores)
+    return SimpleNamespace(boxes=boxes, found_boxes=np.concatenate([boxes, false]), scores=scores)
 
 
 @pytest.mark.parametrize("n_false", [0, 60])
@@ -103,7 +103,7 @@ def test_recall_and_false_boxes_are_of_every_box(n_false):
 
 def test_a_threshold_is_chosen_from_every_box():
     field = crowded(60)
-    truth, pred = FieldBoxes(field.boxes, np.zeros(150)), FieldBoxes(field.found, np.zeros(210), field.scores)
+    truth, pred = FieldBoxes(field.boxes, np.zeros(150)), FieldBoxes(field.found_boxes, np.zeros(210), field.scores)
     (matches,) = match_fields([truth], [pred], n_classes=1)
     threshold, figures = choose_threshold(matches)
     assert 0.6 < threshold <= 0.9 and figures["recall"] == figures["precision"] == 1

@@ -20,13 +20,13 @@ def demo(tmp_path_factory):
 
 
 def test_every_true_ratio_lies_in_its_printed_interval(demo):
-    assert {f.known.kind for f in demo.found} == {"ordinary", "AML-like", "ALL-like", "many smudges"}
-    assert all(f.inside for f in demo.found) and not demo.problems
+    assert {f.known.kind for f in demo.patients} == {"ordinary", "AML-like", "ALL-like", "many smudges"}
+    assert all(f.inside for f in demo.patients) and not demo.problems
 
 
 def test_blasts_are_called_blasts_and_smudges_are_not(demo):
-    assert sum(f.n_called for f in demo.found) >= 0.9 * sum(f.known.n_blasts for f in demo.found) > 30
-    smudges = next(f for f in demo.found if f.known.kind == "many smudges")
+    assert sum(f.n_called for f in demo.patients) >= 0.9 * sum(f.known.n_blasts for f in demo.patients) > 30
+    smudges = next(f for f in demo.patients if f.known.kind == "many smudges")
     assert smudges.known.n_blasts == 0 and smudges.value < 0.05
 
 
@@ -38,16 +38,16 @@ def test_the_record_names_both_models_and_the_page_shows_the_truth(demo):
 
 
 def test_what_is_wrong_is_said(demo):
-    first = demo.found[0]
+    first = demo.patients[0]
     wrong = replace(first, low=0.98, high=0.99, value=0.985)
-    assert "outside the interval" in replace(demo, found=(wrong, *demo.found[1:])).problems[0]
-    missed = tuple(replace(f, n_called=0) for f in demo.found)
-    assert "were called blasts" in replace(demo, found=missed).problems[-1]
+    assert "outside the interval" in replace(demo, patients=(wrong, *demo.patients[1:])).problems[0]
+    missed = tuple(replace(f, n_called=0) for f in demo.patients)
+    assert "were called blasts" in replace(demo, patients=missed).problems[-1]
     assert "  NO" in "\n".join(comparison(Demo(demo.report, (wrong,))))
 
 
 def test_the_command_prints_both_and_fails_where_they_differ(demo, tmp_path, monkeypatch, capsys):
-    missed = replace(demo, found=tuple(replace(f, n_called=0) for f in demo.found))
+    missed = replace(demo, patients=tuple(replace(f, n_called=0) for f in demo.patients))
     for result, code in ((demo, 0), (missed, 2)):
         monkeypatch.setattr("leukoscope.demo.run_demo", lambda out, seed, progress, result=result: result)
         assert main(["demo", "--out", str(tmp_path)]) == code

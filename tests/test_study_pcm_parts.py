@@ -94,7 +94,7 @@ def test_end_to_end_counts_misses_wrong_types_and_false_detections():
 
 
 def test_detection_scores_equal_the_projects_own():
-    scores, whole = boxes.score_detections(toy()), score_boxes(toy().truth, toy().found, toy().names)
+    scores, whole = boxes.score_detections(toy()), score_boxes(toy().truth, toy().detections, toy().names)
     assert scores["ap50_95"]["value"] == pytest.approx(whole["ap50_95"], abs=1e-12)
     assert scores["ap50"]["value"] == pytest.approx(whole["ap50"], abs=1e-12)
     assert scores["absent"] == ["c"] and scores["classes"]["a"]["n_truth"] == 1
@@ -102,13 +102,13 @@ def test_detection_scores_equal_the_projects_own():
 
 def test_the_threshold_is_the_best_on_validation():
     assert boxes.best_threshold(toy()) == pytest.approx(0.9)  # one right of one beats one of two, three or four
-    empty = replace(toy(), found=[FieldBoxes(np.zeros((0, 4)), [], [])] * 2)
+    empty = replace(toy(), detections=[FieldBoxes(np.zeros((0, 4)), [], [])] * 2)
     assert boxes.best_threshold(empty) == 0.5
 
 
 def test_saved_detections_come_back():
-    again = boxes.load_boxes(boxes.save_boxes(toy().found), 2)
-    for one, other in zip(again, toy().found, strict=True):
+    again = boxes.load_boxes(boxes.save_boxes(toy().detections), 2)
+    for one, other in zip(again, toy().detections, strict=True):
         assert np.allclose(one.boxes, other.boxes) and np.allclose(one.scores, other.scores)
         assert one.class_ids.tolist() == other.class_ids.tolist()
 

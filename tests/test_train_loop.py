@@ -110,7 +110,7 @@ def test_an_infinite_gradient_stops_a_run_whose_loss_is_still_finite(tmp_path):
 
     alone = Processes(0, 1, torch.device("cpu"))
     with pytest.raises(TrainingError, match="the gradient is not a finite number any more; nothing had been saved"):
-        loop.run_task(linear_task(network, loss=loss), tmp_path, fingerprint="f", own=alone)
+        loop.run_task(linear_task(network, loss=loss), tmp_path, fingerprint="f", processes=alone)
     assert not (tmp_path / "checkpoint.pt").exists() and (tmp_path / "diverged.csv").is_file()
 
 
@@ -133,7 +133,7 @@ def test_checkpoints_of_the_loops_before_are_gone_on_from(old, tmp_path):
     (tmp_path / "log.csv").write_text("step,loss\n1,1\n2,1\n")
     seen = []
     task = linear_task(network, pieces=lambda at: (seen.append(s) or [torch.ones(1, 2)] for s in range(at.step, 3)))
-    loop.run_task(task, tmp_path, fingerprint="f", own=Processes(0, 1, torch.device("cpu")))
+    loop.run_task(task, tmp_path, fingerprint="f", processes=Processes(0, 1, torch.device("cpu")))
     assert seen == [2] and len((tmp_path / "log.csv").read_text().splitlines()) == 3
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["place"]["updates"] == 3
 

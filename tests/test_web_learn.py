@@ -108,7 +108,7 @@ def test_a_model_is_written_only_where_it_is_better_on_patients_left_out(lab, tm
         crops = SimpleNamespace(files=np.array([f.file for f, _ in cells]), **said)
         assert {f.key.patient_id for f, c in cells if c.class_name is None} == {"patient0", "patient1", "patient2"}
         known = np.flatnonzero(allowed.any(1))
-        return SimpleNamespace(cells=crops, heard=allowed.astype(float), allowed=allowed, known=known, network=None)
+        return SimpleNamespace(cells=crops, features=allowed.astype(float), allowed=allowed, known=known, network=None)
 
     def fitting(weights):
         def fit_rows(site, used, *, among, seed):

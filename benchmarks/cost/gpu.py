@@ -143,7 +143,7 @@ def loop_rate(task, device: torch.device, *, warm: int, timed: int) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            run_task(task, Path(folder), fingerprint="none", own=Processes(0, 1, device), progress=watch)
+            run_task(task, Path(folder), fingerprint="none", processes=Processes(0, 1, device), progress=watch)
         except Measured:
             pass
     return timed / (moments[1] - moments[0])

@@ -121,8 +121,8 @@ def _even_odd(ring: np.ndarray) -> object:
     (x0, y0), (x1, y1) = ring.T, np.roll(ring, -1, axis=0).T
     px, py = inside[:, :1], inside[:, 1:]
     spans = (y0 > py) != (y1 > py)  # (F, K) edges that the level of the face's point meets
-    at = x0 + (py - y0) * np.divide(x1 - x0, y1 - y0, out=np.zeros_like(x0), where=y0 != y1)
-    odd = (spans & (at > px)).sum(1) % 2 == 1
+    crossing = x0 + (py - y0) * np.divide(x1 - x0, y1 - y0, out=np.zeros_like(x0), where=y0 != y1)
+    odd = (spans & (crossing > px)).sum(1) % 2 == 1
     return shapely.union_all(faces[odd])
 
 

@@ -147,13 +147,13 @@ def coverage(corners: np.ndarray, size: int) -> np.ndarray:
     level = (np.arange(size * _LINES) + 0.5)[:, None] / _LINES  # (L, 1)
     (x0, y0), (x1, y1) = corners.T, np.roll(corners, -1, axis=0).T
     meets = (y0 > level) != (y1 > level)  # (L, K)
-    at = x0 + (level - y0) * np.divide(x1 - x0, y1 - y0, out=np.zeros_like(x0), where=y0 != y1)
-    at = np.sort(np.where(meets, np.clip(at, 0, size), np.inf), 1)  # a line enters, leaves, enters, ...
-    line, turn = np.nonzero(np.isfinite(at))
-    at, sign = at[line, turn], np.where(turn % 2, -1.0, 1.0)
+    crossing = x0 + (level - y0) * np.divide(x1 - x0, y1 - y0, out=np.zeros_like(x0), where=y0 != y1)
+    crossing = np.sort(np.where(meets, np.clip(crossing, 0, size), np.inf), 1)  # a line enters, leaves, enters, ...
+    line, turn = np.nonzero(np.isfinite(crossing))
+    crossing, sign = crossing[line, turn], np.where(turn % 2, -1.0, 1.0)
     # From a crossing on, every pixel is covered one more or less; the crossing's own pixel by what is right of it.
-    first = np.minimum(at.astype(np.int64), size - 1)
-    share = at - first
+    first = np.minimum(crossing.astype(np.int64), size - 1)
+    share = crossing - first
     steps = np.zeros((size * _LINES, size + 1))
     np.add.at(steps, (line, first), sign * (1 - share))
     np.add.at(steps, (line, first + 1), sign * share)

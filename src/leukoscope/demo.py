@@ -51,13 +51,13 @@ class Demo:
     """A finished demo: where its report is, and each patient, in the record's order."""
 
     report: Path
-    found: tuple[Found, ...]
+    patients: tuple[Found, ...]
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What is not right, in words; () where all is."""
-        wrong = [f"{f.known.patient_id}'s true ratio lies outside the interval" for f in self.found if not f.inside]
-        n_drawn, n_called = (sum(n) for n in zip(*((f.known.n_blasts, f.n_called) for f in self.found), strict=True))
+        wrong = [f"{f.known.patient_id}'s true ratio lies outside the interval" for f in self.patients if not f.inside]
+        n_drawn, n_called = (sum(n) for n in zip(*((f.known.n_blasts, f.n_called) for f in self.patients), strict=True))
         if n_called < LEAST_CALLED * n_drawn:
             wrong.append(f"only {n_called} of {n_drawn} drawn blasts were called blasts")
         return tuple(wrong)

@@ -62,8 +62,8 @@ def _system() -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     needed = _requirements()
     missing = [name for name in needed.pop("", ()) if _version(name) is None]
-    found = [f"{name} {_version(name)}" for name in _requirements().get("", ()) if name not in missing]
-    yield Finding("default install", ", ".join(found) or "nothing", not missing)
+    installed = [f"{name} {_version(name)}" for name in _requirements().get("", ()) if name not in missing]
+    yield Finding("default install", ", ".join(installed) or "nothing", not missing)
     if missing:
         yield Finding("missing", f"{', '.join(missing)}: run `pip install leukoscope` again", False)
     for extra, names in sorted(needed.items()):
@@ -81,11 +81,11 @@ def _requirements() -> dict[str, list[str]]:
     except metadata.PackageNotFoundError:  # run from a source folder that was never installed
         lines = []
     for line in lines:
-        marker, own = _EXTRA.search(line), _OWN.match(line)
+        marker, match = _EXTRA.search(line), _OWN.match(line)
         extra = marker.group(1) if marker else ""
         names = groups.setdefault(extra, [])
-        if own:
-            includes[extra] = own.group(1)
+        if match:
+            includes[extra] = match.group(1)
         elif name := _NAME.match(line):
             names.append(name.group(0))
     for extra, other in includes.items():
@@ -134,9 +134,9 @@ def _models() -> Iterator[Finding]:
 
 def _dinobloom() -> Finding:
     """DinoBloom's files, which its authors publish and nobody else may need."""
-    found = sorted(DINOBLOOM.glob("DinoBloom-?.pth"))
-    if not found:
+    weights = sorted(DINOBLOOM.glob("DinoBloom-?.pth"))
+    if not weights:
         place = DINOBLOOM / "DinoBloom-S.pth"
         return Finding("DinoBloom", f"no {place} here (optional): its authors publish it, {DINOBLOOM_FROM}", None)
-    files = ", ".join(f"{path} ({path.stat().st_size / 1e6:.0f} MB)" for path in found)
+    files = ", ".join(f"{path} ({path.stat().st_size / 1e6:.0f} MB)" for path in weights)
     return Finding("DinoBloom", f"{files}: leukoscope train configs/dinobloom-s.toml")

@@ -89,29 +89,31 @@ class Knowledge:
 
 def not_offered(taxonomy: Taxonomy, specimen: str, knowledge: Knowledge) -> list[NotOffered]:
     """What this model can't tell, as dicts of `code` and `text`: an absent flag of these codes says nothing."""
-    found = []
+    reasons = []
     if not set(APL) & set(taxonomy.names) or not knowledge.apl_cells:
-        found.append(
+        reasons.append(
             (
                 "suspected_apl",
                 "APL can't be recognised by this model: it learnt from no cells of patients with APL.",
             )
         )
     if knowledge.likeness is None:
-        found.append(
+        reasons.append(
             ("unlike_cells", "Whether cells are unlike those the model knows is not told: its card has no reference.")
         )
     if specimen == "marrow" and not taxonomy.nucleated_red:
-        found.append(("erythroid_pattern", "Erythroid leukaemia can't be seen: the model has no nucleated red cells."))
+        reasons.append(
+            ("erythroid_pattern", "Erythroid leukaemia can't be seen: the model has no nucleated red cells.")
+        )
     if taxonomy.blasts and not taxonomy.lineage_known:
-        found.append(
+        reasons.append(
             ("band", "The line of a blast is not known to this model: 5, 10 and 20 % are drawn for orientation only.")
         )
     elif taxonomy.blasts and not taxonomy.lymphoid_blasts:
-        found.append(
+        reasons.append(
             ("lymphoid_blasts", "The model has no class for lymphoblasts: it calls them something else, also blasts.")
         )
-    return [{"code": code, "text": text} for code, text in found]
+    return [{"code": code, "text": text} for code, text in reasons]
 
 
 def flags(
@@ -130,7 +132,7 @@ def flags(
     The codes are explained in docs/record.md.
     """
     knowledge = knowledge or Knowledge()
-    found = [
+    raised = [
         *_apl(differential, knowledge),
         *_red_cells(differential),
         *_blasts(differential),
@@ -140,11 +142,11 @@ def flags(
         *_number_of_cells(differential, min_cells),
     ]
     if n_failed:
-        found.append(("failed_fields", f"{_fields(n_failed)} could not be read and left no cells in these numbers."))
+        raised.append(("failed_fields", f"{_fields(n_failed)} could not be read and left no cells in these numbers."))
     if n_poor:
-        found.append(("poor_fields", f"{_fields(n_poor)} of poor quality; the cells are counted all the same."))
+        raised.append(("poor_fields", f"{_fields(n_poor)} of poor quality; the cells are counted all the same."))
     n = differential.n_counted
-    return [{"code": code, "text": text, "healthy": knowledge.healthy(code, n)} for code, text in found]
+    return [{"code": code, "text": text, "healthy": knowledge.healthy(code, n)} for code, text in raised]
 
 
 def _apl(d: Differential, knowledge: Knowledge):

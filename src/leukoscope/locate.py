@@ -89,8 +89,8 @@ def _look(view: Field, box: np.ndarray, locator: Session, *, mirrored: bool) -> 
     window[y0 - y : y1 - y, x0 - x : x1 - x] = view.pixels[y0:y1, x0:x1]
     if mirrored:
         window = np.ascontiguousarray(window[:, ::-1])
-    found = locate_balanced(replace(view, pixels=window), locator, tile_px=max(side, default_tile_px(locator.card)))
-    seen = found.boxes[found.scores >= LOOK_LEAST].astype(np.float64)
+    located = locate_balanced(replace(view, pixels=window), locator, tile_px=max(side, default_tile_px(locator.card)))
+    seen = located.boxes[located.scores >= LOOK_LEAST].astype(np.float64)
     if mirrored:
         seen = np.stack([side - seen[:, 2], seen[:, 1], side - seen[:, 0], seen[:, 3]], 1)
     seen = np.clip(seen + (x, y, x, y), 0, (width, height, width, height))
@@ -151,11 +151,11 @@ def _search(field: Field, locator: Session, *, tile_px: int) -> tuple[np.ndarray
     height, width = field.pixels.shape[:2]
     frames = tiles(height, width, tile_px, round(tile_px * TILE_OVERLAP))
     raster = Raster.of(field.pixels)
-    found = [_locate_tile(raster.part(frame), frame[:2], locator) for frame in map(tuple, frames.tolist())]
-    boxes, of_classes = np.concatenate([b for b, _ in found]), np.concatenate([s for _, s in found])
+    of_tiles = [_locate_tile(raster.part(frame), frame[:2], locator) for frame in map(tuple, frames.tolist())]
+    boxes, of_classes = np.concatenate([b for b, _ in of_tiles]), np.concatenate([s for _, s in of_tiles])
     scores = of_classes.max(1)
     if len(frames) > 1:
-        tile_ids = np.repeat(np.arange(len(frames)), [len(s) for _, s in found])
+        tile_ids = np.repeat(np.arange(len(frames)), [len(s) for _, s in of_tiles])
         iou = card.thresholds["nms_iou"]
         merged, scores = merge_tiles(boxes, scores, tile_ids=tile_ids, tile_boxes=frames, iou=iou)
         # A merged box is one of those found, or the box around two halves: it has the classes of its nearest.

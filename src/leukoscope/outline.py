@@ -128,22 +128,22 @@ def _trimmed(seen: _Seen, cutoff: int) -> _Seen:
     return _Seen(origin, seen.cell[part].copy(), seen.nucleus[part].copy())
 
 
-def _interpolation(at: np.ndarray, size: int) -> np.ndarray:
+def _interpolation(places: np.ndarray, size: int) -> np.ndarray:
     """(n, size) float32 weights that read a row of `size` values off at positions (n,), linearly."""
-    at = np.clip(at, 0, size - 1)
-    first = np.minimum(at.astype(int), size - 2)
-    weights = np.zeros((len(at), size), np.float32)
-    line = np.arange(len(at))
-    weights[line, first] = 1 - (at - first)
-    weights[line, first + 1] = at - first
+    places = np.clip(places, 0, size - 1)
+    first = np.minimum(places.astype(int), size - 2)
+    weights = np.zeros((len(places), size), np.float32)
+    line = np.arange(len(places))
+    weights[line, first] = 1 - (places - first)
+    weights[line, first + 1] = places - first
     return weights
 
 
 def _own_pixels(row: int, seen: list[_Seen], others: np.ndarray, cutoff: int) -> np.ndarray:
     """(h, w) bool: the pixels of a cell that none of the cells in rows `others` has a better claim to."""
     mine = seen[row]
-    own = mine.cell >= cutoff
-    (x0, y0), (height, width) = mine.origin, own.shape
+    cell = mine.cell >= cutoff
+    (x0, y0), (height, width) = mine.origin, cell.shape
     for other_row in others:
         other = seen[other_row]
         (x, y), (tall, wide) = other.origin, other.cell.shape
@@ -151,28 +151,28 @@ def _own_pixels(row: int, seen: list[_Seen], others: np.ndarray, cutoff: int) ->
         here = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
         theirs = other.cell[top - y : bottom - y, left - x : right - x]
         better = theirs > mine.cell[here] if row < other_row else theirs >= mine.cell[here]
-        own[here] &= ~(better & (theirs >= cutoff))
-    return own
+        cell[here] &= ~(better & (theirs >= cutoff))
+    return cell
 
 
 def _neighbours(seen: list[_Seen]) -> list[np.ndarray]:
     """Per cell the rows of the cells whose pixels may overlap its own."""
     low = np.array([s.origin for s in seen]).reshape(-1, 2)
     high = low + np.array([s.cell.shape[::-1] for s in seen]).reshape(-1, 2)
-    found = []
+    neighbours = []
     for row in range(len(seen)):
         overlap = ((low < high[row]) & (low[row] < high)).all(1)
         overlap[row] = False
-        found.append(np.flatnonzero(overlap))
-    return found
+        neighbours.append(np.flatnonzero(overlap))
+    return neighbours
 
 
-def _contour(own: np.ndarray, origin: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _contour(cell: np.ndarray, origin: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The contour (K, 2) float32 of the largest part of (h, w) pixels, in field px; and the (h, w) pixels within."""
-    best = max((np.array(o) for o in mask_outlines(own)), key=contour_area, default=None)
+    best = max((np.array(o) for o in mask_outlines(cell)), key=contour_area, default=None)
     if best is None:
-        return NO_CONTOUR, np.zeros(own.shape, bool)
-    return (best + origin).astype(np.float32), fill_outline(best, own.shape)
+        return NO_CONTOUR, np.zeros(cell.shape, bool)
+    return (best + origin).astype(np.float32), fill_outline(best, cell.shape)
 
 
 def _parts(nucleus: np.ndarray, origin: tuple[int, int], cell_area: float) -> tuple[np.ndarray, ...]:

@@ -53,7 +53,7 @@ class Raster:
     def balanced(self, levels: Sequence[int]) -> Raster:
         """The same pixels, looked up in `levels` (768) too; nothing is copied."""
         if self._levels is not None:
-            levels = [levels[256 * (at // 256) + value] for at, value in enumerate(self._levels)]
+            levels = [levels[256 * (index // 256) + value] for index, value in enumerate(self._levels)]
         return Raster(self._image, levels)
 
     def window(self, box: tuple[int, int, int, int]) -> Image.Image:

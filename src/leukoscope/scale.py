@@ -163,16 +163,16 @@ def _edges(green: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, ...]:
 def _peaks(votes: np.ndarray) -> np.ndarray:
     """(K,) radii of the highest votes (R, H, W), one a place; the smallest and the largest radius don't count."""
     best = votes.max(0)
-    found: list[float] = []
+    peaks: list[float] = []
     while True:
         y, x = divmod(int(best.argmax()), best.shape[1])
         if best[y, x] < _LEAST_VOTES:
-            return np.array(found)
+            return np.array(peaks)
         k = int(votes[:, y, x].argmax())
         if 0 < k < len(_RADII) - 1:
-            below, at, above = votes[k - 1 : k + 2, y, x]
-            bend = below - 2 * at + above
-            found.append(_RADII[k] + (0.5 * (below - above) / bend if bend < 0 else 0.0))  # the parabola's top
+            below, here, above = votes[k - 1 : k + 2, y, x]
+            bend = below - 2 * here + above
+            peaks.append(_RADII[k] + (0.5 * (below - above) / bend if bend < 0 else 0.0))  # the parabola's top
         r = int(_RADII[k])
         best[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1] = 0
 

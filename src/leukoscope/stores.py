@@ -99,11 +99,11 @@ def below(address: str) -> list[str]:
     nothing. Names that begin with a dot, and what lies under them, are left out."""
     with _said(address) as (store, path):
         store.invalidate_cache()
-        found = store.find(path)
-        if not found:
+        entries = store.find(path)
+        if not entries:
             raise FileNotFoundError(path)
         bare = path.rstrip("/")
-        shown = [f for f in found if not any(p.startswith(".") for p in PurePosixPath(f[len(bare) :]).parts)]
+        shown = [f for f in entries if not any(p.startswith(".") for p in PurePosixPath(f[len(bare) :]).parts)]
         return _addresses(address, shown)
 
 

@@ -78,30 +78,30 @@ def last_layer_input(model: bytes, output: str) -> str | None:
 
 def _fields(message: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
     """(field number, value) of the length-delimited fields of one protocol-buffer message; others are passed over."""
-    view, at = memoryview(message), 0
-    while at < len(view):
-        tag, at = _varint(view, at)
+    view, offset = memoryview(message), 0
+    while offset < len(view):
+        tag, offset = _varint(view, offset)
         field, kind = tag >> 3, tag & 7
         if kind == _LENGTH_DELIMITED:
-            length, at = _varint(view, at)
-            yield field, bytes(view[at : at + length])
-            at += length
+            length, offset = _varint(view, offset)
+            yield field, bytes(view[offset : offset + length])
+            offset += length
         elif kind == 0:
-            _, at = _varint(view, at)
+            _, offset = _varint(view, offset)
         elif kind in _FIXED_BYTES:
-            at += _FIXED_BYTES[kind]
+            offset += _FIXED_BYTES[kind]
         else:
             raise ModelError(f"an ONNX file can't hold a field of wire type {kind}: it is damaged; copy it again")
 
 
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
+def _varint(view: memoryview, offset: int) -> tuple[int, int]:
     value = shift = 0
-    while at < len(view):
-        byte = view[at]
-        at += 1
+    while offset < len(view):
+        byte = view[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value, offset
         shift += 7
     raise ModelError("an ONNX file ends in the middle of a number: it is damaged; copy it again")
 

@@ -113,9 +113,9 @@ def _as_second(pixels: np.ndarray, pair: Pair) -> np.ndarray:
 def _straddlers(audit: Audit) -> Iterator[str]:
     yield '<section aria-labelledby="sides-h"><h2 id="sides-h">Patients and smears on two sides</h2>'
     rows: list[list[object]] = []
-    for found in audit.straddlers[:_ROWS]:
-        who = " ".join(w for w in (found.center, found.patient_id, found.smear_id) if w)
-        rows.append([f"{found.kind} {who}", ", ".join(f"{side_words(audit, s)} {n}" for s, n in found.sides)])
+    for straddler in audit.straddlers[:_ROWS]:
+        who = " ".join(w for w in (straddler.center, straddler.patient_id, straddler.smear_id) if w)
+        rows.append([f"{straddler.kind} {who}", ", ".join(f"{side_words(audit, s)} {n}" for s, n in straddler.sides)])
     yield table(["Who", "Photographs on each side"], rows, caption="Patients and smears on two sides")
     yield _more(len(audit.straddlers)) + "</section>"
 
@@ -123,10 +123,10 @@ def _straddlers(audit: Audit) -> Iterator[str]:
 def _two_labels(audit: Audit) -> Iterator[str]:
     yield '<section aria-labelledby="labels-h"><h2 id="labels-h">One cell under two labels</h2>'
     rows: list[list[object]] = []
-    for found in audit.two_labels[:_ROWS]:
-        place = audit.place(found.first)
-        other = "the same photograph" if found.first == found.second else audit.place(found.second)
-        rows.append([place, class_words(found.first_class), other, class_words(found.second_class)])
+    for copies in audit.two_labels[:_ROWS]:
+        place = audit.place(copies.first)
+        other = "the same photograph" if copies.first == copies.second else audit.place(copies.second)
+        rows.append([place, class_words(copies.first_class), other, class_words(copies.second_class)])
     yield table(["Photograph", "Label", "Photograph", "Label"], rows, caption="Cells under two labels")
     yield _more(len(audit.two_labels)) + "</section>"
 

@@ -24,7 +24,7 @@ def doubt_boxes(dataset: Dataset, seen: Observations) -> tuple[list[Suspect], li
     have a box. How far the suspicions may leave 0.5 is the F1 of the locator against the set's boxes.
     """
     asked = [(f, seen.by_field[f.key.field_id]) for f in dataset.fields if f.key.field_id in seen.by_field]
-    asked = [(f, o) for f, o in asked if o.found is not None and not is_single_cell(f)]
+    asked = [(f, o) for f, o in asked if o.found_boxes is not None and not is_single_cell(f)]
     if not asked:
         return [], ["Boxes were not judged: the model has no locator, or each picture is cut to its one cell."]
     overlaps = [_overlap(f, o) for f, o in asked]
@@ -64,8 +64,8 @@ def _white(field: TruthField) -> list[int]:
 def _overlap(field: TruthField, observed: Observation) -> np.ndarray:
     """(G, D) bool: annotated white cell and find are the same cell: they overlap, or a centre lies in the other box."""
     truth = np.array([field.cells[row].box for row in _white(field)], np.float64).reshape(-1, 4)
-    found = observed.found.astype(np.float64)
-    return (box_iou(truth, found) >= SAME_CELL_IOU) | (_holds_centre(truth, found) & _holds_centre(found, truth).T)
+    boxes = observed.found_boxes.astype(np.float64)
+    return (box_iou(truth, boxes) >= SAME_CELL_IOU) | (_holds_centre(truth, boxes) & _holds_centre(boxes, truth).T)
 
 
 def _holds_centre(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def _edge_habit(asked: list[tuple[TruthField, Observation]], overlaps: list[np.n
     """Share of confident finds at a picture's edge that have a box, one half added to either side for few."""
     boxed = total = 0
     for (field, observed), overlap in zip(asked, overlaps, strict=True):
-        there = _at_edge(field, observed.found) & (observed.scores >= threshold)
+        there = _at_edge(field, observed.found_boxes) & (observed.scores >= threshold)
         total += int(there.sum())
         boxed += int(overlap.any(0)[there].sum())
     return (boxed + 0.5) / (total + 1)
@@ -117,9 +117,9 @@ def _no_box(
 ) -> list[Suspect]:
     suspects = []
     free = np.flatnonzero((observed.scores >= threshold) & ~overlap.any(0))
-    edge = _at_edge(field, observed.found)
+    edge = _at_edge(field, observed.found_boxes)
     others = [c for c in field.cells if c.class_name in NOT_WHITE]
-    shared = box_iou(observed.found, np.array([c.box for c in others])) if others and len(free) else None
+    shared = box_iou(observed.found_boxes, np.array([c.box for c in others])) if others and len(free) else None
     for i in free:
         suspicion = float(confidence(float(observed.scores[i]), threshold)) * (1 - float(observed.found_artefact[i]))
         details = []
@@ -136,7 +136,7 @@ def _no_box(
                 suspicion=suspicion,
                 field=field,
                 row=None,
-                box=tuple(float(v) for v in observed.found[i]),
+                box=tuple(float(v) for v in observed.found_boxes[i]),
                 says="white cell",
                 p_says=float(observed.scores[i]),
                 detail="; ".join(details),

@@ -21,9 +21,9 @@ def normalised_margin(probs: np.ndarray, labels: np.ndarray, related: np.ndarray
     n_classes = probs.shape[1]
     related = np.eye(n_classes, dtype=bool) if related is None else related | np.eye(n_classes, dtype=bool)
     agrees = related[labels]  # (N, C)
-    own = np.where(agrees, probs, 0).sum(1)
+    given = np.where(agrees, probs, 0).sum(1)
     other = np.where(agrees, 0, probs).max(1, initial=0)
-    return (own - other + 1) / 2
+    return (given - other + 1) / 2
 
 
 def confident_joint(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

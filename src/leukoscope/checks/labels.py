@@ -92,12 +92,12 @@ def near_copies(dataset: Dataset, *, show: Callable[[int, int], None] = lambda d
     every photograph states its patient, for then patients are kept together."""
     if all(f.key.patient_id for f in dataset.fields):
         return {}
-    found = find_duplicates(
+    duplicates = find_duplicates(
         [dataset.path(f) for f in dataset.fields], workers=1, show=lambda what, done, total: show(done, total)
     )
     return {
         dataset.fields[row].key.field_id: f"copies of {dataset.fields[cluster[0]].key.field_id}"
-        for cluster in found.clusters
+        for cluster in duplicates.clusters
         for row in cluster
     }
 

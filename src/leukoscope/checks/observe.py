@@ -38,7 +38,7 @@ class Observation:
     activations       {row in the field's cells: (F,) float32} of typed cells
     """
 
-    found: np.ndarray | None
+    found_boxes: np.ndarray | None
     scores: np.ndarray | None
     found_artefact: np.ndarray | None
     found_class: tuple[str, ...]
@@ -104,18 +104,18 @@ def _observe_field(
     *,
     threshold: float | None,
 ) -> Observation:
-    found = scores = artefact = None
+    found_boxes = scores = artefact = None
     names: tuple[str, ...] = ()
     if locator is not None and not is_single_cell(truth):
         cells = locate_balanced(prepare(field, locator.card), locator)
-        found, scores = cells.boxes, cells.scores
-        artefact, names = np.zeros(len(found)), ("",) * len(found)
+        found_boxes, scores = cells.boxes, cells.scores
+        artefact, names = np.zeros(len(found_boxes)), ("",) * len(found_boxes)
     typed = [i for i, c in enumerate(truth.cells) if is_typed(c)] if classifier is not None else []
     sure = np.flatnonzero(scores >= threshold) if scores is not None and classifier is not None else np.zeros(0, int)
     activations: dict[int, np.ndarray] = {}
     if len(typed) + len(sure):
         boxes = np.array([truth.cells[i].box for i in typed], np.float32).reshape(-1, 4)
-        boxes = np.concatenate([boxes, found[sure]]) if len(sure) else boxes
+        boxes = np.concatenate([boxes, found_boxes[sure]]) if len(sure) else boxes
         seen, probs = _classify(field, boxes, classifier)
         activations = {row: seen[n] for n, row in enumerate(typed)}
         if len(sure):
@@ -123,8 +123,8 @@ def _observe_field(
             of_found = probs[len(typed) :]
             artefact[sure] = of_found[:, taxonomy.columns(taxonomy.artefacts)].sum(1)
             called = dict(zip(sure.tolist(), of_found.argmax(1).tolist(), strict=True))
-            names = tuple(taxonomy.names[called[i]] if i in called else "" for i in range(len(found)))
-    return Observation(found, scores, artefact, names, activations)
+            names = tuple(taxonomy.names[called[i]] if i in called else "" for i in range(len(found_boxes)))
+    return Observation(found_boxes, scores, artefact, names, activations)
 
 
 def _classify(field: Field, boxes: np.ndarray, classifier: Activations) -> tuple[np.ndarray, np.ndarray]:

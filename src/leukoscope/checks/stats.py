@@ -212,7 +212,7 @@ def _quality(
         few = len(of_center) <= per_center
         drawn[center] = of_center if few else random.Random(seed).sample(of_center, per_center)
     total, done = sum(len(d) for d in drawn.values()), 0
-    found = {}
+    quality_of = {}
     for center, chosen in drawn.items():
         values: dict[str, list[float]] = defaultdict(list)
         problems: Counter[str] = Counter()
@@ -230,14 +230,14 @@ def _quality(
                 problems.update(quality.problems)
             done += 1
             show(done, total)
-        found[center] = CenterQuality(
+        quality_of[center] = CenterQuality(
             n_fields=len(by_center[center]),
             n_opened=len(chosen),
             n_unreadable=unreadable,
             measures={m: spread(values[m]) for m in _QUALITY_MEASURES if values[m]},
             problems=dict(problems.most_common()),
         )
-    return found
+    return quality_of
 
 
 def stats_lines(stats: Stats) -> list[str]:

@@ -144,10 +144,10 @@ def _quality(stats: Stats) -> str:
         for measure in ("focus", "stain", "exposure"):
             of = q.measures.get(measure)
             row.append(f"{of.median:.2f} ({of.low:.2f}–{of.high:.2f})" if of else None)
-        found = [f"{reason_words(p)}: {n:,}" for p, n in q.problems.items()]
+        problems = [f"{reason_words(p)}: {n:,}" for p, n in q.problems.items()]
         if q.n_unreadable:
-            found.append(f"can't be read: {q.n_unreadable:,}")
-        rows.append([*row, "; ".join(found) or "none"])
+            problems.append(f"can't be read: {q.n_unreadable:,}")
+        rows.append([*row, "; ".join(problems) or "none"])
     head = ["Centre", "Photographs", "Opened", "Focus", "Stain", "Light", "To note"]
     return (
         '<p class="hint">Median (5 to 95 %). Focus: larger is sharper. Stain: how much darker than the background the '

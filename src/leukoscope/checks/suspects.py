@@ -86,14 +86,14 @@ def rank_suspects(
     """
     labels, notes = doubt_labels(dataset, seen, seed=seed, copies=copies)
     boxes, box_notes = doubt_boxes(dataset, seen)
-    found = [*labels, *boxes, *doubt_outlines(dataset)]
+    suspects = [*labels, *boxes, *doubt_outlines(dataset)]
     if masks is not None:
         of_masks, mask_notes = doubt_masks(dataset, masks)
-        found += of_masks
+        suspects += of_masks
         box_notes = [*box_notes, *mask_notes]
     worst: dict[tuple[str, int], Suspect] = {}
     without_cell = []
-    for suspect in found:
+    for suspect in suspects:
         if suspect.row is None:
             without_cell.append(suspect)
             continue

@@ -89,18 +89,20 @@ def run(args: argparse.Namespace) -> None:
             write_suggestions(rows, args.out)
             print(f"{len(rows)} cells to label: {args.out}")
             return
-        found = adapt_model(args.model, args.data, args.out, fraction=args.fraction, seed=args.seed, progress=progress)
-    counts = ", ".join(f"{n} {name}" for name, n in found["labelled"].items())
-    print(f"labelled cells used: {found['n_labelled']} ({counts})")
-    if found["profiled"]:
+        adapted = adapt_model(
+            args.model, args.data, args.out, fraction=args.fraction, seed=args.seed, progress=progress
+        )
+    counts = ", ".join(f"{n} {name}" for name, n in adapted["labelled"].items())
+    print(f"labelled cells used: {adapted['n_labelled']} ({counts})")
+    if adapted["profiled"]:
         print("features were first brought to those of the training cells, without labels (see --unlabelled)")
-    if found["neighbours"]:
+    if adapted["neighbours"]:
         print("cells without a label took part: cells that look alike are called alike")
-    elif found["pull"] is None:
+    elif adapted["pull"] is None:
         print("no new last layer was better than the old one by cross-validation: it stays as it was")
-    _say_accuracy("cross-validation", found["cross_validated"], found["n_labelled"])
-    if found["held_out"]:
-        _say_accuracy("cells not used", found["held_out"], found["held_out"]["n"])
+    _say_accuracy("cross-validation", adapted["cross_validated"], adapted["n_labelled"])
+    if adapted["held_out"]:
+        _say_accuracy("cells not used", adapted["held_out"], adapted["held_out"]["n"])
     print(f"adapted model: {args.out}")
 
 
@@ -118,9 +120,9 @@ def _run_from(args: argparse.Namespace) -> None:
             write_suggestions(rows, args.out)
             print(f"{len(rows)} cells to review next: {args.out}")
             return
-        found = adapt_from(args.model, args.db, args.out, seed=args.seed, progress=progress)
-    print(f"reviewed cells: {found.n_cells} of {found.n_groups} {found.unit}s, each {found.unit} left out once")
-    for name, values in (("before", found.before), ("after", found.after), ("gain", found.gain)):
+        adapted = adapt_from(args.model, args.db, args.out, seed=args.seed, progress=progress)
+    print(f"reviewed cells: {adapted.n_cells} of {adapted.n_groups} {adapted.unit}s, each {adapted.unit} left out once")
+    for name, values in (("before", adapted.before), ("after", adapted.after), ("gain", adapted.gain)):
         value, low, high = values
         print(f"accuracy, {name}: {value:.3f} (95 % limits {low:.3f} to {high:.3f})")
     print(f"adapted model: {args.out}")
@@ -141,12 +143,12 @@ def _locator(args: argparse.Namespace) -> None:
             _need_room()
             from leukoscope.web.adapting import adapt_locator_from
 
-            found = adapt_locator_from(args.model, args.db, args.out, **how)
+            adapted = adapt_locator_from(args.model, args.db, args.out, **how)
         else:
             from leukoscope.train.adapt.locator_site import adapt_locator
 
-            found = adapt_locator(args.model, args.data, args.out, **how)
-    for line in found.lines():
+            adapted = adapt_locator(args.model, args.data, args.out, **how)
+    for line in adapted.lines():
         print(line)
     print(f"adapted model: {args.out}")
 
@@ -167,11 +169,11 @@ def _profile(args: argparse.Namespace) -> None:
     from leukoscope.train.adapt.profile_site import profile_model
 
     with progress_bar("photographs") as progress:
-        found = profile_model(args.model, args.data, args.out, progress=progress)
-    whose = f" of {found['n_patients']} patients" if found["n_patients"] else "; whose they are is not known"
-    print(f"cells looked at: {found['n_cells']}{whose}")
-    top = sorted(found["mix"].items(), key=lambda item: -item[1])[:5]
+        profiled = profile_model(args.model, args.data, args.out, progress=progress)
+    whose = f" of {profiled['n_patients']} patients" if profiled["n_patients"] else "; whose they are is not known"
+    print(f"cells looked at: {profiled['n_cells']}{whose}")
+    top = sorted(profiled["mix"].items(), key=lambda item: -item[1])[:5]
     print("estimated mix: " + ", ".join(f"{share:.0%} {name}" for name, share in top))
-    print(f"features lie {found['shift']:.2f} deviations from those of the training cells (0 is home)")
+    print(f"features lie {profiled['shift']:.2f} deviations from those of the training cells (0 is home)")
     print("nothing was measured: count some slides by hand and compare before you rely on it")
     print(f"profiled model: {args.out}")

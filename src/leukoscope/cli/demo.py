@@ -46,17 +46,17 @@ def run(args: argparse.Namespace) -> None:
 def comparison(demo: Demo) -> list[str]:
     """The lines of the table: what was drawn of each patient, and what was found."""
     head = ("patient", "drawn as", "true blast ratio", "found (95 % interval)", "truth in the interval")
-    rows = [head, *(_row(found) for found in demo.found)]
+    rows = [head, *(_row(patient) for patient in demo.patients)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    n_drawn, n_called = (sum(n) for n in zip(*((f.known.n_blasts, f.n_called) for f in demo.found), strict=True))
+    n_drawn, n_called = (sum(n) for n in zip(*((f.known.n_blasts, f.n_called) for f in demo.patients), strict=True))
     share = f", {100 * n_called / n_drawn:.0f} %" if n_drawn else ""
     return ["Rendered patients: drawings, not photographs. They say nothing about accuracy on real smears.", *lines,
             f"drawn blasts that were called blasts: {n_called} of {n_drawn}{share}"]  # fmt: skip
 
 
-def _row(found: Found) -> tuple[str, ...]:
-    known = found.known
+def _row(patient: Found) -> tuple[str, ...]:
+    known = patient.known
     truth = f"{100 * known.blast_ratio:.1f} % ({known.n_blasts} of {known.n_counted})"
-    printed = f"{100 * found.value:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f} %)"
-    return known.patient_id, known.kind, truth, printed, "yes" if found.inside else "NO"
+    printed = f"{100 * patient.value:.1f} % ({100 * patient.low:.1f} to {100 * patient.high:.1f} %)"
+    return known.patient_id, known.kind, truth, printed, "yes" if patient.inside else "NO"

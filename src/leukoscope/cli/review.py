@@ -61,10 +61,11 @@ def run(args: argparse.Namespace) -> None:
     if args.export is not None:
         if args.out is None:
             raise InputError("--export needs --out, the folder to write into")
-        found = export(args.db, args.export, args.out)
-        left = f"; {found['n_missing']} photographs were not at hand" if found["n_missing"] else ""
+        exported = export(args.db, args.export, args.out)
+        left = f"; {exported['n_missing']} photographs were not at hand" if exported["n_missing"] else ""
         print(
-            f"{found['n_typed']} typed of {found['n_cells']} cells on {found['n_fields']} photographs: {args.out}{left}"
+            f"{exported['n_typed']} typed of {exported['n_cells']} cells on {exported['n_fields']} photographs: "
+            f"{args.out}{left}"
         )
         return
     if args.add_reader is not None:

@@ -53,18 +53,18 @@ def _by_picture(rows: list[dict[str, str]], name_column: str, path: Path, raw: R
     """{picture: row}; a row whose picture is not annotated here is noted."""
     annotated = {f.file for f in raw.fields}
     index = ImageIndex(raw.root, [*annotated, *raw.images_without_annotation])
-    found: dict[str, dict[str, str]] = {}
+    attributes: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, 2):
         file = index.find(row[name_column])
         if file not in annotated:
             missing = "that is not here" if file is None else "nobody annotated"
             raw.note(row[name_column], f"attributes of a picture {missing}", f"{path.name} row {number}")
-        elif found.setdefault(file, row) != row:
+        elif attributes.setdefault(file, row) != row:
             raise InputError(
                 f"{path} row {number} names {row[name_column]!r} a second time with other values; "
                 "keep one row a picture"
             )
-    return found
+    return attributes
 
 
 def _described(

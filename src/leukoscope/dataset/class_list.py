@@ -57,8 +57,8 @@ def list_codes(
 
 def _row(code: str, n: int, first: str, source: Source) -> CodeRow:
     names = source.codes if source.name else VOCABULARY
-    found = spelled(code, list(names))
-    class_name = "" if found is None else source.codes[found][0] if source.name else found
+    spelling = spelled(code, list(names))
+    class_name = "" if spelling is None else source.codes[spelling][0] if source.name else spelling
     used = [s.codes[code][0] for s in SOURCES.values() if code in s.codes]
     perhaps = dict.fromkeys([*did_you_mean(code, VOCABULARY), *used])
     return CodeRow(code, n, first, class_name, () if class_name or code == UNTYPED else tuple(perhaps))

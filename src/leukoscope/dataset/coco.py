@@ -80,10 +80,10 @@ def _read_file(file: str, content: dict, categories: dict, intake: Intake) -> No
             raise DataError(f"{file}: two images have the id {image['id']!r}: expected each once; export it again")
         seen.add(image_id)
         entries = by_image.pop(image_id, [])
-        found = _find(image["file_name"], places, intake.index)
+        picture = _find(image["file_name"], places, intake.index)
         size = (image.get("width"), image.get("height"))
         where = f"{file} image {position}"
-        seat = intake.seat(image["file_name"], where, len(entries), found=found, size=size, split=split)
+        seat = intake.seat(image["file_name"], where, len(entries), known=picture, size=size, split=split)
         if seat is None:
             continue
         cells = (_read_cell(e, f"{file} annotation {p}", seat, categories, raw, whole=whole) for p, e in entries)

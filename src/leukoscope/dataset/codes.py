@@ -43,16 +43,16 @@ def _code_from_attribute(field: RawField, name: str, raw: RawSet) -> RawField:
 
 def _code_from_name(field: RawField, pattern: str, issues: list[Issue]) -> RawField:
     """The file's name states a finer class than the annotation: each cell takes that code."""
-    found = re.search(pattern, PurePosixPath(field.file).name)
-    if not found:
+    match = re.search(pattern, PurePosixPath(field.file).name)
+    if not match:
         issues.append(Issue(field.file, "noted", "no class in the file's name", f"expected {pattern}"))
         return field
-    return replace(field, cells=tuple(replace(c, code=found.group(1)) for c in field.cells))
+    return replace(field, cells=tuple(replace(c, code=match.group(1)) for c in field.cells))
 
 
 def _subject_from_name(field: RawField, pattern: str) -> RawField:
-    found = re.search(pattern, PurePosixPath(field.file).name)
-    return replace(field, patient_id=found.group(1) if found else field.patient_id)
+    match = re.search(pattern, PurePosixPath(field.file).name)
+    return replace(field, patient_id=match.group(1) if match else field.patient_id)
 
 
 def translate(raw: RawSet, source: Source, names: Iterable[str]) -> dict[str, str | None]:
@@ -77,14 +77,14 @@ def translate(raw: RawSet, source: Source, names: Iterable[str]) -> dict[str, st
         )
     known = list(source.codes) if source.name else allowed
     spelling = {code: spelled(code, known) for code in seen if code != UNTYPED or source.name}
-    unmapped = sorted(code for code, found in spelling.items() if found is None)
+    unmapped = sorted(code for code, known in spelling.items() if known is None)
     if unmapped:
         raise TaxonomyError(_unknown(unmapped, seen, first, source, known))
-    for code, found in spelling.items():
-        if code != found:
-            raw.note("", "class name spelled otherwise", f"{code[:60]!r} taken as {found!r}", seen[code])
+    for code, meaning in spelling.items():
+        if code != meaning:
+            raw.note("", "class name spelled otherwise", f"{code[:60]!r} taken as {meaning!r}", seen[code])
     _note_class_attributes(raw, allowed)
-    meant = {code: source.codes[found][0] if source.name else found for code, found in spelling.items()}
+    meant = {code: source.codes[known][0] if source.name else known for code, known in spelling.items()}
     return meant | {UNTYPED: None}
 
 

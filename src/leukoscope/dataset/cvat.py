@@ -74,10 +74,10 @@ def _read_image(image: ElementTree.Element, where: str, intake: Intake, labels: 
         raise DataError(f"{where} has no name: expected the picture's file name; export it again")
     subset, plain = image.get("subset", ""), nfc(stated)
     places = (f"images/{subset}/{plain}", f"images/{plain}")
-    found = next((intake.index.exact[p] for p in places if p in intake.index.exact), None)
+    picture = next((intake.index.exact[p] for p in places if p in intake.index.exact), None)
     size = (image.get("width"), image.get("height"))
     split = split_named(subset, where)
-    seat = intake.seat(stated, where, n_objects, found=found, size=size, split=split)
+    seat = intake.seat(stated, where, n_objects, known=picture, size=size, split=split)
     if seat is None:
         return
     for element in others:

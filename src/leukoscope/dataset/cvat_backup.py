@@ -62,12 +62,12 @@ def _names(folder: str, task: dict, intake: Intake) -> dict[int, str]:
     listing = intake.raw.root / f"{folder}data/manifest.jsonl"
     if listing.is_file():
         lines = [parse_json(line, listing) for line in read_text(listing).splitlines() if line.strip()]
-        found = [f"{v['name']}{v.get('extension', '')}" for v in lines if isinstance(v, dict) and "name" in v]
+        names = [f"{v['name']}{v.get('extension', '')}" for v in lines if isinstance(v, dict) and "name" in v]
     else:
-        found = [f.removeprefix(f"{folder}data/") for f in intake.index.files if f.startswith(f"{folder}data/")]
+        names = [f.removeprefix(f"{folder}data/") for f in intake.index.files if f.startswith(f"{folder}data/")]
     data = task.get("data") if isinstance(task.get("data"), dict) else {}
     start = data.get("start_frame") if isinstance(data.get("start_frame"), int) else 0
-    return {k: f"{folder}data/{name}" for k, name in enumerate(found[max(start, 0) :])}
+    return {k: f"{folder}data/{name}" for k, name in enumerate(names[max(start, 0) :])}
 
 
 def _looked_at(task: dict, n_frames: int) -> set[int]:

@@ -54,7 +54,7 @@ def read_tracks(tree: ElementTree.Element, file: str, intake: Intake, read_shape
                 raw.note(pictures[0], "several pictures have a frame's number in their names", name)
             raw.without_image(name, len(shapes))
             continue
-        seat = intake.seat(name, name, len(shapes), found=pictures[0], size=size)
+        seat = intake.seat(name, name, len(shapes), known=pictures[0], size=size)
         if seat is None:
             continue
         cells = []
@@ -73,9 +73,9 @@ def _frame(shape: ElementTree.Element) -> int:
 
 def _pictures_of_frames(index: ImageIndex) -> dict[int, list[str]]:
     """{frame: pictures whose names end in its number}: CVAT exports frames as frame_000007.PNG."""
-    found: dict[int, list[str]] = defaultdict(list)
+    pictures: dict[int, list[str]] = defaultdict(list)
     for file in index.files:
         digits = re.search(r"(\d{1,9})$", os.path.splitext(file)[0])
         if digits:
-            found[int(digits[1])].append(file)
-    return found
+            pictures[int(digits[1])].append(file)
+    return pictures

@@ -23,7 +23,7 @@ def read_datumaro(src: str | Path) -> RawSet:
     """Read a Datumaro set; DataError where it has no file of items, or one whose labels can't be read."""
     intake = Intake(src)
     raw = intake.raw
-    found = annotation_files(
+    files = annotation_files(
         raw,
         lambda content: (
             isinstance(content, dict) and isinstance(content.get("items"), list) and "categories" in content
@@ -31,7 +31,7 @@ def read_datumaro(src: str | Path) -> RawSet:
         what="Datumaro file",
         expected="`items` and `categories` in annotations/<subset>.json",
     )
-    for file, content in found.items():
+    for file, content in files.items():
         _read_file(file, content, intake)
     return intake.finish()
 
@@ -57,8 +57,8 @@ def _labels(categories: object, file: str) -> list[str]:
 
 
 def _annotations(item: object) -> list[dict]:
-    found = item.get("annotations") if isinstance(item, dict) else None
-    return [a if isinstance(a, dict) else {} for a in found] if isinstance(found, list) else []
+    entries = item.get("annotations") if isinstance(item, dict) else None
+    return [a if isinstance(a, dict) else {} for a in entries] if isinstance(entries, list) else []
 
 
 def _read_item(
@@ -77,7 +77,7 @@ def _read_item(
     stated = image.get("path") if isinstance(image.get("path"), str) and image["path"] else item["id"]
     size = image.get("size")
     size = (size[1], size[0]) if isinstance(size, list) and len(size) == 2 else None
-    seat = intake.seat(stated, where, n_objects, found=_find(stated, subset, intake), size=size, split=split)
+    seat = intake.seat(stated, where, n_objects, known=_find(stated, subset, intake), size=size, split=split)
     if seat is None:
         return
     rest = [a for a in entries if a not in shapes and a not in whole]

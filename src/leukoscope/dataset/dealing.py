@@ -89,11 +89,11 @@ def _improved(chosen: np.ndarray, counts: np.ndarray, asked: np.ndarray) -> np.n
 
     best = cost(chosen)
     for _ in range(_ROUNDS):
-        found = min(((cost(c), i) for i, c in enumerate(_neighbours(chosen, len(asked)))), default=(best, 0))
-        if found[0] >= best:
+        cheapest = min(((cost(c), i) for i, c in enumerate(_neighbours(chosen, len(asked)))), default=(best, 0))
+        if cheapest[0] >= best:
             break
-        best = found[0]
-        chosen = next(c for i, c in enumerate(_neighbours(chosen, len(asked))) if i == found[1])
+        best = cheapest[0]
+        chosen = next(c for i, c in enumerate(_neighbours(chosen, len(asked))) if i == cheapest[1])
     return chosen
 
 

@@ -59,7 +59,7 @@ def label_fields(dataset: Dataset, taxonomy: Taxonomy, *, leave_out: tuple[str, 
     result = []
     for field in dataset.fields:
         columns = [class_column(c.class_name, taxonomy) for c in field.cells]
-        strange = [c.class_name or "unstated" for c, at in zip(field.cells, columns, strict=True) if at is None]
+        strange = [c.class_name or "unstated" for c, column in zip(field.cells, columns, strict=True) if column is None]
         unplaced.update(name for name in strange if name not in leave_out)
         if strange:
             continue

@@ -81,10 +81,10 @@ def picture_place(format: str, field: TruthField, names: dict[str, str]) -> str:
 
 def _class_order(dataset: Dataset) -> tuple[str, ...]:
     """The classes that occur: in the order of the vocabulary, then further ones by name, then "untyped"."""
-    found = {UNTYPED if c.class_name is None else c.class_name for f in dataset.fields for c in f.cells}
-    known = [name for name in VOCABULARY if name in found]
-    further = sorted(found - set(known) - {UNTYPED})
-    return (*known, *further, *([UNTYPED] if UNTYPED in found else []))
+    names = {UNTYPED if c.class_name is None else c.class_name for f in dataset.fields for c in f.cells}
+    known = [name for name in VOCABULARY if name in names]
+    further = sorted(names - set(known) - {UNTYPED})
+    return (*known, *further, *([UNTYPED] if UNTYPED in names else []))
 
 
 def _report(dataset: Dataset, format: str, classes: tuple[str, ...], beside: tuple[str, ...]) -> ExportReport:

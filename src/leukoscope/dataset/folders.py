@@ -23,7 +23,7 @@ def read_folders(src: str | Path, *, codes: Collection[str] = (), code_pattern: 
         if not classes and code_pattern is None:
             continue
         raw.n_objects += 1
-        seat = intake.seat(file, file, 1, found=file)
+        seat = intake.seat(file, file, 1, known=file)
         if seat is not None:
             code = next((c for c in reversed(classes) if c in codes), classes[-1] if classes else "")
             intake.take(seat, [RawCell((0.0, 0.0, *map(float, seat.size)), code)])

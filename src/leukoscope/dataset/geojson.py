@@ -53,8 +53,8 @@ def _features(content: object) -> list | None:
 def _read_file(file: str, features: list, content: object, intake: Intake) -> None:
     raw = intake.raw
     raw.n_objects += len(features)
-    found = intake.beside(file.removesuffix(".gz"), "")
-    seat = intake.seat(file, file, len(features), found=found)
+    picture = intake.beside(file.removesuffix(".gz"), "")
+    seat = intake.seat(file, file, len(features), known=picture)
     if seat is None:
         return
     cells = [_read_feature(f, f"{file} feature {n}", seat, raw) for n, f in enumerate(features)]
@@ -96,8 +96,8 @@ def _read_feature(feature: object, where: str, seat: Seat, raw: RawSet) -> RawCe
 
 
 def _dict(value: object, key: str) -> dict:
-    found = value.get(key) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}
+    inner = value.get(key) if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
 
 
 def _rings(coordinates: object, kind: str) -> list[tuple[list, bool]]:

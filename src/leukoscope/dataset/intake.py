@@ -52,7 +52,7 @@ class Intake:
         where: str,
         n_objects: int,
         *,
-        found: str | None = None,
+        known: str | None = None,
         size: tuple | None = None,
         split: str | None = None,
     ) -> Seat | None:
@@ -64,7 +64,7 @@ class Intake:
         size       (width, height) as the annotation states it, numbers or texts
         split      the split that it states; a picture in the folder of another split is another picture
         """
-        file = found or self.index.find(stated)
+        file = known or self.index.find(stated)
         if file is not None and split and split_of(file) not in (None, split):
             self.raw.without_image(stated[:200], n_objects, f"stated in {split}, but here only {file}: another split")
             return None
@@ -165,14 +165,14 @@ def annotation_files(
 
     DataError where there is none.
     """
-    found: dict[str, dict] = {}
+    files: dict[str, dict] = {}
     for file, content in read_json_files(raw.root):
         if is_one(content):
-            found[file] = content
+            files[file] = content
         elif file.rpartition("/")[2] not in beside:
             raw.note(file, f"not read: no {what}", f"expected {expected}")
-    if not found:
+    if not files:
         raise DataError(
             f"{raw.root} holds no {what}: expected {expected} in a .json file; got none; check the path and the format"
         )
-    return found
+    return files

@@ -79,11 +79,11 @@ class _Task:
         if len(targets) < 2 or len(self.pictures) < 2:
             key = next((t for t in targets if t in self.pictures), next(iter(self.pictures)))
             return {key: regions}
-        found: dict[str, list[dict]] = {key: [] for key in self.pictures if key in targets}
+        results: dict[str, list[dict]] = {key: [] for key in self.pictures if key in targets}
         for region in regions:
             target = str(region.get("to_name"))
-            found.setdefault(target if target in self.pictures else "", []).append(region)
-        return found
+            results.setdefault(target if target in self.pictures else "", []).append(region)
+        return results
 
 
 def _names_picture(value: str) -> bool:
@@ -135,13 +135,13 @@ def _choices(answer: list, labels: set[str] | None) -> dict[str, str]:
 
     Several choices of one control stand under it and its number.
     """
-    found: dict[str, str] = {}
+    choices: dict[str, str] = {}
     for entry in answer:
         if isinstance(entry, dict) and entry.get("type") == "choices":
             for n, choice in enumerate(_labels(entry.get("value"), "choices")):
                 if labels is None or choice in labels:
-                    found[str(entry.get("from_name")) + (f" {n + 1}" if n else "")] = choice
-    return found
+                    choices[str(entry.get("from_name")) + (f" {n + 1}" if n else "")] = choice
+    return choices
 
 
 def _whole_cells(
@@ -226,8 +226,8 @@ def _read_region(entry: dict, side: _Side, where: str, seat: Seat, raw: RawSet) 
 
 
 def _labels(value: object, kind: object) -> list[str]:
-    found = value.get(str(kind)) if isinstance(value, dict) else None
-    return [v for v in found if isinstance(v, str)] if isinstance(found, list) else []
+    labels = value.get(str(kind)) if isinstance(value, dict) else None
+    return [v for v in labels if isinstance(v, str)] if isinstance(labels, list) else []
 
 
 def _value_text(value: dict) -> str:

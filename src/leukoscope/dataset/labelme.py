@@ -28,14 +28,14 @@ def read_labelme(src: str | Path) -> RawSet:
     """Read a folder of pictures and LabelMe files; DataError where there is none."""
     intake = Intake(src)
     raw = intake.raw
-    found = annotation_files(
+    files = annotation_files(
         raw,
         lambda content: isinstance(content, dict) and isinstance(content.get("shapes"), list),
         what="LabelMe file",
         expected="a list `shapes` for each picture",
     )
-    is_classified = not any(content["shapes"] for content in found.values())
-    for file, content in found.items():
+    is_classified = not any(content["shapes"] for content in files.values())
+    for file, content in files.items():
         _read_file(file, content, intake, is_classified=is_classified)
     return intake.finish()
 
@@ -47,10 +47,10 @@ def _read_file(file: str, content: dict, intake: Intake, *, is_classified: bool)
     n_objects = len(content["shapes"]) + len(classes)
     raw.n_objects += n_objects
     stated = content.get("imagePath") if isinstance(content.get("imagePath"), str) else ""
-    found = intake.beside(file, stated)
+    picture = intake.beside(file, stated)
     size = (content.get("imageWidth"), content.get("imageHeight"))
     near = posixpath.join(posixpath.dirname(file), stated.replace("\\", "/") or file)
-    seat = intake.seat(near, file, n_objects, found=found, size=size)
+    seat = intake.seat(near, file, n_objects, known=picture, size=size)
     if seat is None:
         return
     cells = [_read_shape(s, f"{file} shape {n}", seat, raw) for n, s in enumerate(content["shapes"])]

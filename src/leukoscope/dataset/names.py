@@ -56,4 +56,4 @@ def spelled_alike(ids: Iterable[str]) -> list[tuple[str, ...]]:
     for text in ids:
         if text:
             groups[id_key(text)].add(text)
-    return [tuple(sorted(found)) for _, found in sorted(groups.items()) if len(found) > 1]
+    return [tuple(sorted(spellings)) for _, spellings in sorted(groups.items()) if len(spellings) > 1]

@@ -56,13 +56,13 @@ class ImageIndex:
         is never `P2/001.png`. A name is also tried without a query, without URL escapes, and as Label Studio renames
         uploads. What was found elsewhere than stated is remembered for `note_elsewhere`.
         """
-        found = self.named(name)
-        if len(found) > 1:
+        files = self.named(name)
+        if len(files) > 1:
             raise DataError(
-                f"{name!r} could be any of {', '.join(found[:3])} under {self.root}: "
+                f"{name!r} could be any of {', '.join(files[:3])} under {self.root}: "
                 f"expected one picture of that name; write the path relative to the folder"
             )
-        return found[0] if found else None
+        return files[0] if files else None
 
     def named(self, name: str) -> list[str]:
         """Every picture that `find` would have to choose from."""
@@ -71,11 +71,11 @@ class ImageIndex:
         stated = nfc(name.strip()).replace("\\", "/")
         spellings = _spellings(stated)
         for spelling in spellings:
-            found = self.candidates(spelling)
-            if found:
-                if len(found) == 1:
-                    self.remember(stated, spelling, found[0])
-                return found
+            files = self.candidates(spelling)
+            if files:
+                if len(files) == 1:
+                    self.remember(stated, spelling, files[0])
+                return files
         uploaded = self._uploaded(stated, spellings)
         return [uploaded] if uploaded else []
 
@@ -89,12 +89,12 @@ class ImageIndex:
         stem, suffix = os.path.splitext(parts[-1])
         # The table says .bmp, the picture was saved as .png.
         for key in (parts[-1], stem) if suffix in IMAGE_SUFFIXES else (parts[-1],):
-            found = self._by_name.get(key, [])
-            if len(found) > _MANY and len(parts) > 1:
-                found = self._by_tail.get(f"{parts[-2]}/{key}", found)
-            agreeing = [f for f in found if not self._contradicts(stated, parts[:-1], f)]
-            if found and not agreeing:
-                self._refused[stated] = found[0]
+            files = self._by_name.get(key, [])
+            if len(files) > _MANY and len(parts) > 1:
+                files = self._by_tail.get(f"{parts[-2]}/{key}", files)
+            agreeing = [f for f in files if not self._contradicts(stated, parts[:-1], f)]
+            if files and not agreeing:
+                self._refused[stated] = files[0]
             if agreeing:
                 return _closest(agreeing, parts)
         return []
@@ -117,24 +117,24 @@ class ImageIndex:
 
     def note_elsewhere(self, raw: RawSet) -> None:
         """List, on one line each, the pictures that were found elsewhere, or under another spelling, than stated."""
-        for found, reason in (
+        for files, reason in (
             (self._elsewhere, "picture in another folder or of another suffix than stated"),
             (self._respelt, "picture's name spelled otherwise than stated (an upload, a URL)"),
         ):
-            if found:
-                stated, file = next(iter(found.items()))
-                raw.note(file, reason, f"{len(found)} pictures, the first stated as {stated[:120]}")
+            if files:
+                stated, file = next(iter(files.items()))
+                raw.note(file, reason, f"{len(files)} pictures, the first stated as {stated[:120]}")
 
     def _contradicts(self, stated: str, folders: list[str], file: str) -> bool:
         """Whether a stated path's folders say that it is not this picture."""
-        own = folded(file).split("/")[:-1]
+        above = folded(file).split("/")[:-1]
         split, own_split = split_of(stated.lower()), split_of(file)
         if split and own_split and split != own_split:
             return True
         # Of two absolute paths the first folders belong to two machines.
         absolute = bool(_ABSOLUTE.match(stated))
         one = [f for f in folders if f not in self._layout]
-        other = [f for f in own if f not in self._layout]
+        other = [f for f in above if f not in self._layout]
         if not one or not other:
             return False
         if _is_part(other, one) or (_is_part(one, other) and not absolute):
@@ -149,13 +149,13 @@ class ImageIndex:
             for file in self.files:
                 self._by_upload[_upload_key(file)].append(file)
         for spelling in spellings:
-            found = self._by_upload.get(_upload_key(spelling), [])
-            if found:
+            files = self._by_upload.get(_upload_key(spelling), [])
+            if files:
                 folders = _parts(spelling)[:-1]
-                found = [f for f in found if not self._contradicts(spelling, folders, f)]
-            if len(found) == 1:
-                self._respelt.setdefault(stated, found[0])
-                return found[0]
+                files = [f for f in files if not self._contradicts(spelling, folders, f)]
+            if len(files) == 1:
+                self._respelt.setdefault(stated, files[0])
+                return files[0]
         return None
 
 
@@ -166,18 +166,18 @@ def _parts(path: str) -> list[str]:
 
 def _spellings(stated: str) -> list[str]:
     """The ways to read a stated name: as it stands, then without a query, URL escapes, an upload's eight digits."""
-    found = [stated.split("?d=", 1)[1] if "?d=" in stated else stated]
-    if "?" in found[0]:
-        found.append(found[0].split("?", 1)[0])
-    if "%" in found[0]:
-        found += [nfc(unquote(s)).replace("\\", "/") for s in found]
-    for spelling in tuple(found):
+    spellings = [stated.split("?d=", 1)[1] if "?d=" in stated else stated]
+    if "?" in spellings[0]:
+        spellings.append(spellings[0].split("?", 1)[0])
+    if "%" in spellings[0]:
+        spellings += [nfc(unquote(s)).replace("\\", "/") for s in spellings]
+    for spelling in tuple(spellings):
         folder, slash, name = spelling.rpartition("/")
         if _UPLOADED.match(name):
-            found.append(folder + slash + _UPLOADED.sub("", name))
+            spellings.append(folder + slash + _UPLOADED.sub("", name))
     if "upload/" in stated:
-        found += [_STORE.sub("", s) for s in found if _STORE.match(s)]
-    return list(dict.fromkeys(found))
+        spellings += [_STORE.sub("", s) for s in spellings if _STORE.match(s)]
+    return list(dict.fromkeys(spellings))
 
 
 def _upload_key(path: str) -> str:
@@ -191,13 +191,13 @@ def _is_part(some: list[str], of: list[str]) -> bool:
     return all(folder in rest for folder in some)
 
 
-def _closest(found: list[str], parts: list[str]) -> list[str]:
+def _closest(files: list[str], parts: list[str]) -> list[str]:
     """Those of `found` whose path agrees with `parts` from its end for longest."""
-    if len(found) < 2:
-        return found
-    agreement = {file: _agreement(folded(file).split("/")[:-1], parts[:-1]) for file in found}
+    if len(files) < 2:
+        return files
+    agreement = {file: _agreement(folded(file).split("/")[:-1], parts[:-1]) for file in files}
     best = max(agreement.values())
-    return [file for file in found if agreement[file] == best]
+    return [file for file in files if agreement[file] == best]
 
 
 def _agreement(folders: list[str], stated: list[str]) -> int:

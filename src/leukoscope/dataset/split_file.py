@@ -56,9 +56,9 @@ def find_split_problems(
     that could not be checked."""
     audit = audit_dataset(dataset, workers=workers, show=show)
     lines = []
-    for found in audit.straddlers:
-        who = " ".join(w for w in (found.center, found.patient_id, found.smear_id) if w)
-        lines.append(f"{found.kind} {who} stands in {', '.join(str(side.split) for side, _ in found.sides)}")
+    for straddler in audit.straddlers:
+        who = " ".join(w for w in (straddler.center, straddler.patient_id, straddler.smear_id) if w)
+        lines.append(f"{straddler.kind} {who} stands in {', '.join(str(side.split) for side, _ in straddler.sides)}")
     for pair in audit.leaks:
         words = describe(pair, audit.fields[pair.first], audit.fields[pair.second])
         lines.append(f"{audit.place(pair.first)} and {audit.place(pair.second)} show the same ({words})")

@@ -131,7 +131,7 @@ def copies_across_splits(*datasets: Dataset) -> list[tuple[tuple[str, TruthField
     for dataset in datasets:
         for field in dataset.fields:
             same[field.sha256].append((dataset.name, field))
-    return [tuple(found) for found in same.values() if len({(name, f.split) for name, f in found}) > 1]
+    return [tuple(copies) for copies in same.values() if len({(name, f.split) for name, f in copies}) > 1]
 
 
 def drop_copies(train: Dataset, *others: Dataset) -> Dataset:

@@ -28,15 +28,15 @@ def read_supervisely(src: str | Path) -> RawSet:
     """Read a Supervisely project; DataError where it has no annotation. Corners are taken as they stand."""
     intake = Intake(src)
     raw = intake.raw
-    found = annotation_files(
+    files = annotation_files(
         raw,
         lambda content: isinstance(content, dict) and isinstance(content.get("objects"), list) and "size" in content,
         what="annotation of Supervisely",
         expected="`objects` and `size` in ann/NAME.json for each picture",
         beside=("meta.json",),
     )
-    is_classified = not any(content["objects"] for content in found.values())
-    for file, content in found.items():
+    is_classified = not any(content["objects"] for content in files.values())
+    for file, content in files.items():
         _read_file(file, content, intake, is_classified=is_classified)
     return intake.finish()
 
@@ -49,9 +49,9 @@ def _read_file(file: str, content: dict, intake: Intake, *, is_classified: bool)
     raw.n_objects += n_objects
     folder, _, name = file.rpartition("/")
     stated = f"{folder.removesuffix('ann')}img/{name[:-5]}" if folder.endswith("ann") else file[:-5]
-    found = intake.index.exact.get(stated) or intake.beside(file, name[:-5])
+    picture = intake.index.exact.get(stated) or intake.beside(file, name[:-5])
     size = content.get("size") if isinstance(content.get("size"), dict) else {}
-    seat = intake.seat(stated, file, n_objects, found=found, size=(size.get("width"), size.get("height")))
+    seat = intake.seat(stated, file, n_objects, known=picture, size=(size.get("width"), size.get("height")))
     if seat is None:
         return
     if tags and not is_classified:
@@ -62,11 +62,11 @@ def _read_file(file: str, content: dict, intake: Intake, *, is_classified: bool)
 
 def _tags(tags: object) -> dict[str, str]:
     """{name: value, "" for none} of a list of tags."""
-    found = {}
+    values = {}
     for tag in tags if isinstance(tags, list) else []:
         if isinstance(tag, dict) and isinstance(tag.get("name"), str):
-            found[tag["name"].strip()] = "" if tag.get("value") is None else str(tag["value"]).strip()
-    return found
+            values[tag["name"].strip()] = "" if tag.get("value") is None else str(tag["value"]).strip()
+    return values
 
 
 def _read_object(entry: object, where: str, seat: Seat, raw: RawSet) -> RawCell | None:

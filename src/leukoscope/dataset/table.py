@@ -176,7 +176,7 @@ def _read_field(file: str, rows: list[dict[str, str]], layout: _Form, intake: In
     sizes = {(row.get("image_width", ""), row.get("image_height", "")) for row in rows}
     cells = [row for row in rows if not _is_blank(row, layout)]
     size = sizes.pop() if len(sizes) == 1 and layout.box else None
-    seat = intake.seat(file, file, len(cells), found=file, size=size)
+    seat = intake.seat(file, file, len(cells), known=file, size=size)
     if seat is None:
         return
     read = []

@@ -69,13 +69,13 @@ def match_columns(header: list[str], stated: dict[str, str], path: Path) -> dict
     names = dict(stated)
     for ours, candidates in KNOWN_COLUMNS.items():
         taken = set(stated.values()) | ({names.get("w"), names.get("h")} if ours in _SIZES else set())
-        found = [h for c in candidates for h in header if folded(h) == c and h not in taken]
-        if ours in names or not found:
+        headings = [h for c in candidates for h in header if folded(h) == c and h not in taken]
+        if ours in names or not headings:
             continue
-        if len(found) > 1 and ours not in _SIZES:
-            listed = shown(h for h in header if h in found).replace(", ", " or ")
+        if len(headings) > 1 and ours not in _SIZES:
+            listed = shown(h for h in header if h in headings).replace(", ", " or ")
             raise DataError(f"{path}: {ours} could be column {listed}; state which in the source's [columns]")
-        names[ours] = found[0]
+        names[ours] = headings[0]
     missing = [c for c in ("image", "label") if c not in names]
     if missing:
         raise DataError(

@@ -29,10 +29,10 @@ def read_via(src: str | Path, *, code_attribute: str | None = None) -> RawSet:
     entries: list[tuple[str, dict]] = []
     read = [(file, _of_json(content, file)) for file, content in read_json_files(raw.root)]
     read += [(file, _of_csv(raw.root / file)) for file in files_under(raw.root, (".csv",))]
-    for file, found in read:
-        if not found:
+    for file, of_picture in read:
+        if not of_picture:
             raw.note(file, "not read: no VIA file", "expected pictures with a filename and regions")
-        entries += [(f"{file} entry {n}", entry) for n, entry in enumerate(found)]
+        entries += [(f"{file} entry {n}", entry) for n, entry in enumerate(of_picture)]
     if not entries:
         raise DataError(
             f"{raw.root} is not a VIA set: expected its project, or its annotations as JSON or CSV; got none; "
@@ -81,18 +81,18 @@ def _of_csv(path: Path) -> list[dict]:
     columns = {c.lstrip("#").strip(): c for c in rows[0]}
     if not set(columns) >= _COLUMNS:
         return []
-    found: dict[str, dict] = {}
+    entries: dict[str, dict] = {}
     for n, row in enumerate(rows, 2):
         value = {ours: row[theirs] for ours, theirs in columns.items()}
         shape, said, of_file = (
             parse_json(value.get(k) or "{}", f"{path} row {n}: {k}")
             for k in ("region_shape_attributes", "region_attributes", "file_attributes")
         )
-        entry = found.setdefault(value["filename"], _entry(value["filename"], of_file, []))
+        entry = entries.setdefault(value["filename"], _entry(value["filename"], of_file, []))
         if shape:
             region = {"shape_attributes": shape, "region_attributes": said}
             entry["regions"] += _entry("", {}, [region])["regions"]
-    return list(found.values())
+    return list(entries.values())
 
 
 def _entry(filename: str, file_attributes: object, regions: list) -> dict:

@@ -46,14 +46,14 @@ def read_voc(src: str | Path) -> RawSet:
         stem = nfc(splitext(name.rpartition("/")[2])[0])
         objects = list(tree.iter("object"))
         raw.n_objects += len(objects)
-        found = intake.beside(name, tree.findtext("filename") or "")
+        picture = intake.beside(name, tree.findtext("filename") or "")
         size = (tree.findtext("size/width"), tree.findtext("size/height"))
         stated = tree.findtext("filename") or stem
-        if found is None:
+        if picture is None:
             near = f"{name.rpartition('/')[0]}/{stated}".lstrip("/")
             raw.without_image(name, len(objects), intake.index.why_not(stated) or intake.index.why_not(near))
             continue
-        seat = intake.seat(stated, name, len(objects), found=found, size=size)
+        seat = intake.seat(stated, name, len(objects), known=picture, size=size)
         if seat is None:
             continue
         cells = [_read_object(e, f"object {n}", seat.file, raw) for n, e in enumerate(objects)]
@@ -109,12 +109,12 @@ def _read_object(entry: ElementTree.Element, where: str, file: str, raw: RawSet)
 
 def _attributes(said: dict[str, str], cvats: ElementTree.Element | None) -> dict[str, str]:
     """What an object says beside its name and box: VOC's own words where they say anything, CVAT's attributes."""
-    found = {k: said[k] for k, usual in _WORDS.items() if said.get(k) and said[k].lower() not in (usual, "false")}
+    attributes = {k: said[k] for k, usual in _WORDS.items() if said.get(k) and said[k].lower() not in (usual, "false")}
     if cvats is None:
-        return found
+        return attributes
     pairs = [(a.findtext("name") or "", a.findtext("value") or "") for a in cvats.findall("attribute")]
     usual = () if SOURCE_CODE in dict(pairs) else (("rotation", "0.0"), ("rotation", "0"), ("occluded", "False"))
-    return found | {name: value for name, value in pairs if (name, value) not in usual}
+    return attributes | {name: value for name, value in pairs if (name, value) not in usual}
 
 
 def _outline(element: ElementTree.Element, cell: RawCell, where: str, file: str, raw: RawSet) -> tuple | None:

@@ -45,7 +45,7 @@ def read_xyc(src: str | Path, *, box_px: float | None) -> RawSet:
             raise DataError(f"{mark} would mark two pictures, {file} and another: expected one of each name")
         used.add(mark)
         points = _centroids(raw.root / mark, raw)
-        seat = intake.seat(file, mark, len(points), found=file)
+        seat = intake.seat(file, mark, len(points), known=file)
         if seat is not None:
             boxes = ((x - half, y - half, x + half, y + half) for x, y in points)
             intake.take(seat, (RawCell(box, CODE, None, None, _ATTRIBUTES) for box in boxes))

@@ -52,7 +52,7 @@ def read_yolo(src: str | Path, *, label_attributes: int = 0) -> RawSet:
         used.add(label)
         lines = _label_lines(f"{root}/{label}")
         raw.n_objects += len(lines)
-        seat = intake.seat(file, label, len(lines), found=file)
+        seat = intake.seat(file, label, len(lines), known=file)
         if seat is None:
             continue
         cells = []

@@ -128,14 +128,14 @@ def _read_names(path: Path) -> DataFile:
 
 def _paths(text: str, key: str) -> tuple[str, ...]:
     """The path or the list of paths under a key of a data.yaml."""
-    found = re.search(rf"""(?m)^["']?{key}["']?[ \t]*:[ \t]*([^\n]*)\n((?:[ \t]*-[^\n]*\n?)*)""", text + "\n")
-    if not found:
+    match = re.search(rf"""(?m)^["']?{key}["']?[ \t]*:[ \t]*([^\n]*)\n((?:[ \t]*-[^\n]*\n?)*)""", text + "\n")
+    if not match:
         return ()
-    value = re.sub(r"\s#.*$", "", found[1]).strip()
+    value = re.sub(r"\s#.*$", "", match[1]).strip()
     if value.startswith("["):
         listed = value.strip("[]").split(",")
     else:
-        listed = [value] if value and value[0] != "#" else re.findall(r"(?m)^[ \t]*-\s*(.*?)\s*$", found[2])
+        listed = [value] if value and value[0] != "#" else re.findall(r"(?m)^[ \t]*-\s*(.*?)\s*$", match[2])
     return tuple(
         p for p in (re.sub(r"\s#.*$", "", v).strip().strip("\"'") for v in listed) if p and p != "null" and p != "~"
     )
@@ -147,8 +147,8 @@ def _names_from_yaml(path: Path) -> dict[int, str]:
     Only this key is needed, so no YAML library is.
     """
     text = read_text(path).replace("\r\n", "\n")
-    found = re.search(_NAMES, text)
-    rest = text[found.end() :].lstrip(" \t") if found else ""
+    match = re.search(_NAMES, text)
+    rest = text[match.end() :].lstrip(" \t") if match else ""
     if rest[:1] in ("[", "{"):
         entries = _flow_entries(rest)
         if not entries:
@@ -205,8 +205,8 @@ def _entry(line: str) -> tuple[int | None, str] | None:
     return int(numbered[1]) if numbered else None, _unquoted(quoted)
 
 
-def _unquoted(found: re.Match) -> str:
-    double, single, plain = found.groups()
+def _unquoted(match: re.Match) -> str:
+    double, single, plain = match.groups()
     if double is not None:
         return re.sub(r'\\(["\\/])', r"\1", double)
     return single.replace("''", "'") if single is not None else plain.strip()

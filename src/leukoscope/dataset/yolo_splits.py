@@ -49,7 +49,7 @@ def _take_list(listing: Path, split: str, index: ImageIndex, splits: dict[str, s
 
 def _from_paths(root: Path, index: ImageIndex, names: ClassNames, raw: RawSet) -> dict[str, str]:
     """{picture: split} from the folders or lists that data.yaml names, for pictures whose own folders name no split."""
-    found: dict[str, set[str]] = defaultdict(set)
+    splits: dict[str, set[str]] = defaultdict(set)
     for folder, split, path in names.stated_splits():
         place = _place(root, folder, path, index)
         if place is None:
@@ -58,15 +58,15 @@ def _from_paths(root: Path, index: ImageIndex, names: ClassNames, raw: RawSet) -
             listed: dict[str, str] = {}
             _take_list(root / place, split, index, listed, raw)
             for file in listed:
-                found[file].add(split)
+                splits[file].add(split)
         else:
             for file in index.files:
                 if not place or file.startswith(place + "/"):
-                    found[file].add(split)
-    several = [f for f, stated in found.items() if len(stated) > 1 and split_of(f) is None]
+                    splits[file].add(split)
+    several = [f for f, stated in splits.items() if len(stated) > 1 and split_of(f) is None]
     if several:
         raw.note(several[0], "data.yaml puts a picture into several splits: none taken", f"{len(several)} pictures")
-    return {f: next(iter(s)) for f, s in found.items() if len(s) == 1 and split_of(f) is None}
+    return {f: next(iter(s)) for f, s in splits.items() if len(s) == 1 and split_of(f) is None}
 
 
 def _place(root: Path, folder: str, path: str, index: ImageIndex) -> str | None:

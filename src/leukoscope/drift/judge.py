@@ -61,8 +61,8 @@ def judge(run: Profile, reference: Profile, *, seed: int = 0) -> tuple[Finding, 
         )
     rng = np.random.default_rng(seed)
     level = ALARM_RATE / (len(watched) + same_model)
-    found = [f for name in watched if (f := _by_patients(name, run, reference, level, rng)) is not None]
-    return (*found, *([_mix(run.patients, reference.patients, level, rng)] if same_model else ()))
+    findings = [f for name in watched if (f := _by_patients(name, run, reference, level, rng)) is not None]
+    return (*findings, *([_mix(run.patients, reference.patients, level, rng)] if same_model else ()))
 
 
 def pooled(profiles: Sequence[Profile]) -> Profile:
@@ -73,29 +73,29 @@ def pooled(profiles: Sequence[Profile]) -> Profile:
     patients = tuple(look for p in same for look in p.patients)
     name = " and ".join(p.name for p in same) if len(same) < 3 else f"{same[0].name} to {same[-1].name}"
     sums = sum(p.n_fields for p in same), sum(p.n_cells for p in same)
-    at, even = sorted(QUANTILES), np.linspace(0, 100, 401)
+    shares, even = sorted(QUANTILES), np.linspace(0, 100, 401)
     fields = {}
     for measure in sorted({m for p in same for m in p.fields}):
-        values = np.concatenate([np.interp(even, at, p.fields[measure]) for p in same if measure in p.fields])
-        fields[measure] = [round(float(v), DIGITS) for v in np.percentile(values, at)]
+        values = np.concatenate([np.interp(even, shares, p.fields[measure]) for p in same if measure in p.fields])
+        fields[measure] = [round(float(v), DIGITS) for v in np.percentile(values, shares)]
     return Profile(name, same[-1].model, patients, fields, *sums)
 
 
 def _by_patients(name: str, run: Profile, reference: Profile, level: float, rng) -> Finding | None:
-    own, known = run.values(name), reference.values(name)
-    if len(own) < LEAST_OF_RUN or len(known) < LEAST_OF_REFERENCE:
+    values, known = run.values(name), reference.values(name)
+    if len(values) < LEAST_OF_RUN or len(known) < LEAST_OF_REFERENCE:
         return None
     spread = float(known.std(ddof=1))
-    apart = float(own.mean() - known.mean())
+    apart = float(values.mean() - known.mean())
     if apart == 0:
         p, effect = 1.0, 0.0
     else:
         effect = apart / spread if spread > 0 else float(np.sign(apart)) * 99.0
-        p = _chance(np.r_[own, known][:, None], len(own), rng)
+        p = _chance(np.r_[values, known][:, None], len(values), rng)
     wide = LEAST_EFFECT * spread
     drifted = p <= level and abs(effect) >= LEAST_EFFECT
     return Finding(
-        name, float(own.mean()), float(known.mean()), float(known.mean()) - wide, float(known.mean()) + wide,
+        name, float(values.mean()), float(known.mean()), float(known.mean()) - wide, float(known.mean()) + wide,
         effect, p, drifted,
     )  # fmt: skip
 
@@ -117,20 +117,20 @@ def _chance(rows: np.ndarray, n: int, rng: np.random.Generator) -> float:
 
 
 def _mix(run: Sequence[PatientLook], reference: Sequence[PatientLook], level: float, rng) -> Finding:
-    own, known = ([p for p in patients if p.n_cells] for patients in (run, reference))
-    names = sorted({name for p in (*own, *known) for name in p.mix})
-    rows = np.array([[p.mix.get(name, 0.0) for name in names] for p in (*own, *known)]).reshape(-1, len(names))
-    if len(own) < LEAST_OF_RUN or len(known) < LEAST_OF_REFERENCE:
+    current, known = ([p for p in patients if p.n_cells] for patients in (run, reference))
+    names = sorted({name for p in (*current, *known) for name in p.mix})
+    rows = np.array([[p.mix.get(name, 0.0) for name in names] for p in (*current, *known)]).reshape(-1, len(names))
+    if len(current) < LEAST_OF_RUN or len(known) < LEAST_OF_REFERENCE:
         return Finding(MIX, 0.0, 0.0, None, None, 0.0, 1.0, False)
-    moved = float(np.abs(rows[: len(own)].mean(0) - rows[len(own) :].mean(0)).sum() / 2)
-    p = _chance(rows, len(own), rng)
+    moved = float(np.abs(rows[: len(current)].mean(0) - rows[len(current) :].mean(0)).sum() / 2)
+    p = _chance(rows, len(current), rng)
     return Finding(MIX, moved, 0.0, None, LEAST_MIX, moved, p, p <= level and moved >= LEAST_MIX)
 
 
 def _by_photographs(name: str, run: Profile, reference: Profile) -> Finding | None:
     if name not in run.fields or name not in reference.fields:
         return None
-    at = sorted(QUANTILES)
-    low, middle, high = (reference.fields[name][at.index(q)] for q in (LOW, 50, HIGH))
-    value = run.fields[name][at.index(50)]
+    shares = sorted(QUANTILES)
+    low, middle, high = (reference.fields[name][shares.index(q)] for q in (LOW, 50, HIGH))
+    value = run.fields[name][shares.index(50)]
     return Finding(name, value, middle, low, high, None, None, not low <= value <= high)

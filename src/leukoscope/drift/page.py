@@ -61,14 +61,14 @@ def withheld_rows(runs: Sequence[Profile]) -> list[dict]:
     rows = []
     for run in runs:
         for center in sorted({p.center for p in run.patients}):
-            own = [p for p in run.patients if p.center == center]
-            n_cells, n_withheld = sum(p.n_cells for p in own), sum(p.n_withheld for p in own)
-            n_fields = sum(p.n_fields for p in own)
+            patients = [p for p in run.patients if p.center == center]
+            n_cells, n_withheld = sum(p.n_cells for p in patients), sum(p.n_withheld for p in patients)
+            n_fields = sum(p.n_fields for p in patients)
             rows.append({
-                "run": run.name, "center": center, "n_patients": len(own), "n_fields": n_fields, "n_cells": n_cells,
-                "withheld": n_withheld / n_cells if n_cells else None,
+                "run": run.name, "center": center, "n_patients": len(patients), "n_fields": n_fields,
+                "n_cells": n_cells, "withheld": n_withheld / n_cells if n_cells else None,
                 "coverage": 1 - n_withheld / n_cells if n_cells else None,
-                "failed": sum(p.n_failed for p in own) / n_fields if n_fields else None,
+                "failed": sum(p.n_failed for p in patients) / n_fields if n_fields else None,
             })  # fmt: skip
     return rows
 
@@ -91,7 +91,7 @@ def _sections(judged: Sequence[tuple[Profile, Profile, Sequence[Finding]]]) -> I
         "run is expected.</p>"
     )
     for measure in MEASURES:
-        known = [(run, f) for run, _, found in judged for f in found if f.measure == measure.name]
+        known = [(run, f) for run, _, findings in judged for f in findings if f.measure == measure.name]
         if known:
             yield f"<h3>{escape(measure.words)}</h3>{_chart(measure.name, measure.words, known)}{_table(known)}"
     yield "</section>"

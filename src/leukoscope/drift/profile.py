@@ -135,17 +135,17 @@ def _add(patient: _Gathered, entry: FieldEntry) -> dict[str, float]:
     patient.n_poor += entry["status"] == "poor"
     cells = counted_cells(entry)
     quality = entry["quality"] or {}
-    found = {"stain": quality.get("stain"), "focus": quality.get("focus"), "light": quality.get("exposure")}
+    measured = {"stain": quality.get("stain"), "focus": quality.get("focus"), "light": quality.get("exposure")}
     if cells:
         boxes = np.array([c["box"] for c in cells], np.float64)
         side = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1)))
         tops = [max(c["probs"].values()) for c in cells]
-        found |= {"cell_px": side, "cell_size": _in_red_cells(side, entry), "confidence": float(np.mean(tops))}
+        measured |= {"cell_px": side, "cell_size": _in_red_cells(side, entry), "confidence": float(np.mean(tops))}
         patient.n_cells += len(cells)
         patient.n_withheld += sum(not c.get("identified", True) for c in cells)
         patient.probs += sum(tops)
         patient.classes.update(c["class"] for c in cells)
-    known = {name: float(value) for name, value in found.items() if value is not None}
+    known = {name: float(value) for name, value in measured.items() if value is not None}
     for name, value in known.items():
         patient.of_fields.setdefault(name, []).append(value)
     return known

@@ -108,9 +108,9 @@ def _limit(entry: dict, where: str) -> NormalLimit:
 
 def usable(limits: Sequence[NormalLimit], pair: Aligned) -> tuple[list[NormalLimit], list[str]]:
     """The limits of the specimen whose class both counts can say, and what is said of the others."""
-    own = [x for x in limits if x.specimen == pair.specimen]
-    kept = [x for x in own if _columns(x, pair)]
-    left = [f"{x.kind} of {x.class_name}: not stated by both counts" for x in own if x not in kept]
+    of_specimen = [x for x in limits if x.specimen == pair.specimen]
+    kept = [x for x in of_specimen if _columns(x, pair)]
+    left = [f"{x.kind} of {x.class_name}: not stated by both counts" for x in of_specimen if x not in kept]
     return kept, left
 
 
@@ -121,27 +121,27 @@ def _columns(limit: NormalLimit, pair: Aligned) -> list[int]:
 
 def is_abnormal(counts: np.ndarray, totals: np.ndarray, limits: Sequence[NormalLimit], pair: Aligned) -> np.ndarray:
     """(…, P) bool: any limit crossed, for counts (…, P, C) and denominators (…, P)."""
-    found = np.zeros(counts.shape[:-1], bool)
+    abnormal = np.zeros(counts.shape[:-1], bool)
     for limit in limits:
-        found |= limit.is_abnormal(counts[..., _columns(limit, pair)].sum(-1) / totals)
-    return found
+        abnormal |= limit.is_abnormal(counts[..., _columns(limit, pair)].sum(-1) / totals)
+    return abnormal
 
 
 def two_by_two(
     pair: Aligned, limits: Sequence[NormalLimit], kind: str, *, n_draws: int = N_DRAWS, seed: int = 0
 ) -> TwoByTwo | None:
     """Agreement of both counts on one kind; None where no limit of that kind can be applied."""
-    own = [x for x in limits if x.kind == kind]
-    if not own:
+    of_kind = [x for x in limits if x.kind == kind]
+    if not of_kind:
         return None
-    reference = is_abnormal(pair.reference, pair.n_reference, own, pair)
-    test = is_abnormal(pair.test, pair.n_test, own, pair)
+    reference = is_abnormal(pair.reference, pair.n_reference, of_kind, pair)
+    test = is_abnormal(pair.test, pair.n_test, of_kind, pair)
     both, first, second, neither = _table(reference, test)
     shares = {"positive": (both, both + first), "negative": (neither, neither + second),
               "overall": (both + neither, both + first + second + neither)}  # fmt: skip
     estimates = {k: Limits(a / n if n else np.nan, *clopper_pearson(a, n)) for k, (a, n) in shares.items()}
     return TwoByTwo(kind, both, first, second, neither, **estimates, chance=chance_agreement(
-        pair, own, n_draws=n_draws, seed=seed))  # fmt: skip
+        pair, of_kind, n_draws=n_draws, seed=seed))  # fmt: skip
 
 
 def _table(reference: np.ndarray, test: np.ndarray) -> tuple[int, int, int, int]:
@@ -165,14 +165,14 @@ def chance_agreement(
         "negative": ((~first & ~second).sum(1), (~first).sum(1)),
         "overall": ((first == second).sum(1), np.full(len(first), first.shape[1])),
     }
-    found = {}
+    rates = {}
     for name, (agreed, of) in parts.items():
         shares = (agreed[of > 0] / of[of > 0]).astype(np.float64)
-        found[name] = (
+        rates[name] = (
             Limits(float(shares.mean()), *map(float, np.quantile(shares, [0.025, 0.975])))
             if len(shares) else Limits(np.nan, np.nan, np.nan)
         )  # fmt: skip
-    return found
+    return rates
 
 
 def draw_counts(pair: Aligned, *, n_draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

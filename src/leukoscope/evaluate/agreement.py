@@ -134,15 +134,15 @@ def deming(reference: Values, test: Values, *, variance_ratio: float = 1.0, leve
     slope, intercept = _deming_line(x, y, variance_ratio)
     n = len(x)
     left = np.array([_deming_line(np.delete(x, i), np.delete(y, i), variance_ratio) for i in range(n)])
-    found = []
+    lines = []
     for value, of_left in ((slope, left[:, 0]), (intercept, left[:, 1])):
         if n < 4 or not np.isfinite([value, *of_left]).all():
-            found.append(Limits(value, math.nan, math.nan))
+            lines.append(Limits(value, math.nan, math.nan))
             continue
         pseudo = n * value - (n - 1) * of_left
         half = student_t((1 + level) / 2, n - 2) * float(pseudo.std(ddof=1)) / math.sqrt(n)
-        found.append(Limits(value, value - half, value + half))
-    of_slope, of_intercept = found
+        lines.append(Limits(value, value - half, value + half))
+    of_slope, of_intercept = lines
     return Deming(n, of_slope, of_intercept, variance_ratio)
 
 

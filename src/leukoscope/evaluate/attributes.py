@@ -92,11 +92,11 @@ def choose_word_rule(
         temperature = round(fit_temperature(logits, truth), 4)
         z = np.exp((logits - logits.max(1, keepdims=True)) / temperature)
         probs = z / z.sum(1, keepdims=True)
-        threshold, found = _lowest_threshold(probs, truth)
+        threshold, precision = _lowest_threshold(probs, truth)
         f1 = macro_f1(confusion_matrix(truth, probs.argmax(1), n_classes=probs.shape[1]))
         temperatures.append(temperature)
         thresholds.append(threshold)
-        measured.append({"attribute": attribute.name, "n_cells": len(truth), "macro_f1": round(f1, 4), **found})
+        measured.append({"attribute": attribute.name, "n_cells": len(truth), "macro_f1": round(f1, 4), **precision})
     return WordRule(attributes, tuple(classes), tuple(temperatures), tuple(thresholds), RULE, tuple(measured))
 
 

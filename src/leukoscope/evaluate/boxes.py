@@ -101,14 +101,14 @@ def average_precision(matches: Sequence[Matches]) -> np.ndarray:
         return np.full(n_thresholds, np.nan)
     order = np.argsort(-np.concatenate([m.scores for m in matches]), kind="stable")
     hit = np.concatenate([m.hit for m in matches], axis=1)[:, order]  # (T, D)
-    found, rank = np.cumsum(hit, axis=1), np.arange(1, hit.shape[1] + 1)
-    recall = found / n_truth
-    precision = found / (rank + np.spacing(1))
+    hits, rank = np.cumsum(hit, axis=1), np.arange(1, hit.shape[1] + 1)
+    recall = hits / n_truth
+    precision = hits / (rank + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     result = np.zeros(n_thresholds)
     for t in range(n_thresholds):
-        at = np.searchsorted(recall[t], RECALLS, side="left")
-        result[t] = np.append(precision[t], 0.0)[at].mean()
+        first = np.searchsorted(recall[t], RECALLS, side="left")
+        result[t] = np.append(precision[t], 0.0)[first].mean()
     return result
 
 

@@ -61,9 +61,9 @@ def conformal_thresholds(
     thresholds = np.full(n_classes, conformal_quantile(scores, level=level))
     if by_class:
         for c in range(n_classes):
-            own = scores[val_labels == c]
-            if len(own) >= least_cells(level):
-                thresholds[c] = conformal_quantile(own, level=level)
+            of_class = scores[val_labels == c]
+            if len(of_class) >= least_cells(level):
+                thresholds[c] = conformal_quantile(of_class, level=level)
     return thresholds
 
 

@@ -47,14 +47,16 @@ def compare_contours(
     if len(truth) != len(pred):
         raise DataError(f"truth and predictions must list the same fields, got {len(truth)} and {len(pred)}")
     compared = []
-    for known, found in zip(truth, pred, strict=True):
-        if found.scores is None:
+    for known, predicted in zip(truth, pred, strict=True):
+        if predicted.scores is None:
             raise DataError("predicted contours need scores")
-        matrix = contour_iou_matrix(found.contours, known.contours)  # (D, G)
-        order = np.argsort(-found.scores, kind="stable")
-        ranked = box_scores.match_overlaps(matrix[order], found.scores[order])
+        matrix = contour_iou_matrix(predicted.contours, known.contours)  # (D, G)
+        order = np.argsort(-predicted.scores, kind="stable")
+        ranked = box_scores.match_overlaps(matrix[order], predicted.scores[order])
         columns, rows = np.nonzero(matrix >= iou)
-        matches = match_overlaps(rows, columns, matrix[columns, rows], shape=(len(known.contours), len(found.contours)))
+        matches = match_overlaps(
+            rows, columns, matrix[columns, rows], shape=(len(known.contours), len(predicted.contours))
+        )
         compared.append(FieldOverlaps(ranked, matches))
     return compared
 

@@ -130,15 +130,15 @@ def _from_csv(path: Path, *, repeats: bool) -> CountTable:
             raise InputError(f"{path} line {line}: {len(row)} cells under {len(heads)} headings")
         if not row[who].strip():
             raise InputError(f"{path} line {line}: no patient is named")
-        own = dict.fromkeys(classes, 0)
+        of_row = dict.fromkeys(classes, 0)
         for place, name in columns.items():
             blanks += not row[place].strip()
-            own[name] += _cells(row[place], f"{path} line {line}, {rows[0][1][place]}", delimiter)
-        if not sum(own.values()):
+            of_row[name] += _cells(row[place], f"{path} line {line}, {rows[0][1][place]}", delimiter)
+        if not sum(of_row.values()):
             raise InputError(f"{path} line {line}: patient {row[who].strip()} has no cell counted")
         patients.append((row[center].strip() if center is not None else "", row[who].strip(), line))
         conditions.append(row[heads.index(CONDITION)].strip() if repeats else "")
-        counts.append(list(own.values()))
+        counts.append(list(of_row.values()))
     if not patients:
         raise InputError(f"{path}: no row below the headings")
     notes: tuple[str, ...] = (f"{path}: {blanks} blank cells were read as 0",) if blanks else ()
@@ -257,7 +257,9 @@ def align(reference: CountTable, test: CountTable, specimen: str, *, shared_only
             raise InputError(f"{table.name}: no cell of the {specimen} differential was counted for {_some(none)}")
     notes = (*reference.notes, *test.notes, *((f"left out: {words}",) if words else ()))
     tables = [np.array([[row.get(c, 0) for c in classes] for row in side], np.int64) for side in sides]
-    alone = [tuple(c for c in own if c not in other and c not in NOT_COUNTED) for own, other in (names, names[::-1])]
+    alone = [
+        tuple(c for c in classes if c not in other and c not in NOT_COUNTED) for classes, other in (names, names[::-1])
+    ]
     return Aligned(
         (reference.name, test.name), specimen, tuple(shared), classes, tables[0], tables[1], totals[0], totals[1],
         alone[0], alone[1], notes,
@@ -279,12 +281,12 @@ def pooled(tables: Sequence[CountTable]) -> CountTable:
 
 def ancestors(name: str) -> list[str]:
     """The class and every coarser one that it belongs to, "white_cell" left out: it says no type."""
-    found: list[str] = []
+    above: list[str] = []
     current: str | None = name
-    while current is not None and (current != "white_cell" or not found):
-        found.append(current)
+    while current is not None and (current != "white_cell" or not above):
+        above.append(current)
         current = PARENTS.get(current)
-    return found
+    return above
 
 
 def _tops(names: set[str]) -> dict[str, str]:
@@ -295,10 +297,10 @@ def _tops(names: set[str]) -> dict[str, str]:
 def _merged(table: CountTable, patients: Sequence[str], tops: dict[str, str]) -> list[dict[str, int]]:
     merged = []
     for patient in patients:
-        own: dict[str, int] = {}
+        of_patient: dict[str, int] = {}
         for name, n in zip(table.classes, table.counts[table.patients.index(patient)].tolist(), strict=True):
-            own[tops[name]] = own.get(tops[name], 0) + n
-        merged.append(own)
+            of_patient[tops[name]] = of_patient.get(tops[name], 0) + n
+        merged.append(of_patient)
     return merged
 
 

@@ -50,22 +50,22 @@ def imprecision(table: CountTable, specimen: str) -> list[Imprecision]:
     none = sorted({p for p, n in zip(table.patients, totals.tolist(), strict=True) if not n})
     if none:
         raise InputError(f"{table.name}: no cell of the {specimen} differential was counted for {', '.join(none)}")
-    found = []
+    results = []
     for condition in dict.fromkeys(table.conditions):
         rows = _repeated(table, condition)
         for column in inside if rows else ():
-            found.append(_scatter(condition, names[column], [table.counts[r, column] for r in rows],
+            results.append(_scatter(condition, names[column], [table.counts[r, column] for r in rows],
                                   [totals[r] for r in rows]))  # fmt: skip
-    if not found:
+    if not results:
         raise InputError(f"{table.name}: no patient has two counts under one condition: nothing was repeated")
-    return [x for x in found if x.share > 0]
+    return [x for x in results if x.share > 0]
 
 
 def _repeated(table: CountTable, condition: str) -> list[np.ndarray]:
     """Rows of each patient that was counted twice or more under the condition."""
     by_patient: dict[str, list[int]] = {}
-    for row, (patient, own) in enumerate(zip(table.patients, table.conditions, strict=True)):
-        if own == condition:
+    for row, (patient, conditions) in enumerate(zip(table.patients, table.conditions, strict=True)):
+        if conditions == condition:
             by_patient.setdefault(patient, []).append(row)
     return [np.array(rows) for rows in by_patient.values() if len(rows) > 1]
 

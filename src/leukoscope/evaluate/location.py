@@ -20,13 +20,15 @@ def score_location(predictions: list[FieldPrediction], clusters: list[str], card
     AP is COCO's, of the best 100 boxes a field; what happens at the threshold is of every box.
     """
     truth = [FieldBoxes(p.boxes, np.zeros(len(p.boxes))) for p in predictions]
-    kept = [np.ones(len(p.found), bool) for p in predictions]
+    kept = [np.ones(len(p.found_boxes), bool) for p in predictions]
     if card.task == "detect":
         counted = card.taxonomy.columns(card.taxonomy.counted)
         kept = [np.isin(p.found_classes, counted) for p in predictions]
-    found = [FieldBoxes(p.found[k], np.zeros(k.sum()), p.scores[k]) for p, k in zip(predictions, kept, strict=True)]
+    predicted = [
+        FieldBoxes(p.found_boxes[k], np.zeros(k.sum()), p.scores[k]) for p, k in zip(predictions, kept, strict=True)
+    ]
     threshold = card.thresholds["score"]
-    (matches,) = match_fields(truth, found, n_classes=1)
+    (matches,) = match_fields(truth, predicted, n_classes=1)
     fields, names = np.arange(len(matches)), np.asarray(clusters)
 
     having = [matches] if sum(m.n_truth for m in matches) else []
@@ -55,8 +57,8 @@ def score_detection(predictions: list[FieldPrediction], clusters: list[str], tax
         kept = [i for i, column in enumerate(columns) if column is not None and column >= 0]
         boxes = np.array([p.truth.cells[i].box for i in kept]).reshape(-1, 4)
         truth.append(FieldBoxes(boxes, [columns[i] for i in kept]))
-    found = [FieldBoxes(p.found, p.found_classes, p.scores) for p in predictions]
-    matches = match_fields(truth, found, n_classes=len(taxonomy.names))
+    predicted = [FieldBoxes(p.found_boxes, p.found_classes, p.scores) for p in predictions]
+    matches = match_fields(truth, predicted, n_classes=len(taxonomy.names))
     present = {n: m for n, m in zip(taxonomy.names, matches, strict=True) if sum(f.n_truth for f in m)}
 
     having = list(present.values())

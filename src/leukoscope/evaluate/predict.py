@@ -46,7 +46,7 @@ class FieldPrediction:
     boxes: np.ndarray
     class_names: tuple[str | None, ...]
     truth_probs: np.ndarray | None
-    found: np.ndarray | None
+    found_boxes: np.ndarray | None
     scores: np.ndarray | None
     found_probs: np.ndarray | None
     found_classes: np.ndarray | None = None
@@ -99,24 +99,24 @@ def _predict_field(
     truth_probs = found_probs = found_classes = words = None
     if locator and locator.card.task == "detect":
         calls = detect(field, locator)
-        found, found_classes = calls.cells, calls.class_ids()
-        found_probs = np.where(found.scores[:, None] >= threshold, calls.probs, np.nan)
+        cells, found_classes = calls.cells, calls.class_ids()
+        found_probs = np.where(cells.scores[:, None] >= threshold, calls.probs, np.nan)
     else:
-        found = locate(field, locator) if locator else None
+        cells = locate(field, locator) if locator else None
     if classifier:
         calls = classify(field, Cells(truth.key, boxes, np.ones(len(boxes))), classifier)
         truth_probs, words = calls.probs, calls.words
     if classifier and locator:
-        sure = np.flatnonzero(found.scores >= threshold)
-        found_probs = np.full((len(found), len(classifier.card.taxonomy.names)), np.nan)
-        found_probs[sure] = classify(field, Cells(truth.key, found.boxes[sure], found.scores[sure]), classifier).probs
+        sure = np.flatnonzero(cells.scores >= threshold)
+        found_probs = np.full((len(cells), len(classifier.card.taxonomy.names)), np.nan)
+        found_probs[sure] = classify(field, Cells(truth.key, cells.boxes[sure], cells.scores[sure]), classifier).probs
     return FieldPrediction(
         truth=truth,
         boxes=boxes,
         class_names=tuple(None if c.class_name == UNTYPED else c.class_name for c in white),
         truth_probs=truth_probs,
-        found=found.boxes if found else None,
-        scores=found.scores if found else None,
+        found_boxes=cells.boxes if cells else None,
+        scores=cells.scores if cells else None,
         found_probs=found_probs,
         found_classes=found_classes,
         stated=tuple(dict(c.attributes) for c in white),

@@ -154,12 +154,12 @@ def choose_threshold(
     distinct = np.unique(scores)
     gaps = np.concatenate([[0.0], np.diff(distinct), [0.0]])  # below the lowest, between neighbours, above the highest
     cuts = np.concatenate([[distinct[0]], (distinct[1:] + distinct[:-1]) / 2, [np.nextafter(distinct[-1], np.inf)]])
-    found = np.array([(scores[positive] >= cut).mean() for cut in cuts])
+    caught = np.array([(scores[positive] >= cut).mean() for cut in cuts])
     if sensitivity is not None:
         if not 0 < sensitivity <= 1:
             raise DataError(f"a sensitivity to keep must lie between 0 and 1, got {sensitivity}")
-        return float(cuts[np.flatnonzero(found >= sensitivity)[-1]])
-    youden = found - np.array([(scores[~positive] >= cut).mean() for cut in cuts])
+        return float(cuts[np.flatnonzero(caught >= sensitivity)[-1]])
+    youden = caught - np.array([(scores[~positive] >= cut).mean() for cut in cuts])
     best = np.flatnonzero(np.isclose(youden, youden.max(), rtol=0, atol=1e-12))
     return float(cuts[best[gaps[best].argmax()]])
 

@@ -82,9 +82,9 @@ def evaluate_model(
         taxonomy = bundles["classify"].card.taxonomy
         readings = _all_readings(predictions, taxonomy)
         result["classification"] = _score_classes(predictions, readings, clusters, taxonomy)
-        told = _by_patient(predictions, readings, clusters, unit, bundles["classify"].card)
-        if told is not None:
-            result["classification"]["confusion_by_patient"] = told
+        by_patient = _by_patient(predictions, readings, clusters, unit, bundles["classify"].card)
+        if by_patient is not None:
+            result["classification"]["confusion_by_patient"] = by_patient
         rule = bundles["classify"].card.attributes
         if rule is not None:
             cells = [pair for p in predictions for pair in zip(p.stated, p.words, strict=True)]
@@ -188,22 +188,22 @@ def _by_patient(
 
 def _score_end_to_end(predictions: list[FieldPrediction], clusters: list[str], taxonomy: Taxonomy) -> dict:
     """Located cells above the threshold, matched at IoU 0.5: how many true typed cells came out rightly named."""
-    found, probs, false = [], [], []
+    hits, probs, false = [], [], []
     for p in predictions:
         sure = np.isfinite(p.found_probs[:, 0])
-        paired = pair_boxes(p.boxes, p.found[sure], p.scores[sure])  # (D,) rows of the truth
+        paired = pair_boxes(p.boxes, p.found_boxes[sure], p.scores[sure])  # (D,) rows of the truth
         of_truth = np.zeros((len(p.boxes), len(taxonomy.names)))
         of_truth[paired[paired >= 0]] = p.found_probs[sure][paired >= 0]
         probs.append(of_truth)
-        found.append(np.isin(np.arange(len(p.boxes)), paired))
+        hits.append(np.isin(np.arange(len(p.boxes)), paired))
         counted = np.isin(p.found_probs[sure].argmax(1), taxonomy.columns(taxonomy.counted))
         false.append(int((counted & (paired < 0)).sum()))
-    of_cell = np.repeat(np.asarray(clusters), [len(f) for f in found])
+    of_cell = np.repeat(np.asarray(clusters), [len(f) for f in hits])
     readings = read_probs(np.concatenate(probs), _class_names(predictions), taxonomy)
     if not readings:
         return {"iou": 0.5, "n_truth": 0}
     main = readings[0]
-    found_cells = np.concatenate(found)[main.rows]
+    found_cells = np.concatenate(hits)[main.rows]
     right_cells = found_cells & (main.truth == main.calls)
     of_cell = of_cell[main.rows]
     cells, fields = np.arange(len(found_cells)), np.arange(len(false))
@@ -265,6 +265,6 @@ def _write_predictions(table, predictions: list[FieldPrediction], taxonomy: Taxo
         for i, box in enumerate(p.boxes):
             probs = None if p.truth_probs is None else p.truth_probs[i]
             table.writerow(row(p, "truth", box, p.class_names[i] or "", "", probs))
-        for i, box in enumerate(p.found if p.found is not None else ()):
+        for i, box in enumerate(p.found_boxes if p.found_boxes is not None else ()):
             probs = None if p.found_probs is None else p.found_probs[i]
             table.writerow(row(p, "found", box, "", f"{p.scores[i]:.5f}", probs))

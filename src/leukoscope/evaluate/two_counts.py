@@ -86,7 +86,7 @@ def assertable(n: int, *, lines: Sequence[float] = LINES, level: float = 0.95) -
     """For each line the shares from which n cells assert it, and down from which they exclude it."""
     if n < 1:
         raise InputError(f"what a count can assert needs a cell or more, got {n}")
-    found = []
+    kinds = []
     for line in lines:
         above = next(
             (k for k in range(math.floor(line * n), n + 1) if clopper_pearson(k, n, level=level)[0] > line), None
@@ -95,8 +95,8 @@ def assertable(n: int, *, lines: Sequence[float] = LINES, level: float = 0.95) -
             (k for k in range(math.ceil(line * n), -1, -1) if clopper_pearson(k, n, level=level)[1] < line), None
         )
         shares = [math.nan if k is None else k / n for k in (above, below)]
-        found.append(Assertable(n, line, *shares))
-    return found
+        kinds.append(Assertable(n, line, *shares))
+    return kinds
 
 
 def missed_share(n: int, *, level: float = 0.95) -> float:

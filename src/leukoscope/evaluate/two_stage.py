@@ -49,11 +49,11 @@ def typed_fields(
 
 def locate_fields(locator: Session, dataset: Dataset, fields: Sequence[TruthField]) -> list[FieldBoxes]:
     """What a locator finds on each field, down to its card's score threshold; class 0 for every box."""
-    found = []
+    located = []
     for truth in fields:
         cells = locate(_read(dataset, truth), locator)
-        found.append(FieldBoxes(cells.boxes, np.zeros(len(cells)), cells.scores))
-    return found
+        located.append(FieldBoxes(cells.boxes, np.zeros(len(cells)), cells.scores))
+    return located
 
 
 def session_classifier(classifier: Session) -> ClassifyBoxes:
@@ -66,19 +66,19 @@ def session_classifier(classifier: Session) -> ClassifyBoxes:
 
 
 def type_boxes(
-    dataset: Dataset, fields: Sequence[TruthField], found: Sequence[FieldBoxes], classify_boxes: ClassifyBoxes
+    dataset: Dataset, fields: Sequence[TruthField], located: Sequence[FieldBoxes], classify_boxes: ClassifyBoxes
 ) -> list[np.ndarray]:
     """Probabilities (D, C) of each field's boxes, cut out of its photograph."""
-    return [classify_boxes(_read(dataset, t), f.boxes) for t, f in zip(fields, found, strict=True)]
+    return [classify_boxes(_read(dataset, t), f.boxes) for t, f in zip(fields, located, strict=True)]
 
 
-def join_stages(found: Sequence[FieldBoxes], probs: Sequence[np.ndarray], to_types: ToTypes) -> list[FieldBoxes]:
+def join_stages(located: Sequence[FieldBoxes], probs: Sequence[np.ndarray], to_types: ToTypes) -> list[FieldBoxes]:
     """Detections of the pair: each box with its most probable type, score = stage one's score × that probability.
 
     to_types  gives a column beyond the types for "none of them"
     """
     joined = []
-    for f, p in zip(found, probs, strict=True):
+    for f, p in zip(located, probs, strict=True):
         columns, confidence = to_types(np.asarray(p, np.float64))
         joined.append(FieldBoxes(f.boxes, columns, f.scores * confidence))
     return joined

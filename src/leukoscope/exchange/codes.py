@@ -87,8 +87,8 @@ def codes_of_class(findings: Findings, row: dict) -> list[Code]:
 
 def codes_of_share(findings: Findings, row: dict) -> list[Code]:
     """The same where the number of cells stands beside it under the class's own code."""
-    known, own = codes_of_class(findings, row)[:-1], cell_code(row["class"])
-    return [*known, local(f"share.{own.code}", f"{own.display}, share of the counted cells")]
+    known, of_cell = codes_of_class(findings, row)[:-1], cell_code(row["class"])
+    return [*known, local(f"share.{of_cell.code}", f"{of_cell.display}, share of the counted cells")]
 
 
 def codes_of_ratio(findings: Findings, ratio: dict) -> list[Code]:

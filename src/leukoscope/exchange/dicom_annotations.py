@@ -56,7 +56,7 @@ def annotations_object(
     made = [_group(whose, n, key, group, what) for n, (key, group) in enumerate(sorted(groups.items()), 1)]
     source = Dataset(image)
     source.FrameOfReferenceUID = whose.uid(f"frame {what}")  # highdicom asks for one; a photograph has none
-    found = MicroscopyBulkSimpleAnnotations(
+    annotations = MicroscopyBulkSimpleAnnotations(
         source_images=[source],
         annotation_coordinate_type="2D",
         annotation_groups=made,
@@ -72,8 +72,8 @@ def annotations_object(
         content_description="White cells by class",
         pixel_origin_interpretation="FRAME",
     )
-    finish(found, whose)
-    return found, sum(len(group.lengths) for group in groups.values())
+    finish(annotations, whose)
+    return annotations, sum(len(group.lengths) for group in groups.values())
 
 
 def _grouped(cells: Iterable[ExportCell]) -> dict[tuple[str, str], _Group]:

@@ -38,7 +38,7 @@ class Whose:
     specimen: str
     version: str
     models: tuple[str, ...]
-    at: datetime
+    time: datetime
     anonymous: bool = False
 
     def uid(self, what: str) -> str:
@@ -71,46 +71,46 @@ def algorithm(whose: Whose) -> AlgorithmIdentificationSequence:
 
 def start(whose: Whose, sop_class: str, what: str) -> Dataset:
     """A data set with the patient, the study and the equipment; of no name, date of birth or sex."""
-    found = Dataset()
-    found.SpecificCharacterSet = "ISO_IR 192"
-    found.SOPClassUID, found.SOPInstanceUID = sop_class, whose.uid(what)
-    found.PatientID, found.PatientName = fits(whose.patient_id), ""
-    found.PatientBirthDate, found.PatientSex = "", ""
-    found.StudyInstanceUID, found.StudyID, found.AccessionNumber = whose.uid("study"), "", ""
-    found.StudyDate, found.StudyTime, found.ReferringPhysicianName = "", "", ""
-    found.Manufacturer, found.ManufacturerModelName = MANUFACTURER, MODEL
-    found.SoftwareVersions, found.DeviceSerialNumber = fits(whose.version or "unknown"), "0"
-    return found
+    header = Dataset()
+    header.SpecificCharacterSet = "ISO_IR 192"
+    header.SOPClassUID, header.SOPInstanceUID = sop_class, whose.uid(what)
+    header.PatientID, header.PatientName = fits(whose.patient_id), ""
+    header.PatientBirthDate, header.PatientSex = "", ""
+    header.StudyInstanceUID, header.StudyID, header.AccessionNumber = whose.uid("study"), "", ""
+    header.StudyDate, header.StudyTime, header.ReferringPhysicianName = "", "", ""
+    header.Manufacturer, header.ManufacturerModelName = MANUFACTURER, MODEL
+    header.SoftwareVersions, header.DeviceSerialNumber = fits(whose.version or "unknown"), "0"
+    return header
 
 
-def finish(found: Dataset, whose: Whose) -> None:
+def finish(header: Dataset, whose: Whose) -> None:
     """Set what is the same in all, over what a library put there: the record's time, our codes, the file's head."""
-    date, time = whose.at.strftime("%Y%m%d"), whose.at.strftime("%H%M%S")
-    found.InstanceCreationDate, found.InstanceCreationTime = date, time
-    found.ContentDate, found.ContentTime = date, time
-    for helper in found.get("ContributingEquipmentSequence", ()):  # highdicom, which names itself
+    date, time = whose.time.strftime("%Y%m%d"), whose.time.strftime("%H%M%S")
+    header.InstanceCreationDate, header.InstanceCreationTime = date, time
+    header.ContentDate, header.ContentTime = date, time
+    for helper in header.get("ContributingEquipmentSequence", ()):  # highdicom, which names itself
         helper.ContributionDateTime = date + time
     if whose.anonymous:
-        found.PatientIdentityRemoved = "YES"
-        found.DeidentificationMethod = "Leukoscope: pseudonyms; pictures hold pixels only"
+        header.PatientIdentityRemoved = "YES"
+        header.DeidentificationMethod = "Leukoscope: pseudonyms; pictures hold pixels only"
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = DICOM_SCHEME, "Leukoscope's codes"
     scheme.CodingSchemeUID, scheme.CodingSchemeResponsibleOrganization = OID, MANUFACTURER
-    found.CodingSchemeIdentificationSequence = [scheme]
+    header.CodingSchemeIdentificationSequence = [scheme]
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = found.SOPClassUID, found.SOPInstanceUID
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID, meta.ImplementationVersionName = OID, "LEUKOSCOPE"
-    found.file_meta = meta
+    header.file_meta = meta
 
 
-def add_specimen(found: Dataset, whose: Whose, smear_id: str) -> None:
+def add_specimen(header: Dataset, whose: Whose, smear_id: str) -> None:
     """The Specimen module: the smear is the container, and what is on it the specimen."""
     smear = fits(smear_id) or "not stated"
-    found.ContainerIdentifier = smear
-    found.IssuerOfTheContainerIdentifierSequence = []
-    found.ContainerTypeCodeSequence = [CodedConcept.from_code(standard.SCT.MicroscopeSlide)]
+    header.ContainerIdentifier = smear
+    header.IssuerOfTheContainerIdentifierSequence = []
+    header.ContainerTypeCodeSequence = [CodedConcept.from_code(standard.SCT.MicroscopeSlide)]
     words = f"{_SPECIMENS[whose.specimen]}, stained"
-    found.SpecimenDescriptionSequence = [
+    header.SpecimenDescriptionSequence = [
         SpecimenDescription(smear, whose.uid(f"smear {smear_id}"), specimen_short_description=words)
     ]

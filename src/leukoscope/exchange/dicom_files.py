@@ -36,12 +36,12 @@ def write_dicom(source: Source, out: Path, wishes: Wishes, names: FileNames) -> 
         if photograph.status == "failed" or patient_id not in patients:
             continue
         record = source.origin or source.path
-        found = OF_SLIDE if photograph.region else pixels_of(photograph, record, wishes.photographs)
-        if isinstance(found, str):
-            yield Written("", (patient_id,), photograph.file, note=found)
+        pixels = OF_SLIDE if photograph.region else pixels_of(photograph, record, wishes.photographs)
+        if isinstance(pixels, str):
+            yield Written("", (patient_id,), photograph.file, note=pixels)
             continue
         whose, number = patients[patient_id][0], len(images[patient_id]) + 1
-        image = image_object(whose, photograph, found[1], found[0], number=number)
+        image = image_object(whose, photograph, pixels[1], pixels[0], number=number)
         name = f"{folders[patient_id]}/photograph-{number:04d}.dcm"
         _save(image, out / name)
         yield Written(name, (patient_id,), photograph.file)
@@ -71,6 +71,6 @@ def _whose(source: Source, findings: Findings) -> Whose:
     )
 
 
-def _save(found: Dataset, path: Path) -> None:
+def _save(header: Dataset, path: Path) -> None:
     with write_whole(path, "wb") as file:
-        found.save_as(file, enforce_file_format=True)
+        header.save_as(file, enforce_file_format=True)

@@ -24,39 +24,39 @@ def image_object(whose: Whose, photograph: Photograph, pixels: np.ndarray, path:
     pixels  (H, W, 3) uint8 RGB; path: its file, to say whether it was lossily compressed before
     number  of the photograph among the patient's, from 1
     """
-    found = start(whose, VL_MICROSCOPIC_IMAGE, f"photograph {photograph.place}")
-    found.Modality, found.SeriesInstanceUID, found.SeriesNumber = "GM", whose.uid("photographs"), 1
-    found.InstanceNumber, found.PatientOrientation = number, ""
-    found.ImageType, found.BurnedInAnnotation = ["DERIVED", "PRIMARY"], "NO"
+    image = start(whose, VL_MICROSCOPIC_IMAGE, f"photograph {photograph.place}")
+    image.Modality, image.SeriesInstanceUID, image.SeriesNumber = "GM", whose.uid("photographs"), 1
+    image.InstanceNumber, image.PatientOrientation = number, ""
+    image.ImageType, image.BurnedInAnnotation = ["DERIVED", "PRIMARY"], "NO"
     if photograph.um_per_px is not None:
-        found.ImageComments = f"{photograph.um_per_px:.6g} micrometres a pixel"
-    found.SamplesPerPixel, found.PhotometricInterpretation, found.PlanarConfiguration = 3, "RGB", 0
-    found.Rows, found.Columns = pixels.shape[:2]
-    found.BitsAllocated, found.BitsStored, found.HighBit, found.PixelRepresentation = 8, 8, 7, 0
-    found.AcquisitionContextSequence = []
+        image.ImageComments = f"{photograph.um_per_px:.6g} micrometres a pixel"
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PlanarConfiguration = 3, "RGB", 0
+    image.Rows, image.Columns = pixels.shape[:2]
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 8, 7, 0
+    image.AcquisitionContextSequence = []
     data = np.ascontiguousarray(pixels).tobytes()
-    _say_lossy(found, path, len(data))
-    add_specimen(found, whose, photograph.smear_id)
-    found.PixelData = data + b"\0" * (len(data) % 2)
-    found["PixelData"].VR = "OB"
-    finish(found, whose)
-    return found
+    _say_lossy(image, path, len(data))
+    add_specimen(image, whose, photograph.smear_id)
+    image.PixelData = data + b"\0" * (len(data) % 2)
+    image["PixelData"].VR = "OB"
+    finish(image, whose)
+    return image
 
 
-def header_of(found: Dataset) -> Dataset:
+def header_of(image: Dataset) -> Dataset:
     """What a report needs of an image that it refers to: everything but the pixels and the smear."""
     head = Dataset()
-    for element in found:
+    for element in image:
         if element.VR != "SQ" and element.keyword != "PixelData":
             head.add(element)
     return head
 
 
-def _say_lossy(found: Dataset, path: Path | str, n_bytes: int) -> None:
+def _say_lossy(image: Dataset, path: Path | str, n_bytes: int) -> None:
     """Whether the pixels were lossily compressed once: that can't be undone, so DICOM asks to say so."""
     with open_stored(path) as file:
         method, stored_bytes = _LOSSY.get(file.image_format), file.n_bytes
-    found.LossyImageCompression = "00" if method is None else "01"
+    image.LossyImageCompression = "00" if method is None else "01"
     if method is not None:
-        found.LossyImageCompressionRatio = f"{n_bytes / stored_bytes:.4g}"
-        found.LossyImageCompressionMethod = method
+        image.LossyImageCompressionRatio = f"{n_bytes / stored_bytes:.4g}"
+        image.LossyImageCompressionMethod = method

@@ -53,7 +53,7 @@ def report_object(whose: Whose, findings: Findings, images: Sequence[Dataset]) -
     for text in _comments(findings):
         report[0].ContentSequence.append(TextContentItem(standard.DCM.Comment, text, relationship_type="CONTAINS"))
     version = signed.version if signed else 0
-    found = ComprehensiveSR(
+    document = ComprehensiveSR(
         evidence=list(images) or [_of_no_image(whose)],
         content=report[0],
         series_instance_uid=whose.uid("reports"),
@@ -69,11 +69,11 @@ def report_object(whose: Whose, findings: Findings, images: Sequence[Dataset]) -
         record_evidence=bool(images),
         specific_character_set="ISO_IR 192",
     )
-    found.ManufacturerModelName, found.SoftwareVersions = MODEL, fits(whose.version or "unknown")
-    finish(found, whose)
+    document.ManufacturerModelName, document.SoftwareVersions = MODEL, fits(whose.version or "unknown")
+    finish(document, whose)
     if signed:
-        found.VerifyingObserverSequence[0].VerificationDateTime = whose.at.strftime("%Y%m%d%H%M%S")
-    return found
+        document.VerifyingObserverSequence[0].VerificationDateTime = whose.time.strftime("%Y%m%d%H%M%S")
+    return document
 
 
 def _observers(whose: Whose, signed: Signature | None) -> ObservationContext:
@@ -91,20 +91,20 @@ def _observers(whose: Whose, signed: Signature | None) -> ObservationContext:
 
 def _differential(whose: Whose, findings: Findings) -> MeasurementsAndQualitativeEvaluations:
     """The cells of each class, the shares of those in the denominator, and what stands beside."""
-    found = [
+    measurements = [
         _measurement([c.COUNTED], findings.n_counted, _CELLS),
         _measurement([c.UNIDENTIFIED], findings.n_unidentified, _CELLS),
     ]
     for row in findings.rows:
-        found.append(_measurement([c.cell_code(row["class"])], row["count"], _CELLS))
+        measurements.append(_measurement([c.cell_code(row["class"])], row["count"], _CELLS))
         if row["share"] is not None:
-            found.append(_measurement(c.codes_of_share(findings, row), 100 * row["share"], _PERCENT))
+            measurements.append(_measurement(c.codes_of_share(findings, row), 100 * row["share"], _PERCENT))
     if findings.nucleated_red_per_100 is not None:
         codes = c.codes_of_nucleated_red()
-        found.append(_measurement(codes, findings.nucleated_red_per_100, _PER_100["leukocytes"]))
+        measurements.append(_measurement(codes, findings.nucleated_red_per_100, _PER_100["leukocytes"]))
     if findings.artefacts_per_100 is not None:
-        found.append(_measurement([c.ARTEFACTS_PER_100], findings.artefacts_per_100, _PER_100["cells"]))
-    return _group(whose, "differential", c.DIFFERENTIAL, found)
+        measurements.append(_measurement([c.ARTEFACTS_PER_100], findings.artefacts_per_100, _PER_100["cells"]))
+    return _group(whose, "differential", c.DIFFERENTIAL, measurements)
 
 
 def _ratio(whose: Whose, findings: Findings, ratio: dict) -> MeasurementsAndQualitativeEvaluations:
@@ -115,14 +115,14 @@ def _ratio(whose: Whose, findings: Findings, ratio: dict) -> MeasurementsAndQual
         *((code, corrected.get(key)) for code, key in
           ((c.CORRECTED, "value"), (c.CORRECTED_LOWER, "low"), (c.CORRECTED_UPPER, "high"))),
     ]  # fmt: skip
-    found = [_measurement([c.NUMERATOR], ratio["numerator"], _CELLS)]
-    found.append(_measurement([c.DENOMINATOR], ratio["denominator"], _CELLS))
+    measurements = [_measurement([c.NUMERATOR], ratio["numerator"], _CELLS)]
+    measurements.append(_measurement([c.DENOMINATOR], ratio["denominator"], _CELLS))
     if ratio["value"] is not None:
-        found.append(_measurement(c.codes_of_ratio(findings, ratio), 100 * ratio["value"], _PERCENT))
-    found += [_measurement([code], 100 * share, _PERCENT) for code, share in shares if share is not None]
+        measurements.append(_measurement(c.codes_of_ratio(findings, ratio), 100 * ratio["value"], _PERCENT))
+    measurements += [_measurement([code], 100 * share, _PERCENT) for code, share in shares if share is not None]
     band = band_words(ratio["band"])
     said = [] if band is None else [_evaluation(c.BAND, c.local(f"band.{ratio['band']}", band))]
-    return _group(whose, f"ratio {ratio['name']}", c.ratio_code(ratio["name"]), found, said)
+    return _group(whose, f"ratio {ratio['name']}", c.ratio_code(ratio["name"]), measurements, said)
 
 
 def _flags(whose: Whose, findings: Findings) -> list[MeasurementsAndQualitativeEvaluations]:
@@ -170,6 +170,6 @@ def _person(signed: Signature) -> str:
 
 def _of_no_image(whose: Whose) -> Dataset:
     """Where no photograph is at hand: the patient and the study alone, which the report takes over."""
-    found = start(whose, VL_MICROSCOPIC_IMAGE, "no image")
-    found.SeriesInstanceUID = whose.uid("photographs")
-    return found
+    header = start(whose, VL_MICROSCOPIC_IMAGE, "no image")
+    header.SeriesInstanceUID = whose.uid("photographs")
+    return header

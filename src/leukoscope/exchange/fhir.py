@@ -38,10 +38,10 @@ def bundle(findings: Findings, *, patient_system: str | None = None) -> dict:
 
     smears = {f"specimen {n}": smear for n, smear in enumerate(findings.smear_ids)}
     context = _context(findings, _subject(findings.patient_id, patient_system), address, list(smears))
-    found = observations(findings, context, address)
-    resources = {"report": _report(findings, context, address, list(smears), list(found))}
+    observed = observations(findings, context, address)
+    resources = {"report": _report(findings, context, address, list(smears), list(observed))}
     resources |= {name: _specimen(findings.specimen, smear, context.subject) for name, smear in smears.items()}
-    resources |= {"device": _device(findings)} | found
+    resources |= {"device": _device(findings)} | observed
     return {
         "resourceType": "Bundle",
         "type": "collection",
@@ -82,7 +82,7 @@ def _context(findings: Findings, subject: dict, address: Callable[[str], str], s
 
 
 def _report(
-    findings: Findings, context: Context, address: Callable[[str], str], smears: list[str], found: list[str]
+    findings: Findings, context: Context, address: Callable[[str], str], smears: list[str], results: list[str]
 ) -> dict:
     codes = codes_of_differential(findings)
     return {
@@ -97,7 +97,7 @@ def _report(
         "resultsInterpreter": list(context.performers),
         "specimen": [{"reference": address(name)} for name in smears],
         # The classes are members of the differential.
-        "result": [{"reference": address(name)} for name in found if not name.startswith("cell ")],
+        "result": [{"reference": address(name)} for name in results if not name.startswith("cell ")],
         "conclusion": _conclusion(findings),
     }
 

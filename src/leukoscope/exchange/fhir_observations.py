@@ -55,29 +55,31 @@ def observations(findings: Findings, context: Context, address: Callable[[str], 
     classes = {f"cell {n}": _of_class(findings, row, context) for n, row in enumerate(findings.rows)}
     whole = _observation(context, c.codes_of_differential(findings))
     whole["hasMember"] = [{"reference": address(name)} for name in classes]
-    found = {"differential": whole, **classes}
-    found["counted"] = _observation(context, [c.COUNTED]) | {"valueQuantity": _cells(findings.n_counted)}
-    found["unidentified"] = _observation(context, [c.UNIDENTIFIED]) | {"valueQuantity": _cells(findings.n_unidentified)}
-    found |= {f"ratio {n}": _of_ratio(findings, ratio, context) for n, ratio in enumerate(findings.ratios)}
+    resources = {"differential": whole, **classes}
+    resources["counted"] = _observation(context, [c.COUNTED]) | {"valueQuantity": _cells(findings.n_counted)}
+    resources["unidentified"] = _observation(context, [c.UNIDENTIFIED]) | {
+        "valueQuantity": _cells(findings.n_unidentified)
+    }
+    resources |= {f"ratio {n}": _of_ratio(findings, ratio, context) for n, ratio in enumerate(findings.ratios)}
     if findings.specimen == "blood" and findings.denominator == LEUKOCYTES:
         codes, value = c.codes_of_nucleated_red(), findings.nucleated_red_per_100
-        found["nucleated red"] = _observation(context, codes) | _value(_per_100(value, "{WBCs}"))
+        resources["nucleated red"] = _observation(context, codes) | _value(_per_100(value, "{WBCs}"))
     value = _per_100(findings.artefacts_per_100, "{cells}")
-    found["artefacts"] = _observation(context, [c.ARTEFACTS_PER_100]) | _value(value)
-    found |= {f"flag {n}": _of_flag(flag, context) for n, flag in enumerate(findings.flags)}
-    return found
+    resources["artefacts"] = _observation(context, [c.ARTEFACTS_PER_100]) | _value(value)
+    resources |= {f"flag {n}": _of_flag(flag, context) for n, flag in enumerate(findings.flags)}
+    return resources
 
 
 def _of_class(findings: Findings, row: dict, context: Context) -> dict:
     """The share with the number of cells beside it; of what is not in the denominator the number alone."""
-    found = _observation(context, c.codes_of_class(findings, row))
+    resource = _observation(context, c.codes_of_class(findings, row))
     if row["role"] != "counted":
-        return found | {"valueQuantity": _cells(row["count"])}
-    return found | _value(_percent(row["share"])) | {"component": [_component(c.COUNT, _cells(row["count"]))]}
+        return resource | {"valueQuantity": _cells(row["count"])}
+    return resource | _value(_percent(row["share"])) | {"component": [_component(c.COUNT, _cells(row["count"]))]}
 
 
 def _of_ratio(findings: Findings, ratio: dict, context: Context) -> dict:
-    found = _observation(context, c.codes_of_ratio(findings, ratio)) | _value(_percent(ratio["value"]))
+    resource = _observation(context, c.codes_of_ratio(findings, ratio)) | _value(_percent(ratio["value"]))
     parts = [
         _component(c.NUMERATOR, _cells(ratio["numerator"])),
         _component(c.DENOMINATOR, _cells(ratio["denominator"])),
@@ -94,7 +96,7 @@ def _of_ratio(findings: Findings, ratio: dict, context: Context) -> dict:
         parts.append(_component(c.BAND) | {"valueString": band_words(ratio["band"])})
     notes = [f"Covers {ratio['covers']}." if ratio.get("covers") else None, no_band_words(ratio)]
     notes += [none_seen_words(ratio), f"The corrected interval covers {corrected['covers']}." if corrected else None]
-    return found | {"component": parts, "note": [{"text": _plain(text)} for text in notes if text]}
+    return resource | {"component": parts, "note": [{"text": _plain(text)} for text in notes if text]}
 
 
 def _of_flag(flag: dict, context: Context) -> dict:
@@ -122,9 +124,9 @@ def _component(code: Code, quantity: dict | None = None) -> dict:
 
 
 def _range(code: Code, ratio: dict, level: str) -> dict:
-    found = _component(code)
-    found["code"] = found["code"] | {"text": f"{code.display} ({level})"}
-    return found | {"valueRange": {"low": _percent(ratio["low"]), "high": _percent(ratio["high"])}}
+    component = _component(code)
+    component["code"] = component["code"] | {"text": f"{code.display} ({level})"}
+    return component | {"valueRange": {"low": _percent(ratio["low"]), "high": _percent(ratio["high"])}}
 
 
 def _concept(codes: Sequence[Code]) -> dict:

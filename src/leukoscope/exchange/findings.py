@@ -103,9 +103,9 @@ def findings_of_signed(signed: dict) -> Findings:
     numbers, provenance = signed["numbers"], signed["provenance"]
     taxonomy, specimen = Taxonomy.from_dict(provenance["taxonomy"]), signed["specimen"]
     counts = {row["class"]: row["count"] for row in numbers["differential"]}
-    found = np.array([counts.get(name, 0) for name in taxonomy.names])
+    of_class = np.array([counts.get(name, 0) for name in taxonomy.names])
     differential = Differential(
-        signed["patient_id"], specimen, found, found, 0, taxonomy, n_unidentified=numbers["unidentified"]
+        signed["patient_id"], specimen, of_class, of_class, 0, taxonomy, n_unidentified=numbers["unidentified"]
     )
     roles = roles_of(taxonomy, specimen)
     keys = ("class", "count", "share")
@@ -157,5 +157,7 @@ def _signature(signed: dict) -> Signature | None:
     if not who:
         return None
     readers = dict.fromkeys(reading["reader"] for reading in signed.get("readings", ()))
-    at = who.get("at")
-    return Signature(int(signed.get("version", 1)), who["by"], None if at is None else int(at), tuple(readers))
+    signed_at = who.get("at")
+    return Signature(
+        int(signed.get("version", 1)), who["by"], None if signed_at is None else int(signed_at), tuple(readers)
+    )

@@ -85,8 +85,8 @@ def feature(cell: ExportCell, colors: dict[str, tuple[int, int, int]]) -> dict:
     properties["measurements"] = dict(cell.numbers) | {_COUNTS: int(cell.counts)}
     if said:
         properties["metadata"] = {key: one_line(value) for key, value in said.items()}
-    found = {"type": "Feature", "geometry": _polygon(ring), "properties": properties}
-    return found | ({"nucleusGeometry": _polygon(cell.nuclei[0])} if properties["objectType"] == "cell" else {})
+    entry = {"type": "Feature", "geometry": _polygon(ring), "properties": properties}
+    return entry | ({"nucleusGeometry": _polygon(cell.nuclei[0])} if properties["objectType"] == "cell" else {})
 
 
 def _said(photograph: Photograph) -> dict:

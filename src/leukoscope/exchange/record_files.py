@@ -42,8 +42,8 @@ def write_report_files(source: Source, out: Path, wishes: Wishes, names: FileNam
     places = dict(source.places)
     # Only where a folder is named: every photograph is read for its digest.
     for photograph, _ in source.photographs() if wishes.photographs else ():
-        found = find_photograph(photograph, run, wishes.photographs)
-        if found is not None:
-            places[photograph.file] = (str(found), photograph.sha256)
+        path = find_photograph(photograph, run, wishes.photographs)
+        if path is not None:
+            places[photograph.file] = (str(path), photograph.sha256)
     write_report(source.path, run.parent / THUMBS, out / folder / "report.html", places=places)
     yield Written(f"{folder}/report.html", tuple(p["patient_id"] for p in source.record.patients))

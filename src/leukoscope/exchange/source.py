@@ -115,8 +115,10 @@ def _is_signed(file: Path) -> bool:
     try:
         with open(file, encoding="utf-8") as text:
             keys = JsonStream(text).members()
-            told = (key for key in keys if key in ("record_version", "patients", "signed_version", "numbers", "cells"))
-            return next(told, "") in ("signed_version", "numbers", "cells")
+            stated = (
+                key for key in keys if key in ("record_version", "patients", "signed_version", "numbers", "cells")
+            )
+            return next(stated, "") in ("signed_version", "numbers", "cells")
     except (OSError, ValueError):
         return False
 

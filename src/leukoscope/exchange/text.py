@@ -33,6 +33,6 @@ def with_digest(value: str, most: int, *, of: str | None = None) -> str:
     return f"{value[: most - 11].rstrip()}~{digest}"
 
 
-def _written_out(found: re.Match[str]) -> str:
-    number = ord(found.group())
+def _written_out(match: re.Match[str]) -> str:
+    number = ord(match.group())
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

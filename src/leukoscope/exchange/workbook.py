@@ -40,18 +40,18 @@ def write_xlsx(source: Source, out: Path, wishes: Wishes, names: FileNames) -> I
             file.write(signed_workbook(source.signed))
         yield Written(name, (source.signed["patient_id"],))
         return
-    found = list(source.findings())
+    findings = list(source.findings())
     name = names.of("differential", "differential") + ".xlsx"
     sheets = (
-        ("About", _about(found)),
-        ("Patients", [_PATIENT, *map(_patient_row, found)]),
-        ("Differential", [_CLASS, *(row for f in found for row in _class_rows(f))]),
-        ("Ratios", [_RATIO, *(row for f in found for row in _ratio_rows(f))]),
-        ("Flags", [_FLAG, *([f.patient_id, flag["code"], flag_words(flag)] for f in found for flag in f.flags)]),
+        ("About", _about(findings)),
+        ("Patients", [_PATIENT, *map(_patient_row, findings)]),
+        ("Differential", [_CLASS, *(row for f in findings for row in _class_rows(f))]),
+        ("Ratios", [_RATIO, *(row for f in findings for row in _ratio_rows(f))]),
+        ("Flags", [_FLAG, *([f.patient_id, flag["code"], flag_words(flag)] for f in findings for flag in f.flags)]),
     )
     with write_whole(out / name, "wb") as file:
         write_workbook(file, sheets)
-    yield Written(name, tuple(f.patient_id for f in found))
+    yield Written(name, tuple(f.patient_id for f in findings))
 
 
 def signed_workbook(signed: dict) -> bytes:
@@ -102,10 +102,10 @@ def when(ms: int | None) -> str:
     return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _about(found: list[Findings]) -> Iterable[tuple]:
+def _about(every: list[Findings]) -> Iterable[tuple]:
     yield "Use", USE
     yield "Shares", 'in [0, 1], of the cells that the column "of" names'
-    for findings in found[:1]:
+    for findings in every[:1]:
         yield "Leukoscope", findings.version
         yield from (("Model", model) for model in findings.models)
         yield "Record SHA-256", findings.run

@@ -84,9 +84,9 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]], title: str = "")
     most = max((counts[n].get(p, 0) for n in names for p in parts), default=1)
     for number, part in enumerate(parts):
         values = [counts[n].get(part, 0) for n in names]
-        at = place + (number - (len(parts) - 1) / 2) * thick
-        axes.barh(at, values, height=thick * 0.92, color=LINES[number % 8], label=part)
-        for y, value in zip(at, values, strict=True):
+        left = place + (number - (len(parts) - 1) / 2) * thick
+        axes.barh(left, values, height=thick * 0.92, color=LINES[number % 8], label=part)
+        for y, value in zip(left, values, strict=True):
             axes.text(value + 0.01 * most, y, f"{value:,}", va="center", fontsize=7)
     axes.set_yticks(place, [class_words(n) for n in names])
     axes.set(xlabel="Cells", xlim=(0, most * 1.14))
@@ -186,11 +186,11 @@ def contact_sheet(
         draw.text((6, y + cell_px / 2 - 10), _wrapped(class_words(name)), fill="#18212b", font=font)
         for start, crops, n in zip(starts, sides, (n_left, n_right), strict=True):
             for c in range(n):
-                at = (start + c * (cell_px + 4), y)
+                corner = (start + c * (cell_px + 4), y)
                 if c < len(crops):
-                    sheet.paste(Image.fromarray(crops[c]).resize((cell_px, cell_px), Image.Resampling.BILINEAR), at)
+                    sheet.paste(Image.fromarray(crops[c]).resize((cell_px, cell_px), Image.Resampling.BILINEAR), corner)
                 else:
-                    draw.rectangle((*at, at[0] + cell_px - 1, at[1] + cell_px - 1), fill="#eeeeee")
+                    draw.rectangle((*corner, corner[0] + cell_px - 1, corner[1] + cell_px - 1), fill="#eeeeee")
     return _jpeg(sheet)
 
 

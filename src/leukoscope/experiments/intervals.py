@@ -188,13 +188,13 @@ def weighted_ap(ranked: RankedMatches, weights: np.ndarray) -> np.ndarray:
     of_box = weights[ranked.field]
     kept = of_box > 0
     hit, of_box = ranked.hit[:, kept], of_box[kept]
-    found, rank = np.cumsum(hit * of_box, axis=1), np.cumsum(of_box)
-    precision = found / (rank + np.spacing(1))
+    hits, rank = np.cumsum(hit * of_box, axis=1), np.cumsum(of_box)
+    precision = hits / (rank + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     result = np.empty(len(hit))
     for t in range(len(hit)):
-        at = np.searchsorted(found[t] / n_truth, RECALLS, side="left")
-        result[t] = np.append(precision[t], 0.0)[at].mean()
+        first = np.searchsorted(hits[t] / n_truth, RECALLS, side="left")
+        result[t] = np.append(precision[t], 0.0)[first].mean()
     return result
 
 

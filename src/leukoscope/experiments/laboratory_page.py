@@ -51,9 +51,9 @@ def left_out(pairs: dict[str, Aligned]) -> str:
     """Classes that one side alone states."""
     lines = []
     for name, pair in pairs.items():
-        for side, own in (("the reference", pair.only_reference), ("the test", pair.only_test)):
-            if own:
-                words = ", ".join(class_words(c) for c in own)
+        for side, classes in (("the reference", pair.only_reference), ("the test", pair.only_test)):
+            if classes:
+                words = ", ".join(class_words(c) for c in classes)
                 lines.append(f"{name}: {words}: stated by {side} alone, in its denominator, not compared.")
     return "".join(paragraph(line) for line in lines) or paragraph("Nothing: both sides state the same classes.")
 

@@ -99,19 +99,19 @@ def abnormal_table(pairs: dict[str, Aligned], limits: Sequence[NormalLimit], *, 
     """Abnormal or normal by distribution and by morphology: agreement, and the ceiling that chance sets."""
     rows = []
     for name, pair in pairs.items():
-        own, _ = usable(limits, pair)
+        used, _ = usable(limits, pair)
         for kind in KINDS:
-            found = two_by_two(pair, own, kind, seed=seed)
-            if found is None:
+            counted = two_by_two(pair, used, kind, seed=seed)
+            if counted is None:
                 continue
             n = len(pair.patients)
-            counts = (found.both, found.reference_only, found.test_only, found.neither)
+            counts = (counted.both, counted.reference_only, counted.test_only, counted.neither)
             of = [
-                (found.both + found.reference_only, "positive"),
-                (found.neither + found.test_only, "negative"),
+                (counted.both + counted.reference_only, "positive"),
+                (counted.neither + counted.test_only, "negative"),
                 (n, "overall"),
             ]
-            values = [v for m, k in of for v in (_estimate(getattr(found, k), m), _estimate(found.chance[k], m))]
+            values = [v for m, k in of for v in (_estimate(getattr(counted, k), m), _estimate(counted.chance[k], m))]
             rows.append((name, kind, *counts, *values))
     heads = ("Comparison", "By", "Abnormal by both", "By the reference alone", "By the test alone", "By neither")
     agreed = (
@@ -129,13 +129,13 @@ def abnormal_table(pairs: dict[str, Aligned], limits: Sequence[NormalLimit], *, 
     return Table("abnormal", "Abnormal or normal", (*texts(*heads), *percents(*agreed)), tuple(rows), note)
 
 
-def imprecision_table(found: Sequence[Imprecision]) -> Table:
+def imprecision_table(measured: Sequence[Imprecision]) -> Table:
     """Repeated counts by condition and class."""
     rows = [
         (x.condition, class_words(x.class_name), x.n_patients, x.n_repeats, x.share, x.deviation,
          _estimate(x.ratio, x.n_patients), x.scatter, round(x.mean_cells),
          "–" if math.isnan(x.effective_cells) else f"{x.effective_cells:,.0f}")
-        for x in found
+        for x in measured
     ]  # fmt: skip
     columns = (
         *texts("Repeated", "Class", "Patients", "Counts"), *percents("Share", "SD between repeats"),
@@ -146,7 +146,7 @@ def imprecision_table(found: Sequence[Imprecision]) -> Table:
     return Table("imprecision", "Imprecision", columns, tuple(rows), note)
 
 
-def assertable_table(pairs: dict[str, Aligned], found: Sequence[Imprecision]) -> Table:
+def assertable_table(pairs: dict[str, Aligned], measured: Sequence[Imprecision]) -> Table:
     """Smallest share that can be asserted, and largest that can be excluded, by cells counted."""
     pair = next(iter(pairs.values()))
     sizes = {f"{n} cells": n for n in USUAL}
@@ -154,7 +154,7 @@ def assertable_table(pairs: dict[str, Aligned], found: Sequence[Imprecision]) ->
         "the reference's median": int(np.median(pair.n_reference)),
         "the test's median": int(np.median(pair.n_test)),
     }
-    for x in found:
+    for x in measured:
         if x.class_name in ("blast", "myeloblast", "lymphoblast") and x.effective_cells < x.mean_cells:
             sizes[f"{class_words(x.class_name)}, {x.condition}: effective cells"] = max(1, int(x.effective_cells))
     rows = [
@@ -192,8 +192,8 @@ def patients_table(pairs: dict[str, Aligned]) -> Table:
 def limits_table(pairs: dict[str, Aligned], limits: Sequence[NormalLimit]) -> Table:
     """Which limits were applied, and their sources."""
     pair = next(iter(pairs.values()))
-    own, left = usable(limits, pair)
-    rows = [(x.kind, class_words(x.class_name), x.words(), x.source) for x in own]
+    used, left = usable(limits, pair)
+    rows = [(x.kind, class_words(x.class_name), x.words(), x.source) for x in used]
     rows += [(*text.split(": ", 1)[0].split(" of "), "not applied", text.split(": ", 1)[1]) for text in left]
     return Table("limits", "What was taken as abnormal", texts("By", "Class", "Abnormal", "Source"), tuple(rows))
 

@@ -57,10 +57,10 @@ def differences(registered: Mapping[str, object], facts: Mapping[str, object]) -
 
 def _flat(facts: Mapping[str, object], head: str = "") -> dict[str, object]:
     """{"thresholds raw count": 0.2, …}: every leaf by its path."""
-    found: dict[str, object] = {}
+    flat: dict[str, object] = {}
     for name, value in facts.items():
-        found |= _flat(value, f"{head}{name} ") if isinstance(value, Mapping) else {f"{head}{name}": value}
-    return found
+        flat |= _flat(value, f"{head}{name} ") if isinstance(value, Mapping) else {f"{head}{name}": value}
+    return flat
 
 
 def words(registered: Mapping[str, object], apart: list[str]) -> str:

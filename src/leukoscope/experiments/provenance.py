@@ -29,13 +29,13 @@ def machine() -> str:
 
 def versions() -> str:
     """Python and the packages that numbers depend on, those installed."""
-    found = [f"Python {platform.python_version()}"]
+    lines = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
-            found.append(f"{package} {metadata.version(package)}")
+            lines.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(lines)
 
 
 def command() -> str:

@@ -35,8 +35,8 @@ def background_color(pixels: Pixels) -> np.ndarray:
     Where there is no plausible background (a crop filled by one cell, cells cut out on black, a black picture)
     the answer is exactly (240, 240, 240), with which `white_balance` changes nothing. Costs about 0.2 ms.
     """
-    found = find_background(thin(pixels, N_SAMPLES).reshape(-1, 3))
-    return np.array(NO_BACKGROUND, np.float32) if found is None else found
+    background = find_background(thin(pixels, N_SAMPLES).reshape(-1, 3))
+    return np.array(NO_BACKGROUND, np.float32) if background is None else background
 
 
 def find_background(sample: np.ndarray) -> np.ndarray | None:

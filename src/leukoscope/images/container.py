@@ -98,9 +98,9 @@ def check_tiff_directory(head: bytes, n_bytes: int) -> None:
     is_big = head[2:4] == b"+\0"
     if len(head) < (16 if is_big else 8):
         raise ImageError("truncated", "the file ends inside the TIFF header")
-    (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), head, 8 if is_big else 4)
-    if at + 2 > n_bytes:
-        raise ImageError("truncated", f"its TIFF directory should be at byte {at}, the file has {n_bytes}")
+    (offset,) = struct.unpack_from(order + ("Q" if is_big else "I"), head, 8 if is_big else 4)
+    if offset + 2 > n_bytes:
+        raise ImageError("truncated", f"its TIFF directory should be at byte {offset}, the file has {n_bytes}")
 
 
 def strip_metadata(data: bytes, image_format: str) -> Pixels:
@@ -119,13 +119,13 @@ def header_size(data: bytes, image_format: str) -> tuple[int, int] | None:
     """(width, height) that a JPEG's or PNG's header says, nothing else being looked at; None: it says none."""
     if image_format == "PNG":
         return struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" and len(data) >= 24 else None
-    at = 2
-    while image_format == "JPEG" and at + 9 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] in _SIZE_SEGMENTS:
-            height, width = struct.unpack_from(">HH", data, at + 5)
+    offset = 2
+    while image_format == "JPEG" and offset + 9 <= len(data) and data[offset] == 0xFF:
+        if data[offset + 1] in _SIZE_SEGMENTS:
+            height, width = struct.unpack_from(">HH", data, offset + 5)
             return width, height
         # A fill byte, else a segment that is passed over.
-        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        offset += 1 if data[offset + 1] == 0xFF else 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return None
 
 
@@ -139,21 +139,21 @@ def shared_jpeg(data: bytes) -> SharedJpeg | None:
         return None
     if orientation != 1 or pixels[-2:] != b"\xff\xd9":
         return None
-    kept, sizes, at = [b"\xff\xd8"], [], 2
-    while pixels[at + 1] != 0xDA:
-        marker, end = pixels[at + 1], at + 2 + int.from_bytes(pixels[at + 2 : at + 4], "big")
-        header = _shared_segment(marker, pixels[at:end])
+    kept, sizes, offset = [b"\xff\xd8"], [], 2
+    while pixels[offset + 1] != 0xDA:
+        marker, end = pixels[offset + 1], offset + 2 + int.from_bytes(pixels[offset + 2 : offset + 4], "big")
+        header = _shared_segment(marker, pixels[offset:end])
         if header is None:
             return None
         if marker in _SIZE_SEGMENTS:
             sizes.append(struct.unpack_from(">HHB", header, 5))
         kept.append(header)
-        at = end
-    between = {found[-1:] for found in _MARKER.findall(pixels, at)}
+        offset = end
+    between = {marker[-1:] for marker in _MARKER.findall(pixels, offset)}
     if len(sizes) != 1 or sizes[0][2] not in (1, 3) or not between <= _SHARED_IN_SCANS:
         return None
     height, width, _n_colors = sizes[0]
-    return SharedJpeg(b"".join([*kept, pixels[at:]]), width, height)
+    return SharedJpeg(b"".join([*kept, pixels[offset:]]), width, height)
 
 
 def _shared_segment(marker: int, segment: bytes) -> bytes | None:
@@ -178,60 +178,60 @@ def check_plausible_size(width: int, height: int, *, n_bytes: int, image_format:
 
 def _strip_png(data: bytes) -> Pixels:
     """Walk the chunks (PNG specification, 5.3): length, type, data, checksum, which Pillow verifies."""
-    kept, orientation, at = [data[:8]], 1, 8
+    kept, orientation, offset = [data[:8]], 1, 8
     while True:
-        if at + 12 > len(data):
+        if offset + 12 > len(data):
             raise ImageError("truncated", "the file ends before the PNG end mark")
-        (length,) = struct.unpack_from(">I", data, at)
-        kind = data[at + 4 : at + 8]
-        end = at + 12 + length
+        (length,) = struct.unpack_from(">I", data, offset)
+        kind = data[offset + 4 : offset + 8]
+        end = offset + 12 + length
         if not kind.isalpha() or length > 0x7FFFFFFF:
-            raise ImageError("damaged", f"no PNG chunk where one should start (byte {at})")
+            raise ImageError("damaged", f"no PNG chunk where one should start (byte {offset})")
         if end > len(data):
             raise ImageError("truncated", f"the file ends inside a PNG chunk ({kind.decode('ascii')})")
         if kind in _PNG_PIXEL_CHUNKS:
-            kept.append(data[at:end])
+            kept.append(data[offset:end])
         elif kind == b"eXIf":
-            orientation = _tiff_orientation(data[at + 8 : end - 4])
+            orientation = _tiff_orientation(data[offset + 8 : end - 4])
         elif kind[:1].isupper():
             raise ImageError("unsupported", f"PNG chunk {kind.decode('ascii')!r} is not in the standard")
         if kind == b"IEND":
             return Pixels(b"".join(kept), orientation)
-        at = end
+        offset = end
 
 
 def _strip_jpeg(data: bytes) -> Pixels:
     """Walk the marker segments up to the first scan (ITU T.81, B.1.1). APP0 (JFIF) and APP14 (Adobe) stay: they
     say how colours are coded. All other APPn and comments go: names, places, thumbnails."""
-    kept, orientation, at = [b"\xff\xd8"], 1, 2
+    kept, orientation, offset = [b"\xff\xd8"], 1, 2
     while True:
-        at = data.find(b"\xff", at)  # bytes between segments are skipped, as every decoder does
-        while 0 <= at < len(data) and data[at] == 0xFF:  # fill bytes
-            at += 1
-        if not 0 <= at < len(data) - 2:
+        offset = data.find(b"\xff", offset)  # bytes between segments are skipped, as every decoder does
+        while 0 <= offset < len(data) and data[offset] == 0xFF:  # fill bytes
+            offset += 1
+        if not 0 <= offset < len(data) - 2:
             raise ImageError("truncated", "the file ends before the JPEG pixel data")
-        marker = data[at]
+        marker = data[offset]
         if marker == 0xDA:  # start of scan
             break
         if marker == 0xD9:
             raise ImageError("truncated", "the JPEG ends before its pixel data")
         if marker == 0 or marker == 1 or 0xD0 <= marker <= 0xD8:  # stuffed byte, or a marker without a segment
-            at += 1
+            offset += 1
             continue
-        (length,) = struct.unpack_from(">H", data, at + 1)
-        end = at + 1 + length
+        (length,) = struct.unpack_from(">H", data, offset + 1)
+        end = offset + 1 + length
         if length < 2:
             raise ImageError("damaged", f"a JPEG segment has the impossible length {length}")
         if end > len(data):
             raise ImageError("truncated", "the file ends inside a JPEG header segment")
         if marker in _JPEG_PROCESSES or marker in (0xC0, 0xC1, 0xC2):
-            _check_jpeg_process(marker, data[at + 3])
+            _check_jpeg_process(marker, data[offset + 3])
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
-            kept.append(b"\xff" + data[at:end])
-        elif marker == 0xE1 and data[at + 3 : at + 9] == b"Exif\0\0":
-            orientation = _tiff_orientation(data[at + 9 : end])
-        at = end
-    kept.append(data[at - 1 : _end_of_scans(data, at)])
+            kept.append(b"\xff" + data[offset:end])
+        elif marker == 0xE1 and data[offset + 3 : offset + 9] == b"Exif\0\0":
+            orientation = _tiff_orientation(data[offset + 9 : end])
+        offset = end
+    kept.append(data[offset - 1 : _end_of_scans(data, offset)])
     return Pixels(b"".join(kept), orientation)
 
 
@@ -242,24 +242,26 @@ def _check_jpeg_process(marker: int, precision: int) -> None:
         raise ImageError("unsupported", f"{kind} is not read here; save it as an ordinary JPEG, PNG or TIFF")
 
 
-def _end_of_scans(data: bytes, at: int) -> int:
+def _end_of_scans(data: bytes, offset: int) -> int:
     """Where the picture ends, `at` being the marker byte of its first scan. Phones put a film behind it, and other
     cameras a second picture; where the end mark is missing or the structure is broken, all of it is kept."""
     n_scans = 0
     while n_scans <= _MOST_JPEG_SCANS:
-        n_scans += data[at] == 0xDA
-        found = _MARKER.search(data, at + 1)
-        if found is None:
+        n_scans += data[offset] == 0xDA
+        marker = _MARKER.search(data, offset + 1)
+        if marker is None:
             break
-        at = found.end() - 1
-        if data[at] == 0xD9:
-            return at + 1
-        if data[at] in (0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE) or 0xE0 <= data[at] <= 0xEF:  # segments between scans
-            (length,) = struct.unpack(">H", data[at + 1 : at + 3].rjust(2, b"\0"))
-            if length < 2 or at + 1 + length > len(data):
-                n_scans += data.count(b"\xff\xda", at)
+        offset = marker.end() - 1
+        if data[offset] == 0xD9:
+            return offset + 1
+        if (
+            data[offset] in (0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE) or 0xE0 <= data[offset] <= 0xEF
+        ):  # segments between scans
+            (length,) = struct.unpack(">H", data[offset + 1 : offset + 3].rjust(2, b"\0"))
+            if length < 2 or offset + 1 + length > len(data):
+                n_scans += data.count(b"\xff\xda", offset)
                 break
-            at += length if data[at] != 0xDA else 0
+            offset += length if data[offset] != 0xDA else 0
     if n_scans > _MOST_JPEG_SCANS:
         raise ImageError("too_large", f"it has more than {_MOST_JPEG_SCANS} JPEG scans: decoding takes too long")
     return len(data)
@@ -270,11 +272,11 @@ def _tiff_orientation(exif: bytes) -> int:
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) < 8:
         return 1
-    (at,) = struct.unpack_from(order + "I", exif, 4)
-    if at + 2 > len(exif):
+    (offset,) = struct.unpack_from(order + "I", exif, 4)
+    if offset + 2 > len(exif):
         return 1
-    (n_entries,) = struct.unpack_from(order + "H", exif, at)
-    for entry in range(at + 2, min(at + 2 + 12 * n_entries, len(exif) - 11), 12):
+    (n_entries,) = struct.unpack_from(order + "H", exif, offset)
+    for entry in range(offset + 2, min(offset + 2 + 12 * n_entries, len(exif) - 11), 12):
         tag, _type, _count, value = struct.unpack_from(order + "HHIH", exif, entry)
         if tag == _ORIENTATION_TAG:
             return value if 1 <= value <= 8 else 1

@@ -30,18 +30,18 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     itself: reading it says why. InputError when a path does not exist or nothing is found.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    found: set[Path] = set()
+    images: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():
-            found.update(_images_under(path, (os.path.realpath(path),), 0))
+            images.update(_images_under(path, (os.path.realpath(path),), 0))
         elif os.path.lexists(path):
-            found.add(path)
+            images.add(path)
         else:
             raise InputError(f"no file or folder {str(path)!r}: expected photographs or folders of photographs")
-    if not found:
+    if not images:
         named = ", ".join(map(str, paths)) or "nothing"
         raise InputError(f"no images found in {named}: expected files such as .jpg, .png, .bmp or .tif")
-    return sorted(found)
+    return sorted(images)
 
 
 def _images_under(folder: Path, above: tuple[str, ...], n_links: int) -> Iterator[Path]:

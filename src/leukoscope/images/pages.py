@@ -117,11 +117,11 @@ def _stated_colors(image: Image.Image, n_pages: int) -> list[tuple[int, ...]]:
     """The triples of pages that ImageJ's or OME's words make red, green and blue; [] where they say nothing of it."""
     text = str(tags_of(image).get(270, ""))[:100_000]
     if text.startswith("ImageJ="):
-        found = re.search(r"^channels=3$", text, re.M)
-        return [tuple(range(p, p + 3)) for p in range(0, n_pages - 2, 3)] if found else []
-    found = re.search(r'SizeC="3"', text)
+        match = re.search(r"^channels=3$", text, re.M)
+        return [tuple(range(p, p + 3)) for p in range(0, n_pages - 2, 3)] if match else []
+    match = re.search(r'SizeC="3"', text)
     order = re.search(r'DimensionOrder="XY([CZT]{3})"', text)
-    if not found or not order:
+    if not match or not order:
         return []
     step = 1
     for axis in order[1]:

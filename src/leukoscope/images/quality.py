@@ -97,7 +97,7 @@ def check_quality(pixels: Pixels) -> Quality:
     color = judge_color(lit, background) if content >= _EMPTY else None
     n_clipped = np.count_nonzero(green >= _CLIPPED)
     clipped = background is not None and background[1] >= _CLIPPED
-    found = {
+    measured = {
         # Where there is much to see and no edge at all, nothing is in focus; flat cells cut out on black are let be.
         "blurred": focus < _BLURRED if focus is not None else content > _MUCH and not has_black,
         "too_dark": exposure < _TOO_DARK,
@@ -113,7 +113,7 @@ def check_quality(pixels: Pixels) -> Quality:
         stain=round(stain, 4),
         content=round(content, 4),
         grain=None if grain is None else round(grain, 4),
-        problems=tuple(name for name in PROBLEMS if found.get(name) or name == color),
+        problems=tuple(name for name in PROBLEMS if measured.get(name) or name == color),
     )
 
 
@@ -131,13 +131,13 @@ def measure_focus(pixels: Pixels, *, has_black: bool = False) -> float | None:
 def _focus(greens: list[np.ndarray], lit: list[np.ndarray] | None) -> float | None:
     """`measure_focus` of binned windows; lit: where each is not black, None where nothing is."""
     energy = weight = 0.0
-    for at, green in enumerate(greens):
+    for row, green in enumerate(greens):
         center = green[1:-1, 1:-1]
         left, right, up, down = green[1:-1, :-2], green[1:-1, 2:], green[:-2, 1:-1], green[2:, 1:-1]
         gradient = np.square(right - left) + np.square(down - up)  # (grey levels over 2 px) squared
         gradient[gradient < _LEAST_EDGE] = 0
         if lit is not None:
-            gradient *= lit[at]
+            gradient *= lit[row]
         laplacian = 4 * center - (left + right + up + down)
         energy += float(np.vdot(np.square(laplacian), gradient))
         weight += float(np.vdot(gradient, gradient))
@@ -190,11 +190,11 @@ def _binned_greens(pixels: Pixels, bin_px: int) -> list[np.ndarray]:
 
 def _lit(pixels: Pixels, bin_px: int) -> list[np.ndarray]:
     """Of each window's blocks but the outermost: whether neither it nor a neighbour has black in it."""
-    found = []
+    values = []
     for x0, y0, x1, y1 in _windows(pixels, bin_px):
         lit = _binned(_greatest(pixels[y0:y1, x0:x1]) > BLACK, bin_px) > 0.999
-        found.append(lit[1:-1, 1:-1] & lit[1:-1, :-2] & lit[1:-1, 2:] & lit[:-2, 1:-1] & lit[2:, 1:-1])
-    return found
+        values.append(lit[1:-1, 1:-1] & lit[1:-1, :-2] & lit[1:-1, 2:] & lit[:-2, 1:-1] & lit[2:, 1:-1])
+    return values
 
 
 def _binned(channel: np.ndarray, bin_px: int) -> np.ndarray:

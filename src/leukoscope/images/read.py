@@ -180,8 +180,8 @@ def _decode_page(file: Stored, page: int, max_pixels: int) -> Decoded:
 
 
 def _extrema(image: Image.Image) -> Sequence[tuple[int, int]]:
-    found: Any = image.getextrema()  # of one band a pair, of several a pair each
-    return found if isinstance(found[0], tuple) else (found,)
+    extrema: Any = image.getextrema()  # of one band a pair, of several a pair each
+    return extrema if isinstance(extrema[0], tuple) else (extrema,)
 
 
 @contextmanager

@@ -37,8 +37,8 @@ def card_text(card: Card) -> str:
         lines += ["", "## Confusion matrix", "", *_confusion(card.confusion)]
     if card.confusion_by_patient:
         by_patient = card.confusion_by_patient
-        told = f"{len(by_patient['patients'])} of unit {by_patient.get('unit', 'patient')}"
-        lines += ["", f"Its cells are told apart by patient: {told} (how much error rates differ, docs/ratio.md)."]
+        patients = f"{len(by_patient['patients'])} of unit {by_patient.get('unit', 'patient')}"
+        lines += ["", f"Its cells are told apart by patient: {patients} (how much error rates differ, docs/ratio.md)."]
     if card.clinical:
         lines += ["", "## What it can know", "", *_nested(card.clinical)]
     if card.limits:

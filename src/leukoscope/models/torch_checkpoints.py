@@ -48,15 +48,15 @@ def tensors_only(state: dict, where: str) -> dict[str, torch.Tensor]:
 
 def load_exactly(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
     """Load a state whose keys and shapes are the module's own; ModelError names every key that is not."""
-    own = module.state_dict()
+    expected = module.state_dict()
     # Counters of batch normalisation: older files have none, and no output depends on them.
-    optional = {k for k in own if k.endswith("num_batches_tracked")}
-    missing = sorted(set(own) - set(state) - optional)
-    unknown = sorted(set(state) - set(own))
+    optional = {k for k in expected if k.endswith("num_batches_tracked")}
+    missing = sorted(set(expected) - set(state) - optional)
+    unknown = sorted(set(state) - set(expected))
     shapes = [
-        f"{k}: {tuple(v.shape)} for {tuple(own[k].shape)}"
+        f"{k}: {tuple(v.shape)} for {tuple(expected[k].shape)}"
         for k, v in state.items()
-        if k in own and v.shape != own[k].shape
+        if k in expected and v.shape != expected[k].shape
     ]
     if missing or unknown or shapes:
         raise ModelError(

@@ -98,8 +98,12 @@ class CellClassifier(CellTrunk):
         self, pixels: torch.Tensor, diameter_um: torch.Tensor, *, maps: list[torch.Tensor] | None = None
     ) -> torch.Tensor:
         """(N, F) what the types' layer hears; `maps`: the first trunk's, where they are there already."""
-        own = self.pooled(self.maps(pixels) if maps is None else maps, diameter_um)
-        return own if self.second is None else torch.cat([own, self.second(fewer_pixels(pixels), diameter_um)], 1)
+        features = self.pooled(self.maps(pixels) if maps is None else maps, diameter_um)
+        return (
+            features
+            if self.second is None
+            else torch.cat([features, self.second(fewer_pixels(pixels), diameter_um)], 1)
+        )
 
     def details(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
         """(N, POOLED + 152) what the attributes' layer hears."""
@@ -136,8 +140,8 @@ class _Described(nn.Module):
 
     def forward(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.model.maps(pixels)
-        heard = self.model.hear(pixels, diameter_um, maps=maps)
-        outputs = (self.model.fc(heard), heard)
+        features = self.model.hear(pixels, diameter_um, maps=maps)
+        outputs = (self.model.fc(features), features)
         if self.model.attributes is None:
             return outputs
         return (*outputs, self.model.attributes(self.model.details_of(maps, diameter_um)))

@@ -66,25 +66,25 @@ def _torchvision_name(key: str) -> str:
     if outer:
         pair = (("embeddings.convolution", "embeddings.batchnorm"), ("encoder.top_conv", "encoder.top_bn"))
         return f"{pair[outer[1] == '8'][int(outer[2])]}.{outer[3]}"
-    found = re.fullmatch(r"features\.([1-7])\.(\d+)\.block\.(\d)\.(0|1|fc1|fc2)\.(\w+)", key)
-    if not found:
+    match = re.fullmatch(r"features\.([1-7])\.(\d+)\.block\.(\d)\.(0|1|fc1|fc2)\.(\w+)", key)
+    if not match:
         return key
-    stage, block, part = int(found[1]), int(found[2]), int(found[3])
+    stage, block, part = int(match[1]), int(match[2]), int(match[3])
     kinds = ("depth", "squeeze", "project") if stage == 1 else ("expand", "depth", "squeeze", "project")
-    if part >= len(kinds) or (found[4] in ("fc1", "fc2")) != (kinds[part] == "squeeze"):
+    if part >= len(kinds) or (match[4] in ("fc1", "fc2")) != (kinds[part] == "squeeze"):
         return key
-    place = _PARTS[kinds[part]][("0", "1").index(found[4]) if found[4] in "01" else ("fc1", "fc2").index(found[4])]
-    return f"encoder.blocks.{sum(_B0_BLOCKS[: stage - 1]) + block}.{place}.{found[5]}"
+    place = _PARTS[kinds[part]][("0", "1").index(match[4]) if match[4] in "01" else ("fc1", "fc2").index(match[4])]
+    return f"encoder.blocks.{sum(_B0_BLOCKS[: stage - 1]) + block}.{place}.{match[5]}"
 
 
 def _lukemelas_name(key: str) -> str:
     part, _, rest = key.partition(".")
     if part in _LUKEMELAS_OUTER:
         return f"{_LUKEMELAS_OUTER[part]}.{rest}"
-    found = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
-    if not found or found[2] not in _LUKEMELAS:
+    match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
+    if not match or match[2] not in _LUKEMELAS:
         return key
-    return f"encoder.blocks.{found[1]}.{_LUKEMELAS[found[2]]}.{found[3]}"
+    return f"encoder.blocks.{match[1]}.{_LUKEMELAS[match[2]]}.{match[3]}"
 
 
 def _resnet_name(key: str) -> str:

@@ -162,10 +162,10 @@ def _translate(key: str, value: torch.Tensor, shape: VitShape) -> dict[str, torc
     }
     if key in outer:
         return {outer[key]: value}
-    found = re.fullmatch(r"blocks\.(?:\d+\.)?(\d+)\.(\w+)\.(.+)", key)
-    if not found or int(found[1]) >= shape.depth:
+    match = re.fullmatch(r"blocks\.(?:\d+\.)?(\d+)\.(\w+)\.(.+)", key)
+    if not match or int(match[1]) >= shape.depth:
         return None
-    layer, part, rest = f"encoder.layer.{found[1]}.", found[2], found[3]
+    layer, part, rest = f"encoder.layer.{match[1]}.", match[2], match[3]
     if part in ("norm1", "norm2") and rest in ("weight", "bias"):
         return {f"{layer}{part}.{rest}": value}
     if part in ("ls1", "ls2") and rest == "gamma":

@@ -71,8 +71,8 @@ def place_in_box(boxes: Tensor, size: int, n: int) -> Tensor:
 
     In shares of the box's width or height, cut off at -0.5 and 1.5; boxes (B, 4) px of a crop of `size` px.
     """
-    at = (torch.arange(n, device=boxes.device, dtype=boxes.dtype) + 0.5) * (size / n)
-    x, y = at.view(1, 1, n).expand(1, n, n), at.view(1, n, 1).expand(1, n, n)
+    centers = (torch.arange(n, device=boxes.device, dtype=boxes.dtype) + 0.5) * (size / n)
+    x, y = centers.view(1, 1, n).expand(1, n, n), centers.view(1, n, 1).expand(1, n, n)
     x0, y0, x1, y1 = (boxes[:, i].view(-1, 1, 1) for i in range(4))
     width, height = x1 - x0, y1 - y0
     place = [(x - x0) / width, (y - y0) / height, (x1 - x) / width, (y1 - y) / height]
@@ -91,8 +91,8 @@ def outline_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """
     log_p = functional.log_softmax(logits, 1)
     log_cell = torch.logsumexp(log_p[:, 1:], 1)
-    told = functional.nll_loss(log_p, labels.clamp(max=2), reduction="none")
-    entropy = torch.where(labels == UNKNOWN_PART, -log_cell, told)
+    of_pixels = functional.nll_loss(log_p, labels.clamp(max=2), reduction="none")
+    entropy = torch.where(labels == UNKNOWN_PART, -log_cell, of_pixels)
     known = (labels != UNKNOWN).float()
     share = weights / weights.sum().clamp(min=1e-6)
     entropy = (entropy * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1.0)

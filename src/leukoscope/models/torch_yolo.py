@@ -67,8 +67,8 @@ class ExportedYolo(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         height, width = pixels.shape[1], pixels.shape[2]
         out = self.net(pixels.permute(0, 3, 1, 2).float() / 255)
-        found = (out[0] if isinstance(out, (tuple, list)) else out)[0].transpose(0, 1)  # (A, 4 + C)
-        cx, cy, w, h = found[:, :4].unbind(1)
+        boxes = (out[0] if isinstance(out, (tuple, list)) else out)[0].transpose(0, 1)  # (A, 4 + C)
+        cx, cy, w, h = boxes[:, :4].unbind(1)
         x0, x1 = (cx - w / 2).clamp(0, width), (cx + w / 2).clamp(0, width)
         y0, y1 = (cy - h / 2).clamp(0, height), (cy + h / 2).clamp(0, height)
-        return best_first(torch.stack([x0, y0, x1, y1], 1), found[:, 4:], self.columns)
+        return best_first(torch.stack([x0, y0, x1, y1], 1), boxes[:, 4:], self.columns)

@@ -92,27 +92,29 @@ def _analyze(
     """`analyze` into a folder of this machine; `store` keeps the state of a run whose outputs go into a store."""
     models = _models(model, options, segmenter)
     card = part_of_model(models, "classify").card
-    own = None if options.own_cells is None else read_own_cells(options.own_cells, card)
-    correction = Correction.of(card) if own is None else Correction.of(card, own.confusion, own.by_patient)
+    own_cells = None if options.own_cells is None else read_own_cells(options.own_cells, card)
+    correction = (
+        Correction.of(card) if own_cells is None else Correction.of(card, own_cells.confusion, own_cells.by_patient)
+    )
     knowledge = Knowledge.of(card)
     sources = find_sources(paths, specimen=options.specimen, patients=patients)
-    if own is not None and len({s.key.center for s in sources}) > 1:
+    if own_cells is not None and len({s.key.center for s in sources}) > 1:
         raise InputError("own cells are of one laboratory, and these photographs of several: analyse each on its own")
     provenance = _provenance(models, options, segmenter)
-    if own is not None:
-        provenance["options"]["own_cells"] = own.facts()
+    if own_cells is not None:
+        provenance["options"]["own_cells"] = own_cells.facts()
     head = {
         "leukoscope": provenance["leukoscope"],
         "models": provenance["models"],
         "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "own_cells", "whole", *NO_RESULT)}
-        | ({} if own is None else {"own_cells": own.sha256})
+        | ({} if own_cells is None else {"own_cells": own_cells.sha256})
         | ({"whole": True} if options.whole else {}),
     }
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
     with RunLock(out / WORK), _copies_put_away(sources):
-        told = {} if progress is None else {"progress": progress}
-        plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole, **told)
+        extra = {} if progress is None else {"progress": progress}
+        plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole, **extra)
         journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
         if store is not None:
             store.begun(journal)

@@ -73,8 +73,8 @@ class FieldAnalyzer:
 
         def work(picture: Picture) -> tuple[dict, list[CellPicture]]:
             field = Field(source.key, picture.pixels, um_per_px)
-            found, pictures = self._analyze(field, measured.of(picture.pixels), keep)
-            return found | ({"scale_from": origin} if origin else {}), pictures
+            outcome, pictures = self._analyze(field, measured.of(picture.pixels), keep)
+            return outcome | ({"scale_from": origin} if origin else {}), pictures
 
         measured = ruler()  # awaited before any room is taken: the one who measures may need it
         return each_picture(source, self.um_per_px, self.rooms, work)
@@ -89,7 +89,7 @@ class FieldAnalyzer:
         # Of a region the scale is known, and whether it holds a nucleus to tell red from blue by is chance.
         problems = [p for p in quality.pop("problems") if keep is None or p not in OF_PHOTOGRAPHS]
         cells, models, um_per_px, tile_px = self._cells(field, red_px, keep)
-        found = {
+        outcome = {
             "status": "poor" if problems else "ok",
             "reason": ", ".join(problems) or None,
             "width": field.pixels.shape[1],
@@ -99,7 +99,7 @@ class FieldAnalyzer:
             "quality": {name: _measure(value) for name, value in quality.items()} | {"problems": problems},
             "cells": cells,
         }
-        return found, cell_pictures(field.pixels, cells, self.classifier.card.taxonomy.blasts, models)
+        return outcome, cell_pictures(field.pixels, cells, self.classifier.card.taxonomy.blasts, models)
 
     def _cells(self, field: Field, red_px: float | None, keep: Keep) -> _Cells:
         """The entries of the field's cells, how the classifier saw each, the scale it judged by, the tiles' side."""

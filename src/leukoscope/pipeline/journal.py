@@ -135,13 +135,13 @@ class Journal:
         """Each photograph that is done as it was given to `write`, in order."""
         with open(self.path, "rb") as lines, open(self.thumbs_path, "rb") as thumbs:
             next(lines)
-            at = n_fields = 0
+            offset = n_fields = 0
             for line in lines:
                 said = json.loads(line)
                 pictures: list[list[CellPicture]] = [[] for _ in said["fields"]]
-                for shown in map(json.loads, thumbs.read(said["thumbs_end"] - at).splitlines()):
+                for shown in map(json.loads, thumbs.read(said["thumbs_end"] - offset).splitlines()):
                     pictures[shown["field"] - n_fields].append(_picture(shown))
-                at, n_fields = said["thumbs_end"], n_fields + len(said["fields"])
+                offset, n_fields = said["thumbs_end"], n_fields + len(said["fields"])
                 yield Analysed(said["fields"], pictures, said["looks"])
 
     def close(self) -> None:

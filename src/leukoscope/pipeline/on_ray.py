@@ -159,11 +159,11 @@ class _GivenOut:
             self._ray.cancel(reference)
 
     def _give(self, part: Part) -> None:
-        own = [self._sources[row] for row in part.rows]
-        smears = {smear_of(source) for source in own}
+        sources = [self._sources[row] for row in part.rows]
+        smears = {smear_of(source) for source in sources}
         first = {smear: self._first[smear] for smear in smears}
         head = self._head | {"part": part.number}
-        self._under_way[self._run.remote(str(part.folder(self._work)), head, own, first, self._setup)] = part
+        self._under_way[self._run.remote(str(part.folder(self._work)), head, sources, first, self._setup)] = part
 
     def _end(self, part: Part, reference) -> None:
         errors = self._ray.exceptions
@@ -199,9 +199,9 @@ class _GivenOut:
         if self._crashes[part.number] > MOST_CRASHES:
             patient = self._sources[part.rows[0]].key.patient_id
             n_lines = journal.read_bytes().count(b"\n") - 1 if length else 0
-            at = self._sources[part.rows[min(max(n_lines, 0), len(part.rows) - 1)]].file
+            file = self._sources[part.rows[min(max(n_lines, 0), len(part.rows) - 1)]].file
             raise InputError(
-                f"workers died again and again at {at} of patient {patient} ({type(error).__name__}): "
+                f"workers died again and again at {file} of patient {patient} ({type(error).__name__}): "
                 "take the file away, or give the workers more memory, then go on with --resume"
             )
 

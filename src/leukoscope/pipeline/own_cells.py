@@ -53,11 +53,11 @@ def read_own_cells(path: str | Path, card: Card) -> OwnCells:
         raise InputError(
             f"{path} measured another classifier than {card.name!r}: evaluate the model that you analyse with"
         )
-    digest, told = hashlib.sha256(data).hexdigest(), metrics["classification"].get("confusion_by_patient")
-    if told is not None:
-        tables = cells_by_patient(told, card.taxonomy, least=1)
+    digest, by_patient = hashlib.sha256(data).hexdigest(), metrics["classification"].get("confusion_by_patient")
+    if by_patient is not None:
+        tables = cells_by_patient(by_patient, card.taxonomy, least=1)
         if tables is not None:
-            return OwnCells(tables.sum(0), path.name, digest, tables if told.get("unit") == "patient" else None)
+            return OwnCells(tables.sum(0), path.name, digest, tables if by_patient.get("unit") == "patient" else None)
     if READING not in readings:
         have = ", ".join(readings) or "none"
         raise InputError(

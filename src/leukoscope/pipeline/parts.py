@@ -115,19 +115,19 @@ class TakenIn:
     def take(self, row: int) -> Iterator[Analysed]:
         """What was found on a photograph whose part is done: one item; its part is removed after its last."""
         part = self._part_of.pop(row)
-        found = self._open.pop(part.number, None)
-        if found is None:
-            found = Journal(part.folder(self._work)).analysed()
+        fields = self._open.pop(part.number, None)
+        if fields is None:
+            fields = Journal(part.folder(self._work)).analysed()
             for _ in range(part.rows.index(row)):
-                next(found)
-        yield next(found)
+                next(fields)
+        yield next(fields)
         if row == part.rows[-1]:
-            found.close()
+            fields.close()
             shutil.rmtree(part.folder(self._work), ignore_errors=True)
         else:
-            self._open[part.number] = found
+            self._open[part.number] = fields
 
     def close(self) -> None:
         """Close the files of parts that are half taken in."""
-        for found in self._open.values():
-            found.close()
+        for fields in self._open.values():
+            fields.close()

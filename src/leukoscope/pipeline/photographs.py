@@ -59,9 +59,9 @@ def each_picture(source: Source, um_per_px: float | None, rooms: Rooms, work: Wo
                     entry, pictures, look = _entry_of(head, file, picture), [], None
                     if picture.error is None:
                         try:
-                            found, pictures = work(picture)
+                            outcome, pictures = work(picture)
                             look = look_of(picture.pixels)
-                            entry |= found
+                            entry |= outcome
                         except MemoryError:  # a picture that could be read, but not be worked on
                             entry["reason"] = "too_large"
                     done.entries.append(entry)
@@ -86,8 +86,8 @@ def _of_slide(source: Source, head: dict, rooms: Rooms, work: Work) -> Analysed:
         with rooms.pixels.hold(width * height / 1e6):
             pixels, plane = read_region(source.file, source.part)
             head["region"]["plane"] = plane
-            found, pictures = work(Picture(pixels))
-        return Analysed([head | found], [pictures], [None])
+            outcome, pictures = work(Picture(pixels))
+        return Analysed([head | outcome], [pictures], [None])
     except ImageError as error:
         return Analysed([head | _why(source.file, error)], [[]], [None])
     except MemoryError:

@@ -48,12 +48,12 @@ class Correction:
 
     confusion: np.ndarray | None = None
     thresholds: dict[str, tuple[float, ...]] | None = None
-    own: np.ndarray | None = None
+    local: np.ndarray | None = None
     by_patient: np.ndarray | None = None
     unit: str = "patient"
 
     @classmethod
-    def of(cls, card: Card, own: np.ndarray | None = None, own_by_patient: np.ndarray | None = None) -> Correction:
+    def of(cls, card: Card, local: np.ndarray | None = None, own_by_patient: np.ndarray | None = None) -> Correction:
         """From a classifier's card: its confusion matrix, and thresholds called ratio_NAME (a study's own line).
 
         Own cells correct also where the card has no matrix.
@@ -65,12 +65,12 @@ class Correction:
             if name.startswith("ratio_"):
                 lines[name.removeprefix("ratio_")] = (value,)
         confusion = confusion_of(card.confusion, card.taxonomy)
-        if confusion is None and own is not None:
-            confusion = np.zeros_like(own)
-        told = [cells_by_patient(card.confusion_by_patient, card.taxonomy), own_by_patient]
-        told = [tables for tables in told if tables is not None]
+        if confusion is None and local is not None:
+            confusion = np.zeros_like(local)
+        by_patient = [cells_by_patient(card.confusion_by_patient, card.taxonomy), own_by_patient]
+        by_patient = [tables for tables in by_patient if tables is not None]
         unit = str((card.confusion_by_patient or {}).get("unit", "patient"))
-        return cls(confusion, lines, own, np.concatenate(told) if told else None, unit)
+        return cls(confusion, lines, local, np.concatenate(by_patient) if by_patient else None, unit)
 
 
 def ratio_entries(
@@ -133,9 +133,9 @@ def _corrected_entry(
     if correction.confusion is None:
         return None
     per_field = ratio.denominator / differential.n_fields if differential.n_fields else 0.0
-    own = correction.own
-    told = {"local": own, "scatter": correction.by_patient}
-    evidence = weigh_patient(differential, correction.confusion, ratio.name, **told)
+    local = correction.local
+    calls = {"local": local, "scatter": correction.by_patient}
+    evidence = weigh_patient(differential, correction.confusion, ratio.name, **calls)
     corrected = ratio_of(evidence, level=ratio.level)
     known = math.isfinite(corrected.value)
     return {
@@ -145,8 +145,8 @@ def _corrected_entry(
         "level": corrected.level,
         "method": corrected.method,
         "reason": corrected.reason,
-        "covers": CORRECTED_COVERS if own is None else OWN_COVERS,
-        "own_cells": 0 if own is None else int(own.sum()),
+        "covers": CORRECTED_COVERS if local is None else OWN_COVERS,
+        "own_cells": 0 if local is None else int(local.sum()),
         "sensitivity": _rate_entry(corrected.sensitivity),
         "false_alarm": _rate_entry(corrected.false_alarm),
         "unseen": number(corrected.unseen),

@@ -98,7 +98,7 @@ def find_repeats(
     """
     patients: dict[str, list[_Seen]] = defaultdict(list)
     left = Counter(n_fields or {})
-    found, owners, slides = Repeats(), _Owners(), _Slides()
+    repeats, owners, slides = Repeats(), _Owners(), _Slides()
     for place, (entry, look) in enumerate(entries_with_looks):
         patient_id = entry["patient_id"]
         owners.add(place, entry)
@@ -107,12 +107,12 @@ def find_repeats(
             patients[patient_id].append(_seen(place, entry, look))
         left[patient_id] -= 1
         if left[patient_id] == 0:
-            _within_patient(patients.pop(patient_id, []), found)
+            _within_patient(patients.pop(patient_id, []), repeats)
     for seen in patients.values():
-        _within_patient(seen, found)
-    owners.tell(found)
-    slides.tell(found)
-    return found
+        _within_patient(seen, repeats)
+    owners.tell(repeats)
+    slides.tell(repeats)
+    return repeats
 
 
 class _Owners:
@@ -129,7 +129,7 @@ class _Owners:
             self._places.append(place)
             self._owners.append(self._patients.setdefault(entry["patient_id"], len(self._patients)))
 
-    def tell(self, found: Repeats) -> None:
+    def tell(self, repeats: Repeats) -> None:
         """Say of each field whose file is another patient's too who they are, MOST_NAMED of them."""
         if len(self._patients) < 2:
             return
@@ -141,7 +141,7 @@ class _Owners:
             if len(rows) > 1 and len(who := np.unique(owners[rows])) > 1:
                 also_of = sorted(names[n] for n in who)[:MOST_NAMED]
                 for row in rows:
-                    found.fields.setdefault(self._places[row], {})["also_of"] = also_of
+                    repeats.fields.setdefault(self._places[row], {})["also_of"] = also_of
 
 
 class _Slides:
@@ -163,15 +163,15 @@ class _Slides:
         else:
             self._borders[entry["patient_id"], entry["file"]].add(place, entry)
 
-    def tell(self, found: Repeats) -> None:
+    def tell(self, repeats: Repeats) -> None:
         """Add to what was found."""
         for place, (first, file) in self._copies.items():
             said = {"field": first, "file": file, "how": "same_file", "agreement": 1.0}
-            found.fields.setdefault(place, {})["repeats"] = said
+            repeats.fields.setdefault(place, {})["repeats"] = said
         for borders in self._borders.values():
             for kept, other in borders.twice():
                 same = {"field": kept.place, "cell": kept.cell, "border": True}
-                found.cells.setdefault(other.place, {})[other.cell] = same
+                repeats.cells.setdefault(other.place, {})[other.cell] = same
 
 
 def _seen(place: int, entry: FieldEntry, look: str) -> _Seen:
@@ -181,7 +181,7 @@ def _seen(place: int, entry: FieldEntry, look: str) -> _Seen:
     return _Seen(place, entry["file"], entry["sha256"] + pages, (entry["width"], entry["height"]), look, boxes, focus)
 
 
-def _within_patient(seen: list[_Seen], found: Repeats) -> None:
+def _within_patient(seen: list[_Seen], repeats: Repeats) -> None:
     if len(seen) < 2:
         return
     looks = {s.place: read_look(s.look) for s in seen}
@@ -192,8 +192,8 @@ def _within_patient(seen: list[_Seen], found: Repeats) -> None:
         kept = max(cluster, key=lambda row: (seen[row].size[0] * seen[row].size[1], seen[row].focus, -row))
         for row in cluster:
             if row != kept:
-                found.fields.setdefault(seen[row].place, {})["repeats"] = _repeat(seen, row, kept, whole)
-    left = [s for s in seen if "repeats" not in found.fields.get(s.place, {})]
+                repeats.fields.setdefault(seen[row].place, {})["repeats"] = _repeat(seen, row, kept, whole)
+    left = [s for s in seen if "repeats" not in repeats.fields.get(s.place, {})]
     by_size: dict[tuple, list[_Seen]] = defaultdict(list)
     for one in left:
         by_size[one.size].append(one)
@@ -212,8 +212,8 @@ def _within_patient(seen: list[_Seen], found: Repeats) -> None:
                 "proven": overlap.is_proven,
                 "n_same": len(shared),
             }
-            found.fields.setdefault(second.place, {}).setdefault("overlaps", []).append(said)
-    _count_once(same, found)
+            repeats.fields.setdefault(second.place, {}).setdefault("overlaps", []).append(said)
+    _count_once(same, repeats)
 
 
 def _is_whole(pair: Pair) -> bool:
@@ -250,7 +250,7 @@ def _same_cells(first: _Seen, second: _Seen, shift: tuple[float, float]) -> list
     return same
 
 
-def _count_once(same: list[tuple[_Cell, _Cell]], found: Repeats) -> None:
+def _count_once(same: list[tuple[_Cell, _Cell]], repeats: Repeats) -> None:
     """Of the pictures of one cell the largest counts, which no border cuts; of equal ones the first."""
     cells = list(dict.fromkeys(c for pair in same for c in pair))
     number = {(c.place, c.cell): n for n, c in enumerate(cells)}
@@ -260,7 +260,7 @@ def _count_once(same: list[tuple[_Cell, _Cell]], found: Repeats) -> None:
         kept = cells[max(cluster, key=lambda n: (round(math.log(cells[n].area, _MUCH_LARGER)), -n))]
         for n in cluster:
             if cells[n] != kept:
-                found.cells.setdefault(cells[n].place, {})[cells[n].cell] = {"field": kept.place, "cell": kept.cell}
+                repeats.cells.setdefault(cells[n].place, {})[cells[n].cell] = {"field": kept.place, "cell": kept.cell}
 
 
 def _covered(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:

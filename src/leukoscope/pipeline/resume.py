@@ -16,17 +16,17 @@ from leukoscope.pipeline.sources import Source
 from leukoscope.stores import exists, is_address
 
 
-def same_sources(begun: list[Source] | None, found: list[Source], out: Path) -> list[Source]:
+def same_sources(begun: list[Source] | None, sources: list[Source], out: Path) -> list[Source]:
     """The photographs of the run if those `found` now are the same; InputError that names what differs.
 
     begun  those it began with; None: the list is lost, and the journal's digest of it has to do
     A photograph whose file is gone stays one of the run's: what was analysed stands, and what was not fails as missing.
     """
     if begun is None:
-        return found
-    now, then = {s.file: s.key for s in found}, {s.file: s.key for s in begun}  # a slide's regions are one file
+        return sources
+    now, then = {s.file: s.key for s in sources}, {s.file: s.key for s in begun}  # a slide's regions are one file
     changes = (
-        ("not in the run", [s.file for s in found if s.file not in then]),
+        ("not in the run", [s.file for s in sources if s.file not in then]),
         ("not among the paths that were given", [f for f in then if f not in now and _is_there(f)]),
         ("said to be another patient's", [f for f, key in then.items() if f in now and now[f] != key]),
     )

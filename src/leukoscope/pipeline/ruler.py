@@ -70,7 +70,7 @@ def measure_ruler(sources: Sequence[Source], rooms: Rooms) -> Ruler:
     for pixels in _pictures(sources, rooms):
         diameter = _measure(pixels)
         measured[pixels.shape[1], pixels.shape[0]] += [] if diameter is None else [diameter]
-    return Ruler({size: float(np.median(found)) if found else None for size, found in measured.items()})
+    return Ruler({size: float(np.median(lengths)) if lengths else None for size, lengths in measured.items()})
 
 
 def _pictures(sources: Sequence[Source], rooms: Rooms) -> Iterator[np.ndarray]:

@@ -177,8 +177,8 @@ def _by_red_cells(slide: Slide) -> float | None:
 def _red_cells(slide: Slide, seen: Survey) -> float | None:
     """Median diameter of red cells in pieces of the counted tiles, px."""
     looked_at = pieces(slide, seen, _RULED, _RULER_PX)
-    found = [red_cell_px(white_balance(pixels, background_color(pixels))) for pixels in looked_at]
-    known = [f for f in found if f is not None]
+    diameters = [red_cell_px(white_balance(pixels, background_color(pixels))) for pixels in looked_at]
+    known = [f for f in diameters if f is not None]
     return float(np.median(known)) if known else None
 
 
@@ -193,5 +193,5 @@ def _unread(source: Source, error: ImageError) -> Unread:
 
 def _why_nothing(said: dict) -> str:
     """Why nothing of a slide is counted, and what to do."""
-    found = ", ".join(f"{mm2:g} mm² {VERDICTS[letter]}" for letter, mm2 in said["mm2"].items())
-    return f"no monolayer was found on this slide ({found}); --whole counts everything"
+    areas = ", ".join(f"{mm2:g} mm² {VERDICTS[letter]}" for letter, mm2 in said["mm2"].items())
+    return f"no monolayer was found on this slide ({areas}); --whole counts everything"

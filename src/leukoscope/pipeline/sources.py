@@ -100,14 +100,16 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
     rows = _told_apart(read_patients_table(patients))
     beside = _beside(patients)
     folders = [Path(p) for p in (beside, *paths) if not is_address(p) and Path(p).is_dir()]
-    found, missing = _place_rows(rows, patients, folders)
+    rows_of, missing = _place_rows(rows, patients, folders)
     in_store, missing = _place_in_stores(missing, [beside, *stores], set(stored))
-    without = [f for f in files if _real(f) not in found and not f.is_dir()] + [a for a in stored if a not in in_store]
+    without = [f for f in files if _real(f) not in rows_of and not f.is_dir()] + [
+        a for a in stored if a not in in_store
+    ]
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         raise InputError(f"{patients} has no row for {without[0]}{more}: add file and patient_id for every picture")
     closed = [_source(f, f.name, f.name, UNKNOWN_CENTER, specimen) for f in files if f.is_dir()]
-    with_row = [(f, found[_real(f)]) for f in files if not f.is_dir()]
+    with_row = [(f, rows_of[_real(f)]) for f in files if not f.is_dir()]
     with_row += [(a, in_store[a]) for a in stored]
     with_row += [(f"{beside}/{row.file}" if is_address(beside) else Path(beside) / row.file, row) for row in missing]
     return [_source(f, row.patient_id, row.smear_id, row.center, specimen) for f, row in with_row] + closed
@@ -115,10 +117,10 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
 
 def _stored_images(address: str) -> list[str]:
     """The pictures below an address in a store, by their suffixes; InputError where there is none."""
-    found = [a for a in below(address) if a == address or PurePosixPath(a).suffix.lower() in IMAGE_SUFFIXES]
-    if not found:
+    images = [a for a in below(address) if a == address or PurePosixPath(a).suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
         raise InputError(f"no images found in {address}: expected objects such as .jpg, .png, .bmp or .tif")
-    return found
+    return images
 
 
 def _folder_in_store(address: str) -> Path:
@@ -133,16 +135,16 @@ def _beside(table: str | Path) -> str:
 
 def _place_in_stores(rows: list[_Row], bases: list[str], stored: set[str]) -> tuple[dict[str, _Row], list[_Row]]:
     """Rows by the address of their picture, and the rows whose picture is below none of the bases."""
-    found: dict[str, _Row] = {}
+    row_of: dict[str, _Row] = {}
     missing = []
     for row in rows:
         name = row.file.replace("\\", "/")
         places = [a for a in (name, *(f"{base.rstrip('/')}/{name}" for base in bases)) if a in stored]
         if places:
-            found.setdefault(places[0], row)
+            row_of.setdefault(places[0], row)
         else:
             missing.append(row)
-    return found, missing
+    return row_of, missing
 
 
 def sources_sha256(sources: Sequence[Source]) -> str:
@@ -159,10 +161,10 @@ def read_facts(patients: str | Path) -> dict[str, dict[str, float | str]]:
 
     InputError where two rows of a patient differ, or a value makes no sense.
     """
-    found: dict[str, dict[str, float | str]] = {}
+    facts_of: dict[str, dict[str, float | str]] = {}
     first: dict[str, int] = {}
     for row in _told_apart(read_patients_table(patients)):
-        known = found.setdefault(row.patient_id, {})
+        known = facts_of.setdefault(row.patient_id, {})
         first.setdefault(row.patient_id, row.line)
         differs = [key for key, value in row.facts.items() if known.setdefault(key, value) != value]
         if differs:
@@ -170,7 +172,7 @@ def read_facts(patients: str | Path) -> dict[str, dict[str, float | str]]:
                 f"{patients} lines {first[row.patient_id]} and {row.line} differ about {differs[0]} of patient "
                 f"{row.patient_id}: {known[differs[0]]} and {row.facts[differs[0]]}; keep one"
             )
-    return {patient_id: facts for patient_id, facts in found.items() if facts}
+    return {patient_id: facts for patient_id, facts in facts_of.items() if facts}
 
 
 def unknown_columns(path: str | Path) -> list[str]:
@@ -238,7 +240,7 @@ def _fact(key: str, text: str, where: str) -> float | str:
 
 def _place_rows(rows: list[_Row], table: str | Path, folders: list[Path]) -> tuple[dict[Path, _Row], list[_Row]]:
     """Rows by the real path of their picture, and the rows whose picture is in none of the folders."""
-    found: dict[Path, _Row] = {}
+    row_of: dict[Path, _Row] = {}
     missing = []
     for row in rows:
         # Tables written on Windows have backslashes.
@@ -249,10 +251,10 @@ def _place_rows(rows: list[_Row], table: str | Path, folders: list[Path]) -> tup
         if not places:
             missing.append(row)
             continue
-        earlier = found.setdefault(places[0], row)
+        earlier = row_of.setdefault(places[0], row)
         if (earlier.patient_id, earlier.smear_id, earlier.center) != (row.patient_id, row.smear_id, row.center):
             raise InputError(f"{table} lines {earlier.line} and {row.line} differ about {row.file}: keep one")
-    return found, missing
+    return row_of, missing
 
 
 def _source(file: Path | str, patient_id: str, smear_id: str, center: str, specimen: str) -> Source:

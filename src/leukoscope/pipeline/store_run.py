@@ -112,20 +112,20 @@ class StoreRun:
             with suppress(StoreError):
                 write_bytes(work / name, read(f"{self.address}/{self._work}/{name}"))
         grown: list[list[bytes]] = [[], []]
-        at = [0, 0]
+        ends = [0, 0]
         for address in self._segments():
             head, _, data = read(address).partition(b"\n")
             sizes = json.loads(head)
-            if int(address.rpartition("/")[2]) != at[0] or len(data) != sizes["journal"] + sizes["thumbs"]:
+            if int(address.rpartition("/")[2]) != ends[0] or len(data) != sizes["journal"] + sizes["thumbs"]:
                 break
             grown[0].append(data[: sizes["journal"]])
             grown[1].append(data[sizes["journal"] :])
-            at = [at[0] + sizes["journal"], at[1] + sizes["thumbs"]]
-        if at[0]:
+            ends = [ends[0] + sizes["journal"], ends[1] + sizes["thumbs"]]
+        if ends[0]:
             journal = Journal(work)
             for path, parts in zip(_files(journal), grown, strict=True):
                 write_bytes(path, b"".join(parts))
-        self._sizes = (at[0], at[1])
+        self._sizes = (ends[0], ends[1])
         with suppress(StoreError):
             write_bytes(self.folder / "record.json", read(f"{self.address}/record.json"))
 
@@ -155,15 +155,15 @@ class _Lock:
 
     def take(self) -> None:
         """RunInUse where another process is at work."""
-        found = self._read()
-        if found is not None and not self._is_dead_here(found["id"]):
+        holder = self._read()
+        if holder is not None and not self._is_dead_here(holder["id"]):
             self._ended.wait(SILENT_S)
-            if self._read() not in (None, found):
-                raise RunInUse(f"{self._address.rpartition('/.')[0]} is in use by another run ({found['id']})")
+            if self._read() not in (None, holder):
+                raise RunInUse(f"{self._address.rpartition('/.')[0]} is in use by another run ({holder['id']})")
         self._write(0)
         time.sleep(0.1)
-        found = self._read()
-        if found is None or found["id"] != self._id:
+        holder = self._read()
+        if holder is None or holder["id"] != self._id:
             raise RunInUse(f"{self._address.rpartition('/.')[0]} is in use by another run")
         self._beats.start()
 

@@ -86,11 +86,11 @@ def mix_of(counts: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     mix = prior
     for _ in range(MIX_ROUNDS):
         called = mix @ rates  # (C,)
-        own = mix * (rates @ np.divide(counts, called, out=np.zeros(n_classes), where=called > 0)) + prior
-        own /= own.sum()
-        if np.abs(own - mix).max() < 1e-4:
+        new = mix * (rates @ np.divide(counts, called, out=np.zeros(n_classes), where=called > 0)) + prior
+        new /= new.sum()
+        if np.abs(new - mix).max() < 1e-4:
             break
-        mix = own
+        mix = new
     return mix
 
 

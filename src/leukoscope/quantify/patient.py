@@ -79,13 +79,13 @@ def by_patient_for_card(
     """A card's `confusion_by_patient` from validation cells: the class of each, what it was called (None: not
     identified), and whose it is. `cells_by_patient` reads it."""
     names = list(taxonomy.names)
-    found: dict[str, Counter] = {}
+    calls_of: dict[str, Counter] = {}
     for is_class, as_class, patient in zip(truth, called, patients, strict=True):
         key = (names.index(is_class), len(names) if as_class is None else names.index(as_class))
-        found.setdefault(patient, Counter())[key] += 1
+        calls_of.setdefault(patient, Counter())[key] += 1
     rows = [
-        {"id": patient, "cells": [[*pair, n] for pair, n in sorted(found[patient].items())]}
-        for patient in sorted(found)
+        {"id": patient, "cells": [[*pair, n] for pair, n in sorted(calls_of[patient].items())]}
+        for patient in sorted(calls_of)
     ]
     return {"unit": unit, "names": names, "patients": rows}
 

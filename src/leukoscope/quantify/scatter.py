@@ -96,9 +96,9 @@ def _scatter_of(data: bytes, shape: tuple[int, int, int], groups: tuple[int, ...
     tables = by_patient @ np.eye(3)[of_class]  # (P, C, 3)
     lost, called = [], []
     for group in range(3):
-        own = tables[:, of_class == group]  # (P, K, 3)
-        lost.append(_spread(own[:, :, UNCOUNTED], own.sum(2)) if UNCOUNTED in groups else NO_SPREAD)
-        called.append(_spread(own[:, :, NUMERATOR], own[:, :, NUMERATOR] + own[:, :, OTHER]))
+        of_group = tables[:, of_class == group]  # (P, K, 3)
+        lost.append(_spread(of_group[:, :, UNCOUNTED], of_group.sum(2)) if UNCOUNTED in groups else NO_SPREAD)
+        called.append(_spread(of_group[:, :, NUMERATOR], of_group[:, :, NUMERATOR] + of_group[:, :, OTHER]))
     n_patients = int((by_patient.sum((1, 2)) > 0).sum())
     return Scatter((lost[0], lost[1], lost[2]), (called[0], called[1], called[2]), n_patients)
 

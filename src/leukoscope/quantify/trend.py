@@ -161,9 +161,9 @@ def overdispersion(smears: Sequence[Smear], groups: np.ndarray) -> Overdispersio
     if not n_repeats:
         return Overdispersion(clumping, n_fields=n_fields)
     # Smears' variance over the binomial is clumping + correlation * (cells - 1). Few repeats lean on the default.
-    found = max(0.0, (chi2 / n_repeats - clumping) / max(1.0, cells - 1))
+    dispersion = max(0.0, (chi2 / n_repeats - clumping) / max(1.0, cells - 1))
     share = n_repeats / (n_repeats + DEFAULT_WEIGHT)
-    return Overdispersion(clumping, share * found + (1 - share) * DEFAULT_CORRELATION, n_fields, n_repeats)
+    return Overdispersion(clumping, share * dispersion + (1 - share) * DEFAULT_CORRELATION, n_fields, n_repeats)
 
 
 def _chi_square(tables: Sequence[np.ndarray], groups: np.ndarray) -> tuple[float, int, float]:

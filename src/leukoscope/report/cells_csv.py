@@ -35,20 +35,20 @@ def write_cells_csv(record_path: str | Path, out_csv: str | Path) -> None:
     record = read_record(record_path)
     names = record.taxonomy.names
     attributes = record.attributes
-    told = ("identified",) if record.version > 1 else ()
+    optional = ("identified",) if record.version > 1 else ()
     twice = ("counts",) if record.slides or any("n_repeated" in p for p in record.patients) else ()
     places = REGION_COLUMNS if record.slides else ()
     measures = OUTLINE_COLUMNS if record.has_outlines else ()
     with write_table(out_csv) as table:
         further = [*(f"prob_{name}" for name in names), *(f"attr_{a['name']}" for a in attributes)]
-        table.writerow([*COLUMNS, *told, *further, *measures, *twice, *places])
+        table.writerow([*COLUMNS, *optional, *further, *measures, *twice, *places])
         for field, cells in record.streamed():
             for number, cell in enumerate(cells):
                 counts = bool(counted_cells(field | {"cells": [cell]}))
                 probs, said = cell["probs"], cell.get("attributes", {})
                 table.writerow(
                     [of(field, number, cell) for of in COLUMNS.values()]
-                    + [int(cell.get("identified", True))] * len(told)
+                    + [int(cell.get("identified", True))] * len(optional)
                     + [probs.get(name, 0) for name in names]
                     + [said.get(a["name"], "") for a in attributes]
                     + [cell.get(name) for name in measures]

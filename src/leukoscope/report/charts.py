@@ -128,8 +128,8 @@ def _collide(labels: list[_Label], field: FieldEntry) -> bool:
         base = y1 * height / 100 + 15 if label.below else y0 * height / 100 - 5
         places.append((left, base, left + wide))
     places.sort(key=lambda place: place[1])
-    for at, (left, base, right) in enumerate(places):
-        for other_left, other_base, other_right in places[at + 1 :]:
+    for number, (left, base, right) in enumerate(places):
+        for other_left, other_base, other_right in places[number + 1 :]:
             if other_base - base > LINE_HEIGHT:
                 break
             if left < other_right and other_left < right:
@@ -140,14 +140,16 @@ def _collide(labels: list[_Label], field: FieldEntry) -> bool:
 def _box(anchor_id: str, label: _Label, color: str) -> str:
     x0, y0, x1, y1 = label.box
     place = f'x="{x0:.2f}%" y="{y0:.2f}%" width="{x1 - x0:.2f}%" height="{y1 - y0:.2f}%"'
-    at = f'x="{x1 if label.right else x0:.2f}%" y="{y1 if label.below else y0:.2f}%" dy="{15 if label.below else -5}"'
+    position = (
+        f'x="{x1 if label.right else x0:.2f}%" y="{y1 if label.below else y0:.2f}%" dy="{15 if label.below else -5}"'
+    )
     if label.right:
-        at += ' text-anchor="end"'
+        position += ' text-anchor="end"'
     words = escape(label.words)
     return (
         f'<g class="box" id="{anchor_id}"><title>{words}</title>'
         f'<rect class="halo" {place}/><rect class="line" {place} stroke="{color}"/>'
-        f'<text class="long" {at}>{words}</text><text class="short" {at}>{escape(label.short)}</text></g>'
+        f'<text class="long" {position}>{words}</text><text class="short" {position}>{escape(label.short)}</text></g>'
     )
 
 

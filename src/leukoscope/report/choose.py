@@ -179,15 +179,17 @@ def _arranged(index: CellIndex, rows: np.ndarray) -> tuple[dict, dict]:
     by_patient = rows[np.lexsort((index.number[rows], index.field[rows], -index.suspicion[rows], index.patient[rows]))]
     worst: dict[int, list[tuple[int, int]]] = defaultdict(list)
     first = set()
-    for at in by_patient:
-        own = worst[int(index.patient[at])]
-        if len(own) < WORST_CELLS:
-            own.append((int(index.field[at]), int(index.number[at])))
-            first.add(int(at))
+    for row in by_patient:
+        of_patient = worst[int(index.patient[row])]
+        if len(of_patient) < WORST_CELLS:
+            of_patient.append((int(index.field[row]), int(index.number[row])))
+            first.add(int(row))
     gallery: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    for at in rows:
-        if int(at) not in first:
-            gallery[int(index.patient[at]), int(index.column[at])].append((int(index.field[at]), int(index.number[at])))
+    for row in rows:
+        if int(row) not in first:
+            gallery[int(index.patient[row]), int(index.column[row])].append(
+                (int(index.field[row]), int(index.number[row]))
+            )
     return dict(worst), dict(gallery)
 
 

@@ -45,7 +45,7 @@ def class_colors(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def on_dark(color: str) -> str:
     """The twin of "#rrggbb" for dark pages: the same hue and saturation, at least as light as 62 %."""
-    red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    red, green, blue = (int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
     channels = colorsys.hls_to_rgb(hue, max(light, LEAST_LIGHT), min(saturation, 0.75))
     return "#" + "".join(f"{round(255 * c):02x}" for c in channels)

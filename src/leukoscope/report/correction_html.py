@@ -57,8 +57,8 @@ def name_words(name: str) -> str:
 def rates_words(corrected: CorrectedEntry, name: str) -> str:
     """What validation showed of the classifier, and what that is for this patient's mix of cells."""
     hit, alarm = corrected["sensitivity"], corrected["false_alarm"]
-    own = corrected.get("own_cells", 0)
-    where = f"in validation and {own:,} labelled cells of this laboratory" if own else "in validation"
+    n_own = corrected.get("own_cells", 0)
+    where = f"in validation and {n_own:,} labelled cells of this laboratory" if n_own else "in validation"
     text = (
         f"{where} it called {hit['n_called']:,} of {hit['n_cells']:,} {name} by that name, and "
         f"{alarm['n_called']:,} of {alarm['n_cells']:,} other cells. With this patient's mix of cells: "

@@ -91,42 +91,42 @@ class _Table:
 
     def _together(self, name: str) -> tuple[str, ...]:
         """The counted classes of this patient's table that share the range of `name`; () without a range."""
-        found = self._range((name,))
-        if found is None:
+        normal = self._range((name,))
+        if normal is None:
             return ()
-        return tuple(n for n, row in self.rows.items() if n in found.classes and row["role"] == "counted")
+        return tuple(n for n, row in self.rows.items() if n in normal.classes and row["role"] == "counted")
 
     def _sum(self, classes: tuple[str, ...]) -> str:
-        found = self._range(classes)
+        normal = self._range(classes)
         count = sum(self.rows[c]["count"] for c in classes)
         share = count / self.n if self.n else None
-        return self._line(f"<b>{escape(found.measure)}, all</b>", "", count, share, found, kind="sum")
+        return self._line(f"<b>{escape(normal.measure)}, all</b>", "", count, share, normal, kind="sum")
 
     def _row(self, row: ClassRow, *, part: bool) -> str:
         name, inside = row["class"], row["role"] == "counted"
         blast = ' <span class="tag">blast</span>' if name in self.blasts else ""
         words = escape(class_words(name)) + (blast if inside else f" <small>({_ROLES[row['role']]})</small>")
         bar = self._bar(row) if inside else ""
-        found = None if part or not inside else self._range((name,))
+        normal = None if part or not inside else self._range((name,))
         kind = ("apart" if not inside else "part" if part else "") + ("" if row["count"] else " none")
-        return self._line(words, bar, row["count"], row["share"] if inside else None, found, kind=kind.strip())
+        return self._line(words, bar, row["count"], row["share"] if inside else None, normal, kind=kind.strip())
 
     def _leukocytes(self) -> str:
-        found = next((r for r in self.ranges if r.measure == LEUKOCYTES), None)
+        normal = next((r for r in self.ranges if r.measure == LEUKOCYTES), None)
         words = "<b>leukocytes</b> <small>(analyser)</small>"
-        return self._line(words, "", None, 1.0, found, kind="sum", show_share=False)
+        return self._line(words, "", None, 1.0, normal, kind="sum", show_share=False)
 
     def _line(
-        self, words: str, bar: str, count: int | None, share: float | None, found: Range | None, *, kind: str,
+        self, words: str, bar: str, count: int | None, share: float | None, normal: Range | None, *, kind: str,
         show_share: bool = True,
     ) -> str:  # fmt: skip
         volume = None if self.per_nl is None or share is None else share * self.per_nl
-        by_share = mark(share, found.share if found else None) if show_share else ""
-        by_volume = mark(volume, found.per_nl if found else None)
+        by_share = mark(share, normal.share if normal else None) if show_share else ""
+        by_volume = mark(volume, normal.per_nl if normal else None)
         cells = ["" if count is None else f"{count:,}", _marked(percent(share) if show_share else "", by_share)]
-        cells += [_limits(found.share if found else None, 100)] if any(r.share for r in self.ranges) else []
+        cells += [_limits(normal.share if normal else None, 100)] if any(r.share for r in self.ranges) else []
         cells += [_marked("–" if volume is None else f"{volume:.2f}", by_volume)] if self.per_nl is not None else []
-        cells += [_limits(found.per_nl if found else None, 1)] if self._has_volumes() else []
+        cells += [_limits(normal.per_nl if normal else None, 1)] if self._has_volumes() else []
         data = "".join(f"<td>{cell}</td>" for cell in cells)
         return f'<tr class="{kind}"><th scope="row">{words}</th><td class="barcell">{bar}</td>{data}</tr>'
 

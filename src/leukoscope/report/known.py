@@ -50,13 +50,13 @@ def known_table(rows: list[tuple[Known, dict | None]]) -> str:
 
 
 def _row(known: Known, ratio: RatioEntry | None) -> str:
-    found, inside = "–", "–"
+    printed, inside = "–", "–"
     if ratio is not None and ratio["value"] is not None:
-        found = ratio_words(ratio | {"band": None})
+        printed = ratio_words(ratio | {"band": None})
         inside = "yes" if ratio["low"] <= known.blast_ratio <= ratio["high"] else '<b class="bad">no</b>'
     return (
         f'<tr><th scope="row">{name_of(known.patient_id)}</th><td>{escape(known.kind)}</td><td class="num">'
         f"{percent(known.blast_ratio)} ({known.n_blasts:,} of {known.n_counted:,})</td>"
-        f'<td class="num">{escape(found)}</td>'
+        f'<td class="num">{escape(printed)}</td>'
         f"<td>{inside}</td></tr>"
     )

@@ -60,8 +60,8 @@ def write_report(
     index, plan = plan_content(record, gallery_cap=GALLERY_CAP, picture_cap=PICTURE_CAP, pages=pages)
     slides = SlidePictures(Path(thumbs_path).with_name("slides.jsonl"))
     with Thumbs(thumbs_path, plan.cells()) as thumbs:
-        told = {"out": out, "pages": pages, "known": known, "places": places}
-        content = gather(record, index, plan, thumbs, slides, **told)
+        settings = {"out": out, "pages": pages, "known": known, "places": places}
+        content = gather(record, index, plan, thumbs, slides, **settings)
         with content.views:
             if pages:
                 folder, shell = out.parent / PATIENTS, _shell(record, cells=True, sections=False)

@@ -70,19 +70,21 @@ def _meta(content: Content, row: int) -> str:
 
 
 def _turn(content: Content, row: int) -> str:
-    at, n = content.plan.order.index(row), len(content.plan.order)
-    return f'<nav class="turn" aria-label="Patient {at + 1:,} of {n:,}">{_links(content, row)}</nav>'
+    position, n = content.plan.order.index(row), len(content.plan.order)
+    return f'<nav class="turn" aria-label="Patient {position + 1:,} of {n:,}">{_links(content, row)}</nav>'
 
 
 def _links(content: Content, row: int) -> str:
     """To the previous patient, the list and the next one, the most urgent first."""
     order = content.plan.order
-    at = order.index(row)
-    before = f'<a rel="prev" href="{content.place(order[at - 1], seen_from=row)}">← previous</a> ' if at else ""
+    position = order.index(row)
+    before = (
+        f'<a rel="prev" href="{content.place(order[position - 1], seen_from=row)}">← previous</a> ' if position else ""
+    )
     after = ""
-    if at + 1 < len(order):
-        after = f' <a rel="next" href="{content.place(order[at + 1], seen_from=row)}">next →</a>'
-    here = f"{at + 1:,} of {len(order):,}"
+    if position + 1 < len(order):
+        after = f' <a rel="next" href="{content.place(order[position + 1], seen_from=row)}">next →</a>'
+    here = f"{position + 1:,} of {len(order):,}"
     listed = f'<a href="{content.place(None, seen_from=row)}">all patients</a>'
     return f"{before}{listed} <span>{here}</span>{after}"
 
@@ -103,7 +105,7 @@ def _not_offered(content: Content) -> str:
 
 
 def _ratio_card(patient: PatientEntry) -> str:
-    parts = [_one_ratio(r) if at == 0 else _further_ratio(r) for at, r in enumerate(patient["ratios"])]
+    parts = [_one_ratio(r) if number == 0 else _further_ratio(r) for number, r in enumerate(patient["ratios"])]
     parts = parts or ["<h3>Blasts</h3><p>The record holds no ratio.</p>"]
     return f'<div class="card ratio">{"".join(parts)}</div>'
 

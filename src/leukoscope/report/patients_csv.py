@@ -49,5 +49,5 @@ def _ratio(ratio: RatioEntry | None) -> list:
     if ratio is None:
         return [None] * len(RATIO_COLUMNS)
     corrected = ratio.get("corrected") or {}
-    own = [ratio[key] for key in ("numerator", "denominator", "value", "low", "high", "band")]
-    return own + [corrected.get(key) for key in ("value", "low", "high")]
+    values = [ratio[key] for key in ("numerator", "denominator", "value", "low", "high", "band")]
+    return values + [corrected.get(key) for key in ("value", "low", "high")]

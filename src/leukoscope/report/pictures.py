@@ -93,13 +93,13 @@ class Thumbs:
         return f"data:image/jpeg;base64,{jpeg}"
 
     def _find(self, wanted: set[tuple[int, int]]) -> None:
-        at = 0
+        offset = 0
         for line in self._file:
             entry = self._line(line)
             cell = (entry["field"], entry["cell"])
             if cell in wanted:
-                self._offsets[cell] = at
-            at += len(line)
+                self._offsets[cell] = offset
+            offset += len(line)
 
     def _line(self, line: bytes) -> dict:
         try:
@@ -121,19 +121,19 @@ class SlidePictures:
         self._places: dict[tuple[str, str], int] = {}
         if self._path.is_file():
             with open(self._path, "rb") as lines:
-                at = 0
+                offset = 0
                 for line in lines:
                     slide = json.loads(line)["slide"]
-                    self._places[slide["patient_id"], slide["file"]] = at
-                    at += len(line)
+                    self._places[slide["patient_id"], slide["file"]] = offset
+                    offset += len(line)
 
     def get(self, slide: SlideEntry) -> str | None:
         """Base64 of a JPEG; None where there is none."""
-        at = self._places.get((slide["patient_id"], slide["file"]))
-        if at is None:
+        place = self._places.get((slide["patient_id"], slide["file"]))
+        if place is None:
             return None
         with open(self._path, "rb") as lines:
-            lines.seek(at)
+            lines.seek(place)
             picture = json.loads(lines.readline())["picture"]
         return picture if isinstance(picture, str) and _BASE64.fullmatch(picture) else None
 

@@ -38,8 +38,8 @@ def ranges_for(age_years: float | None, sex: str | None, *, specimen: str) -> tu
     if specimen != "blood" or age_years is None:
         return ()
     return tuple(
-        found
-        for (young, old), of_sex, found in _table()
+        normal
+        for (young, old), of_sex, normal in _table()
         if young <= age_years < old and of_sex in ("any", sex or "any")
     )
 
@@ -73,5 +73,5 @@ def _entry(entry: dict, measures: dict, sources: dict) -> tuple[tuple[float, flo
         raise DataError(f"reference_ranges.toml: an entry is wrong: {entry}")
     share, per_nl = (tuple(entry[key]) if key in entry else None for key in ("share", "per_nl"))
     classes = tuple(measures[entry["measure"]])
-    found = Range(entry["measure"], classes, share, per_nl, sources[entry["source"]])
-    return tuple(entry["ages"]), entry["sex"], found
+    normal = Range(entry["measure"], classes, share, per_nl, sources[entry["source"]])
+    return tuple(entry["ages"]), entry["sex"], normal

@@ -17,10 +17,10 @@ _PLAIN = ".O"  # letters that the map leaves as they are: glass, and what was no
 def slide_maps(content: Content, row: int) -> Iterator[str]:
     """HTML of every slide of a patient, each with its map; nothing where the patient has none."""
     patient_id = content.record.patients[row]["patient_id"]
-    own = [slide for slide in content.record.slides if slide["patient_id"] == patient_id]
-    if own:
+    slides = [slide for slide in content.record.slides if slide["patient_id"] == patient_id]
+    if slides:
         yield '<div class="slides"><h3>Where on the slide</h3>'
-        for slide in own:
+        for slide in slides:
             yield _figure(slide, content.slide_pictures.get(slide))
         yield "</div>"
 
@@ -54,11 +54,11 @@ def _figure(slide: SlideEntry, picture: str | None) -> str:
 
 def _runs(line: str) -> Iterator[tuple[str, int, int]]:
     """(letter, first column, how many) of each run of equal letters."""
-    at = 0
+    start = 0
     for letter, same in groupby(line):
         n = len(list(same))
-        yield letter, at, n
-        at += n
+        yield letter, start, n
+        start += n
 
 
 def _by_area(slide: SlideEntry) -> list[tuple[str, float]]:

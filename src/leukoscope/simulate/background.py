@@ -120,5 +120,5 @@ def _fat_holes(rng: np.random.Generator, white: White, size: tuple[int, int]) ->
 def _lay_hole(stain: np.ndarray, radii: np.ndarray, place: np.ndarray) -> None:
     half = int(radii.max()) + 8
     depth = outline_depth(*patch_grid(half), radii)
-    seam = (0.10 * ridge(depth, at=-2, wide=3))[..., None] * PLASMA
+    seam = (0.10 * ridge(depth, middle=-2, wide=3))[..., None] * PLASMA
     lay(stain, Drawn(seam, 0.9 * cover(depth, soft=3), radii), place, hides=1.0)

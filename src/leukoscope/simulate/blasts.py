@@ -108,7 +108,7 @@ def megakaryoblast(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
         rng, cell.x, cell.y, radius=cell.radius * rng.uniform(0.74, 0.84), stretch=0.1, center=cell.aside(0.07)
     )
     nucleus = np.minimum(nucleus, cell.depth - 3)
-    cell.canvas.thin(0.2 * ridge(nucleus, at=-4, wide=3))
+    cell.canvas.thin(0.2 * ridge(nucleus, middle=-4, wide=3))
     cell.canvas.lay_nucleus(rng, nucleus, coarse=0.26, fine=0.22, pale=0.36 + clone.open)
     cell.nucleoli(nucleus, int(rng.integers(1, 4)), radius=(4.0, 7.0), strength=0.45)
     return cell.finish()

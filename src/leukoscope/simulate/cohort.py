@@ -111,14 +111,14 @@ def simulate_cohort(
     truths = []
     for number, patient in enumerate(plan):
         drawn = _draw_patient(out, options, number, patient, centers[patient.center])
-        own = []
+        written = []
         for field, cells in drawn:
-            own.append(field)
+            written.append(field)
             rows = enumerate(zip(field.cells, cells, strict=True))
             cell_rows += [_cell_row(field, k, truth.class_name, cell) for k, (truth, cell) in rows]
-            progress(len(fields) + len(own), len(plan) * options.n_fields())
-        fields += own
-        truths.append(patient_truth(patient, own, options.specimen))
+            progress(len(fields) + len(written), len(plan) * options.n_fields())
+        fields += written
+        truths.append(patient_truth(patient, written, options.specimen))
     _write_truth(out, options, centers, fields, truths)
     write_table(out / "cells.csv", CELL_COLUMNS, cell_rows)
     write_manifest(out, options.set_name(), fields)

@@ -78,20 +78,20 @@ def choose_centers(rng: np.random.Generator, n: int, *, specimen: str) -> list[L
     steps = {what: _far_apart(rng, n) for what in ("depth", "hue", "eosin", "blur", "noise", "light", "quality")}
     looks = []
     for k, (width, height, um_per_px) in enumerate(cameras):
-        at = {what: float(values[k]) for what, values in steps.items()}  # each in [0, 1]
+        position = {what: float(values[k]) for what, values in steps.items()}  # each in [0, 1]
         weights = rng.dirichlet(np.full(len(GLASSES), 0.35))
-        light = 1 - 0.16 * at["light"]
+        light = 1 - 0.16 * position["light"]
         looks.append(
             Look(
                 glass=_numbers(light * (weights @ GLASSES) + rng.normal(0, 4, 3)),
-                stain=_laboratory(0.68 + 0.6 * at["depth"], at["hue"] - 0.5, at["eosin"] - 0.5),
+                stain=_laboratory(0.68 + 0.6 * position["depth"], position["hue"] - 0.5, position["eosin"] - 0.5),
                 tilt=_numbers(rng.normal(0, 0.03, 2), 4),
                 vignette=rng.uniform(0.0, 0.22),
-                blur_um=0.06 + 0.16 * at["blur"],
-                noise=0.8 + 4.0 * at["noise"] ** 2,
+                blur_um=0.06 + 0.16 * position["blur"],
+                noise=0.8 + 4.0 * position["noise"] ** 2,
                 crowding=rng.uniform(0.12, 0.3) if marrow else rng.uniform(0.25, 0.5),
                 pallor=rng.uniform(0.55, 1.05),
-                quality=int(70 + 25 * at["quality"]),
+                quality=int(70 + 25 * position["quality"]),
                 width=width,
                 height=height,
                 um_per_px=round(um_per_px * rng.uniform(0.97, 1.03), 5),
@@ -107,10 +107,10 @@ def choose_centers(rng: np.random.Generator, n: int, *, specimen: str) -> list[L
 
 def patient_look(rng: np.random.Generator, center: Look) -> Look:
     """One patient's smear at a centre: the camera stays; stain, thickness and focus vary from smear to smear."""
-    own = np.array(_stain(rng, depth=0.08, hue=0.02))
+    stain = np.array(_stain(rng, depth=0.08, hue=0.02))
     return replace(
         center,
-        stain=_rows(np.array(center.stain) @ own),
+        stain=_rows(np.array(center.stain) @ stain),
         glass=_numbers(np.array(center.glass) * rng.normal(1, 0.012, 3)),
         blur_um=center.blur_um * rng.uniform(0.85, 1.25),
         crowding=center.crowding * rng.uniform(0.6, 1.3),

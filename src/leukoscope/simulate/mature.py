@@ -28,7 +28,7 @@ def lymphocyte(rng: np.random.Generator, _: Clone = USUAL) -> Drawn:
     if large and rng.random() < 0.6:
         room = cover(cell.depth - 5)
         cell.granules(room, int(rng.integers(5, 14)), radius=(0.9, 1.5), color=AZUROPHILIC, strength=0.8)
-    cell.canvas.thin(0.15 * ridge(nucleus, at=-3, wide=2.5))
+    cell.canvas.thin(0.15 * ridge(nucleus, middle=-3, wide=2.5))
     nucleus = np.minimum(nucleus, cell.depth - 1.0)
     cell.canvas.lay_nucleus(rng, nucleus, coarse=0.42, fine=0.14, pale=rng.uniform(0.16, 0.34 if large else 0.24))
     return cell.finish()

@@ -19,7 +19,7 @@ def rounded(
 ) -> np.ndarray:
     """Round or oval, pushed in by the share `cleft` on one side."""
     radii = wavy_radii(rng, radius, wave=0.035, stretch=stretch * rng.uniform(0.3, 1))
-    radii = dent(radii, at=rng.uniform(0, 2 * np.pi), deep=cleft, wide=0.55)
+    radii = dent(radii, angle=rng.uniform(0, 2 * np.pi), deep=cleft, wide=0.55)
     return outline_depth(x, y, radii, center=center)
 
 
@@ -89,10 +89,10 @@ def butterfly(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, *, radius:
 def kidney(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, *, radius: float, cleft: float) -> np.ndarray:
     """A big, irregular bean, pushed in on one side and often once more elsewhere: monocytes and promonocytes."""
     radii = wavy_radii(rng, radius, wave=0.07, stretch=rng.uniform(0.08, 0.2))
-    at = rng.uniform(0, 2 * np.pi)
-    radii = dent(radii, at=at, deep=cleft, wide=rng.uniform(0.35, 0.6))
+    angle = rng.uniform(0, 2 * np.pi)
+    radii = dent(radii, angle=angle, deep=cleft, wide=rng.uniform(0.35, 0.6))
     for _ in range(int(rng.integers(0, 3))):
-        radii = dent(radii, at=at + rng.uniform(1.2, 5.1), deep=0.45 * cleft, wide=rng.uniform(0.25, 0.45))
+        radii = dent(radii, angle=angle + rng.uniform(1.2, 5.1), deep=0.45 * cleft, wide=rng.uniform(0.25, 0.45))
     return outline_depth(x, y, radii)
 
 

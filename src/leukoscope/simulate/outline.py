@@ -51,9 +51,9 @@ def _stop_at(reach: np.ndarray, place: np.ndarray, radii: np.ndarray, other: np.
     meets = inside.any(1) & (first > 0)
     rows = np.flatnonzero(meets)
     before, after = depth[rows, first[rows] - 1], depth[rows, first[rows]]
-    at = share[first[rows] - 1] + (-before / (after - before)) * share[1]
+    crossing = share[first[rows] - 1] + (-before / (after - before)) * share[1]
     reach = reach.copy()
-    reach[rows] *= at
+    reach[rows] *= crossing
     return reach
 
 

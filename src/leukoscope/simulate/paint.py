@@ -71,7 +71,7 @@ class Canvas:
     def lay_cytoplasm(self, rng: np.random.Generator, depth: np.ndarray, color: np.ndarray, *, mottle: float) -> None:
         """A body of stain with ground-glass texture (`mottle`, relative), uneven, a little deeper towards the rim."""
         texture = 1 + mottle * (0.55 * noise(rng, depth.shape, 6) + 0.5 * noise(rng, depth.shape, 2.4))
-        texture = texture + 0.10 * noise(rng, depth.shape, 45) + 0.16 * ridge(depth, at=2.5, wide=4.0)
+        texture = texture + 0.10 * noise(rng, depth.shape, 45) + 0.16 * ridge(depth, middle=2.5, wide=4.0)
         self.lay(cover(depth), np.clip(texture, 0.1, 2)[..., None] * color)
 
     def lay_nucleus(
@@ -85,7 +85,7 @@ class Canvas:
         net = 1 / (1 + np.exp(-2.4 * noise(rng, depth.shape, 4.0)))
         pale = pale + 0.07 * rng.standard_normal()  # no two nuclei take up the same stain
         openness = pale + coarse * (clumps - 0.5) + fine * (net - 0.5) + 0.05 * noise(rng, depth.shape, 30)
-        openness = np.clip(openness - 0.22 * ridge(depth, at=2.0, wide=2.5), 0, 1)[..., None]
+        openness = np.clip(openness - 0.22 * ridge(depth, middle=2.0, wide=2.5), 0, 1)[..., None]
         self.nucleus |= depth > 0
         self.lay(cover(depth, soft=2.6), DARK_CHROMATIN + openness * (PALE_CHROMATIN - DARK_CHROMATIN))
 

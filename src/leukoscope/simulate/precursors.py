@@ -75,7 +75,7 @@ def proerythroblast(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     center = cell.aside(rng.uniform(0, 0.08))
     nucleus = nuclei.rounded(rng, cell.x, cell.y, radius=cell.radius * rng.uniform(0.72, 0.8), center=center)
     nucleus = np.minimum(nucleus, cell.depth - 3)
-    cell.canvas.thin(0.35 * ridge(nucleus, at=-4, wide=4))
+    cell.canvas.thin(0.35 * ridge(nucleus, middle=-4, wide=4))
     cell.canvas.lay_nucleus(rng, nucleus, coarse=0.12, fine=0.34, pale=0.34)
     cell.nucleoli(nucleus, int(rng.integers(1, 3)), radius=(4.5, 8.0), strength=0.55)
     return cell.finish()
@@ -87,7 +87,7 @@ def early_erythroblast(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
     cell.canvas.lay_cytoplasm(rng, cell.depth, BASOPHILIC, mottle=0.14)
     center = cell.aside(rng.uniform(0, 0.1))
     nucleus = nuclei.rounded(rng, cell.x, cell.y, radius=cell.radius * rng.uniform(0.66, 0.75), center=center)
-    cell.canvas.thin(0.3 * ridge(nucleus, at=-3, wide=2.5))
+    cell.canvas.thin(0.3 * ridge(nucleus, middle=-3, wide=2.5))
     cell.canvas.lay_nucleus(rng, np.minimum(nucleus, cell.depth - 2), coarse=0.62, fine=0.12, pale=0.27)
     return cell.finish()
 
@@ -101,7 +101,7 @@ def erythroblast(rng: np.random.Generator, _: Clone = USUAL) -> Drawn:
     size, center = cell.radius * (rng.uniform(0.56, 0.66) - 0.14 * late), cell.aside(rng.uniform(0, 0.24))
     nucleus = nuclei.rounded(rng, cell.x, cell.y, radius=size, stretch=0.05, center=center)
     nucleus = np.minimum(nucleus, cell.depth - 1.5)
-    cell.canvas.thin(0.15 * ridge(nucleus, at=-2.5, wide=2))
+    cell.canvas.thin(0.15 * ridge(nucleus, middle=-2.5, wide=2))
     cell.canvas.lay_nucleus(rng, nucleus, coarse=0.6 * (1 - late), fine=0.08, pale=0.22 * (1 - late) + 0.02)
     return cell.finish()
 
@@ -123,6 +123,6 @@ def promegakaryocyte(rng: np.random.Generator, clone: Clone = USUAL) -> Drawn:
 
 def blebs(rng: np.random.Generator, radii: np.ndarray, *, n: int, out: float, wide: float) -> np.ndarray:
     """The outline with `n` rounded protrusions, each out by the share `out` of the radius."""
-    for at in rng.choice(ANGLES, n, replace=False):
-        radii = dent(radii, at=at, deep=-out * rng.uniform(0.6, 1.3), wide=wide)
+    for angle in rng.choice(ANGLES, n, replace=False):
+        radii = dent(radii, angle=angle, deep=-out * rng.uniform(0.6, 1.3), wide=wide)
     return radii

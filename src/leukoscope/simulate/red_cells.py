@@ -27,7 +27,7 @@ def red_cell(rng: np.random.Generator, *, pallor: float) -> Drawn:
     biconcave = np.sqrt(1 - place**2) * (0.207 + 2.003 * place**2 - 1.123 * place**4) / 0.77
     flat = np.clip(1 - place**8, 0, 1) * 0.85
     share = pallor * rng.uniform(0.5, 1.15)
-    thickness = np.clip(share * biconcave + (1 - share) * flat, 0, 1.2) + 0.16 * ridge(depth, at=1.5, wide=1.8)
+    thickness = np.clip(share * biconcave + (1 - share) * flat, 0, 1.2) + 0.16 * ridge(depth, middle=1.5, wide=1.8)
     thickness = thickness * (1 + 0.02 * noise(rng, depth.shape, 6))
     alpha = cover(depth, soft=1.8)
     return Drawn((alpha * thickness)[..., None] * RED_CELL, alpha, radii)

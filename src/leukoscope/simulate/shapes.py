@@ -31,9 +31,9 @@ def wavy_radii(rng: np.random.Generator, radius: float, *, wave: float, stretch:
     return radius * np.maximum(radii, 0.3)
 
 
-def dent(radii: np.ndarray, *, at: float, deep: float, wide: float) -> np.ndarray:
+def dent(radii: np.ndarray, *, angle: float, deep: float, wide: float) -> np.ndarray:
     """The outline pushed in by the share `deep` around angle `at` (radians), over about `wide` radians."""
-    away = np.angle(np.exp(1j * (ANGLES - at)))
+    away = np.angle(np.exp(1j * (ANGLES - angle)))
     return radii * (1 - deep * np.exp(-((away / wide) ** 2)))
 
 
@@ -67,9 +67,9 @@ def cover(depth: np.ndarray, *, soft: float = 1.2) -> np.ndarray:
     return np.clip(depth / soft + 0.5, 0, 1)
 
 
-def ridge(depth: np.ndarray, *, at: float, wide: float) -> np.ndarray:
+def ridge(depth: np.ndarray, *, middle: float, wide: float) -> np.ndarray:
     """1 at depth `at`, falling off over `wide` px: rims and membranes."""
-    return np.exp(-(((depth - at) / wide) ** 2))
+    return np.exp(-(((depth - middle) / wide) ** 2))
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], grain: float) -> np.ndarray:

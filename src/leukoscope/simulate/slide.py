@@ -90,9 +90,9 @@ class RenderedSlide:
     def thickness(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Red cells' area over the ground's at places in px: 0 on glass."""
         along, across = self._place(x, y)
-        at, values = zip(*_PROFILE, strict=True)
+        places, values = zip(*_PROFILE, strict=True)
         inside = (along >= 0) & (along <= 1) & (np.abs(across) <= 1)
-        return np.where(inside, np.interp(along, at, values), 0.0)
+        return np.where(inside, np.interp(along, places, values), 0.0)
 
     def is_blurred(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether a place in px is out of focus: scanners set the focus block by block."""
@@ -221,8 +221,8 @@ class RenderedSlide:
             picture = Image.fromarray(np.clip(light, 0, 255).astype(np.uint8))
             light = np.asarray(picture.filter(ImageFilter.GaussianBlur(_BLUR_PX)), np.float32)[middle, middle]
         rng = np.random.default_rng([self.options.seed, 4, row, column])
-        at = rng.integers(0, TILE_PX, 2)
-        light = light + self._noise[at[0] : at[0] + TILE_PX, at[1] : at[1] + TILE_PX, None]
+        shift = rng.integers(0, TILE_PX, 2)
+        light = light + self._noise[shift[0] : shift[0] + TILE_PX, shift[1] : shift[1] + TILE_PX, None]
         pixels = np.clip(light, 0, 255, out=light).astype(np.uint8)
         return burn_label(pixels) if row == column == 0 else pixels
 

@@ -51,8 +51,8 @@ class _Spool:
         rows, columns = self.grid
         for row in range(rows):
             for column in range(columns):
-                at, n_bytes = self.places[row, column]
-                self.file.seek(at)
+                offset, n_bytes = self.places[row, column]
+                self.file.seek(offset)
                 yield self.file.read(n_bytes)
 
 
@@ -133,10 +133,10 @@ def _keep(level: _Spool, row: int, column: int, pixels: np.ndarray, quality: int
     n = TILE_PX // FILE_TILE_PX
     for i in range(n):
         for j in range(n):
-            at = (row * n + i, column * n + j)
-            if at[0] < level.grid[0] and at[1] < level.grid[1]:
+            place = (row * n + i, column * n + j)
+            if place[0] < level.grid[0] and place[1] < level.grid[1]:
                 part = pixels[i * FILE_TILE_PX : (i + 1) * FILE_TILE_PX, j * FILE_TILE_PX : (j + 1) * FILE_TILE_PX]
-                level.add(*at, _jpeg(part, quality))
+                level.add(*place, _jpeg(part, quality))
 
 
 def _shrink_into(small: np.ndarray, row: int, column: int, pixels: np.ndarray) -> None:

@@ -94,8 +94,8 @@ def _draw(out: Path, patient: _Patient, seed: int, number: int, place: int) -> T
 
 def _truth(patient: _Patient, fields: list[TruthField]) -> dict:
     """The patient's entry in truth.json, from the cells that were drawn, not from those that were planned."""
-    own = [f for f in fields if f.key.patient_id == patient.patient_id]
-    counts = Counter(cell.class_name for field in own for cell in field.cells)
+    of_patient = [f for f in fields if f.key.patient_id == patient.patient_id]
+    counts = Counter(cell.class_name for field in of_patient for cell in field.cells)
     nucleated = tuple(name for name in counts if name not in NOT_COUNTED)
     inside = Taxonomy("drawn", nucleated, nucleated).denominator(patient.specimen) if nucleated else ()
     n_counted = sum(counts[name] for name in inside)
@@ -104,7 +104,7 @@ def _truth(patient: _Patient, fields: list[TruthField]) -> dict:
         "patient_id": patient.patient_id,
         "kind": patient.kind.name,
         "blast_class": patient.kind.blast_class,
-        "n_fields": len(own),
+        "n_fields": len(of_patient),
         "counts": dict(sorted(counts.items())),
         "n_counted": n_counted,
         "n_blasts": n_blasts,

@@ -76,14 +76,14 @@ def pixels_of(od: torch.Tensor) -> torch.Tensor:
     return (WHITE * torch.exp(-od)).clamp_(0, 1)
 
 
-def recolour(batch: torch.Tensor, own: torch.Tensor, theirs: torch.Tensor, *, most_contrast: float) -> torch.Tensor:
+def recolour(batch: torch.Tensor, stains: torch.Tensor, theirs: torch.Tensor, *, most_contrast: float) -> torch.Tensor:
     """Pictures of one stain in another's colours (Reinhard et al. 2001, in optical density); empty glass stays white.
 
     batch (N, 3, H, W) in [0, 1]; own, theirs (N, 2, 3): mean and deviation of the stain's density, now and wanted
     most_contrast  deviations are stretched or pressed by this factor at most
     """
     od = density_of(batch)
-    m0, s0, m1, s1 = (c[:, k, :, None, None] for c in (own, theirs) for k in (0, 1))
+    m0, s0, m1, s1 = (c[:, k, :, None, None] for c in (stains, theirs) for k in (0, 1))
     moved = (od - m0) * (s1 / s0).clamp(1 / most_contrast, most_contrast) + m1
     stained = (od.mean(1, keepdim=True) / 0.25).clamp(0, 1)  # what holds no stain has no colour to move
     return pixels_of(od + stained * (moved - od))

@@ -76,8 +76,8 @@ def settings_fingerprint(config: object, data: list[str], *, without: tuple[str,
 
     without  names of settings that change no weight
     """
-    told = {k: v for k, v in asdict(config).items() if k not in WORDS + AFTER + without}
-    settings = {k: v for k, v in told.items() if k not in LATER or v != LATER[k]}
+    stated = {k: v for k, v in asdict(config).items() if k not in WORDS + AFTER + without}
+    settings = {k: v for k, v in stated.items() if k not in LATER or v != LATER[k]}
     calm = {k: v for k, v in settings.items() if k not in RATES}
     texts = (json.dumps([s, data], sort_keys=True) for s in (settings, calm))
     return ".".join(hashlib.sha256(text.encode()).hexdigest() for text in texts)
@@ -101,9 +101,9 @@ def read_average(run: str | Path) -> dict:
 def start_from(model: torch.nn.Module, state: dict, *, source: str, may_differ: tuple[str, ...]) -> None:
     """Load weights; parts whose names begin with one of `may_differ` may be in either alone or of another shape, and
     then start from chance or are left out. ConfigError, naming `source`, where anything else differs."""
-    own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    odd = sorted(k for k in set(own) ^ set(state) | (set(own) - set(fitting)) if not k.startswith(may_differ))
+    expected = model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in expected and v.shape == expected[k].shape}
+    odd = sorted(k for k in set(expected) ^ set(state) | (set(expected) - set(fitting)) if not k.startswith(may_differ))
     if odd:
         raise ConfigError(
             f"the weights of {source} do not fit: {', '.join(odd[:3])}; start from ones of the same layers"

@@ -41,7 +41,7 @@ def run_task(
     run: Path,
     *,
     fingerprint: str,
-    own: Processes | None = None,
+    processes: Processes | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Train from where the run folder's checkpoint stands to the end; returns the weights that `last.pt` holds.
@@ -49,10 +49,10 @@ def run_task(
     Leaves `checkpoint.pt`, `last.pt` (averaged weights, where there are any), `log.csv`, and `best.pt` where epochs are
     scored. TrainingError where a loss or a gradient is no finite number: what was saved before is kept.
     """
-    loop = _Loop(task, Path(run), fingerprint, own or join_processes(), progress)
+    loop = _Loop(task, Path(run), fingerprint, processes or join_processes(), progress)
     loop.restore()
     for stage, first in zip(task.stages, loop.first_epochs(), strict=True):
-        if loop.at.epoch < first + stage.epochs:
+        if loop.place.epoch < first + stage.epochs:
             loop.run_stage(stage, first)
     loop.save()
     return loop.weights()
@@ -94,14 +94,20 @@ class _Loop:
     """One run while it trains."""
 
     def __init__(
-        self, task: Task, run: Path, fingerprint: str, own: Processes, progress: Callable[[int, int], None] | None
+        self, task: Task, run: Path, fingerprint: str, processes: Processes, progress: Callable[[int, int], None] | None
     ) -> None:
-        self.task, self.run, self.fingerprint, self.own, self.progress = task, run, fingerprint, own, progress
-        self.at = Place(sums=[0.0] * len(task.names))
+        self.task, self.run, self.fingerprint, self.processes, self.progress = (
+            task,
+            run,
+            fingerprint,
+            processes,
+            progress,
+        )
+        self.place = Place(sums=[0.0] * len(task.names))
         self.average = task.average
         if task.keep and self.average is None:
             self.average = {k: v.detach().clone() for k, v in task.network.state_dict().items()}
-        device = own.device.type
+        device = processes.device.type
         self.autocast = partial(torch.autocast, device, dtype=task.dtype) if task.dtype else contextlib.nullcontext
         self.scaler = torch.amp.GradScaler(device, enabled=task.dtype is torch.float16)
         self.optimizer: torch.optim.Optimizer | None = None
@@ -120,38 +126,38 @@ class _Loop:
         if not path.exists():
             return
         state = load_checkpoint(path, fingerprint=self.fingerprint)
-        self.at = place_of(state, len(self.task.names))
+        self.place = place_of(state, len(self.task.names))
         self.task.network.load_state_dict(state["model"])
         for key, value in (state["average"] or {}).items():
             self.average[key].copy_(value)
         self.scaler.load_state_dict(state.get("scaler", {}))
         self.optimizer_state = state["optimizer"]
-        if self.own.is_first:
-            self.at.log_rows = cut_log(self.run, self.at.log_rows)
+        if self.processes.is_first:
+            self.place.log_rows = cut_log(self.run, self.place.log_rows)
 
     def run_stage(self, stage: Stage, first: int) -> None:
         """The rest of a stage."""
-        at = self.at
+        place = self.place
         self.optimizer = stage.enter()
         self.rates = [g["lr"] for g in self.optimizer.param_groups]
-        if self.optimizer_state is not None and at.stage in (stage.name, ""):
+        if self.optimizer_state is not None and place.stage in (stage.name, ""):
             self.optimizer.load_state_dict(self.optimizer_state)
-        elif at.stage != stage.name:
-            at.best, at.since, at.stopped = (), 0, False
-        at.stage, self.optimizer_state = stage.name, None
-        while at.epoch < first + stage.epochs and not at.stopped:
+        elif place.stage != stage.name:
+            place.best, place.since, place.stopped = (), 0, False
+        place.stage, self.optimizer_state = stage.name, None
+        while place.epoch < first + stage.epochs and not place.stopped:
             (stage.ready or self.task.network.train)()
-            for pieces in self.task.pieces(at):
-                share = stage.share((at.epoch - first) * self.task.steps + at.step)
+            for pieces in self.task.pieces(place):
+                share = stage.share((place.epoch - first) * self.task.steps + place.step)
                 for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                     group["lr"] = rate * share
                 self.take_step(pieces)
             self.end_epoch()
-        at.epoch = first + stage.epochs
+        place.epoch = first + stage.epochs
 
     def take_step(self, pieces: Iterable) -> None:
         """One step: gradients of all pieces and processes, the optimiser, the average."""
-        task, at = self.task, self.at
+        task, place = self.task, self.place
         self.optimizer.zero_grad(set_to_none=True)
         total = None
         for piece in pieces:
@@ -159,56 +165,56 @@ class _Loop:
             with self.autocast():
                 loss, parts = task.loss(piece)
             self.scaler.scale(loss).backward()
-            told = torch.cat([loss.detach().reshape(1).float(), parts.detach().float()])
-            total = told if total is None else total + told
+            losses = torch.cat([loss.detach().reshape(1).float(), parts.detach().float()])
+            total = losses if total is None else total + losses
         if total is None:  # a process without a share of this batch
             self.read_losses()
-            total = torch.zeros(1 + len(task.names), device=self.own.device)
+            total = torch.zeros(1 + len(task.names), device=self.processes.device)
         trained = task.clip_over or [p for g in self.optimizer.param_groups for p in g["params"]]
-        self.own.sum_gradients(trained)
+        self.processes.sum_gradients(trained)
         self.scaler.unscale_(self.optimizer)
         length = torch.nn.utils.clip_grad_norm_(trained, task.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
-            update_average(self.average, task.network, task.keep(at.updates))
-        at.step, at.updates = at.step + 1, at.updates + 1
-        self.unread = (self.own.sum(total), length)
+            update_average(self.average, task.network, task.keep(place.updates))
+        place.step, place.updates = place.step + 1, place.updates + 1
+        self.unread = (self.processes.sum(total), length)
         self.after_step()
 
     def after_step(self) -> None:
         """The log, the checkpoint and the progress, when they are due."""
-        task, at = self.task, self.at
-        last = at.step == task.steps
-        if task.log_every and (at.step % task.log_every == 0 or last):
-            self.write_row({"step": at.step, **_shown(self.means()), "seconds": f"{self.seconds():.0f}"})
+        task, place = self.task, self.place
+        last = place.step == task.steps
+        if task.log_every and (place.step % task.log_every == 0 or last):
+            self.write_row({"step": place.step, **_shown(self.means()), "seconds": f"{self.seconds():.0f}"})
             self.forget_losses()
         if not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self.save()
-        if self.progress and self.own.is_first:
+        if self.progress and self.processes.is_first:
             epochs = sum(s.epochs for s in task.stages)
-            self.progress(at.epoch * task.steps + at.step, epochs * task.steps)
+            self.progress(place.epoch * task.steps + place.step, epochs * task.steps)
 
     def end_epoch(self) -> None:
         """What the task does between epochs; the best weights, patience, a checkpoint."""
-        task, at = self.task, self.at
+        task, place = self.task, self.place
         self.read_losses()
-        self.own.agree(task.network)
+        self.processes.agree(task.network)
         end = EpochEnd({})
         if task.end_epoch:
-            end = task.end_epoch(at, self.average, self.means())
-        at.epoch, at.step = at.epoch + 1, 0
+            end = task.end_epoch(place, self.average, self.means())
+        place.epoch, place.step = place.epoch + 1, 0
         if end.row:
             self.write_row(end.row)
             self.forget_losses()
         if end.score is not None:
-            better = not at.best or end.score > at.best
-            at.since = 0 if better else at.since + 1
+            better = not place.best or end.score > place.best
+            place.since = 0 if better else place.since + 1
             if better:
-                at.best = end.score
-                if self.own.is_first:
-                    save_checkpoint(self.run / "best.pt", {"model": self.weights(), "epoch": at.epoch})
-            at.stopped = task.patience is not None and at.since >= task.patience
+                place.best = end.score
+                if self.processes.is_first:
+                    save_checkpoint(self.run / "best.pt", {"model": self.weights(), "epoch": place.epoch})
+            place.stopped = task.patience is not None and place.since >= task.patience
         self.save()
 
     def read_losses(self) -> None:
@@ -220,25 +226,25 @@ class _Loop:
         # Half precision makes gradients infinite now and then: the scaler leaves such a step out.
         if not math.isfinite(loss) or not (self.scaler.is_enabled() or math.isfinite(length)):
             self._stop("gradient" if math.isfinite(loss) else "loss")
-        self.at.sums = [a + b for a, b in zip(self.at.sums, parts, strict=True)]
-        self.at.summed += 1
+        self.place.sums = [a + b for a, b in zip(self.place.sums, parts, strict=True)]
+        self.place.summed += 1
 
     def means(self) -> dict[str, float]:
         """Means of the parts over the steps since the last row of the log."""
         self.read_losses()
-        n = self.at.summed
-        return {k: v / n if n else math.nan for k, v in zip(self.task.names, self.at.sums, strict=True)}
+        n = self.place.summed
+        return {k: v / n if n else math.nan for k, v in zip(self.task.names, self.place.sums, strict=True)}
 
     def forget_losses(self) -> None:
-        self.at.sums, self.at.summed = [0.0] * len(self.task.names), 0
+        self.place.sums, self.place.summed = [0.0] * len(self.task.names), 0
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
     def write_row(self, row: dict) -> None:
-        if self.own.is_first:
+        if self.processes.is_first:
             append_log(self.run, row)
-        self.at.log_rows += 1
+        self.place.log_rows += 1
 
     def weights(self) -> dict:
         """What ships: the average, or the network itself where none is made."""
@@ -250,26 +256,28 @@ class _Loop:
         """Put the run's state in the place of the last one, once it is known to be finite."""
         self.read_losses()
         self.saved = time.monotonic()
-        if not self.own.is_first:
+        if not self.processes.is_first:
             return
         state = {
             "fingerprint": self.fingerprint,
-            "place": asdict(self.at) | {"best": list(self.at.best)},
+            "place": asdict(self.place) | {"best": list(self.place.best)},
             "model": self.task.network.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict() if self.optimizer else self.optimizer_state,
             "scaler": self.scaler.state_dict(),
         }
         save_checkpoint(self.run / "checkpoint.pt", state)
-        save_checkpoint(self.run / "last.pt", {"model": self.weights(), "epoch": self.at.epoch})
+        save_checkpoint(self.run / "last.pt", {"model": self.weights(), "epoch": self.place.epoch})
 
     def _stop(self, what: str) -> None:
         """Say that the run has diverged; the files stay as they were saved last."""
-        at, kept = self.at, self.run / "checkpoint.pt"
+        place, kept = self.place, self.run / "checkpoint.pt"
         # The losses that are looked at are the last step's: a checkpoint, if there is one, is older.
-        where = f"step {at.step}" + (f" of epoch {at.epoch + 1}" if self.task.end_epoch else "")
-        if self.own.is_first:
-            note_divergence(self.run, {"epoch": at.epoch, "step": at.step, "updates": at.updates, "what": what})
+        where = f"step {place.step}" + (f" of epoch {place.epoch + 1}" if self.task.end_epoch else "")
+        if self.processes.is_first:
+            note_divergence(
+                self.run, {"epoch": place.epoch, "step": place.step, "updates": place.updates, "what": what}
+            )
         if kept.exists():
             advice = f"{kept} holds the last finite weights: lower the learning rate and give --resume to go on from it"
         else:

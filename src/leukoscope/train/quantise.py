@@ -51,8 +51,8 @@ class Loss:
 
     def words(self) -> str:
         """One line for people and cards."""
-        told = ", ".join(f"{name} {self.before[name]:.4f} to {value:.4f}" for name, value in self.after.items())
-        return f"{told}; calls {self.times_as_fast:.2f} times as fast on the processor that measured it"
+        changes = ", ".join(f"{name} {self.before[name]:.4f} to {value:.4f}" for name, value in self.after.items())
+        return f"{changes}; calls {self.times_as_fast:.2f} times as fast on the processor that measured it"
 
 
 def quantise_model(
@@ -167,8 +167,8 @@ def _classifier(bundle: Bundle, folder: Path, training: list[Dataset], validatio
         new_card = replace(new_card, attributes=rule)
     kinds = card.taxonomy.names
     laboratories = [d.name for d in validation for f in d.fields for c in f.cells if c.class_name in kinds]
-    told = {"patients": laboratories, "unit": "laboratory", "least_prob": card.thresholds.get("unidentified", 0.0)}
-    new_card = replace(new_card, **confusion_for_card(truth, probs[1], card.taxonomy, **told))
+    settings = {"patients": laboratories, "unit": "laboratory", "least_prob": card.thresholds.get("unidentified", 0.0)}
+    new_card = replace(new_card, **confusion_for_card(truth, probs[1], card.taxonomy, **settings))
     measured = [_of_calls(p, truth, probs[0]) for p in probs]
     loss = Loss("classify", *measured, _faster(sessions, calls[:TIMED]))
     _write(Bundle(new_card, folder), loss, validation)
@@ -207,13 +207,13 @@ def _of_calls(probs: np.ndarray, truth: np.ndarray, first: np.ndarray) -> dict[s
 def _views(sets: list[Dataset], bundle: Bundle) -> list[Field]:
     """The fields as the model wants them; those that can't be read are left out."""
     fields: list[tuple[Dataset, TruthField]] = [(d, f) for d in sets for f in d.fields]
-    found = []
+    views = []
     for dataset, field in fields:
         try:
-            found.append(prepare(read_field(dataset.path(field), field.key), bundle.card))
+            views.append(prepare(read_field(dataset.path(field), field.key), bundle.card))
         except ImageError:
             continue
-    return found
+    return views
 
 
 def _with_graph(bundle: Bundle, folder: Path, training: list[Dataset], left: list[str]) -> Bundle:
@@ -237,8 +237,8 @@ def _write(bundle: Bundle, loss: Loss, validation: list[Dataset]) -> None:
     """The card, with the loss; results of the model before are not its own."""
     card = bundle.card
     measured = [{"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in validation]
-    told = {"before": loss.before, "after": loss.after, "times_as_fast": round(loss.times_as_fast, 2)}
-    training = card.training | {"quantised": card.training["quantised"] | {"loss": told, "measured_on": measured}}
+    entry = {"before": loss.before, "after": loss.after, "times_as_fast": round(loss.times_as_fast, 2)}
+    training = card.training | {"quantised": card.training["quantised"] | {"loss": entry, "measured_on": measured}}
     names = ", ".join(d.name for d in validation)
     limit = f"Quantised to eight bits; the cost on validation photographs of {names}: {loss.words()}."
     write_card(replace(card, training=training, results=(), limits=(*card.limits, limit)), bundle.path / "card.json")

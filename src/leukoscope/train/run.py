@@ -179,9 +179,9 @@ def source_commit() -> str:
     """The commit of the code that trains, or the release where the package is not in a checkout."""
     here = Path(__file__).parent
     try:
-        found = subprocess.run(
+        answer = subprocess.run(
             ["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return f"release {leukoscope.__version__}"
-    return found.stdout.strip()
+    return answer.stdout.strip()

@@ -132,7 +132,7 @@ def measure_left_out(site: HeardSite, *, seed: int = 0) -> Adapted:
 
 def _right(site: HeardSite, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(n,) 1 where the layer calls a cell one of the classes that it may be."""
-    calls = (with_one(site.heard[rows]) @ weights).argmax(1)
+    calls = (with_one(site.features[rows]) @ weights).argmax(1)
     return site.allowed[rows, calls].astype(np.float64)
 
 
@@ -141,19 +141,19 @@ def called_right(
 ) -> list[tuple[tuple[str, str], bool]]:
     """((patient, photograph), whether called right) of every cell, at the reviewed boxes."""
     session = Session(part_of_model(find_model(model), "classify"))
-    found = []
+    shares = []
     for truth in fields:
         boxes = np.array([c.box for c in truth.cells], np.float32)
         field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
         calls = classify(field, Cells(truth.key, boxes, np.ones(len(boxes))), session)
         allowed = allowed_classes(np.array([c.class_name for c in truth.cells]), calls.taxonomy)
         right = allowed[np.arange(len(boxes)), calls.class_ids()]
-        found += [
+        shares += [
             ((truth.key.patient_id, truth.sha256), bool(r))
             for r, known in zip(right, allowed.any(1), strict=True)
             if known
         ]
-    return found
+    return shares
 
 
 def _with_limits(values: np.ndarray, clusters: np.ndarray, within: tuple[float, float]) -> tuple[float, float, float]:

@@ -111,14 +111,14 @@ def get_patient(key: Key, room: Here, who: Reader) -> dict:
     """One patient: what the record says, its readings, its signed versions."""
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
-        own = own_reading(connection, patient.id, who)
+        reading = own_reading(connection, patient.id, who)
         versions = connection.execute(select(t.signed.c.version).where(t.signed.c.patient_id == patient.id))
         return {
             "key": patient.key,
             "patient_id": patient.label,
             "state": patient.state,
             "entry": json.loads(patient.entry),
-            "reading": None if own is None else own.key,
+            "reading": None if reading is None else reading.key,
             "signed": sorted(versions.scalars()),
         }
 
@@ -200,8 +200,8 @@ def get_obstacles(key: Key, room: Here, who: Reader) -> dict:
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
         cells = room.cells.get(connection, reading.patient_id)
-        found = obstacles(connection, cells, reading, room.settings().sign)
-    return {"obstacles": [{"text": o.text, "cells": list(o.cells)} for o in found]}
+        reasons = obstacles(connection, cells, reading, room.settings().sign)
+    return {"obstacles": [{"text": o.text, "cells": list(o.cells)} for o in reasons]}
 
 
 @router.post("/readings/{key}/finish")

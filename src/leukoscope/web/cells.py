@@ -49,8 +49,8 @@ class PatientCells:
 
     def row_of(self, cell_id: int) -> int | None:
         """Row of one of the record's cells; None for a cell that a reader added."""
-        at = int(np.searchsorted(self.ids, cell_id))
-        return at if at < len(self.ids) and self.ids[at] == cell_id else None
+        row = int(np.searchsorted(self.ids, cell_id))
+        return row if row < len(self.ids) and self.ids[row] == cell_id else None
 
     def field_row(self, field_id: int) -> int:
         """Row of a field by its id."""

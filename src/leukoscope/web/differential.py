@@ -24,15 +24,15 @@ from leukoscope.web.store.readings import NOT_A_CELL
 def counted(cells: PatientCells, calls: Calls, *, unidentified: int = 0) -> Differential:
     """The patient's differential over all fields that were read; `unidentified` cells more are in no class."""
     n_fields = sum(field.status != "failed" for field in cells.fields)
-    found = count([calls])
-    return replace(found, n_fields=n_fields, n_unidentified=found.n_unidentified + unidentified)
+    differential = count([calls])
+    return replace(differential, n_fields=n_fields, n_unidentified=differential.n_unidentified + unidentified)
 
 
 @lru_cache(64)  # what the model called never changes
 def _before(cells: PatientCells) -> tuple[Differential, list[dict]]:
     """The model's own differential and ratios."""
-    found = counted(cells, as_called(cells))
-    return found, ratio_entries(found, Correction(), min_cells=_min_cells(cells))
+    differential = counted(cells, as_called(cells))
+    return differential, ratio_entries(differential, Correction(), min_cells=_min_cells(cells))
 
 
 def _min_cells(cells: PatientCells) -> int:
@@ -78,7 +78,7 @@ def numbers(cells: PatientCells, calls: dict[int, str], *, hidden: bool = False)
     }
 
 
-def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:
+def agreement(pairs: list[Pair], names: tuple[str, ...]) -> dict:
     """Two readers' calls side by side, of the cells that both saw.
 
     labels, table  calls that occur, and the (L, L) counts first x second; a cell that a reader lacks is "not_a_cell"
@@ -87,10 +87,10 @@ def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:
                    the sum of the two counts), and Rümke's band for two counts: fewest and most cells of a second count
                    of as many that agree with the first by chance
     """
-    calls = [(p.first or NOT_A_CELL, p.second or NOT_A_CELL) for p in found if p.seen]
+    calls = [(p.first or NOT_A_CELL, p.second or NOT_A_CELL) for p in pairs if p.seen]
     occurring = {call for pair in calls for call in pair}
     labels = [name for name in (*names, "unidentified", NOT_A_CELL) if name in occurring]
-    column = {name: at for at, name in enumerate(labels)}
+    column = {name: column for column, name in enumerate(labels)}
     sides = np.array([[column[a], column[b]] for a, b in calls], np.int64).reshape(-1, 2)
     table = confusion_matrix(sides[:, 0], sides[:, 1], n_classes=len(labels))
     kappa = cohen_kappa(table) if len(calls) else float("nan")
@@ -98,16 +98,16 @@ def agreement(found: list[Pair], names: tuple[str, ...]) -> dict:
         "labels": labels,
         "table": table.tolist(),
         "n": len(calls),
-        "unseen": len(found) - len(calls),
-        "differ": sum(p.first != p.second for p in found),
+        "unseen": len(pairs) - len(calls),
+        "differ": sum(p.first != p.second for p in pairs),
         "same": int(np.trace(table)),
         "kappa": None if np.isnan(kappa) else kappa,
-        "classes": [_class_agreement(name, table, at) for at, name in enumerate(labels) if name in names],
+        "classes": [_class_agreement(name, table, column) for column, name in enumerate(labels) if name in names],
     }
 
 
-def _class_agreement(name: str, table: np.ndarray, at: int) -> dict:
-    first, second, both = (int(v) for v in (table[at].sum(), table[:, at].sum(), table[at, at]))
+def _class_agreement(name: str, table: np.ndarray, column: int) -> dict:
+    first, second, both = (int(v) for v in (table[column].sum(), table[:, column].sum(), table[column, column]))
     n = int(table.sum())
     low, high = second_count_limits(first, n, n)
     of_both = {"first": first, "second": second, "both": both, "agreement": 2 * both / (first + second)}

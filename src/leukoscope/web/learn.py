@@ -144,12 +144,12 @@ def _looked_through(connection: Connection, patient_id: int, record: dict) -> se
 
 def _by_field(record: dict) -> dict[int, list[TruthCell]]:
     """A signed record's cells by the field's number; what a reader called no cell is left out."""
-    found: dict[int, list[TruthCell]] = {}
+    cells_of: dict[int, list[TruthCell]] = {}
     for cell in record["cells"]:
         if cell["call"] != "not_a_cell":
             name = cell["class"] if cell["seen"] or cell["call"] is not None else None
-            found.setdefault(cell["field"], []).append(TruthCell(tuple(cell["box"]), name, name or ""))
-    return found
+            cells_of.setdefault(cell["field"], []).append(TruthCell(tuple(cell["box"]), name, name or ""))
+    return cells_of
 
 
 def _unsigned(connection: Connection) -> list[tuple[object, None]]:
@@ -164,7 +164,7 @@ def _found_cells(connection: Connection, patient_id: int) -> dict[int, list[Trut
         .join_from(t.cell, t.field)
         .where(t.cell.c.patient_id == patient_id, t.cell.c.reading_id.is_(None))
     )
-    found: dict[int, list[TruthCell]] = {}
+    cells_of: dict[int, list[TruthCell]] = {}
     for c in cells:
-        found.setdefault(c.field_number, []).append(TruthCell((c.x0, c.y0, c.x1, c.y1), None, ""))
-    return found
+        cells_of.setdefault(c.field_number, []).append(TruthCell((c.x0, c.y0, c.x1, c.y1), None, ""))
+    return cells_of

@@ -58,10 +58,10 @@ def show_cell(request: Request, key: str, cell_id: int) -> Response:
         else:
             from leukoscope.web.cells import added_cells
 
-            found = [a for a in added_cells(connection, cells, {cell_id: state}) if state.seq or state.reader_id]
-            if not found:
+            added = [a for a in added_cells(connection, cells, {cell_id: state}) if state.seq or state.reader_id]
+            if not added:
                 raise NotFound("no such cell")
-            field, box = found[0].field, found[0].box
+            field, box = added[0].field, added[0].box
     jpeg = room.pictures.cell(cells, field, box)
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=60"})
 

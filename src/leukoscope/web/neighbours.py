@@ -80,22 +80,23 @@ def nearest(connection: Connection, sketches: Sketches, cells, cell_id: int) -> 
     cells  the patient's (`PatientCells`). A cell of a patient who is not signed is named as the model called it: never
            by a reading that is open, which a blind reader must not see.
     """
-    own = connection.execute(select(t.feature.c.vector).where(t.feature.c.cell_id == cell_id)).scalar()
-    if own is None:
+    vector = connection.execute(select(t.feature.c.vector).where(t.feature.c.cell_id == cell_id)).scalar()
+    if vector is None:
         return None
     patient = cells.patient.id
     mine = [cell for cell in cells.ids.tolist() if cell != cell_id]
     ids, patients, short = sketches.of_model(connection, _model(cells.run))
-    target = sketch(np.frombuffer(own, np.float16)[None])[0].astype(np.float32)
+    target = sketch(np.frombuffer(vector, np.float16)[None])[0].astype(np.float32)
     alike = np.concatenate(
-        [short[at : at + BATCH].astype(np.float32) @ target for at in range(0, len(short), BATCH)] or [np.zeros(0)]
+        [short[start : start + BATCH].astype(np.float32) @ target for start in range(0, len(short), BATCH)]
+        or [np.zeros(0)]
     )
     alike[patients == patient] = -np.inf
     listed = np.argsort(-alike, kind="stable")[:SHORTLIST]
     others = ids[listed[np.isfinite(alike[listed])]].tolist()
     return {
-        "patient": _best(connection, own, mine, cells.taxonomy.names, other=False),
-        "database": _best(connection, own, others, cells.taxonomy.names, other=True),
+        "patient": _best(connection, vector, mine, cells.taxonomy.names, other=False),
+        "database": _best(connection, vector, others, cells.taxonomy.names, other=True),
     }
 
 
@@ -105,7 +106,7 @@ def _model(run) -> str:
     return classifier.get("onnx_sha256") or f"run {run.id}"
 
 
-def _best(connection: Connection, own: bytes, ids: Sequence[int], names, *, other: bool) -> list[Near]:
+def _best(connection: Connection, vector: bytes, ids: Sequence[int], names, *, other: bool) -> list[Near]:
     query = select(t.feature.c.cell_id, t.feature.c.vector, t.cell.c.called, t.patient.c.key)
     query = query.join_from(t.feature, t.cell).join(t.patient, t.cell.c.patient_id == t.patient.c.id)
     rows = []
@@ -114,7 +115,7 @@ def _best(connection: Connection, own: bytes, ids: Sequence[int], names, *, othe
     if not rows:
         return []
     vectors = np.frombuffer(b"".join(r.vector for r in rows), np.float16).reshape(len(rows), -1).astype(np.float32)
-    target = np.frombuffer(own, np.float16).astype(np.float32)
+    target = np.frombuffer(vector, np.float16).astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(target)
     cosine = vectors @ target / np.maximum(lengths, 1e-9)
     best = [(rows[i], float(cosine[i])) for i in np.argsort(-cosine, kind="stable")[:SHOWN].tolist()]

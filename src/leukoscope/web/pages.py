@@ -66,7 +66,7 @@ _environment.globals.update(
     straddles=straddles,
     when=when,
     mark_words=lambda code: MARK_WORDS.get(code, code.replace("_", " ")),
-    times_chart=lambda found: Markup(times_chart(found)),  # numbers only
+    times_chart=lambda times: Markup(times_chart(times)),  # numbers only
     interval_bar=lambda ratio, small=False: Markup(interval_bar(ratio, small=small)),  # its own words are escaped there
 )
 
@@ -81,10 +81,10 @@ def render(request: Request, name: str, who: Who | None, *, status: int = 200, *
 def numbers_html(connection: Connection, room: Room, reading) -> str:
     """The live differential of a reading as a piece of HTML."""
     cells = room.cells.get(connection, reading.patient_id)
-    found = numbers(cells, calls_of(connection, reading.id), hidden=bool(reading.hidden))
+    shown = numbers(cells, calls_of(connection, reading.id), hidden=bool(reading.hidden))
     colors = {c["name"]: c["k"] for c in classes_of(room, cells.taxonomy)}
     template = _environment.get_template("_numbers.html")
-    return template.render(numbers=found, colors=colors, blasts=cells.taxonomy.blasts, hidden=reading.hidden)
+    return template.render(numbers=shown, colors=colors, blasts=cells.taxonomy.blasts, hidden=reading.hidden)
 
 
 def room_of(request: Request) -> Room:
@@ -119,11 +119,11 @@ def _worklist(request: Request, *, state: str, sort: str, mark: str, page: int, 
     sort, mark = sort if sort in SORTS else "urgency", mark if mark in MARK_WORDS else ""
     asked = {"sort": sort, "search": search.replace("\0", ""), "page": max(1, min(page, 10**6))}
     with room.store.reading() as connection:
-        found = worklist(connection, state=wanted, mark=mark or None, **asked)
+        listed = worklist(connection, state=wanted, mark=mark or None, **asked)
         times = reading_times(connection)
     chosen = {"state": wanted or "all", "sort": sort, "mark": mark, "search": search}
     return render(
-        request, "worklist.html", who, found=found, chosen=chosen, states=STATES, sorts=SORTS, marks=MARK_WORDS,
+        request, "worklist.html", who, listed=listed, chosen=chosen, states=STATES, sorts=SORTS, marks=MARK_WORDS,
         times=spread(times),
     )  # fmt: skip
 
@@ -134,14 +134,14 @@ def open_patient(request: Request, key: str) -> HTMLResponse:
     who, room = page_reader(request), room_of(request)
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
-        own = own_reading(connection, patient.id, who)
+        reading = own_reading(connection, patient.id, who)
         first, _ = two_readings(connection, patient.id)
         names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
-    if own is None and first is not None:
+    if reading is None and first is not None:
         return render(request, "choose.html", who, patient=patient, first=first, first_reader=names[first.reader_id])
-    if own is None:
+    if reading is None:
         return RedirectResponse(f"/r/{readings.begin_reading(room.store, patient.id, who.reader_id)}", 303)
-    return RedirectResponse(f"/r/{own.key}", 303)
+    return RedirectResponse(f"/r/{reading.key}", 303)
 
 
 @router.post("/p/{key}")
@@ -214,11 +214,11 @@ def show_cell(request: Request, key: str, cell_id: int, like: bool = False) -> H
         if row is not None and not reading.hidden:
             order = (-cells.probs[row]).argsort()[:5]
             probs = [(cells.taxonomy.names[i], float(cells.probs[row, i])) for i in order.tolist()]
-        found = nearest(connection, room.sketches, cells, cell_id) if like and row is not None else None
+        near = nearest(connection, room.sketches, cells, cell_id) if like and row is not None else None
     colors = {c["name"]: c["k"] for c in classes_of(room, cells.taxonomy)}
     return render(
         request, "_cell.html", who, reading=reading, cell_id=cell_id, state=state, probs=probs, history=history,
-        colors=colors, asked=like, like=found,
+        colors=colors, asked=like, like=near,
     )  # fmt: skip
 
 
@@ -255,13 +255,13 @@ def show_learn(request: Request) -> HTMLResponse:
 
     who, room = page_reader(request), room_of(request)
     with room.store.reading() as connection:
-        found = reviewed_summary(connection)
+        summary = reviewed_summary(connection)
     where = room.store.engine.url
     database = "postgresql://…"
     if where.get_backend_name() == "sqlite":
         path = Path(where.database)
         database = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    return render(request, "learn.html", who, found=found, database=database)
+    return render(request, "learn.html", who, summary=summary, database=database)
 
 
 @router.get("/help")

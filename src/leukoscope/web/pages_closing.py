@@ -31,12 +31,12 @@ def show_sign(request: Request, key: str) -> HTMLResponse:
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
         cells = room.cells.get(connection, reading.patient_id)
-        found = obstacles(connection, cells, reading, room.settings().sign)
+        reasons = obstacles(connection, cells, reading, room.settings().sign)
         stood = states(connection, reading.id)
         said = agreement_with_model(cells, stood)
         of_patient = [r for r in readings_of(connection, reading.patient_id) if r.version == reading.version]
     return reading_page(
-        request, key, "sign.html", "sign-off", obstacles=found, rules=room.settings().sign, said=said, field=None,
+        request, key, "sign.html", "sign-off", obstacles=reasons, rules=room.settings().sign, said=said, field=None,
         seconds=sum(r.active_ms for r in of_patient) / 1000,
     )  # fmt: skip
 
@@ -120,15 +120,17 @@ def show_compare(request: Request, key: str) -> HTMLResponse:
         patient = patient_by_key(connection, key)
         first, second = two_readings(connection, patient.id)
         cells = room.cells.get(connection, patient.id)
-        found = None
+        comparison = None
         names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
         ready = first is not None and second is not None and "open" not in (first.state, second.state)
         if ready:
             compared = pairs(connection, patient.id)
-            found = agreement(compared, cells.taxonomy.names)
+            comparison = agreement(compared, cells.taxonomy.names)
     if ready:
         note_access(room.store, patient.id, who.reader_id, "comparison")
-    return render(request, "compare.html", who, patient=patient, first=first, second=second, found=found, names=names)
+    return render(
+        request, "compare.html", who, patient=patient, first=first, second=second, comparison=comparison, names=names
+    )
 
 
 @router.post("/p/{key}/adjudicate")

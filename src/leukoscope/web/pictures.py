@@ -81,8 +81,8 @@ class Pictures:
         """One thumbnail as JPEG, grey where there is none."""
         thumbs = Path(cells.run.folder) / THUMBS
         with open(thumbs, "rb") if thumbs.is_file() else nullcontext() as file:
-            found = self._thumb(cells, row, file)
-        return _jpeg(found or Image.new("RGB", (TILE_PX, TILE_PX), (GREY, GREY, GREY)), 82)
+            thumb = self._thumb(cells, row, file)
+        return _jpeg(thumb or Image.new("RGB", (TILE_PX, TILE_PX), (GREY, GREY, GREY)), 82)
 
     def cell(self, cells: PatientCells, field_row: int, box) -> bytes:
         """One cell as photographed, with what lies around it; Missing where the photograph is not at hand."""
@@ -162,9 +162,9 @@ class Pictures:
 
     def _thumb(self, cells: PatientCells, row: int, file) -> Image.Image | None:
         """From the run's thumbnail file, else cut from the photograph; None where neither is at hand."""
-        at = int(cells.thumb_at[row])
-        if file is not None and at >= 0:
-            file.seek(at)
+        offset = int(cells.thumb_at[row])
+        if file is not None and offset >= 0:
+            file.seek(offset)
             try:
                 entry = json.loads(file.readline())
                 thumb = Image.open(io.BytesIO(base64.b64decode(entry["jpeg"])), formats=("JPEG",)).convert("RGB")

@@ -188,6 +188,6 @@ def export(db: str, form: str, out: str) -> dict:
         if form == "manifest":
             return export_reviewed(store, out)
         with tempfile.TemporaryDirectory() as work:
-            found = export_reviewed(store, work)
+            exported = export_reviewed(store, work)
             export_dataset(form, work, out)
-            return found
+            return exported

@@ -37,37 +37,37 @@ class Obstacle:
 def obstacles(connection: Connection, cells: PatientCells, reading, rules: SignRules) -> list[Obstacle]:
     """What must be done before this reading can be signed; [] when nothing."""
     stood = states(connection, reading.id)
-    found = []
+    reasons = []
     if reading.kind == "second":
-        found.append(Obstacle("A second reading is not signed: compare it with the first, and sign that."))
+        reasons.append(Obstacle("A second reading is not signed: compare it with the first, and sign that."))
     others = [r for r in readings_of(connection, reading.patient_id) if r.version == reading.version]
     if reading.kind == "first" and any(r.kind == "second" for r in others):
-        found.append(Obstacle("There is a second reading: adjudicate the two, and sign that."))
+        reasons.append(Obstacle("There is a second reading: adjudicate the two, and sign that."))
     if reading.kind == "adjudication" and (open_ := sorted(undecided(connection, reading.id))):
         text = f"{plural(len(open_), 'cell')} on which the readers differ must be decided."
-        found.append(Obstacle(text, tuple(open_[:SHOWN])))
+        reasons.append(Obstacle(text, tuple(open_[:SHOWN])))
     unidentified = [cell for cell, s in stood.items() if s.call == UNIDENTIFIED and not s.gone]
     unnamed = cells.ids[~cells.identified].tolist()
     unidentified += [cell for cell in unnamed if stood.get(cell, CellState()).call is None]
     if len(unidentified) > rules.unidentified:
         allowed = f"; {rules.unidentified} are allowed" if rules.unidentified else ""
-        found.append(
+        reasons.append(
             Obstacle(f"{plural(len(unidentified), 'cell')} unidentified{allowed}.", tuple(unidentified[:SHOWN]))
         )
     open_blasts = _open_blasts(cells, stood, rules)
     if open_blasts:
         verb = "called or confirmed by a reader" if rules.blasts == "called" else "seen"
         text = f"{plural(len(open_blasts), 'blast')} not yet {verb}."
-        found.append(Obstacle(text, tuple(open_blasts[:SHOWN])))
+        reasons.append(Obstacle(text, tuple(open_blasts[:SHOWN])))
     unseen = [int(cell) for cell in cells.ids if not stood.get(int(cell), CellState()).seen]
     share = 1 - len(unseen) / len(cells.ids) if len(cells.ids) else 1.0
     if share < rules.seen:
         text = f"{percent(share, 0)} of the cells were seen; {percent(rules.seen, 0)} are asked for."
-        found.append(Obstacle(text, tuple(unseen[:SHOWN])))
+        reasons.append(Obstacle(text, tuple(unseen[:SHOWN])))
     n_counted = numbers(cells, calls_of(connection, reading.id))["n_counted"]
     if n_counted < rules.counted:
-        found.append(Obstacle(f"{plural(n_counted, 'cell')} counted; {rules.counted} are asked for."))
-    return found
+        reasons.append(Obstacle(f"{plural(n_counted, 'cell')} counted; {rules.counted} are asked for."))
+    return reasons
 
 
 def _open_blasts(cells: PatientCells, stood: dict[int, CellState], rules: SignRules) -> list[int]:
@@ -144,9 +144,9 @@ def sign_reading(room: Room, key: str, who: Who, *, op: str) -> int:
 
     def record(connection, locked) -> dict:
         cells = room.cells.get(connection, locked.patient_id)
-        found = obstacles(connection, cells, locked, rules)
-        if found:
-            raise Closed("can't be signed yet: " + " ".join(o.text for o in found))
+        reasons = obstacles(connection, cells, locked, rules)
+        if reasons:
+            raise Closed("can't be signed yet: " + " ".join(o.text for o in reasons))
         return signed_record(connection, cells, locked)
 
     closing.sign(room.store, reading.id, record, reader_id=who.reader_id, op=op)

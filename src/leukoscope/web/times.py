@@ -18,16 +18,16 @@ def spread(seconds: Sequence[float]) -> dict | None:
     bins = [0] * N_BINS
     for s in seconds:
         bins[min(N_BINS - 1, int(s // BIN_S))] += 1
-    at = [seconds[min(len(seconds) - 1, int(q * len(seconds)))] for q in (0.25, 0.5, 0.75)]
+    quartiles = [seconds[min(len(seconds) - 1, int(q * len(seconds)))] for q in (0.25, 0.5, 0.75)]
     faster = [{"what": what, "seconds": limit, "n": sum(s < limit for s in seconds)} for what, limit in PUBLISHED]
-    return {"n": len(seconds), "quartiles": at, "bins": bins, "faster": faster}
+    return {"n": len(seconds), "quartiles": quartiles, "bins": bins, "faster": faster}
 
 
-def times_chart(found: dict) -> str:
+def times_chart(times: dict) -> str:
     """The spread as SVG: a bar a bin, lines where others' times lie. Numbers only: nothing in it is anybody's text."""
-    step, most = _WIDE / N_BINS, max(found["bins"])
+    step, most = _WIDE / N_BINS, max(times["bins"])
     parts = []
-    for n, count in enumerate(found["bins"]):
+    for n, count in enumerate(times["bins"]):
         high = (_HIGH - _TOP) * count / most
         words = f"{n * BIN_S} s and more" if n == N_BINS - 1 else f"{n * BIN_S} to {(n + 1) * BIN_S} s"
         parts.append(
@@ -41,7 +41,7 @@ def times_chart(found: dict) -> str:
     for n in range(0, N_BINS, 2):
         parts.append(f'<text class="timetext" x="{n * step:.1f}" y="{_HIGH + 20}">{n * BIN_S}</text>')
     parts.append(f'<line class="timeaxis" x1="0" x2="{_WIDE}" y1="{_HIGH}" y2="{_HIGH}"/>')
-    counts = ", ".join(str(n) for n in found["bins"])
+    counts = ", ".join(str(n) for n in times["bins"])
     label = f"Signed patients by seconds of active reading, in steps of {BIN_S} s from 0: {counts}"
     return (
         f'<svg class="times" viewBox="-4 0 {_WIDE + 8} {_HIGH + _FOOT}" role="img" aria-label="{label}">'

@@ -73,13 +73,13 @@ def _print(audit, html: str | None) -> None:
         print(f"  {sum(s.kind == 'patient' for s in audit.straddlers)} patients on two sides")
     else:
         print("  patients: none stated, so nobody can say that none is on two sides")
-    for found in audit.straddlers[:_SHOWN]:
-        who = " ".join(w for w in (found.center, found.patient_id, found.smear_id) if w)
-        print(f"    {found.kind} {who}: " + ", ".join(f"{side_words(audit, s)} {n}" for s, n in found.sides))
+    for straddler in audit.straddlers[:_SHOWN]:
+        who = " ".join(w for w in (straddler.center, straddler.patient_id, straddler.smear_id) if w)
+        print(f"    {straddler.kind} {who}: " + ", ".join(f"{side_words(audit, s)} {n}" for s, n in straddler.sides))
     _more(len(audit.straddlers))
     print(f"  {len(audit.two_labels)} cells under two labels")
-    for found in audit.two_labels[:_SHOWN]:
-        places = f"{audit.place(found.first)} {found.first_class}, {audit.place(found.second)} {found.second_class}"
+    for pair in audit.two_labels[:_SHOWN]:
+        places = f"{audit.place(pair.first)} {pair.first_class}, {audit.place(pair.second)} {pair.second_class}"
         print(f"    {places}")
     _more(len(audit.two_labels))
     for row, why in list(sorted(audit.unreadable.items()))[:_SHOWN]:
@@ -88,9 +88,9 @@ def _print(audit, html: str | None) -> None:
     for row in audit.changed[:_SHOWN]:
         print(f"  not the file that was imported: {audit.place(row)}")
     _more(len(audit.changed))
-    for found in audit.spelled_alike[:_SHOWN]:
-        where = ", ".join(dict.fromkeys(side_words(audit, s) for s in found.sides))
-        names = " and ".join(map(repr, found.patient_ids))
+    for alike in audit.spelled_alike[:_SHOWN]:
+        where = ", ".join(dict.fromkeys(side_words(audit, s) for s in alike.sides))
+        names = " and ".join(map(repr, alike.patient_ids))
         print(f"  note: patients {names} may be one, spelled twice ({where}): correct the ids, then split again")
     _more(len(audit.spelled_alike))
     if audit.drawn_twice:
@@ -100,10 +100,10 @@ def _print(audit, html: str | None) -> None:
             f"the first in {audit.place(row)}, {one.class_name or 'untyped'} at {list(one.box)} (--json has all)"
         )
     if audit.one_source:
-        told = ", ".join(f"{name} ({source})" for name, source in audit.one_source.items())
+        one_source = ", ".join(f"{name} ({source})" for name, source in audit.one_source.items())
         print(
-            f"  note: one source alone shows {told}: a network may learn the source in place of the class; bring such "
-            "cells from a second source, or at least other classes from the same one"
+            f"  note: one source alone shows {one_source}: a network may learn the source in place of the class; bring "
+            "such cells from a second source, or at least other classes from the same one"
         )
     if audit.blank:
         print(f"  note: {len(audit.blank)} pictures have nothing to be recognised by; only same files were looked for")

@@ -45,19 +45,22 @@ def run(args: argparse.Namespace) -> None:
     from leukoscope.checks.suspects import find_suspects, write_suspects
 
     with progress_bar("photographs") as progress:
-        found = find_suspects(args.dir, args.model, masks=args.masks, seed=args.seed, show=progress)
+        suspects = find_suspects(args.dir, args.model, masks=args.masks, seed=args.seed, show=progress)
     path = Path(args.csv) if args.csv else Path(args.dir) / "suspects.csv"
-    write_suspects(found, path)
+    write_suspects(suspects, path)
     if args.html:
         from leukoscope.checks.suspects_html import write_sheet
 
         with progress_bar("contact sheet") as progress:
-            write_sheet(found, args.html, show=progress)
-    contradicting = found.contradicting()
-    models = ", ".join(f"{task} {name}" for task, name in found.models.items())
-    print(f"{found.dataset.name}: {len(contradicting)} of {len(found.rows)} rows contradict the annotation ({models})")
+            write_sheet(suspects, args.html, show=progress)
+    contradicting = suspects.contradicting()
+    models = ", ".join(f"{task} {name}" for task, name in suspects.models.items())
+    print(
+        f"{suspects.dataset.name}: {len(contradicting)} of {len(suspects.rows)} rows contradict the annotation "
+        f"({models})"
+    )
     for kind, n in Counter(s.kind for s in contradicting).most_common():
         print(f"  {n} x {KIND_WORDS[kind]}")
-    for note in found.notes:
+    for note in suspects.notes:
         print(f"  note: {note}")
     print(f"list: {path}" + (f"; contact sheet: {args.html}" if args.html else ""))

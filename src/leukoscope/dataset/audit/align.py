@@ -72,9 +72,9 @@ def align(query: np.ndarray, target: np.ndarray, windows: np.ndarray, *, steps: 
     now = best.copy()
     for step in range(steps + 1):
         seen = _normalised(_look(query, now), weight)
-        found = np.einsum("mij,mij->m", seen, goal)
-        better = found > agreement
-        best[better], agreement[better] = now[better], found[better]
+        reached = np.einsum("mij,mij->m", seen, goal)
+        better = reached > agreement
+        best[better], agreement[better] = now[better], reached[better]
         if step == steps:
             break
         error = (seen - goal).reshape(len(goal), -1, 1)
@@ -95,8 +95,8 @@ def _look(pictures: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 def _interpolation(places: np.ndarray, side: int) -> np.ndarray:
     """(M, S, S): row i holds the weights of the pixels around place i."""
-    at = np.clip(places * side - 0.5, 0, side - 1)
-    weights = at[..., None] - np.arange(side, dtype=np.float32)
+    rows = np.clip(places * side - 0.5, 0, side - 1)
+    weights = rows[..., None] - np.arange(side, dtype=np.float32)
     np.abs(weights, out=weights)
     np.subtract(1, weights, out=weights)
     return np.maximum(weights, 0, out=weights)

@@ -105,24 +105,24 @@ def audit_dataset(
     if not dataset.fields:
         raise DataError(f"data set {dataset.name!r} has no fields: there is nothing to audit")
     paths = [d.path(f) for d in datasets for f in d.fields]
-    found = find_duplicates(paths, least_agreement=least_agreement, seed=seed, workers=workers, show=show)
-    if len(found.unreadable) == len(fields):
-        raise DataError(f"none of the {len(fields)} pictures can be read; the first: {found.unreadable[0]}")
-    pairs = tuple(p for p in found.pairs if 0 in (sides[p.first].dataset, sides[p.second].dataset))
+    duplicates = find_duplicates(paths, least_agreement=least_agreement, seed=seed, workers=workers, show=show)
+    if len(duplicates.unreadable) == len(fields):
+        raise DataError(f"none of the {len(fields)} pictures can be read; the first: {duplicates.unreadable[0]}")
+    pairs = tuple(p for p in duplicates.pairs if 0 in (sides[p.first].dataset, sides[p.second].dataset))
     touched = {row for p in pairs for row in (p.first, p.second)}
     return Audit(
         datasets=datasets,
         fields=fields,
         sides=sides,
         pairs=pairs,
-        clusters=tuple(c for c in found.clusters if touched.intersection(c)),
+        clusters=tuple(c for c in duplicates.clusters if touched.intersection(c)),
         straddlers=tuple(s for s in find_straddlers(datasets) if any(side.dataset == 0 for side, _ in s.sides)),
         two_labels=tuple(
             t for t in find_two_labels(fields, pairs) if 0 in (sides[t.first].dataset, sides[t.second].dataset)
         ),
-        unreadable=found.unreadable,
-        blank=found.blank,
-        changed=tuple(row for row, digest in enumerate(found.sha256) if digest and digest != fields[row].sha256),
+        unreadable=duplicates.unreadable,
+        blank=duplicates.blank,
+        changed=tuple(row for row, digest in enumerate(duplicates.sha256) if digest and digest != fields[row].sha256),
         spelled_alike=find_spelled_alike(datasets),
         drawn_twice=tuple(t for t in find_drawn_twice(fields) if sides[t[0]].dataset == 0),
         one_source=find_one_source(datasets),
@@ -201,7 +201,7 @@ def _pair_to_dict(audit: Audit, pair: Pair) -> dict:
     }
 
 
-def _straddler_to_dict(audit: Audit, found: Straddler) -> dict:
-    sides = [{"dataset": side.dataset, "split": side.split, "n_fields": n} for side, n in found.sides]
-    who = {"center": found.center, "patient_id": found.patient_id}
-    return who | ({"smear_id": found.smear_id} if found.kind == "smear" else {}) | {"sides": sides}
+def _straddler_to_dict(audit: Audit, straddler: Straddler) -> dict:
+    sides = [{"dataset": side.dataset, "split": side.split, "n_fields": n} for side, n in straddler.sides]
+    who = {"center": straddler.center, "patient_id": straddler.patient_id}
+    return who | ({"smear_id": straddler.smear_id} if straddler.kind == "smear" else {}) | {"sides": sides}

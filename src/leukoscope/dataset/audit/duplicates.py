@@ -99,11 +99,11 @@ def compare_thumbnails(
     pairs, rows, blank = _same_files(seen)
     if len(rows) > 1:
         small = seen.pixels[rows]
-        found = find_candidates(
+        candidates = find_candidates(
             small, seed=seed, workers=workers, show=lambda d, n: show("looking for candidates", d, n)
         )
         near = _verify(
-            small, found, least_agreement, workers=workers, show=lambda d, n: show("comparing candidates", d, n)
+            small, candidates, least_agreement, workers=workers, show=lambda d, n: show("comparing candidates", d, n)
         )
         pairs += [_renumbered(pair, rows) for pair in near]
     order = sorted(pairs, key=lambda p: (not p.is_same_file, -p.agreement, p.first, p.second))
@@ -147,27 +147,29 @@ def _same_files(seen: Thumbnails) -> tuple[list[Pair], np.ndarray, tuple[int, ..
 
 def _verify(
     thumbnails: np.ndarray,
-    found: Candidates,
+    candidates: Candidates,
     least: float,
     *,
     workers: int,
     show: Callable[[int, int], None],
 ) -> list[Pair]:
     """The candidates that agree once aligned."""
-    starts = range(0, len(found.query), _BLOCK)
-    blocks = (found.take(np.arange(s, min(s + _BLOCK, len(found.query)))) for s in starts)
+    starts = range(0, len(candidates.query), _BLOCK)
+    blocks = (candidates.take(np.arange(s, min(s + _BLOCK, len(candidates.query)))) for s in starts)
     pairs: list[Pair] = []
     with ThreadPoolExecutor(workers) as pool:
         for done, part in enumerate(pool.map(lambda b: _verify_block(thumbnails, b, least), blocks), 1):
             pairs += part
-            show(min(done * _BLOCK, len(found.query)), len(found.query))
+            show(min(done * _BLOCK, len(candidates.query)), len(candidates.query))
     return pairs
 
 
-def _verify_block(thumbnails: np.ndarray, found: Candidates, least: float) -> list[Pair]:
-    query = np.stack([turn_pixels(thumbnails[q], int(g)) for q, g in zip(found.query, found.turn, strict=True)])
-    target = thumbnails[found.target]
-    windows = _turned_windows(found)
+def _verify_block(thumbnails: np.ndarray, candidates: Candidates, least: float) -> list[Pair]:
+    query = np.stack(
+        [turn_pixels(thumbnails[q], int(g)) for q, g in zip(candidates.query, candidates.turn, strict=True)]
+    )
+    target = thumbnails[candidates.target]
+    windows = _turned_windows(candidates)
     coarse = align(fine_structure(query, _COARSE), fine_structure(target, _COARSE), windows, steps=_COARSE_STEPS)
     kept = np.flatnonzero(coarse.agreement >= min(_LEAST_COARSE, least))
     if not len(kept):
@@ -178,11 +180,11 @@ def _verify_block(thumbnails: np.ndarray, found: Candidates, least: float) -> li
         if agreement >= least:
             pairs.append(
                 Pair(
-                    int(found.query[row]),
-                    int(found.target[row]),
+                    int(candidates.query[row]),
+                    int(candidates.target[row]),
                     False,
                     min(float(agreement), 1.0),
-                    int(found.turn[row]),
+                    int(candidates.turn[row]),
                     tuple(float(v) for v in window),
                     _brightness(query[row], target[row], window),
                 )
@@ -190,11 +192,11 @@ def _verify_block(thumbnails: np.ndarray, found: Candidates, least: float) -> li
     return pairs
 
 
-def _turned_windows(found: Candidates) -> np.ndarray:
+def _turned_windows(candidates: Candidates) -> np.ndarray:
     """(M, 4) x, y, width, height of each candidate's window in the turned query."""
-    sides = np.array([(x, y, x + side, y + side) for x, y, side in WINDOWS], np.float32)[found.window]
+    sides = np.array([(x, y, x + side, y + side) for x, y, side in WINDOWS], np.float32)[candidates.window]
     corners = np.stack(
-        [turn_points(s.reshape(2, 2), int(g)) for s, g in zip(sides, found.turn, strict=True)]
+        [turn_points(s.reshape(2, 2), int(g)) for s, g in zip(sides, candidates.turn, strict=True)]
     )  # (M, 2, 2)
     low, high = corners.min(axis=1), corners.max(axis=1)
     return np.concatenate([low, high - low], axis=1).astype(np.float32)

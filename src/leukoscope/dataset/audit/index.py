@@ -62,13 +62,13 @@ def find_candidates(
     whitening = measure_whitening(thumbnails)
     index = build_index(thumbnails, whitening, seed=seed)
     starts = range(0, len(thumbnails), _BLOCK)
-    found = []
+    blocks = []
     with ThreadPoolExecutor(workers) as pool:
         for done, part in enumerate(pool.map(lambda s: _ask(thumbnails, s, index, whitening), starts), 1):
-            found.append(part)
+            blocks.append(part)
             show(min(done * _BLOCK, len(thumbnails)), len(thumbnails))
     names = ("query", "target", "window", "turn", "similarity")
-    return _each_pair_once(Candidates(*(np.concatenate([getattr(p, name) for p in found]) for name in names)))
+    return _each_pair_once(Candidates(*(np.concatenate([getattr(p, name) for p in blocks]) for name in names)))
 
 
 def build_index(thumbnails: np.ndarray, whitening: Whitening, *, seed: int) -> Index:
@@ -116,8 +116,8 @@ def _ask(thumbnails: np.ndarray, start: int, index: Index, whitening: Whitening)
     question, target, similarity = (np.concatenate(parts) for parts in zip(*hits, strict=True))
     turn, rest = np.divmod(question, n * n_windows)
     query, window = np.divmod(rest, n_windows)
-    found = Candidates(query + start, target, window, turn, similarity)
-    return _best_partners(found.take(np.flatnonzero(found.query != found.target)))
+    answers = Candidates(query + start, target, window, turn, similarity)
+    return _best_partners(answers.take(np.flatnonzero(answers.query != answers.target)))
 
 
 def _nearest_lists(asked: np.ndarray, index: Index) -> np.ndarray:
@@ -128,23 +128,23 @@ def _nearest_lists(asked: np.ndarray, index: Index) -> np.ndarray:
     return np.argpartition(asked @ index.centers.T, n_lists - _PROBES, axis=1)[:, n_lists - _PROBES :]
 
 
-def _best_partners(found: Candidates) -> Candidates:
+def _best_partners(candidates: Candidates) -> Candidates:
     """Each (query, target) once, in its most similar turn and window, and a query's best 8 targets only."""
-    order = np.lexsort((-found.similarity, found.target, found.query))
-    found = found.take(order)
+    order = np.lexsort((-candidates.similarity, candidates.target, candidates.query))
+    candidates = candidates.take(order)
     if len(order):
-        first = np.r_[True, (np.diff(found.query) != 0) | (np.diff(found.target) != 0)]
-        found = found.take(np.flatnonzero(first))
-        found = found.take(np.lexsort((-found.similarity, found.query)))
-        place = np.arange(len(found.query)) - np.searchsorted(found.query, found.query)
-        found = found.take(np.flatnonzero(place < MOST_CANDIDATES))
-    return found
+        first = np.r_[True, (np.diff(candidates.query) != 0) | (np.diff(candidates.target) != 0)]
+        candidates = candidates.take(np.flatnonzero(first))
+        candidates = candidates.take(np.lexsort((-candidates.similarity, candidates.query)))
+        place = np.arange(len(candidates.query)) - np.searchsorted(candidates.query, candidates.query)
+        candidates = candidates.take(np.flatnonzero(place < MOST_CANDIDATES))
+    return candidates
 
 
-def _each_pair_once(found: Candidates) -> Candidates:
+def _each_pair_once(candidates: Candidates) -> Candidates:
     """Of (a, b) and (b, a) the more similar."""
-    low, high = np.minimum(found.query, found.target), np.maximum(found.query, found.target)
-    order = np.lexsort((-found.similarity, high, low))
+    low, high = np.minimum(candidates.query, candidates.target), np.maximum(candidates.query, candidates.target)
+    order = np.lexsort((-candidates.similarity, high, low))
     low, high = low[order], high[order]
     first = np.r_[True, (np.diff(low) != 0) | (np.diff(high) != 0)] if len(order) else np.zeros(0, bool)
-    return found.take(order[first])
+    return candidates.take(order[first])

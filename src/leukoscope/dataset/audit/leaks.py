@@ -72,13 +72,13 @@ def find_straddlers(datasets: Sequence[Dataset]) -> tuple[Straddler, ...]:
                 counts["patient", key.center, key.patient_id, ""][side] += 1
             if key.smear_id:
                 counts["smear", key.center, key.patient_id, key.smear_id][side] += 1
-    found = []
+    straddlers = []
     for name, sides in sorted(counts.items(), key=lambda item: item[0]):
         places = list(sides)
         if any(are_apart(a, b) for i, a in enumerate(places) for b in places[i + 1 :]):
             order = sorted(sides.items(), key=lambda item: (item[0].dataset, item[0].split or ""))
-            found.append(Straddler(*name, tuple(order)))
-    return tuple(found)
+            straddlers.append(Straddler(*name, tuple(order)))
+    return tuple(straddlers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,14 @@ def find_spelled_alike(datasets: Sequence[Dataset]) -> tuple[SpelledAlike, ...]:
     for number, dataset in enumerate(datasets):
         for field in dataset.fields:
             places[field.key.center][field.key.patient_id].add(Side(number, field.split))
-    found = []
+    collisions = []
     for center, sides_of in sorted(places.items()):
         for alike in spelled_alike(sides_of):
             sides = {side for name in alike for side in sides_of[name]}
-            found.append(SpelledAlike(center, alike, tuple(sorted(sides, key=lambda s: (s.dataset, s.split or "")))))
-    return tuple(found)
+            collisions.append(
+                SpelledAlike(center, alike, tuple(sorted(sides, key=lambda s: (s.dataset, s.split or ""))))
+            )
+    return tuple(collisions)
 
 
 def one_source_classes(seen: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -137,17 +139,17 @@ def find_two_labels(fields: Sequence[TruthField], pairs: Sequence[Pair]) -> tupl
 
     A class and a coarser one that it belongs to (neutrophil, white_cell) don't contradict each other.
     """
-    found = []
+    contradictions = []
     for pair in pairs:
         one, other = fields[pair.first], fields[pair.second]
         if one.cells and other.cells:
             moved = carry_boxes([c.box for c in one.cells], one, other, pair)
             for i, j in _matches(moved, other.cells):
                 if _contradict(one.cells[i], other.cells[j]):
-                    found.append(_two_labels(pair.first, pair.second, one.cells[i], other.cells[j]))
+                    contradictions.append(_two_labels(pair.first, pair.second, one.cells[i], other.cells[j]))
     for row, field in enumerate(fields):
-        found += _twice_in_one(row, field)
-    return tuple(found)
+        contradictions += _twice_in_one(row, field)
+    return tuple(contradictions)
 
 
 def carry_boxes(boxes: list, one: TruthField, other: TruthField, pair: Pair) -> np.ndarray:

@@ -66,7 +66,7 @@ def find_overlaps(pictures: Sequence[np.ndarray], *, reach: int = REACH) -> tupl
     shape = pictures[0].shape
     n_common = _common(shape)
     padded = (2 * shape[0], 2 * shape[1])
-    found = []
+    overlaps = []
     ready: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # a picture has several partners: its structure is found once
     for first, second in _candidates(pictures, reach):
         for row in [row for row in ready if row < first]:
@@ -82,13 +82,13 @@ def find_overlaps(pictures: Sequence[np.ndarray], *, reach: int = REACH) -> tupl
             shift, area = (dx / shape[1], dy / shape[0]), a.size / one.size
             overlap = Overlap(first, second, shift, agreement, area, _spread(a * b))
             if overlap.spread >= LEAST_SPREAD:
-                found.append(overlap)
-    return tuple(found)
+                overlaps.append(overlap)
+    return tuple(overlaps)
 
 
 def _candidates(pictures: Sequence[np.ndarray], reach: int) -> list[tuple[int, int]]:
     """Pairs that agree somewhat at every coarse scale, at most _MOST_CANDIDATES for each picture with later ones."""
-    n, found = len(pictures), []
+    n, candidates = len(pictures), []
     for start in range(0, n - 1, _AT_A_TIME):
         some = pictures[start : start + _AT_A_TIME + reach]
         firsts = range(min(_AT_A_TIME, len(some) - 1))
@@ -99,8 +99,8 @@ def _candidates(pictures: Sequence[np.ndarray], reach: int) -> list[tuple[int, i
             partners = [p[k] for p, k in zip(partners, kept, strict=True)]
         for first, rows, agreement, passed in zip(firsts, partners, alike, kept, strict=True):
             best = rows[np.argsort(-agreement[passed])][:_MOST_CANDIDATES]
-            found += [(start + first, start + int(row)) for row in best]
-    return found
+            candidates += [(start + first, start + int(row)) for row in best]
+    return candidates
 
 
 def _agreements(pictures: Sequence[np.ndarray], partners: list[np.ndarray], side: int) -> list[np.ndarray]:
@@ -121,18 +121,18 @@ def _agreements(pictures: Sequence[np.ndarray], partners: list[np.ndarray], side
     weight = np.where(allowed, 1 / np.sqrt(np.maximum(n_common, 1)), 0).ravel().astype(np.float32)
     strength = np.maximum(np.sqrt((fine**2).mean(axis=(1, 2))), 1e-6)
     waves = np.fft.rfft2(fine, s=padded)
-    found = []
+    agreements = []
     for first, rows in enumerate(partners):
         if not len(rows):
-            found.append(np.empty(0))
+            agreements.append(np.empty(0))
             continue
         one, others = row_of[first], row_of[rows]
         sums = np.fft.irfft2(waves[others] * waves[one].conj(), s=padded).reshape(len(rows), -1)
         sums *= weight
         place = sums.argmax(axis=1)
         best = sums[np.arange(len(rows)), place]
-        found.append(best * weight[place] / (strength[one] * strength[others]))
-    return found
+        agreements.append(best * weight[place] / (strength[one] * strength[others]))
+    return agreements
 
 
 def _common(shape: tuple[int, int]) -> np.ndarray:

@@ -41,12 +41,12 @@ def cosines(thumbnails: np.ndarray, windows: tuple[tuple[float, float, float], .
     """Low-frequency coefficients (N, n_windows, K, K) float32 of thumbnails (N, 64, 64), brightness scale removed."""
     spans = sorted({(x, side) for x, _, side in windows} | {(y, side) for _, y, side in windows})
     table = np.concatenate([_basis(*span) for span in spans]).astype(np.float32)  # (n_spans * K, 64)
-    at = {span: slice(i * FREQUENCIES, (i + 1) * FREQUENCIES) for i, span in enumerate(spans)}
+    columns_of = {span: slice(i * FREQUENCIES, (i + 1) * FREQUENCIES) for i, span in enumerate(spans)}
     pixels = thumbnails.astype(np.float32)
     pixels -= pixels.mean(axis=(1, 2), keepdims=True)
     pixels /= np.maximum(pixels.std(axis=(1, 2), keepdims=True), 1e-3)
     products = table @ pixels @ table.T  # (N, n_spans * K, n_spans * K)
-    return np.stack([products[:, at[y, side], at[x, side]] for x, y, side in windows], axis=1)
+    return np.stack([products[:, columns_of[y, side], columns_of[x, side]] for x, y, side in windows], axis=1)
 
 
 def measure_whitening(thumbnails: np.ndarray) -> Whitening:
@@ -54,9 +54,9 @@ def measure_whitening(thumbnails: np.ndarray) -> Whitening:
     total = np.zeros((FREQUENCIES, FREQUENCIES))
     squares = np.zeros_like(total)
     for start in range(0, len(thumbnails), _BLOCK):
-        found = cosines(thumbnails[start : start + _BLOCK], WINDOWS[:1])[:, 0].astype(np.float64)
-        total += found.sum(axis=0)
-        squares += (found**2).sum(axis=0)
+        signatures = cosines(thumbnails[start : start + _BLOCK], WINDOWS[:1])[:, 0].astype(np.float64)
+        total += signatures.sum(axis=0)
+        squares += (signatures**2).sum(axis=0)
     mean = sum(turn_cosines(total, g) for g in range(8)) / 8 / len(thumbnails)
     square = (squares + squares.T) / 2 / len(thumbnails)
     spread = np.sqrt(np.maximum(square - mean**2, 1e-12))

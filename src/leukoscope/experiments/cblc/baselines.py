@@ -63,13 +63,13 @@ def nucleus_ratios(crops: CropSet, areas: np.ndarray, folds: np.ndarray, composi
     folds (N,) of each cell's patient, -1 in validation: development patients are judged by the threshold of the other
     folds, validation patients by that of all; NaN where there is none.
     """
-    found = {}
+    ratios = {}
     for fold in np.unique(folds):
         least = nucleus_threshold(crops, areas, (folds >= 0) & (folds != fold), composite)
         for key in np.unique(crops.groups[folds == fold]):
             share = float((areas[crops.groups == key] >= least).mean())
-            found[str(key)] = share if math.isfinite(least) else math.nan
-    return found
+            ratios[str(key)] = share if math.isfinite(least) else math.nan
+    return ratios
 
 
 def nucleus_areas(crops: CropSet, outlined: np.ndarray, um_per_px: np.ndarray) -> np.ndarray:
@@ -120,14 +120,14 @@ def detector_counts(
     )
     run = train_detector(detector, [both], folder, resume=resume)
     n_classes = len(cohort.taxonomy.names)
-    found = detect(run, cohort.dataset)
+    detections = detect(run, cohort.dataset)
     held = {f.file for f in validation.fields}
-    scores = [b.scores for f, b in zip(cohort.dataset.fields, found, strict=True) if f.file in held]
+    scores = [b.scores for f, b in zip(cohort.dataset.fields, detections, strict=True) if f.file in held]
     wanted = sum(len(f.cells) for f in validation.fields)
     ranked = np.sort(np.concatenate(scores))[::-1]
     threshold = float(ranked[min(wanted, len(ranked)) - 1]) if len(ranked) else 0.5
     counts = {key: np.zeros(n_classes, np.int64) for key in cohort.patients}
-    for field, boxes in zip(cohort.dataset.fields, found, strict=True):
+    for field, boxes in zip(cohort.dataset.fields, detections, strict=True):
         kept = boxes.class_ids[boxes.scores >= threshold]
         counts[patient_key(field)] += np.bincount(kept, minlength=n_classes)[:n_classes]
     return np.stack([counts[key] for key in cohort.patients])

@@ -141,7 +141,7 @@ def read_diagnoses(path: str | Path) -> dict[str, str]:
         rows = [{k: unguarded(v or "") for k, v in row.items() if k} for row in csv.DictReader(file)]
     if not rows or "diagnosis" not in rows[0] or "patient_id" not in rows[0]:
         return {}
-    found: dict[str, str] = {}
+    diagnoses: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
         text = (row["diagnosis"] or "").strip()
         if not text:
@@ -150,23 +150,23 @@ def read_diagnoses(path: str | Path) -> dict[str, str]:
         if value is None:
             raise InputError(f"{path} line {number}: diagnosis must be AML or not-AML, got {text!r}")
         key = f"{row['center']}/{row['patient_id']}" if row.get("center") else row["patient_id"]
-        if found.setdefault(key, value) != value:
-            raise InputError(f"{path} line {number}: patient {key} is both {found[key]} and {value}")
-    return found
+        if diagnoses.setdefault(key, value) != value:
+            raise InputError(f"{path} line {number}: patient {key} is both {diagnoses[key]} and {value}")
+    return diagnoses
 
 
 def _folds(dataset: Dataset, develop: Sequence[str], known: dict[str, str], *, folds: int, seed: int) -> dict[str, int]:
     """{development patient: fold}, folds alike in diagnosis where each has enough patients."""
-    own = replace(dataset, fields=tuple(f for f in dataset.fields if f.key.center in develop))
+    developed = replace(dataset, fields=tuple(f for f in dataset.fields if f.key.center in develop))
 
     def stratum(field: TruthField) -> str:
         return known.get(patient_key(field)) or known.get(field.key.patient_id, "")
 
     n_of: dict[str, set] = defaultdict(set)
-    for field in own.fields:
+    for field in developed.fields:
         n_of[stratum(field)].add(patient_key(field))
     use = stratum if min(len(s) for s in n_of.values()) >= folds else None
-    made = folds_by_subject(own, folds, seed=seed, group=patient_key, stratum=use)
+    made = folds_by_subject(developed, folds, seed=seed, group=patient_key, stratum=use)
     return {key: number for number, fold in enumerate(made) for key in fold.test}
 
 

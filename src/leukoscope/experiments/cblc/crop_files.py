@@ -67,11 +67,11 @@ def median_density(crops: np.ndarray) -> tuple[float, float, float]:
     rows = np.linspace(0, len(crops) - 1, min(len(crops), _SAMPLE)).astype(int)
     size = crops.shape[1]
     middle = slice(round(0.22 * size), round(0.78 * size), 2)
-    found = []
+    densities = []
     for crop in crops[rows]:
         pixels = crop[middle, middle].reshape(-1, 3)
         od = -np.log(np.maximum(pixels[pixels.max(1) > 12].astype(np.float64), 2) / 240)
         if len(od):
             total = od.sum(1)
-            found.append(od[total >= np.quantile(total, 0.8)].mean(0))
-    return tuple(round(float(v), 3) for v in np.maximum(np.median(found, axis=0), 0.05))
+            densities.append(od[total >= np.quantile(total, 0.8)].mean(0))
+    return tuple(round(float(v), 3) for v in np.maximum(np.median(densities, axis=0), 0.05))

@@ -85,8 +85,8 @@ def predicted_crops(
 ) -> CropSet:
     """The predicted cells ("YOLO" of the paper); what is no expert's cell is of the taxonomy's first artefact class."""
     parts = []
-    for number, (field, found) in enumerate(zip(dataset.fields, cells, strict=True)):
-        parts.append(_cut(dataset, field, rule, found.contours, found.nuclei, found.truth))
+    for number, (field, located) in enumerate(zip(dataset.fields, cells, strict=True)):
+        parts.append(_cut(dataset, field, rule, located.contours, located.nuclei, located.truth))
         if progress:
             progress(number + 1, len(dataset.fields))
     return _join(dataset, rule, taxonomy, parts)
@@ -118,9 +118,9 @@ def draw_nuclei(
 def areas_um2(cells: Sequence[FieldCells], dataset: Dataset) -> np.ndarray:
     """(N,) area of each predicted nucleus in µm² (px² where no scale is known), 0 where none was drawn."""
     areas = []
-    for field, found in zip(dataset.fields, cells, strict=True):
+    for field, located in zip(dataset.fields, cells, strict=True):
         scale = (field.um_per_px or 1.0) ** 2
-        areas += [scale * sum(contour_area(c) for c in of_cell) for of_cell in found.nuclei]
+        areas += [scale * sum(contour_area(c) for c in of_cell) for of_cell in located.nuclei]
     return np.array(areas, np.float64)
 
 

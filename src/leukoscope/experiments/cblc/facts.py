@@ -21,7 +21,7 @@ def known_facts(result: StudyResult, ratios: Ratios, every: dict[str, Table]) ->
     dataset, classifier = cohort.dataset, result.files.classifier
     by_part = parts(ratios.patients)
     threshold = fix_threshold(patient_scores(by_part["development, left out"], corrected))
-    found = area(patient_scores(by_part[POOLED], corrected))
+    auroc = area(patient_scores(by_part[POOLED], corrected))
     unknown = sum(not p.diagnosis for p in cohort.patients.values())
     doubtful = sum(not math.isfinite(r.corrected) for r in ratios.patients)
     components = [*study.imbalance, *study.center_border] + (["morphology"] if study.morphology_weight else [])
@@ -64,7 +64,7 @@ def known_facts(result: StudyResult, ratios: Ratios, every: dict[str, Table]) ->
         "flow": "Table patients: patients, AML, photographs and cells by centre.",
         "events": f"Development: {n[DEVELOP]} patients, {aml[DEVELOP]} AML; validation: {n[VALIDATE]}, {aml[VALIDATE]}",
         "bundle": "The folder bundle/: networks as ONNX with their cards, thresholds, confusion matrix.",
-        "performance": f"Validation AUROC, corrected ratio: {found.value:.3f} ({found.low:.3f} to {found.high:.3f}); "
+        "performance": f"Validation AUROC, corrected ratio: {auroc.value:.3f} ({auroc.low:.3f} to {auroc.high:.3f}); "
         "tables diagnosis and cells.",
         "limits": _limits(result),
         "preregistration": result.registration,

@@ -134,8 +134,8 @@ def agreement(ratios: Sequence[PatientRatio], value: Callable[[PatientRatio], fl
 def _mean_absolute_error(reference: np.ndarray, test: np.ndarray) -> Limits:
     """Mean absolute error with limits by patients."""
     off = np.abs(test - reference)
-    found = estimate(lambda rows: float(off[rows].mean()), np.arange(len(off)), unit=PATIENT)
-    return Limits(found.value, found.low, found.high)
+    error = estimate(lambda rows: float(off[rows].mean()), np.arange(len(off)), unit=PATIENT)
+    return Limits(error.value, error.low, error.high)
 
 
 def error_difference(
@@ -146,8 +146,8 @@ def error_difference(
     if len(kept) < 2:
         return Limits(math.nan, math.nan, math.nan)
     gain = np.array([abs(first(r) - r.expert) - abs(second(r) - r.expert) for r in kept])
-    found = estimate(lambda rows: float(gain[rows].mean()), np.arange(len(gain)), unit=PATIENT, within=ANY)
-    return Limits(found.value, found.low, found.high)
+    difference = estimate(lambda rows: float(gain[rows].mean()), np.arange(len(gain)), unit=PATIENT, within=ANY)
+    return Limits(difference.value, difference.low, difference.high)
 
 
 def coverage(ratios: Sequence[PatientRatio]) -> dict[str, Limits]:

@@ -110,13 +110,15 @@ def smear_ratios(
     by_smear: dict[str, list] = {}
     for truth in cohort.dataset.fields:
         by_smear.setdefault(f"{patient_key(truth)}\t{truth.key.smear_id}", []).append(truth)
-    found = []
+    ratios = []
     for name in sorted(by_smear):
         key, smear = name.split("\t")
         expert = expert_counts(by_smear[name], cohort.taxonomy)
-        patient, own = cohort.patients[key], counts.get(name, zeros)
-        found.append(make_ratio(patient, expert, own, cohort.taxonomy, composite, validation=validation, smear=smear))
-    return found
+        patient, of_smear = cohort.patients[key], counts.get(name, zeros)
+        ratios.append(
+            make_ratio(patient, expert, of_smear, cohort.taxonomy, composite, validation=validation, smear=smear)
+        )
+    return ratios
 
 
 def make_ratio(
@@ -159,15 +161,15 @@ def smear_trends(
     """{patient: the course over the patient's smears, in the order of their names}, for patients with several."""
     taxonomy = cohort.taxonomy
     tables = {"subset": taxonomy.columns(taxonomy.composites[composite]), "counted": taxonomy.columns(taxonomy.counted)}
-    found = {}
+    trends = {}
     for key in cohort.patients:
-        own = crops.groups == key
-        counts = called_counts(crops.subset(own), probs[own], crops.extras["smears"][own])
+        of_patient = crops.groups == key
+        counts = called_counts(crops.subset(of_patient), probs[of_patient], crops.extras["smears"][of_patient])
         if len(counts) > 1:
             confusion, scatter = validation.for_patient(key, **tables)
             smears = [Smear(name, counts[name]) for name in sorted(counts)]
-            found[key] = trend(smears, confusion, **tables, scatter=scatter)
-    return found
+            trends[key] = trend(smears, confusion, **tables, scatter=scatter)
+    return trends
 
 
 def local_confusions(crops: CropSet, probs: np.ndarray, centers: Sequence[str], n: int, *, seed: int) -> dict:
@@ -176,7 +178,7 @@ def local_confusions(crops: CropSet, probs: np.ndarray, centers: Sequence[str], 
     What a few labelled cells there would say. A patient's own cells would tell the ratio that is to be estimated.
     """
     rng = np.random.default_rng(seed)
-    found = {}
+    confusions = {}
     for center in centers:
         of_center = (crops.extras["centers"] == center) & (crops.labels >= 0)
         for key in np.unique(crops.groups[crops.extras["centers"] == center]):
@@ -184,5 +186,5 @@ def local_confusions(crops: CropSet, probs: np.ndarray, centers: Sequence[str], 
             chosen = np.zeros(len(crops), bool)
             chosen[rng.permutation(rows)[:n]] = True
             if len(rows):
-                found[str(key)] = left_out_confusion(crops, probs, chosen)
-    return found
+                confusions[str(key)] = left_out_confusion(crops, probs, chosen)
+    return confusions

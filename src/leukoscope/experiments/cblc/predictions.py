@@ -77,9 +77,9 @@ def make_member(
     """
     expert, predicted = (material.stained(c, config) for c in (material.expert, material.predicted))
     seed, most = config.seed + fold, config.cells_per_class
-    own = {p.key for p in material.cohort.of(DEVELOP) if p.fold != fold}
-    kept_back = epoch_patients(own, seed=seed)
-    teaches = [np.isin(c.groups, sorted(own - kept_back)) for c in (expert, predicted)]
+    trained = {p.key for p in material.cohort.of(DEVELOP) if p.fold != fold}
+    kept_back = epoch_patients(trained, seed=seed)
+    teaches = [np.isin(c.groups, sorted(trained - kept_back)) for c in (expert, predicted)]
     unmatched = teaches[1] & ~predicted.extras["matched"].astype(bool)
     expert = join_crops(expert.subset(teaches[0]), predicted.subset(unmatched))
     network = replace(material.files.classifier, seed=material.files.classifier.seed + fold)
@@ -95,12 +95,12 @@ def make_member(
     )
 
 
-def epoch_patients(own: set[str], *, seed: int) -> set[str]:
+def epoch_patients(patients: set[str], *, seed: int) -> set[str]:
     """A fifth of a member's patients, on whose cells its epochs are validated; none of fewer than five.
 
     Without them every epoch is run and the last one counts.
     """
-    keys = np.array(sorted(own))
+    keys = np.array(sorted(patients))
     return set(np.random.default_rng(seed).permutation(keys)[: len(keys) // 5].tolist())
 
 
@@ -115,8 +115,8 @@ def predict_cells(material: Material, members: Sequence[Member], outlined_um2: n
         folder = material.work / f"member-{number}"
         rows = (folds == number) | (folds < 0)
         last[number, rows] = _logits(folder / "last.npy", member.last, stained, rows)
-        own = (folds == number) | ((folds < 0) & (number == 0))
-        first[own] = _logits(folder / "first.npy", member.first, stained, own)
+        left_out = (folds == number) | ((folds < 0) & (number == 0))
+        first[left_out] = _logits(folder / "first.npy", member.first, stained, left_out)
     by_member = [join_probs([z], ()) for z in last]
     ensemble, single = join_probs(list(last), config.ensemble_weights), by_member[0].copy()
     for number, probs in enumerate(by_member):

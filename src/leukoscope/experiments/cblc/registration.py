@@ -50,13 +50,13 @@ def registration_facts(
 
 def _thresholds(cohort: Cohort, files: StudyFiles, predictions: Predictions) -> dict[str, float | None]:
     """The ratio at which a patient is called AML, by Youden's index on left-out development patients."""
-    own = patient_ratios(
+    ratios = patient_ratios(
         cohort, predictions.crops, predictions.ensemble, predictions.validation, composite=files.study.composite
     )
-    own = [r for r in own if r.patient.role == DEVELOP]
+    ratios = [r for r in ratios if r.patient.role == DEVELOP]
 
     def fixed(value) -> float | None:
-        threshold = fix_threshold(patient_scores(own, value))
+        threshold = fix_threshold(patient_scores(ratios, value))
         return round(threshold, 9) if math.isfinite(threshold) else None
 
     return {"raw count": fixed(attrgetter("raw")), "corrected": fixed(attrgetter("corrected"))}

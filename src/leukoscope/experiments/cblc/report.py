@@ -72,8 +72,8 @@ def draw_figures(result: StudyResult, ratios: Ratios, every: dict[str, Table]) -
     """Every figure's bytes by its name."""
     by_part = parts(ratios.patients)
     curves = {}
-    for name, own in by_part.items():
-        scores = patient_scores(own, corrected)
+    for name, of_part in by_part.items():
+        scores = patient_scores(of_part, corrected)
         if len(scores.score) and 0 < scores.positive.sum() < len(scores.positive):
             curves[name] = (*_roc_points(scores.positive, scores.score), area(scores).value)
     drawn = {"roc": figures.roc(curves, "AML or not by the corrected ratio")}
@@ -149,7 +149,7 @@ def sections(
 def in_short(result: StudyResult, every: dict[str, Table]) -> list[tuple[str, str]]:
     """What the paper reported and what its referees missed, a line each, from the tables."""
 
-    def found(name: str, heading: str, **wanted: str) -> str:
+    def cell_of(name: str, heading: str, **wanted: str) -> str:
         table = every[name]
         place = {c.heading: i for i, c in enumerate(table.columns)}
         rows = [r for r in table.rows if all(r[place[k]] == v for k, v in wanted.items())]
@@ -157,19 +157,19 @@ def in_short(result: StudyResult, every: dict[str, Table]) -> list[tuple[str, st
         return f"{words(rows[0][place[heading]], table.columns[place[heading]])}{unit}" if rows else "not measured"
 
     held, whole = result.cohort.centers(VALIDATE), {"Patients of": tables.POOLED}
-    cells = [f"{c} {found('cells', 'Weighted F1', Centre=c, System='ensemble')}" for c in held]
+    cells = [f"{c} {cell_of('cells', 'Weighted F1', Centre=c, System='ensemble')}" for c in held]
     lines = [(f"Cells: weighted F1, {len(result.cohort.taxonomy.counted)} classes", "; ".join(cells))]
     for name in ("raw count", "corrected"):
         of = whole | {"Ratio": name}
         lines.append(
             (f"Patients: AML or not, {name}",
-             f"AUROC {found('diagnosis', 'AUROC', **of)}; sensitivity {found('diagnosis', 'Sensitivity', **of)}, "
-             f"specificity {found('diagnosis', 'Specificity', **of)} at the threshold fixed in development")
+             f"AUROC {cell_of('diagnosis', 'AUROC', **of)}; sensitivity {cell_of('diagnosis', 'Sensitivity', **of)}, "
+             f"specificity {cell_of('diagnosis', 'Specificity', **of)} at the threshold fixed in development")
         )  # fmt: skip
         lines.append(
             (f"Ratio against the expert's, {name}",
-             f"mean absolute error {found('agreement', 'Mean absolute error', **of)}; bias "
-             f"{found('agreement', 'Bias', **of)}; Lin's concordance {found('agreement', LIN, **of)}")
+             f"mean absolute error {cell_of('agreement', 'Mean absolute error', **of)}; bias "
+             f"{cell_of('agreement', 'Bias', **of)}; Lin's concordance {cell_of('agreement', LIN, **of)}")
         )  # fmt: skip
     lines.append(("Nominal 95 % limits", coverage_words(every["correction"])))
     note = "All on validation centres, which nothing was trained, chosen or fixed on; 95 % limits in brackets."
@@ -191,18 +191,18 @@ def coverage_words(table: Table) -> str:
 
 def notices(result: StudyResult) -> list[str]:
     """What a reader must not miss."""
-    found = []
+    lines = []
     if result.cohort.dataset.name.startswith(RENDERED) or result.cohort.dataset.source_format == RENDERED:
-        found.append(
+        lines.append(
             "Rendered smears: every cell is a drawing. These numbers show that the study runs and how its parts "
             "compare; they say nothing about patients."
         )
     if result.not_as_registered:
-        found.append(result.registration)
+        lines.append(result.registration)
     unknown = sum(not p.diagnosis for p in result.cohort.patients.values())
     if unknown:
-        found.append(f"{unknown} patients have no diagnosis: they count for agreement, not for AML or not.")
-    return found
+        lines.append(f"{unknown} patients have no diagnosis: they count for agreement, not for AML or not.")
+    return lines
 
 
 def meta(result: StudyResult) -> str:

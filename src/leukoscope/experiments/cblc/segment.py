@@ -49,15 +49,15 @@ def segment(
 ) -> list[FieldCells]:
     """Segment every field into `folder`/NUMBER.npz, those that are not there yet; returns them in the fields' order."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    located = []
     for number, field in enumerate(dataset.fields):
         path = folder / f"{field.sha256[:16]}.npz"
         if not path.is_file():
             write_cells(path, segment_field(dataset, field, find, outline, match_iou=match_iou))
-        found.append(read_cells(path))
+        located.append(read_cells(path))
         if progress:
             progress(number + 1, len(dataset.fields))
-    return found
+    return located
 
 
 def segment_field(dataset: Dataset, truth: TruthField, find: Find, outline: Outline, *, match_iou: float) -> FieldCells:
@@ -117,13 +117,13 @@ def read_cells(path: Path) -> FieldCells:
 def segmentation_rows(dataset: Dataset, cells: Sequence[FieldCells]) -> dict[str, dict]:
     """By centre: expert's cells, predicted cells, matched, missed, extra, and the mean IoU of matched ones."""
     rows: dict[str, dict] = {}
-    for field, found in zip(dataset.fields, cells, strict=True):
+    for field, located in zip(dataset.fields, cells, strict=True):
         row = rows.setdefault(field.key.center, {"expert": 0, "predicted": 0, "matched": 0, "iou": 0.0})
-        matched = found.truth >= 0
+        matched = located.truth >= 0
         row["expert"] += len(field.cells)
-        row["predicted"] += len(found.contours)
+        row["predicted"] += len(located.contours)
         row["matched"] += int(matched.sum())
-        row["iou"] += float(found.iou[matched].sum())
+        row["iou"] += float(located.iou[matched].sum())
     for row in rows.values():
         row["missed"], row["extra"] = row["expert"] - row["matched"], row["predicted"] - row["matched"]
         row["iou"] = row["iou"] / row["matched"] if row["matched"] else float("nan")

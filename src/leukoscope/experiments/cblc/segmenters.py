@@ -63,7 +63,7 @@ def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Pa
     session = Session(read_bundle(bundle))
 
     def outline_cells(field: Field, cells: Cells) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-        found = outline(field, cells, session)
-        return list(found.cells.contours), [list(parts) for parts in found.nuclei]
+        outlined = outline(field, cells, session)
+        return list(outlined.cells.contours), [list(parts) for parts in outlined.nuclei]
 
     return outline_cells

@@ -132,10 +132,10 @@ class StudyFiles:
     def settings(self) -> dict[str, dict | None]:
         """Plain values by file."""
         parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        told = {name: asdict(part) if part else None for name, part in parts.items()}
+        settings = {name: asdict(part) if part else None for name, part in parts.items()}
         if self.segmenter is None:  # as studies were told before there was one: they can be resumed
-            del told["segmenter"], told["study"]["segmenter"]
-        return told
+            del settings["segmenter"], settings["study"]["segmenter"]
+        return settings
 
 
 def read_settings(folder: str | Path) -> StudyFiles:

@@ -124,18 +124,20 @@ def _segment(
     options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: Clock, show: Show | None
 ) -> tuple[list[FieldCells], Outline]:
     """Train what finds and what outlines cells on development patients, then match every field; and the outliner."""
-    own = cohort.fields(lambda p: p.role == DEVELOP)
-    split = tuple(replace(f, split="val" if cohort.patients[patient_key(f)].fold == 0 else "train") for f in own.fields)
-    own = replace(own, fields=split)
+    fields = cohort.fields(lambda p: p.role == DEVELOP)
+    split = tuple(
+        replace(f, split="val" if cohort.patients[patient_key(f)].fold == 0 else "train") for f in fields.fields
+    )
+    fields = replace(fields, fields=split)
     work, bundle = options.out / "work", options.out / "bundle"
     if files.segmenter is not None:
         with clock("segmenter"):
-            find = make_segmenter(files.segmenter, own, work / "segmenter", show)
+            find = make_segmenter(files.segmenter, fields, work / "segmenter", show)
     else:
         with clock("locator"):
-            find = make_locator(files.locator, own, work / "locator", bundle / "locator", show)
+            find = make_locator(files.locator, fields, work / "locator", bundle / "locator", show)
     with clock("outliner"):
-        outline = make_outline(files.outliner, own, work / "outliner", bundle / "outliner", show)
+        outline = make_outline(files.outliner, fields, work / "outliner", bundle / "outliner", show)
     with clock("segmentation and contour matching"):
         match_iou = files.study.match_iou
         return segment(
@@ -151,11 +153,11 @@ def _crops(
     The expert drew no nuclei, so N:C of an expert's cell is measured on the nucleus that the outliner draws in it.
     """
     rule, morphology = study_rule(files.study, files.classifier.size), files.study.morphology_weight
-    own = cohort.fields(lambda p: p.role == DEVELOP)
+    fields = cohort.fields(lambda p: p.role == DEVELOP)
     paths = work / "expert.npz", work / "predicted.npz"
     if not paths[0].is_file():
-        nuclei = draw_nuclei(own, outline, progress=show) if morphology else None
-        expert = expert_crops(own, rule, cohort.taxonomy, nuclei=nuclei, progress=show)
+        nuclei = draw_nuclei(fields, outline, progress=show) if morphology else None
+        expert = expert_crops(fields, rule, cohort.taxonomy, nuclei=nuclei, progress=show)
         save_crops(paths[0], measure_morphology(expert) if morphology else expert)
     if not paths[1].is_file():
         predicted = predicted_crops(cohort.dataset, cells, rule, cohort.taxonomy, progress=show)

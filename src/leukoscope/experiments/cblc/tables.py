@@ -38,14 +38,14 @@ def patients_table(result: StudyResult) -> Table:
     rows = []
     for role in (DEVELOP, VALIDATE):
         for center in cohort.centers(role):
-            own = [p for p in cohort.of(role) if p.center == center]
-            kinds = Counter(p.diagnosis or "unknown" for p in own)
-            expert = np.sum([p.expert for p in own], axis=0)
+            patients = [p for p in cohort.of(role) if p.center == center]
+            kinds = Counter(p.diagnosis or "unknown" for p in patients)
+            expert = np.sum([p.expert for p in patients], axis=0)
             n_composite, n_counted = expert_ratio(expert, taxonomy, composite)
             share = n_composite / n_counted if n_counted else float("nan")
             rows.append(
-                (center, role, len(own), kinds[AML], kinds[NOT_AML], kinds["unknown"], sum(p.n_fields for p in own),
-                 int(expert.sum()), n_found[center], share)
+                (center, role, len(patients), kinds[AML], kinds[NOT_AML], kinds["unknown"],
+                 sum(p.n_fields for p in patients), int(expert.sum()), n_found[center], share)
             )  # fmt: skip
     heads = (
         "Centre",
@@ -75,12 +75,12 @@ def splits_table(result: StudyResult) -> Table:
 
 def folds_table(result: StudyResult) -> Table:
     """Patients and cells of each member's training and left-out part."""
-    own = result.cohort.of(DEVELOP)
+    patients = result.cohort.of(DEVELOP)
     rows = []
     for fold in range(result.files.study.folds):
         for name, part in (
-            ("trained on", [p for p in own if p.fold != fold]),
-            ("left out", [p for p in own if p.fold == fold]),
+            ("trained on", [p for p in patients if p.fold != fold]),
+            ("left out", [p for p in patients if p.fold == fold]),
         ):
             rows.append(
                 (
@@ -106,11 +106,11 @@ def folds_table(result: StudyResult) -> Table:
 
 def segmentation_table(result: StudyResult) -> Table:
     """Contours found, by centre."""
-    found = segmentation_rows(result.cohort.dataset, result.cells)
+    measured = segmentation_rows(result.cohort.dataset, result.cells)
     rows = [
         (c, role, r["expert"], r["predicted"], r["matched"], r["missed"], r["extra"],
          r["matched"] / max(r["expert"], 1), r["matched"] / max(r["predicted"], 1), r["iou"])
-        for role in (DEVELOP, VALIDATE) for c in result.cohort.centers(role) if (r := found.get(c))
+        for role in (DEVELOP, VALIDATE) for c in result.cohort.centers(role) if (r := measured.get(c))
     ]  # fmt: skip
     columns = (
         *texts("Centre", "Role", "Expert", "Predicted", "Matched", "Missed", "Extra"),

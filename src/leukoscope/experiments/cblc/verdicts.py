@@ -52,9 +52,9 @@ class Ratios:
 
     def systems(self) -> dict[str, tuple[list[PatientRatio], Value]]:
         """{system: (ratios, which value)}."""
-        found = {"raw count": (self.patients, raw), "corrected": (self.patients, corrected)}
-        found |= {"calibrated on development": (list(self.calibrated), corrected)} if self.calibrated else {}
-        return found | ({"corrected, with cells of the centre": (self.local, corrected)} if self.local else {})
+        systems = {"raw count": (self.patients, raw), "corrected": (self.patients, corrected)}
+        systems |= {"calibrated on development": (list(self.calibrated), corrected)} if self.calibrated else {}
+        return systems | ({"corrected, with cells of the centre": (self.local, corrected)} if self.local else {})
 
 
 def raw(r: PatientRatio) -> float:
@@ -91,15 +91,15 @@ def parts(ratios: Sequence[PatientRatio]) -> dict[str, list[PatientRatio]]:
     """Development together, each validation centre, and those together."""
     held = [r for r in ratios if r.patient.role == VALIDATE]
     centers = dict.fromkeys(r.patient.center for r in held)
-    found = {"development, left out": [r for r in ratios if r.patient.role == DEVELOP]}
-    return found | {c: [r for r in held if r.patient.center == c] for c in centers} | {POOLED: held}
+    by_part = {"development, left out": [r for r in ratios if r.patient.role == DEVELOP]}
+    return by_part | {c: [r for r in held if r.patient.center == c] for c in centers} | {POOLED: held}
 
 
 def diagnosis_table(ratios: Ratios) -> Table:
     """AML or not by the ratio: AUROC, and what the threshold fixed in development does."""
     rows = []
-    for name, (own, value) in ratios.systems().items():
-        by_part = parts(own)
+    for name, (of_patients, value) in ratios.systems().items():
+        by_part = parts(of_patients)
         threshold = fix_threshold(patient_scores(by_part["development, left out"], value))
         for part, chosen in by_part.items():
             scores = patient_scores(chosen, value)
@@ -126,11 +126,11 @@ def agreement_table(ratios: Ratios) -> Table:
     """The automated ratio against the expert's."""
     rows = []
     keys = ("pearson", "spearman", "lin", "bias", "lower", "upper", "slope", "intercept", "mae")
-    for name, (own, value) in ratios.systems().items():
-        for part, chosen in parts(own).items():
-            found = agreement(chosen, value)
-            values = [_estimate(found[k], found["n"]) if k in found else None for k in keys]
-            rows.append((part, name, found["n"], found["n_left_out"], *values))
+    for name, (of_patients, value) in ratios.systems().items():
+        for part, chosen in parts(of_patients).items():
+            agreed = agreement(chosen, value)
+            values = [_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in keys]
+            rows.append((part, name, agreed["n"], agreed["n_left_out"], *values))
     numbers = [Column(h, digits=3) for h in ("Pearson", "Spearman", "Lin's concordance")]
     shares = percents("Bias", "Lower limit", "Upper limit")
     lines = [Column("Passing-Bablok slope", digits=2), *percents("Passing-Bablok intercept", "Mean absolute error")]
@@ -146,7 +146,10 @@ def correction_table(ratios: Ratios) -> Table:
     """What the correction changes, on the same patients."""
     ways = {BY_MATRIX: ratios.patients, BY_LINE: ratios.calibrated}
     rows = [
-        _correction_row(part, way, own) for way, every in ways.items() if every for part, own in parts(every).items()
+        _correction_row(part, way, of_patients)
+        for way, every in ways.items()
+        if every
+        for part, of_patients in parts(every).items()
     ]
     columns = (
         *texts("Patients of", "Corrected by", "Patients"),
@@ -164,16 +167,16 @@ def correction_table(ratios: Ratios) -> Table:
     return Table("correction", "The corrected ratio against the raw count", columns, tuple(rows), note)
 
 
-def _correction_row(part: str, way: str, own: Sequence[PatientRatio]) -> tuple:
-    a, b = patient_scores(own, corrected), patient_scores(own, raw)
+def _correction_row(part: str, way: str, of_patients: Sequence[PatientRatio]) -> tuple:
+    a, b = patient_scores(of_patients, corrected), patient_scores(of_patients, raw)
     shared = [k for k in a.keys if k in b.keys]
     both = [[s.score[s.keys.index(k)] for k in shared] for s in (a, b)]
     positive = [bool(a.positive[a.keys.index(k)]) for k in shared]
     gain = compare_delong(positive, *both) if shared else None
     moved = Limits(gain.difference, gain.low, gain.high) if gain else Limits(*[math.nan] * 3)
-    held, n = coverage(own), len(own)
+    held, n = coverage(of_patients), len(of_patients)
     areas = [_estimate(area(s), len(s.score)) for s in (a, b)]
-    change = _estimate(error_difference(own, corrected, raw), n)
+    change = _estimate(error_difference(of_patients, corrected, raw), n)
     within = [_estimate(held[k], n) for k in ("corrected", "raw")]
     return part, way, n, *areas, _estimate(moved, len(shared)), gain.p if gain else math.nan, change, *within
 
@@ -190,8 +193,8 @@ def baselines_table(result: StudyResult, ratios: Ratios) -> Table:
     words = f"binomial draws of {result.files.study.manual_cells} cells; limits: percentiles of the draws"
     values = [_estimate(noise[k], n) for k in ("auroc", "pearson", "mae")]
     rows.append(("manual count's noise alone", n, values[0], None, None, *values[1:], words))
-    for name, (own, value) in ratios.systems().items():
-        rows.append((f"pipeline, {name}", *_judged(own, value), ""))
+    for name, (of_patients, value) in ratios.systems().items():
+        rows.append((f"pipeline, {name}", *_judged(of_patients, value), ""))
     rows.append(_nucleus_row(result, ratios))
     rows.append(_detector_row(result, ratios))
     columns = (
@@ -202,20 +205,20 @@ def baselines_table(result: StudyResult, ratios: Ratios) -> Table:
 
 
 def _judged(
-    own: Sequence[PatientRatio], value: Value, *, fixed_on: Callable[[PatientRatio], bool] | None = None
+    of_patients: Sequence[PatientRatio], value: Value, *, fixed_on: Callable[[PatientRatio], bool] | None = None
 ) -> tuple:
     """Patients, AUROC, sensitivity, specificity, correlation and error on validation patients.
 
     fixed_on  which development patients the threshold is fixed on: those that the system was not trained on
     """
-    by_part = parts(own)
+    by_part = parts(of_patients)
     development = [r for r in by_part["development, left out"] if fixed_on is None or fixed_on(r)]
     threshold = fix_threshold(patient_scores(development, value))
     scores = patient_scores(by_part[POOLED], value)
     point, n = operate(scores, threshold), len(scores.score)
-    found = agreement(by_part[POOLED], value)
+    agreed = agreement(by_part[POOLED], value)
     rates = [_estimate(point.sensitivity, n), _estimate(point.specificity, n)] if point else [None, None]
-    close = [_estimate(found[k], found["n"]) if k in found else None for k in ("pearson", "mae")]
+    close = [_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in ("pearson", "mae")]
     return n, _estimate(area(scores), n), *rates, *close
 
 
@@ -261,12 +264,12 @@ def composites_table(result: StudyResult) -> Table:
     p = result.predictions
     rows = []
     for name, members in result.cohort.taxonomy.composites.items():
-        own = patient_ratios(result.cohort, p.crops, p.ensemble, p.validation, composite=name)
-        held = parts(own)[POOLED]
+        of_patients = patient_ratios(result.cohort, p.crops, p.ensemble, p.validation, composite=name)
+        held = parts(of_patients)[POOLED]
         for system, value in (("raw count", raw), ("corrected", corrected)):
-            found = agreement(held, value)
-            values = [_estimate(found[k], found["n"]) if k in found else None for k in ("lin", "bias", "mae")]
-            rows.append((name, ", ".join(members), system, found["n"], *values))
+            agreed = agreement(held, value)
+            values = [_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in ("lin", "bias", "mae")]
+            rows.append((name, ", ".join(members), system, agreed["n"], *values))
     columns = (
         *texts("Composite", "Classes", "Ratio", "Patients"), Column("Lin's concordance", digits=3),
         *percents("Bias", "Mean absolute error"),

@@ -108,17 +108,17 @@ class _Answers:
 
     def of(self, method: str, draws: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One array a draw."""
-        found = []
+        answers = []
         for number, labelled in enumerate(draws):
             saved = self.folder / f"{method}-{number}.npz"
             if saved.is_file():
                 with np.load(saved) as kept:
-                    found.append(kept["probs"])
+                    answers.append(kept["probs"])
                 continue
             probs = self._tuned(number, labelled) if method == "lp-ft" else self._head(method, labelled)
             save_arrays(saved, probs=probs, labelled=labelled)
-            found.append(probs)
-        return found
+            answers.append(probs)
+        return answers
 
     def source_crops(self) -> CropSet:
         """Training cells of the data whose class the target has, in the common labels."""
@@ -133,8 +133,8 @@ class _Answers:
         from leukoscope.train.crops.finetune import finetune
         from leukoscope.train.crops.predict import predict_logits
 
-        own = self.plan.config
-        settings: FinetuneConfig = read_finetune_config(self.config.folder / own) if own else self.settings
+        config = self.plan.config
+        settings: FinetuneConfig = read_finetune_config(self.config.folder / config) if config else self.settings
         settings = replace(settings, seed=self.config.seed + number, size=self.settings.size, arch=self.network.arch)
         source, few = self.source_crops(), self.crops.subset(labelled)
         both = join_crop_sets([replace(source, extras={}), replace(few, extras={})])
@@ -156,11 +156,16 @@ class _Answers:
         from leukoscope.train.crops.predict import predict_features
 
         source = self.source_crops()
-        site, own = predict_features(self.network, self.crops), predict_features(self.network, source)
-        own, site = reduce_together([own], [site])
+        site, home = predict_features(self.network, self.crops), predict_features(self.network, source)
+        home, site = reduce_together([home], [site])
         rest = _rest(labelled, len(self.crops))
         problem = heads.SiteProblem(
-            own, source.labels, site[labelled], self.crops.labels[labelled], site[rest], len(self.target.mapping.labels)
+            home,
+            source.labels,
+            site[labelled],
+            self.crops.labels[labelled],
+            site[rest],
+            len(self.target.mapping.labels),
         )
         return getattr(heads, HEADS[method])(problem)
 

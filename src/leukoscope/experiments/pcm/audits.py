@@ -79,13 +79,13 @@ def finding_of(audit: Audit) -> Finding:
     inside = [] if two else [p for p in audit.pairs if not audit.is_across(p)]
     straddlers = [s for s in audit.straddlers if not two or len({side.dataset for side, _ in s.sides}) > 1]
     stated = {kind: any(getattr(f.key, f"{kind}_id") for f in audit.fields) for kind in ("patient", "smear")}
-    found = {k: sum(s.kind == k for s in straddlers) if stated[k] else None for k in stated}
+    counts = {k: sum(s.kind == k for s in straddlers) if stated[k] else None for k in stated}
     return Finding(
         sets=tuple(d.name for d in audit.datasets),
         clean=not (leaks or straddlers or audit.two_labels or audit.unreadable or audit.changed),
         leaks=len(leaks),
-        patients=found["patient"],
-        smears=found["smear"],
+        patients=counts["patient"],
+        smears=counts["smear"],
         two_labels=len(audit.two_labels),
         unreadable=len(audit.unreadable) + len(audit.changed),
         inside=len(inside),

@@ -26,7 +26,7 @@ class BoxSet:
     names: tuple[str, ...]
     files: tuple[str, ...]
     truth: list[FieldBoxes]
-    found: list[FieldBoxes]
+    detections: list[FieldBoxes]
     groups: np.ndarray
     unit: str
 
@@ -41,11 +41,14 @@ def truth_of(dataset: Dataset, names: Sequence[str]) -> list[FieldBoxes]:
 
 
 def leave_out_ignored(
-    found: Sequence[FieldBoxes], truth: Sequence[FieldBoxes], ignored: Mapping[str, np.ndarray], files: Sequence[str]
+    detections: Sequence[FieldBoxes],
+    truth: Sequence[FieldBoxes],
+    ignored: Mapping[str, np.ndarray],
+    files: Sequence[str],
 ) -> list[FieldBoxes]:
     """The detections without those on a cell that the taxonomy has no class for (and on no cell that it has)."""
     kept = []
-    for file, pred, true in zip(files, found, truth, strict=True):
+    for file, pred, true in zip(files, detections, truth, strict=True):
         boxes = ignored.get(file)
         if boxes is None or not len(pred.boxes):
             kept.append(pred)
@@ -59,9 +62,9 @@ def leave_out_ignored(
 
 def score_detections(boxes: BoxSet) -> dict:
     """AP50-95 and AP50 with limits, each class, classes without a truth: plain types, estimates as dicts."""
-    matches = match_fields(boxes.truth, boxes.found, n_classes=len(boxes.names))
+    matches = match_fields(boxes.truth, boxes.detections, n_classes=len(boxes.names))
     ranked = [rank_matches(m) for m in matches]
-    whole = score_boxes(boxes.truth, boxes.found, boxes.names)
+    whole = score_boxes(boxes.truth, boxes.detections, boxes.names)
     n_cells = sum(len(t.boxes) for t in boxes.truth)
     options = {"unit": boxes.unit, "n": n_cells}
     classes = {
@@ -89,7 +92,7 @@ def _class_estimates(ranked: RankedMatches, boxes: BoxSet, n_truth: int) -> dict
 
 def pr_points(boxes: BoxSet) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
     """{class: (recall, precision, AP50)} at IoU 0.5, of the classes that have a truth."""
-    matches = match_fields(boxes.truth, boxes.found, n_classes=len(boxes.names))
+    matches = match_fields(boxes.truth, boxes.detections, n_classes=len(boxes.names))
     points = {}
     for name, of_class in zip(boxes.names, matches, strict=True):
         ranked = rank_matches(of_class)
@@ -112,13 +115,13 @@ def _thinned(recall: np.ndarray, precision: np.ndarray, most: int = 400) -> tupl
     return recall[rows], precision[rows]
 
 
-def one_call_a_place(found: Sequence[FieldBoxes]) -> list[FieldBoxes]:
+def one_call_a_place(detections: Sequence[FieldBoxes]) -> list[FieldBoxes]:
     """The detections with one class a place: of boxes that overlap by SAME_PLACE, whatever they are called, the best.
 
     A detector may give one box under several classes (as COCO scores it); a count has each cell once.
     """
     kept = []
-    for pred in found:
+    for pred in detections:
         rows = nms(pred.boxes, pred.scores, SAME_PLACE) if len(pred.boxes) else np.zeros(0, np.int64)
         kept.append(FieldBoxes(pred.boxes[rows], pred.class_ids[rows], pred.scores[rows]))
     return kept
@@ -129,7 +132,7 @@ def best_threshold(boxes: BoxSet) -> float:
 
     0.5 where validation has no cell or nothing is found.
     """
-    matches = match_fields(boxes.truth, one_call_a_place(boxes.found), n_classes=len(boxes.names))
+    matches = match_fields(boxes.truth, one_call_a_place(boxes.detections), n_classes=len(boxes.names))
     of_all = [m for of_class in matches for m in of_class]
     scores = np.concatenate([m.scores for m in of_all]) if of_all else np.zeros(0)
     n_truth = sum(len(t.boxes) for t in boxes.truth)
@@ -145,7 +148,7 @@ def best_threshold(boxes: BoxSet) -> float:
 def count_end_to_end(boxes: BoxSet, threshold: float) -> np.ndarray:
     """(F, C + 1, C + 1) matrices of `evaluate.two_stage.end_to_end_matrices`: detections above the threshold, one a
     place, paired with cells by place alone; the last column is missed cells, the last row detections on no cell."""
-    counted = one_call_a_place(boxes.found)
+    counted = one_call_a_place(boxes.detections)
     counted = keep(counted, [p.scores >= threshold for p in counted])
     return end_to_end_matrices(boxes.truth, counted, n_classes=len(boxes.names))
 
@@ -159,7 +162,7 @@ def score_end_to_end(boxes: BoxSet, threshold: float) -> dict:
     total = matrices.sum(0)
     n_truth = matrices[:, :none].sum((1, 2))
     present = total[:none].sum(1) > 0
-    found, right = matrices[:, :none, :none].sum((1, 2)), matrices[:, range(none), range(none)].sum(1)
+    paired, right = matrices[:, :none, :none].sum((1, 2)), matrices[:, range(none), range(none)].sum(1)
     n_cells = int(n_truth.sum())
 
     def limits(statistic) -> dict:
@@ -172,10 +175,10 @@ def score_end_to_end(boxes: BoxSet, threshold: float) -> dict:
     return {
         "threshold": threshold,
         "n_cells": n_cells,
-        "n_found": int(found.sum()),
+        "n_found": int(paired.sum()),
         "n_false": int(total[none].sum()),
         "macro_f1": limits(lambda rows: end_to_end_f1(matrices[rows].sum(0), present)),
-        "found": limits(share(found)),
+        "found": limits(share(paired)),
         "found_and_right": limits(share(right)),
         "f1": _f1_by_class(boxes, matrices),
         "confusion": total.tolist(),
@@ -207,4 +210,4 @@ def load_boxes(saved: Mapping[str, np.ndarray], n_fields: int) -> list[FieldBoxe
 
 def matches_of(boxes: BoxSet) -> list[list[Matches]]:
     """Matches by class and field: what a paired difference between two detectors reads."""
-    return match_fields(boxes.truth, boxes.found, n_classes=len(boxes.names))
+    return match_fields(boxes.truth, boxes.detections, n_classes=len(boxes.names))

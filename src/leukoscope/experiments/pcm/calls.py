@@ -108,8 +108,8 @@ def _handed(calls: CallSet, share: float) -> dict:
         return accuracy_when_handing(calls.probs[rows], calls.truth[rows], share)
 
     kept = len(calls.truth) - math.ceil(share * len(calls.truth) - 1e-9)
-    found = estimate(statistic, calls.groups, unit=calls.unit, n=kept)
-    return {"share": share, "accuracy": found.to_dict()}
+    interval = estimate(statistic, calls.groups, unit=calls.unit, n=kept)
+    return {"share": share, "accuracy": interval.to_dict()}
 
 
 def _thinned(curve: list[dict], most: int = 120) -> list[list[float]]:

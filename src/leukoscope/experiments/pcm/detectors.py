@@ -91,9 +91,9 @@ def run_detector(
     names = detector_names(study, plan.classes)
     scored = {}
     for part in parts_of(study, plan.classes):
-        found = detect(run, part.dataset)
-        save_arrays(folder / f"{part.name}.npz", **save_boxes(found))
-        scored[part.name] = box_set(part, found, names)
+        detections = detect(run, part.dataset)
+        save_arrays(folder / f"{part.name}.npz", **save_boxes(detections))
+        scored[part.name] = box_set(part, detections, names)
     result = score_parts(config, study, scored, classes=plan.classes)
     n_left_out = sum(f.split in ("train", "val") and f.file in mapped.ignored for f in mapped.dataset.fields)
     return result | {"names": list(names), "arch": settings.arch, "n_fields_not_learnt": n_left_out}
@@ -109,13 +109,13 @@ def _run_bundle(config: StudyConfig, plan: RowPlan, study: StudyData, folder: Pa
     locator = Session(Bundle(replace(bundle.card, thresholds=bundle.card.thresholds | {"score": 0.01}), bundle.path))
     names, white, scored = detector_names(study, plan.classes), WBC_OTHER.index("white_cell"), {}
     for part in parts_of(study, plan.classes):
-        found = []
+        detections = []
         for done, truth in enumerate(part.dataset.fields, 1):
             cells = locate(read_field(part.dataset.path(truth), truth.key, um_per_px=truth.um_per_px), locator)
-            found.append(FieldBoxes(cells.boxes, np.full(len(cells.boxes), white), cells.scores))
+            detections.append(FieldBoxes(cells.boxes, np.full(len(cells.boxes), white), cells.scores))
             show(f"{plan.label} {part.name}", done, len(part.dataset.fields))
-        save_arrays(folder / f"{part.name}.npz", **save_boxes(found))
-        scored[part.name] = box_set(part, found, names)
+        save_arrays(folder / f"{part.name}.npz", **save_boxes(detections))
+        scored[part.name] = box_set(part, detections, names)
     result = score_parts(config, study, scored, classes=plan.classes)
     return result | {"names": list(names), "arch": bundle.card.name, "n_fields_not_learnt": 0}
 
@@ -128,11 +128,11 @@ def detector_taxonomy(config: StudyConfig, plan: RowPlan) -> str:
     return str(beside) if beside.is_file() else config.taxonomy
 
 
-def box_set(part: Part, found: list[FieldBoxes], names: tuple[str, ...]) -> BoxSet:
+def box_set(part: Part, detections: list[FieldBoxes], names: tuple[str, ...]) -> BoxSet:
     """Truth and detections of one part, detections on cells without a class in the study left out."""
     files = tuple(f.file for f in part.dataset.fields)
     truth = truth_of(part.dataset, names)
-    kept = leave_out_ignored(found, truth, part.mapped.ignored, files)
+    kept = leave_out_ignored(detections, truth, part.mapped.ignored, files)
     return BoxSet(names, files, truth, kept, part.study_set.groups.of(files), part.study_set.groups.unit)
 
 
@@ -188,12 +188,12 @@ def run_two_stage(config: StudyConfig, plan: RowPlan, study: StudyData, folder: 
     scored = {}
     for part in parts_of(study, "all"):
         first = one_call_a_place(_saved(out, plan.detector, part))
-        found = []
+        located = []
         for done, (field, boxes) in enumerate(zip(part.dataset.fields, first, strict=True), 1):
-            found.append(_typed(part.dataset, field, boxes, classify, column, other))
+            located.append(_typed(part.dataset, field, boxes, classify, column, other))
             show(f"{plan.label} {part.name}", done, len(first))
-        save_arrays(folder / f"{part.name}.npz", **save_boxes(found))
-        scored[part.name] = box_set(part, found, names)
+        save_arrays(folder / f"{part.name}.npz", **save_boxes(located))
+        scored[part.name] = box_set(part, located, names)
     if not scored:
         raise DataError("nothing to type: no field has something to locate")
     return score_parts(config, study, scored, classes="all") | {"names": list(names), "least_score": LEAST_SCORE}

@@ -16,14 +16,14 @@ def known_facts(run: StudyRun) -> dict[str, str]:
     patients = sorted({f"{f.key.center}/{f.key.patient_id}" for f in study.data.source.fields if f.key.patient_id})
     others = [s.name for s in (*study.of_role(EXTERNAL), *study.of_role(TARGET))]
     done = [p.label for p in config.rows if run.rows[p.name].is_done]
-    found = "; ".join(study.leaks) or "nothing stands on two sides"
+    leaks = "; ".join(study.leaks) or "nothing stands on two sides"
     return {
         "use": "Research use only, not for diagnosis; a morphologist must review every cell called a blast.",
         "objective": f"Development and test on {study.data.name}"
         + (f"; external test on {', '.join(others)}." if others else "; no external set."),
         "sources": sets + ".",
         "preparation": f"Classes mapped to {study.taxonomy.name}; "
-        + (f"near duplicates audited: {found}." if config.audit else "no audit was made."),
+        + (f"near duplicates audited: {leaks}." if config.audit else "no audit was made."),
         "outcome": "The class and box that the set's annotators gave.",
         "predictors": "The photograph alone.",
         "size": f"{len(study.data.source.fields)} photographs, {len(patients) or 'no stated'} patients were there; no "
@@ -52,6 +52,6 @@ def known_facts(run: StudyRun) -> dict[str, str]:
         "same_cells": "None: both read the same photographs.",
         "preregistration": run.registration,
         "limits": "One set's annotators; intervals by what the set states (patients, or near-duplicate clusters). "
-        + found
+        + leaks
         + ".",
     }

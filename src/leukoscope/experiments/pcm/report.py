@@ -126,15 +126,15 @@ def _first_page(run: StudyRun) -> str:
 
 
 def _audit_words(study: StudyData) -> str:
-    found = "; ".join(study.leaks) or "nothing stands on two sides"
+    leaks = "; ".join(study.leaks) or "nothing stands on two sides"
     if not any(f.key.patient_id for f in study.data.source.fields):
-        found += "; no patient is stated, so nobody can say that none is on two sides"
-    return found
+        leaks += "; no patient is stated, so nobody can say that none is on two sides"
+    return leaks
 
 
 def _states(run: StudyRun) -> dict[str, int]:
-    found = [run.rows[p.name].status for p in run.config.rows]
-    return {state: found.count(state) for state in dict.fromkeys(found)}
+    states = [run.rows[p.name].status for p in run.config.rows]
+    return {state: states.count(state) for state in dict.fromkeys(states)}
 
 
 def _set_facts(study_set: StudySet) -> str:

@@ -51,11 +51,11 @@ def distribution(run: StudyRun) -> bytes:
 
 def pr_figures(run: StudyRun, plan: RowPlan, row: Row) -> list[tuple[str, bytes]]:
     """(set in words, PR curves) of one detector or two-stage row, a figure a set."""
-    found = read_detections(run.config, run.out, plan, run.study)
+    boxes = read_detections(run.config, run.out, plan, run.study)
     made = []
     for part, scored in row.result["sets"].items():
-        if part in found:
-            points = pr_points(found[part])
+        if part in boxes:
+            points = pr_points(boxes[part])
             if points:
                 image = figures.pr_curves(points)
                 made.append((scored["set"], keep_figure(run, f"pr-{plan.name}-{part}", image)))
@@ -159,9 +159,9 @@ def contact_sheet(run: StudyRun, other: StudySet) -> bytes | None:
     data = run.study.data
     rows = []
     for number, label in enumerate(other.mapping.labels):
-        theirs = [n for n, at in other.mapping.of_class.items() if at == number]
-        model = [n for n, at in zip(run.study.cells.names, other.mapping.columns, strict=True) if at == number]
-        ours = [n for n, at in data.mapping.of_class.items() if data.mapping.labels[at] in model]
+        theirs = [n for n, column in other.mapping.of_class.items() if column == number]
+        model = [n for n, column in zip(run.study.cells.names, other.mapping.columns, strict=True) if column == number]
+        ours = [n for n, column in data.mapping.of_class.items() if data.mapping.labels[column] in model]
         left = draw_cells(data.source, ours, SHEET_CELLS, seed=run.config.seed)
         right = draw_cells(other.source, theirs, SHEET_CELLS, seed=run.config.seed)
         if left or right:

@@ -68,12 +68,12 @@ def _as_it_stands(config: StudyConfig, study: StudyData, out: Path) -> StudyRun:
 
 def registration_facts(config: StudyConfig, study: StudyData) -> dict:
     """What is fixed before a row sees a test photograph: sets, splits, settings, rows, and what is measured."""
-    own = {p.name: read_toml(config.folder / p.config) if p.config else {} for p in config.rows}
+    settings = {p.name: read_toml(config.folder / p.config) if p.config else {} for p in config.rows}
     return {
         "study": "pcm",
         "data": study.digests(),
         "settings": fingerprint_of(config.settings()),
-        "rows": {p.name: fingerprint_of(asdict(p), own[p.name]) for p in config.rows},
+        "rows": {p.name: fingerprint_of(asdict(p), settings[p.name]) for p in config.rows},
         "analysis": {"primary": PRIMARY, "level": 0.95, "conformal_level": config.level},
     }
 
@@ -115,14 +115,14 @@ def _cannot(out: Path, plan: RowPlan, reason: str) -> Row:
 
 def _fingerprint(config: StudyConfig, plan: RowPlan, study: StudyData, before: Sequence[Row]) -> str:
     """Digest of what the row's numbers depend on: settings, its own configuration, the sets, the rows it builds on."""
-    own = read_toml(config.folder / plan.config) if plan.config else {}
+    settings = read_toml(config.folder / plan.config) if plan.config else {}
     words = ("description", "limits", "name")
-    own = {k: v for k, v in own.items() if k not in words}
+    settings = {k: v for k, v in settings.items() if k not in words}
     asked = {k: v for k, v in asdict(plan).items() if k not in ("label", "extra")}
     digests = study.digests()
     if plan.kind != "adaptation":
         digests = {k: v for k, v in digests.items() if not k.startswith(TARGET)}
-    return fingerprint_of(RESULT_VERSION, config.settings(), asked, own, digests, [r.fingerprint for r in before])
+    return fingerprint_of(RESULT_VERSION, config.settings(), asked, settings, digests, [r.fingerprint for r in before])
 
 
 def _work(

@@ -83,10 +83,10 @@ def table_7(run: StudyRun) -> Table:
         lacking = f"not in the mean: {', '.join(map(class_words, r['absent']))}" if r["absent"] else ""
         left = f"left out: {counted_words(r['unmapped'])}" if r["unmapped"] else ""
         remark = "; ".join(w for w in (lacking, left) if w)
-        zero, told = r["zero_shot"], r["restricted"]
+        zero, restricted = r["zero_shot"], r["restricted"]
         for words, numbers, said in (
             ("zero-shot", zero, remark),
-            ("zero-shot, told the set's classes", told, "among the set's classes only"),
+            ("zero-shot, told the set's classes", restricted, "among the set's classes only"),
         ):
             rows.append((
                 f"{plan.label}: {words}", full, estimate_in(numbers["macro_f1"]), estimate_in(numbers["accuracy"]),

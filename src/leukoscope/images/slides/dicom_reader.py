@@ -91,15 +91,15 @@ def series_files(path: str | Path) -> list:
     if head.get("SOPClassUID") != WSM:
         kind = head.get("Modality") or "unknown kind"
         raise ImageError("unsupported", f"{path}: DICOM of modality {kind} is not read here; expected a whole slide")
-    own = (is_beside(head), head["SeriesInstanceUID"])
-    if own[0]:
+    wanted = (is_beside(head), head["SeriesInstanceUID"])
+    if wanted[0]:
         raise ImageError("unsupported", f"{path}: a slide's label or overview holds no cells and is not read")
-    found = []
+    files = []
     for file in siblings(path):
         other = try_head(file)
-        if other.get("SOPClassUID") == WSM and (is_beside(other), other["SeriesInstanceUID"]) == own:
-            found.append(file)
-    return found
+        if other.get("SOPClassUID") == WSM and (is_beside(other), other["SeriesInstanceUID"]) == wanted:
+            files.append(file)
+    return files
 
 
 def is_beside(head: dict) -> bool:

@@ -69,8 +69,8 @@ def learn_glass(tiles: Sequence[np.ndarray]) -> Glass | None:
     the lower quartile of these, for cells over cells make it more, never less.
     """
     sample = [t.reshape(-1, 3)[:: max(1, t.shape[0] * t.shape[1] // 6000)] for t in tiles]
-    found = [find_background(s) for s in sample]
-    colors = np.array([c for c in found if c is not None]).reshape(-1, 3)
+    backgrounds = [find_background(s) for s in sample]
+    colors = np.array([c for c in backgrounds if c is not None]).reshape(-1, 3)
     if not len(colors):
         return None
     seen = colors[(colors < 253).any(axis=1)]  # where nothing was scanned a file is white; so may the lamp's light be
@@ -121,20 +121,20 @@ def smooth(verdicts: np.ndarray) -> np.ndarray:
     A tile that most of its eight neighbours differ from goes by them between thick, counted and feathered; what can't
     be counted for another reason stays as it is.
     """
-    found = verdicts.copy()
+    smoothed = verdicts.copy()
     by_layer = np.isin(verdicts, (COUNTED, THICK, FEATHERED))
     for row, column in np.argwhere(by_layer):
         near = verdicts[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].ravel()
         letters, counts = np.unique(near[np.isin(near, (COUNTED, THICK, FEATHERED))], return_counts=True)
         most = letters[counts.argmax()]
         if most != verdicts[row, column] and counts.max() > len(near) / 2:
-            found[row, column] = most
-    patches = list(_patches(found == COUNTED))
+            smoothed[row, column] = most
+    patches = list(_patches(smoothed == COUNTED))
     if any(len(patch) >= _LEAST_TILES for patch in patches):
         for patch in patches:
             if len(patch) < _LEAST_TILES:
-                found[tuple(np.array(patch).T)] = APART
-    return found
+                smoothed[tuple(np.array(patch).T)] = APART
+    return smoothed
 
 
 def usual_focus(values: Sequence[float]) -> float | None:

@@ -73,14 +73,14 @@ def adapt(
         raise DataError("a labelled cell has no class of the taxonomy: leave such cells out (CropSet.typed)")
     share = box_share(labelled)
     company = embed_cells(trunks, unlabelled.crops, box_share=share) if unlabelled is not None else None
-    own = embed_cells(trunks, labelled.crops, box_share=share)
+    site = embed_cells(trunks, labelled.crops, box_share=share)
     return SitePredictor(
         trunks=tuple(trunks),
         source=embed_cells(trunks, source.crops, box_share=box_share(source)),
         source_labels=source.labels,
-        labelled=own,
+        labelled=site,
         labels=labelled.labels,
-        company=company if company is not None else tuple(b[:0] for b in own),
+        company=company if company is not None else tuple(b[:0] for b in site),
         n_classes=len(labelled.taxonomy.names),
         method=method,
         box_share=share,

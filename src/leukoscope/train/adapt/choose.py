@@ -109,10 +109,10 @@ def _by_cluster(x: np.ndarray, n: int, rng: np.random.Generator, *, typical: boo
     order = np.argsort(-np.bincount(cluster, minlength=n), kind="stable")
     rows = []
     for c in order:
-        own = np.flatnonzero(cluster == c)
-        if len(own):
-            worth = typicality(x[own]) if typical else -squared_distances(x[own], centres[c : c + 1])[:, 0]
-            rows.append(int(own[worth.argmax()]))
+        members = np.flatnonzero(cluster == c)
+        if len(members):
+            worth = typicality(x[members]) if typical else -squared_distances(x[members], centres[c : c + 1])[:, 0]
+            rows.append(int(members[worth.argmax()]))
     left = np.setdiff1d(np.arange(len(x)), rows)
     return np.r_[rows, rng.permutation(left)[: n - len(rows)]].astype(np.int64)
 
@@ -141,7 +141,7 @@ def _by_call(x: np.ndarray, probs: np.ndarray, n: int, rng: np.random.Generator)
         quota[np.where(quota < counts, n * share / share.sum() - quota, -np.inf).argmax()] += 1
     rows = []
     for c, k in zip(classes, quota, strict=True):
-        own = np.flatnonzero(called == c)
+        members = np.flatnonzero(called == c)
         if k:
-            rows.append(own[_by_cluster(x[own], int(k), rng, typical=True)])
+            rows.append(members[_by_cluster(x[members], int(k), rng, typical=True)])
     return np.concatenate(rows)

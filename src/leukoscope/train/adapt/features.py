@@ -94,8 +94,8 @@ def reduce_together(
                   equal weight: no label is used.
     whiten        0 leaves components their variance, 1 makes them alike, 0.5 lies between
     """
-    own = align and bool(site) and len(site[0]) >= LEAST_TO_ALIGN
-    scaled = [_scale_block(a, b, own=own) for a, b in zip(source, site, strict=True)]
+    apart = align and bool(site) and len(site[0]) >= LEAST_TO_ALIGN
+    scaled = [_scale_block(a, b, apart=apart) for a, b in zip(source, site, strict=True)]
     s, t = (np.concatenate(parts, 1).astype(np.float64) for parts in zip(*scaled, strict=True))
     stacked = np.concatenate([(s - s.mean(0)) / np.sqrt(len(s)), (t - t.mean(0)) / np.sqrt(len(t))])
     values, vectors = np.linalg.eigh(stacked @ stacked.T)
@@ -108,11 +108,11 @@ def reduce_together(
     return (s - middle) @ axes * gain, (t - middle) @ axes * gain
 
 
-def _scale_block(source: np.ndarray, site: np.ndarray, *, own: bool) -> tuple[np.ndarray, np.ndarray]:
+def _scale_block(source: np.ndarray, site: np.ndarray, *, apart: bool) -> tuple[np.ndarray, np.ndarray]:
     middle, spread = source.mean(0), source.std(0) + 1e-6
     statistics = [(source, middle, spread)]
     # A column that hardly varies at the site would become noise: it keeps a thousandth of the source's deviation.
-    statistics.append((site, site.mean(0), site.std(0) + 1e-3 * spread) if own else (site, middle, spread))
+    statistics.append((site, site.mean(0), site.std(0) + 1e-3 * spread) if apart else (site, middle, spread))
     width = np.sqrt(source.shape[1])
     return tuple(np.clip((x - m) / d, -8, 8) / width for x, m, d in statistics)
 

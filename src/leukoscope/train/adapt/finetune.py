@@ -189,10 +189,10 @@ def late_logits(
     x = early
     for block in model.features.blocks[CUT:]:
         x = block(x)
-    heard = model.pooled([None, None, early, None, model.features.head(x)], diameter_um)
+    features = model.pooled([None, None, early, None, model.features.head(x)], diameter_um)
     if second is not None:
-        heard = torch.cat([heard, model.second.with_size(second, diameter_um)], 1)
-    return model.fc(heard)
+        features = torch.cat([features, model.second.with_size(second, diameter_um)], 1)
+    return model.fc(features)
 
 
 def _zoom(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

@@ -56,10 +56,10 @@ def nearest_mean_probs(problem: SiteProblem, *, source_cells: float = 3.0, scale
     """
     source, in_source = class_means(problem.source, problem.source_labels, problem.n_classes)
     counts = np.bincount(problem.labels, minlength=problem.n_classes).astype(np.float64)
-    own, _ = class_means(problem.labelled, problem.labels, problem.n_classes)
+    site_means, _ = class_means(problem.labelled, problem.labels, problem.n_classes)
     weight = np.maximum(source_cells, 1e-6) * in_source
     prior = source + site_shift(problem)
-    means = (own * counts[:, None] + prior * weight[:, None]) / np.maximum(counts + weight, _TINY)[:, None]
+    means = (site_means * counts[:, None] + prior * weight[:, None]) / np.maximum(counts + weight, _TINY)[:, None]
     known = counts + weight > 0
     spread = ((problem.source - source[problem.source_labels]) ** 2).sum(1).mean()
     distance = squared_distances(problem.unlabelled, means)

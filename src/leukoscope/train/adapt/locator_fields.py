@@ -50,8 +50,8 @@ def measure_rulers(dataset: Dataset, card: Card) -> Rulers:
     for truth in dataset.fields:
         if len(measured[_smear_of(truth)]) < POOLED:
             measured[_smear_of(truth)].append(red_cell_px(view_of(dataset, truth, card).pixels))
-    known = {smear: [d for d in found if d is not None] for smear, found in measured.items()}
-    return {smear: float(np.median(found)) if found else None for smear, found in known.items()}
+    known = {smear: [d for d in lengths if d is not None] for smear, lengths in measured.items()}
+    return {smear: float(np.median(lengths)) if lengths else None for smear, lengths in known.items()}
 
 
 def tile_photos(

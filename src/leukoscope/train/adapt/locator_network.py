@@ -36,7 +36,7 @@ def read_locator_network(bundle: Bundle) -> LocatorNet:
     graph = onnx.load(str(bundle.onnx)).graph
     constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     stored = {n.removeprefix(_WRAPPED): value for n, value in constants.items() if n.startswith(_WRAPPED)}
-    stored |= {name: constants[node.input[at]] for name, ((node, at), *_) in _norms(graph).items()}
+    stored |= {name: constants[node.input[slot]] for name, ((node, slot), *_) in _norms(graph).items()}
     levels = {int(name.split(".")[1]) for name in stored if name.startswith("smooth.")}
     width = len(stored.get("score_tower.0.weight", ()))
     if not levels or not width:
@@ -73,10 +73,12 @@ def write_locator(
             shape = next(numpy_helper.to_array(i).shape for i in model.graph.initializer if i.name == _input(places))
             value = numpy_helper.from_array(weights[name].reshape(shape), _WRAPPED + name)
             model.graph.initializer.append(value)
-            for node, at in places:
-                node.input[at] = value.name
-    own = {_WRAPPED + name: value for name, value in weights.items()}
-    shaped = {i.name: own[i.name].reshape(tuple(i.dims)) for i in model.graph.initializer if i.name in own}
+            for node, slot in places:
+                node.input[slot] = value.name
+    full_names = {_WRAPPED + name: value for name, value in weights.items()}
+    shaped = {
+        i.name: full_names[i.name].reshape(tuple(i.dims)) for i in model.graph.initializer if i.name in full_names
+    }
     replace_weights(model.graph, shaped)
     written = write_changed(bundle, model.SerializeToString(), out, card_changes=card_changes)
     check_graph(ExportedLocator(network), (checked,), written.onnx, inputs=("pixels",), outputs=("boxes", "scores"))
@@ -84,8 +86,8 @@ def write_locator(
 
 
 def _input(places: list) -> str:
-    node, at = places[0]
-    return node.input[at]
+    node, slot = places[0]
+    return node.input[slot]
 
 
 def _refusal(bundle: Bundle, name: str, n: int) -> str:
@@ -103,7 +105,7 @@ def _norms(graph) -> dict[str, list]:
     it is multiplied with, and what is added then.
     """
     constants = {i.name for i in graph.initializer}
-    readers, found = defaultdict(list), defaultdict(list)
+    readers, places = defaultdict(list), defaultdict(list)
     for node in graph.node:
         for name in node.input:
             readers[name].append(node)
@@ -114,7 +116,7 @@ def _norms(graph) -> dict[str, list]:
         node, kinds = conv, {"Mul": f"{owner}.1.weight", "Add": f"{owner}.1.bias"}
         while kinds and len(readers[node.output[0]]) == 1:
             (node,) = readers[node.output[0]]
-            fixed = [at for at, name in enumerate(node.input) if name in constants]
+            fixed = [slot for slot, name in enumerate(node.input) if name in constants]
             if node.op_type in kinds and fixed:
-                found[kinds.pop(node.op_type)].append((node, fixed[0]))
-    return dict(found)
+                places[kinds.pop(node.op_type)].append((node, fixed[0]))
+    return dict(places)

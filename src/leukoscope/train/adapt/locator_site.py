@@ -67,7 +67,7 @@ class LocatorAdapted:
 
     def lines(self) -> list[str]:
         """What to print, a line a measure."""
-        told = [
+        lines = [
             f"learnt from {self.n_fields} fields with {self.n_cells} cells; measured on {self.n_held} fields held out, "
             f"by {self.unit}"
         ]
@@ -75,9 +75,11 @@ class LocatorAdapted:
             ("AP50", "ap50"), ("AP50-95", "ap50_95"), ("cells found", "recall"),
             ("false boxes a field", "false_per_field"),
         ):  # fmt: skip
-            told.append(f"{name}: {_shown(getattr(self.before, key))} before, {_shown(getattr(self.after, key))} after")
-        told += [f"at home, {name}: AP50 {a:.3f} before, {b:.3f} after" for name, (a, b) in self.home.items()]
-        return [*told, f"gain in AP50-95: {_shown(self.gain)}"]
+            lines.append(
+                f"{name}: {_shown(getattr(self.before, key))} before, {_shown(getattr(self.after, key))} after"
+            )
+        lines += [f"at home, {name}: AP50 {a:.3f} before, {b:.3f} after" for name, (a, b) in self.home.items()]
+        return [*lines, f"gain in AP50-95: {_shown(self.gain)}"]
 
 
 def _shown(values: dict) -> str:
@@ -220,9 +222,9 @@ def _card_changes(bundle: Bundle, learnt: Dataset, adapted: LocatorAdapted) -> d
     site, name = learnt.name, f"{bundle.card.name}, adapted to {learnt.name}"
     rows = [
         {"set": site, "measure": f"{measure}, {when}, {adapted.n_held} fields held out"}
-        | {k: round(v, 4) for k, v in getattr(found, key).items()}
+        | {k: round(v, 4) for k, v in getattr(measured, key).items()}
         for measure, key in (("AP50-95", "ap50_95"), ("AP50", "ap50"))
-        for when, found in (("before", adapted.before), ("after", adapted.after))
+        for when, measured in (("before", adapted.before), ("after", adapted.after))
     ]
     entry = {"name": site, "sha256": learnt.sha256(), "licence": learnt.licence, "home_ap50": adapted.home}
     entry |= {"n_fields": adapted.n_fields, "n_cells": adapted.n_cells, "held_out_by": adapted.unit}

@@ -21,7 +21,7 @@ _ROUNDS = 25
 
 
 def lean_on_neighbours(
-    heard: np.ndarray,
+    features: np.ndarray,
     weights: np.ndarray,
     *,
     temperature: float,
@@ -34,20 +34,20 @@ def lean_on_neighbours(
     used, allowed  rows of labelled cells, and (n, C) bool: the classes that each may be
     """
     used = np.zeros(0, np.int64) if used is None else np.asarray(used)
-    rows, own = _some(len(heard), used, seed)
-    x = np.asarray(heard, np.float64)[rows]
+    rows, places = _some(len(features), used, seed)
+    x = np.asarray(features, np.float64)[rows]
     probs = softmax(with_one(x) @ weights / temperature)
     seeds, sizes = probs, np.ones(len(x))
     if len(used):
         named = allowed.any(0)
         seeds = np.where(named, probs + 1e-9, 0.0)
         seeds = TRUST * seeds / seeds.sum(1, keepdims=True)
-        of_labels = np.where(allowed, probs[own] + 1e-9, 0.0)
-        seeds[own] = of_labels / of_labels.sum(1, keepdims=True)
-        sizes[own] = LABEL_WEIGHT
+        of_labels = np.where(allowed, probs[places] + 1e-9, 0.0)
+        seeds[places] = of_labels / of_labels.sum(1, keepdims=True)
+        sizes[places] = LABEL_WEIGHT
     spread = _spread(nearest_graph(_compared(x), NEIGHBOURS), seeds)
     if len(used):
-        spread[own] = seeds[own]
+        spread[places] = seeds[places]
     fitted = logistic_weights(x, spread, penalty=PULL, weights=sizes, start=weights / temperature)
     return fitted * _as_sure(with_one(x) @ fitted, float(probs.max(1).mean())) * temperature
 

@@ -69,7 +69,7 @@ def write_adapted(bundle: Bundle, network: CellClassifier, out: str | Path, *, c
     model = onnx.load(str(bundle.onnx))
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     named = {i.name: i.name.removeprefix(_WRAPPED) for i in model.graph.initializer}
-    replace_weights(model.graph, {full: weights[own] for full, own in named.items() if own in weights})
+    replace_weights(model.graph, {full: weights[short] for full, short in named.items() if short in weights})
     # What was measured of the old weights is not true of these; what they once learnt from (real APL cells) is.
     kept = {key: value for key, value in (bundle.card.clinical or {}).items() if key == "apl"}
     changes = {"confusion_by_patient": None, "clinical": kept or None, **card_changes}

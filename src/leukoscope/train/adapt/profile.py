@@ -39,13 +39,13 @@ class Reference:
         return mean, np.sqrt(np.maximum(known @ self.squares - mean**2, 1e-8))
 
 
-def measure_reference(heard: np.ndarray, labels: np.ndarray, n_classes: int) -> Reference:
+def measure_reference(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Reference:
     """The reference of cells that are known: heard (N, F), labels (N,) columns."""
     n = np.bincount(labels, minlength=n_classes)
-    means, squares = np.zeros((2, n_classes, heard.shape[1]))
+    means, squares = np.zeros((2, n_classes, features.shape[1]))
     for column in np.flatnonzero(n):
-        own = heard[labels == column].astype(np.float64)
-        means[column], squares[column] = own.mean(0), (own**2).mean(0)
+        of_class = features[labels == column].astype(np.float64)
+        means[column], squares[column] = of_class.mean(0), (of_class**2).mean(0)
     return Reference(n, means, squares)
 
 
@@ -80,23 +80,23 @@ class Profile:
 
 
 def fit_profile(
-    heard: np.ndarray, old: np.ndarray, reference: Reference, *, temperature: float, strength: float = 1.0
+    features: np.ndarray, old: np.ndarray, reference: Reference, *, temperature: float, strength: float = 1.0
 ) -> Profile:
     """The layer `old` (F + 1, C) for a site whose unlabelled cells are heard (N, F).
 
     strength  of the way from the site's features to the reference's: 0 none, 1 all. DataError for fewer than two cells.
     """
-    if len(heard) < 2:
-        raise DataError(f"a site's profile needs cells, got {len(heard)}")
-    heard = np.asarray(heard, np.float64)
-    mean, spread = heard.mean(0), heard.std(0)
-    weights, first = old, softmax(with_one(heard) @ old / temperature).mean(0)
+    if len(features) < 2:
+        raise DataError(f"a site's profile needs cells, got {len(features)}")
+    features = np.asarray(features, np.float64)
+    mean, spread = features.mean(0), features.std(0)
+    weights, first = old, softmax(with_one(features) @ old / temperature).mean(0)
     for _ in range(ROUNDS):
-        mix = softmax(with_one(heard) @ weights / temperature).mean(0)
+        mix = softmax(with_one(features) @ weights / temperature).mean(0)
         mix = FIRST_SHARE * first + (1 - FIRST_SHARE) * mix
         to_mean, to_spread = reference.of_mix(mix)
         gain = np.clip(to_spread / np.maximum(spread, 0.05 * to_spread), LEAST_SPREAD, MOST_SPREAD) ** strength
         offset = (to_mean - mean) * strength + mean - gain * mean
         weights = np.concatenate([old[:-1] * gain[:, None], (old[-1] + offset @ old[:-1])[None]])
-    mix = softmax(with_one(heard) @ weights / temperature).mean(0)
+    mix = softmax(with_one(features) @ weights / temperature).mean(0)
     return Profile(weights, mix, (mean - to_mean) / to_spread, mean, spread)

@@ -44,20 +44,20 @@ def profile_model(model: str | Path, data: str | Path, out: str | Path, *, progr
             "fitted without labels; use a bundled model or one trained by this version, or label 30 cells"
         )
     network = read_network(bundle)
-    cells, heard = hear_site(models, bundle, network, data, progress)
+    cells, features = hear_site(models, bundle, network, data, progress)
     check_patients(cells.groups, cells.unit)
-    profile = fit_profile(heard, old_weights(network), reference, temperature=bundle.card.temperature)
+    profile = fit_profile(features, old_weights(network), reference, temperature=bundle.card.temperature)
     check_mix(profile.mix, bundle.card.taxonomy)
-    settled = lean_on_neighbours(heard, profile.weights, temperature=bundle.card.temperature)
+    settled = lean_on_neighbours(features, profile.weights, temperature=bundle.card.temperature)
     set_last_layer(network, settled)
-    found = {
-        "n_cells": len(heard),
+    entry = {
+        "n_cells": len(features),
         "n_patients": len(np.unique(cells.groups)) if cells.unit == "patient" else None,
         "mix": dict(zip(bundle.card.taxonomy.names, profile.mix.round(4).tolist(), strict=True)),
         "shift": round(float(np.sqrt((profile.shift**2).mean())), 3),
     }
-    _write(bundle, models, network, profile, cells.sources, found, Path(out))
-    return found
+    _write(bundle, models, network, profile, cells.sources, entry, Path(out))
+    return entry
 
 
 def check_patients(groups: np.ndarray, unit: str) -> None:
@@ -98,17 +98,17 @@ def check_mix(mix: np.ndarray, taxonomy: Taxonomy) -> None:
 
 
 def _write(
-    bundle: Bundle, models: dict[str, Bundle], network, profile: Profile, sources: tuple, found: dict, out: Path
+    bundle: Bundle, models: dict[str, Bundle], network, profile: Profile, sources: tuple, entry: dict, out: Path
 ) -> None:
     card = bundle.card
     names = ", ".join(s["name"] for s in sources)
     changes = {
         "name": f"{card.name}, profile of {names}",
-        "training": card.training | {"profile": {"data": list(sources), **found}},
+        "training": card.training | {"profile": {"data": list(sources), **entry}},
         "results": (),
         "confusion": None,
         "limits": (
-            f"Fitted without labels to {found['n_cells']} cells of {names}: nothing was measured there, and the "
+            f"Fitted without labels to {entry['n_cells']} cells of {names}: nothing was measured there, and the "
             "results before hold no more. Blood of the same stain and camera only.",
             *card.limits,
         ),

@@ -50,7 +50,7 @@ class HeardSite:
     network: CellClassifier
     dataset: Dataset
     cells: CropSet
-    heard: np.ndarray
+    features: np.ndarray
     allowed: np.ndarray
 
     @property
@@ -72,8 +72,10 @@ def hear_site(model: str | Path, data: str | Path, *, progress: Show | None = No
     rule = replace(bundle.card.crop, nucleus_density=None)
     cells = read_site_cells(dataset, rule, taxonomy=bundle.card.taxonomy, progress=progress)
     density = bundle.card.crop.nucleus_density
-    heard, _ = last_features(network, cells.crops, cells.extras["diameter_um"], density=density)
-    return HeardSite(models, network, dataset, cells, heard, allowed_classes(cells.class_names, bundle.card.taxonomy))
+    features, _ = last_features(network, cells.crops, cells.extras["diameter_um"], density=density)
+    return HeardSite(
+        models, network, dataset, cells, features, allowed_classes(cells.class_names, bundle.card.taxonomy)
+    )
 
 
 def adapt_model(
@@ -108,8 +110,8 @@ def adapt_heard(site: HeardSite, out: str | Path, *, fraction: float | None = No
     used = known if fraction is None else _draw(cells.files[known], fraction, seed, known)
     rest = np.setdiff1d(known, used)
     old = old_weights(site.network)
-    head, profiled = fit_rows(site, used, among=np.arange(len(site.heard)), seed=seed)
-    before = right_share(with_one(site.heard[used]) @ old, site.allowed[used])
+    head, profiled = fit_rows(site, used, among=np.arange(len(site.features)), seed=seed)
+    before = right_share(with_one(site.features[used]) @ old, site.allowed[used])
     measured = {
         "n_labelled": len(used),
         "labelled": dict(sorted(Counter(cells.class_names[used].tolist()).items())),
@@ -117,7 +119,7 @@ def adapt_heard(site: HeardSite, out: str | Path, *, fraction: float | None = No
         "profiled": profiled,
         "neighbours": head.neighbours,
         "cross_validated": {"before": before, "after": head.after},
-        "held_out": _held_out(site.heard, site.allowed, rest, old, head) if len(rest) else None,
+        "held_out": _held_out(site.features, site.allowed, rest, old, head) if len(rest) else None,
     }
     _write(site.bundle, site.models, site.network, head, site.dataset, site.allowed[used], measured, Path(out))
     return measured
@@ -128,25 +130,25 @@ def fit_rows(site: HeardSite, used: np.ndarray, *, among: np.ndarray, seed: int 
 
     used   rows that are labelled; among: rows, sorted, those used among them, that may be looked at without a label
     """
-    heard, bundle, old = site.heard[among], site.bundle, old_weights(site.network)
-    allowed, at = site.allowed[used], np.searchsorted(among, used)
-    start = choose_start(heard, allowed, at, old, bundle)
-    told = {"temperature": bundle.card.temperature if len(heard) >= LEAST_FOR_PROFILE else None, "seed": seed}
-    head = fit_site_layer(heard, allowed, start, used=at, groups=site.cells.files[used], **told)
+    features, bundle, old = site.features[among], site.bundle, old_weights(site.network)
+    allowed, places = site.allowed[used], np.searchsorted(among, used)
+    start = choose_start(features, allowed, places, old, bundle)
+    settings = {"temperature": bundle.card.temperature if len(features) >= LEAST_FOR_PROFILE else None, "seed": seed}
+    head = fit_site_layer(features, allowed, start, used=places, groups=site.cells.files[used], **settings)
     return head, start is not old
 
 
 def choose_start(
-    heard: np.ndarray, allowed: np.ndarray, used: np.ndarray, old: np.ndarray, bundle: Bundle
+    features: np.ndarray, allowed: np.ndarray, used: np.ndarray, old: np.ndarray, bundle: Bundle
 ) -> np.ndarray:
     """The layer that labels are fitted from: the old one, or its profile of all the site's cells (heard (N, F)) where
     that explains the labelled ones (rows `used`, allowed (n, C)) better. Neither has seen a label."""
     reference = read_reference(bundle.path)
-    if reference is None or len(heard) < LEAST_FOR_PROFILE:
+    if reference is None or len(features) < LEAST_FOR_PROFILE:
         return old
-    profiled = fit_profile(heard, old, reference, temperature=bundle.card.temperature).weights
-    own = with_one(heard[used])
-    return profiled if set_loss(own @ profiled, allowed) < set_loss(own @ old, allowed) else old
+    profiled = fit_profile(features, old, reference, temperature=bundle.card.temperature).weights
+    of_used = with_one(features[used])
+    return profiled if set_loss(of_used @ profiled, allowed) < set_loss(of_used @ old, allowed) else old
 
 
 def suggest_cells(
@@ -160,10 +162,10 @@ def suggest_cells(
 ) -> list[dict]:
     """The n cells of a data set to label first: rows of COLUMNS, in that order. Its labels are not looked at."""
     site = hear_site(model, data, progress=progress)
-    cells, heard, card = site.cells, site.heard, site.bundle.card
-    probs = softmax((with_one(heard) @ old_weights(site.network)) / card.temperature)
-    spread = heard.std(0)
-    rows = choose_cells((heard - heard.mean(0)) / (spread + spread.mean()), probs, n, method=method, seed=seed)
+    cells, features, card = site.cells, site.features, site.bundle.card
+    probs = softmax((with_one(features) @ old_weights(site.network)) / card.temperature)
+    spread = features.std(0)
+    rows = choose_cells((features - features.mean(0)) / (spread + spread.mean()), probs, n, method=method, seed=seed)
     return [
         {
             "order": order,
@@ -208,11 +210,11 @@ def allowed_classes(class_names: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def _ancestors(name: str) -> set[str]:
-    found = set()
+    above = set()
     while name in PARENTS:
         name = PARENTS[name]
-        found.add(name)
-    return found
+        above.add(name)
+    return above
 
 
 def _draw(files: np.ndarray, fraction: float, seed: int, rows: np.ndarray) -> np.ndarray:
@@ -225,9 +227,9 @@ def _draw(files: np.ndarray, fraction: float, seed: int, rows: np.ndarray) -> np
     return np.sort(np.array(taken, np.int64))
 
 
-def _held_out(heard: np.ndarray, allowed: np.ndarray, rest: np.ndarray, old: np.ndarray, head: SiteHead) -> dict:
+def _held_out(features: np.ndarray, allowed: np.ndarray, rest: np.ndarray, old: np.ndarray, head: SiteHead) -> dict:
     def right(weights: np.ndarray) -> float:
-        logits = np.where(allowed.any(0), with_one(heard[rest]) @ weights, -np.inf)
+        logits = np.where(allowed.any(0), with_one(features[rest]) @ weights, -np.inf)
         return float(allowed[rest, logits.argmax(1)].mean())
 
     return {"n": len(rest), "before": right(old), "after": right(head.weights)}

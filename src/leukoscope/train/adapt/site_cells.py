@@ -34,8 +34,8 @@ def hear_site(
     rule = replace(bundle.card.crop, nucleus_density=None)
     cells = read_site_cells(dataset, rule, taxonomy=bundle.card.taxonomy, progress=progress)
     density = bundle.card.crop.nucleus_density
-    heard, _ = last_features(network, cells.crops, cells.extras["diameter_um"], density=density)
-    return cells, heard
+    features, _ = last_features(network, cells.crops, cells.extras["diameter_um"], density=density)
+    return cells, features
 
 
 def located(locator: Bundle, folder: Path, progress: Show | None) -> Dataset:
@@ -60,8 +60,8 @@ def _field(source: Source, session: Session, least: float) -> TruthField | None:
         picture = read_field(source.file, source.key)
     except ImageError:
         return None
-    found = locate(picture, session)
-    boxes = found.boxes[found.scores >= least]
+    located = locate(picture, session)
+    boxes = located.boxes[located.scores >= least]
     height, width = picture.pixels.shape[:2]
     cells = tuple(TruthCell(tuple(map(float, box)), None, "") for box in boxes)
     file = str(Path(source.file).resolve())

@@ -44,13 +44,13 @@ def last_features(
     network: CellClassifier, crops: np.ndarray, diameters: np.ndarray, *, density: tuple[float, float, float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the last layer hears (N, F) and says (N, C); crops white-balanced, matched to `density` here."""
-    heard, said = [np.zeros((0, network.fc.in_features))], [np.zeros((0, network.fc.out_features))]
+    features, said = [np.zeros((0, network.fc.in_features))], [np.zeros((0, network.fc.out_features))]
     for start in range(0, len(crops), 32):
         pixels = torch.from_numpy(match_nuclei(crops[start : start + 32], density))
         pooled = network.hear(pixels, torch.from_numpy(np.asarray(diameters[start : start + 32], np.float32)))
-        heard.append(pooled.numpy())
+        features.append(pooled.numpy())
         said.append(network.fc(pooled).numpy())
-    return np.concatenate(heard), np.concatenate(said)
+    return np.concatenate(features), np.concatenate(said)
 
 
 def old_weights(network: CellClassifier) -> np.ndarray:
@@ -59,7 +59,7 @@ def old_weights(network: CellClassifier) -> np.ndarray:
 
 
 def fit_site_head(
-    heard: np.ndarray, allowed: np.ndarray, old: np.ndarray, *, groups: np.ndarray, seed: int = 0
+    features: np.ndarray, allowed: np.ndarray, old: np.ndarray, *, groups: np.ndarray, seed: int = 0
 ) -> SiteHead:
     """The new layer from labelled cells.
 
@@ -67,28 +67,28 @@ def fit_site_head(
     old (F + 1, C); groups (N,): what is not divided by cross-validation. DataError without a labelled cell.
     Right means, among the classes that any label allows: the most probable one is allowed.
     """
-    if not len(heard) or not allowed.any(1).all():
+    if not len(features) or not allowed.any(1).all():
         raise DataError("a site's last layer needs labelled cells, each with a class of the model")
-    heard = np.asarray(heard, np.float64)
+    features = np.asarray(features, np.float64)
     folds = _folds(allowed.argmax(1), groups, seed)
-    before_logits = with_one(heard) @ old
+    before_logits = with_one(features) @ old
     held = {None: before_logits}
     if folds.max() > 0:
         for pull in PULLS:
             held[pull] = np.empty_like(before_logits)
             for fold in range(folds.max() + 1):
                 rows = folds != fold
-                fitted = _fit(heard[rows], allowed[rows], old, pull)
-                held[pull][~rows] = with_one(heard[~rows]) @ fitted
+                fitted = _fit(features[rows], allowed[rows], old, pull)
+                held[pull][~rows] = with_one(features[~rows]) @ fitted
     # Losses, not accuracies: few cells make few different accuracies.
     losses = {pull: set_loss(logits, allowed) for pull, logits in held.items()}
     best = min(losses, key=lambda p: (losses[p] + _STALE * (p is not None), -(p or 0)))
-    weights = old if best is None else _fit(heard, allowed, old, best)
+    weights = old if best is None else _fit(features, allowed, old, best)
     return SiteHead(weights, best, right_share(before_logits, allowed), right_share(held[best], allowed), held[best])
 
 
 def fit_site_layer(
-    heard: np.ndarray,
+    features: np.ndarray,
     allowed: np.ndarray,
     old: np.ndarray,
     *,
@@ -102,30 +102,30 @@ def fit_site_layer(
 
     allowed (n, C), groups (n,): of the labelled rows; temperature: the card's, None: leave unlabelled cells alone
     """
-    head = fit_site_head(heard[used], allowed, old, groups=groups, seed=seed)
+    head = fit_site_head(features[used], allowed, old, groups=groups, seed=seed)
     folds = _folds(allowed.argmax(1), groups, seed)
     if temperature is None or folds.max() == 0:
         return head
     held = np.empty_like(head.held_logits)
     for fold in range(folds.max() + 1):
         seen = folds != fold
-        first = old if head.pull is None else _fit(heard[used[seen]], allowed[seen], old, head.pull)
-        told = {"temperature": temperature, "used": used[seen], "allowed": allowed[seen], "seed": seed}
-        held[~seen] = with_one(heard[used[~seen]]) @ lean_on_neighbours(heard, first, **told)
+        first = old if head.pull is None else _fit(features[used[seen]], allowed[seen], old, head.pull)
+        settings = {"temperature": temperature, "used": used[seen], "allowed": allowed[seen], "seed": seed}
+        held[~seen] = with_one(features[used[~seen]]) @ lean_on_neighbours(features, first, **settings)
     after = right_share(held, allowed)
     if after < head.after:
         return head
-    told = {"temperature": temperature, "used": used, "allowed": allowed, "seed": seed}
-    weights = lean_on_neighbours(heard, head.weights, **told)
+    settings = {"temperature": temperature, "used": used, "allowed": allowed, "seed": seed}
+    weights = lean_on_neighbours(features, head.weights, **settings)
     return replace(head, weights=weights, after=after, held_logits=held, neighbours=True)
 
 
-def _fit(heard: np.ndarray, allowed: np.ndarray, old: np.ndarray, pull: float) -> np.ndarray:
+def _fit(features: np.ndarray, allowed: np.ndarray, old: np.ndarray, pull: float) -> np.ndarray:
     """A label that allows several classes counts as the old layer's probabilities among them."""
-    among = np.where(allowed, softmax(with_one(heard) @ old) + 1e-9, 0.0)
+    among = np.where(allowed, softmax(with_one(features) @ old) + 1e-9, 0.0)
     targets = among / among.sum(1, keepdims=True)
     weights = balanced(allowed.argmax(1), allowed.shape[1])
-    return logistic_weights(heard, targets, penalty=pull, weights=weights, start=old)
+    return logistic_weights(features, targets, penalty=pull, weights=weights, start=old)
 
 
 def set_loss(logits: np.ndarray, allowed: np.ndarray) -> float:

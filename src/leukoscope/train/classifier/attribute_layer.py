@@ -60,12 +60,12 @@ def refit_attributes(run: Path, training: Sequence[Dataset], validation: Sequenc
             weights = _weights(stated, column, attributes) if balance else torch.ones(len(attribute.values))
             for strength in STRENGTHS:
                 layer = fit_logistic((features[known] - mean) / std, truth, weights, strength=strength)
-                own = layer[0] / std
-                own_bias = layer[1] - own @ mean
-                calls = (held_out[judged] @ own.T + own_bias).argmax(1).numpy()
+                rows_weight = layer[0] / std
+                own_bias = layer[1] - rows_weight @ mean
+                calls = (held_out[judged] @ rows_weight.T + own_bias).argmax(1).numpy()
                 f1 = _f1(val_stated[judged, column], calls, len(attribute.values))
                 if f1 > best[0]:
-                    best = (f1, strength, balance, own, own_bias)
+                    best = (f1, strength, balance, rows_weight, own_bias)
         weight[columns], bias[columns] = best[3], best[4]
         row = {"attribute": attribute.name, "before": was, "after": best[0]}
         rows.append(row | {"strength": best[1], "balanced": best[2]})

@@ -59,7 +59,7 @@ def sampling_weights(store: CellStore) -> np.ndarray:
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
         for patient in np.unique(store.patients[rows]):
-            own = rows[store.patients[rows] == patient]
-            weights[own] = 1 / np.sqrt(len(own))
+            of_patient = rows[store.patients[rows] == patient]
+            weights[of_patient] = 1 / np.sqrt(len(of_patient))
         weights[rows] *= np.sqrt(len(rows)) / weights[rows].sum()
     return weights / weights.sum()

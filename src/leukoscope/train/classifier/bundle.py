@@ -129,11 +129,11 @@ def export_run(
     laboratories = [d.name for d in validation for f in d.fields for c in f.cells if c.class_name in taxonomy.names]
     probs = softmax(outputs["logits"] / card.temperature)
     least_prob = card.thresholds.get("unidentified", 0.0)
-    told = {"patients": laboratories, "unit": "laboratory", "least_prob": least_prob}
-    card = replace(card, **confusion_for_card(truth, probs, taxonomy, **told))
-    heard, labels = _coarse_cells(session, validation, card, config.get("class_sets") or {})
-    heard, labels = np.concatenate([outputs["features"], heard]), np.concatenate([truth, labels])
-    write_reference(measure_reference(heard, labels, len(taxonomy.names)), out)
+    settings = {"patients": laboratories, "unit": "laboratory", "least_prob": least_prob}
+    card = replace(card, **confusion_for_card(truth, probs, taxonomy, **settings))
+    features, labels = _coarse_cells(session, validation, card, config.get("class_sets") or {})
+    features, labels = np.concatenate([outputs["features"], features]), np.concatenate([truth, labels])
+    write_reference(measure_reference(features, labels, len(taxonomy.names)), out)
     digest = hashlib.sha256((out / REFERENCE).read_bytes()).hexdigest()
     card = replace(card, training=card.training | {"reference_sha256": digest})
     write_card(card, out / "card.json")
@@ -144,8 +144,8 @@ def _source_limits(one_source: dict[str, str]) -> list[str]:
     """What a card says of classes that one laboratory alone taught."""
     if not one_source:
         return []
-    told = ", ".join(f"{kind} ({name})" for kind, name in one_source.items())
-    return [f"One data set alone taught these classes, so that what tells them may be its laboratory: {told}."]
+    sources = ", ".join(f"{kind} ({name})" for kind, name in one_source.items())
+    return [f"One data set alone taught these classes, so that what tells them may be its laboratory: {sources}."]
 
 
 def _coarse_cells(
@@ -154,7 +154,7 @@ def _coarse_cells(
     """What the last layer hears (N, F) of validation cells whose class is coarser than the model's, and of the classes
     that each may be the one that the model says."""
     taxonomy = card.taxonomy
-    heard, labels = [np.zeros((0, _width(session)), np.float32)], [np.zeros(0, np.int64)]
+    features, labels = [np.zeros((0, _width(session)), np.float32)], [np.zeros(0, np.int64)]
     for name, allowed in class_sets.items():
         if name in taxonomy.names or not allowed:
             continue
@@ -163,9 +163,9 @@ def _coarse_cells(
             crops, diameters, _ = typed_crops(cells, card)
             outputs = run_named(session, match_nuclei(crops, card.crop.nucleus_density), diameters)
             columns = np.array(taxonomy.columns(allowed))
-            heard.append(outputs["features"])
+            features.append(outputs["features"])
             labels.append(columns[outputs["logits"][:, columns].argmax(1)])
-    return np.concatenate(heard), np.concatenate(labels)
+    return np.concatenate(features), np.concatenate(labels)
 
 
 def _renamed(dataset: Dataset, name: str, new: str) -> Dataset:
@@ -219,9 +219,9 @@ def _described_only(dataset: Dataset, taxonomy: Taxonomy) -> Dataset:
     """The cells that state attributes and whose class the taxonomy has, each field with at least one."""
     fields = []
     for field in dataset.fields:
-        own = tuple(c for c in field.cells if c.attributes and c.class_name in taxonomy.names)
-        if own:
-            fields.append(replace(field, cells=own))
+        cells = tuple(c for c in field.cells if c.attributes and c.class_name in taxonomy.names)
+        if cells:
+            fields.append(replace(field, cells=cells))
     return replace(dataset, fields=tuple(fields))
 
 
@@ -238,14 +238,16 @@ def crops_by_rule(
     crops, diameters, truth = [], [], []
     for dataset in datasets:
         for field in dataset.fields:
-            own = [c for c in field.cells if c.class_name in taxonomy.names]
-            if own:
+            cells = [c for c in field.cells if c.class_name in taxonomy.names]
+            if cells:
                 pixels, masked = read_balanced(dataset.path(field))
-                boxes = np.array([c.box for c in own])
+                boxes = np.array([c.box for c in cells])
                 crops.append(crop_cells(pixels, boxes, rule, background=0 if masked else 240))
-                view = with_scale(Field(field.key, pixels, field.um_per_px), Cells(field.key, boxes, np.ones(len(own))))
+                view = with_scale(
+                    Field(field.key, pixels, field.um_per_px), Cells(field.key, boxes, np.ones(len(cells)))
+                )
                 diameters.append(diameters_um(view, boxes))
-                truth += [taxonomy.index(c.class_name) for c in own]
+                truth += [taxonomy.index(c.class_name) for c in cells]
     if not crops:
         raise DataError("no validation cell has a class of the taxonomy: nothing can be chosen on them")
     return np.concatenate(crops), np.concatenate(diameters), np.array(truth)

@@ -121,14 +121,14 @@ def load_cells(
     tile_sets: list[str] = []
     for dataset in datasets:
         wanted = set(rng.permutation(len(dataset.fields))[: 2 * backgrounds].tolist())
-        own: list[np.ndarray] = []
+        set_tiles: list[np.ndarray] = []
         for number, field in enumerate(dataset.fields):
             if any(c.class_name is not None and c.class_name not in NOT_WHITE for c in field.cells):
-                found, tile = _read_rows(dataset, field, um_per_px, attributes, with_tile=number in wanted)
-                rows += found
-                own += [tile] if tile is not None and len(own) < backgrounds else []
-        tiles += own
-        tile_sets += [dataset.name] * len(own)
+                read, tile = _read_rows(dataset, field, um_per_px, attributes, with_tile=number in wanted)
+                rows += read
+                set_tiles += [tile] if tile is not None and len(set_tiles) < backgrounds else []
+        tiles += set_tiles
+        tile_sets += [dataset.name] * len(set_tiles)
     if not rows:
         names = ", ".join(d.name for d in datasets)
         raise DataError(f"no typed cells in {names}: a classifier needs classes, not boxes alone")

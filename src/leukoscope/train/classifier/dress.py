@@ -72,10 +72,10 @@ class Wardrobe:
         pixels = self._on_grounds(pixels, rows, dress, rng)
         crops = self._framed(pixels, rows, size, dress, rng)
         changed = torch.from_numpy(rng.random(len(rows)) >= dress.own_colour).to(self.device)
-        own = crops[changed]
-        own = self._foreign(own, rows[changed.cpu().numpy()], dress, rng)
-        own = mix_hues(own, torch_rng, share=dress.mixing)
-        crops[changed] = jitter_colour(own, torch_rng, strength=dress.colour_strength)
+        chosen = crops[changed]
+        chosen = self._foreign(chosen, rows[changed.cpu().numpy()], dress, rng)
+        chosen = mix_hues(chosen, torch_rng, share=dress.mixing)
+        crops[changed] = jitter_colour(chosen, torch_rng, strength=dress.colour_strength)
         return crops
 
     def plain(self, rows: np.ndarray, size: int, pad_fraction: float) -> torch.Tensor:
@@ -137,10 +137,10 @@ class Wardrobe:
         if not cut_out.any():
             return pixels
         chosen = torch.from_numpy(cut_out).to(self.device)
-        own = self.colours[torch.from_numpy(self.set_of[rows[cut_out]]).to(self.device)]
+        colours = self.colours[torch.from_numpy(self.set_of[rows[cut_out]]).to(self.device)]
         theirs = self.colours[torch.from_numpy(target[cut_out]).to(self.device)]
         out = pixels.clone()
-        out[chosen] = recolour(pixels[chosen], own, theirs, most_contrast=MOST_CONTRAST)
+        out[chosen] = recolour(pixels[chosen], colours, theirs, most_contrast=MOST_CONTRAST)
         return out
 
     def _foreign(self, crops: torch.Tensor, rows: np.ndarray, dress: Dress, rng: np.random.Generator) -> torch.Tensor:
@@ -153,11 +153,11 @@ class Wardrobe:
         if not chosen.any():
             return crops
         of_set = torch.from_numpy(self.set_of[rows]).to(self.device)
-        own = self.colours[of_set]
-        theirs = own + share * (self.colours[torch.from_numpy(to).to(self.device)] * beside - own)
+        colours = self.colours[of_set]
+        theirs = colours + share * (self.colours[torch.from_numpy(to).to(self.device)] * beside - colours)
         pick = torch.from_numpy(chosen).to(self.device)
         out = crops.clone()
-        out[pick] = recolour(crops[pick], own[pick], theirs[pick], most_contrast=MOST_CONTRAST)
+        out[pick] = recolour(crops[pick], colours[pick], theirs[pick], most_contrast=MOST_CONTRAST)
         return out
 
     def _framed(
@@ -199,8 +199,8 @@ class Wardrobe:
 def _beyond(pixels: torch.Tensor, line: np.ndarray, axis: np.ndarray) -> torch.Tensor:
     """Pixels (B, 3, S, S) white beyond `line` (B,), in -1 to 1, along x (axis 0) or y (axis 1)."""
     side = pixels.shape[-1]
-    at = (torch.arange(side, device=pixels.device) + 0.5) / side * 2 - 1
-    over = at[None] > torch.from_numpy(line.astype(np.float32)).to(pixels.device)[:, None]  # (B, S)
+    places = (torch.arange(side, device=pixels.device) + 0.5) / side * 2 - 1
+    over = places[None] > torch.from_numpy(line.astype(np.float32)).to(pixels.device)[:, None]  # (B, S)
     along_x = torch.from_numpy(axis == 0).to(pixels.device)[:, None, None]
     where = torch.where(along_x, over[:, None, :], over[:, :, None])[:, None]
     return torch.where(where, torch.full_like(pixels, WHITE), pixels)

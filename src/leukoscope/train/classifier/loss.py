@@ -18,8 +18,8 @@ def set_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing:
     logits (N, C); targets (N, C) bool. Smoothing mixes in the mean of -log p over all classes.
     """
     log_probs = F.log_softmax(logits, 1)
-    own = -torch.logsumexp(log_probs.masked_fill(~targets, float("-inf")), 1)
-    return ((1 - smoothing) * own - smoothing * log_probs.mean(1)).mean()
+    of_set = -torch.logsumexp(log_probs.masked_fill(~targets, float("-inf")), 1)
+    return ((1 - smoothing) * of_set - smoothing * log_probs.mean(1)).mean()
 
 
 def value_weights(stated: np.ndarray, attributes: AttributeSet) -> list[torch.Tensor]:
@@ -75,5 +75,5 @@ def contrast_loss(features: torch.Tensor, targets: torch.Tensor, sets: torch.Ten
     has = partner.any(1)
     if not has.any():
         return features.sum() * 0.0
-    own = torch.where(partner, log_share, torch.zeros_like(log_share)).sum(1)[has] / partner.sum(1)[has]
-    return -own.mean()
+    of_pairs = torch.where(partner, log_share, torch.zeros_like(log_share)).sum(1)[has] / partner.sum(1)[has]
+    return -of_pairs.mean()

@@ -84,13 +84,13 @@ def train_store(
     """
     check_config(config)
     run.mkdir(parents=True, exist_ok=True)
-    own = join_processes()
-    feeder = Feeder(config, store, own.device.type)
+    processes = join_processes()
+    feeder = Feeder(config, store, processes.device.type)
     _write_run(run, config, data, feeder.store)
     described = read_attribute_set(config.attributes) if config.attributes else None
     balance = value_weights(feeder.store.attributes, described) if described else None
     torch.manual_seed(config.seed)
-    model = first_network(config, own.device)
+    model = first_network(config, processes.device)
 
     def loss(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(config.seed * 1_000_003 + batch.step)  # dropout
@@ -102,17 +102,17 @@ def train_store(
         network=model,
         stages=(Stage("all", 1, lambda: make_optimizer(model, config), share),),
         steps=config.steps,
-        pieces=lambda at: ([feeder.batch(step)] for step in range(at.step, config.steps)),
+        pieces=lambda place: ([feeder.batch(step)] for step in range(place.step, config.steps)),
         loss=loss,
         names=("loss",),
         clip=CLIP,
         clip_over=[p for p in model.parameters() if p.requires_grad],
         keep=quick_average(config.ema),
         log_every=20,
-        dtype=half_precision("auto", own.device),
+        dtype=half_precision("auto", processes.device),
         ships=partial(shipped_weights, config, model),
     )
-    run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
+    run_task(task, run, fingerprint=fingerprint, processes=processes, progress=progress)
     return run
 
 

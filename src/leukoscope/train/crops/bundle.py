@@ -107,10 +107,10 @@ def try_int8(path: Path, validation: CropSet, logits: np.ndarray) -> tuple[dict,
     """
     trial = path.with_name("int8.onnx")
     kind = write_int8(path, trial)
-    found = _logits_of(trial, validation.crops)
+    rounded = _logits_of(trial, validation.crops)
     entry = {"kind": kind, "n_cells": len(validation)}
     for name, measure in (("macro_f1", macro_f1), ("accuracy", accuracy)):
-        for bits, values in (("float", logits), ("int8", found)):
+        for bits, values in (("float", logits), ("int8", rounded)):
             matrix = confusion_matrix(validation.labels, values.argmax(1), n_classes=logits.shape[1])
             entry[f"{name}_{bits}"] = round(float(measure(matrix)), 4)
     entry["kept"] = all(entry[f"{m}_int8"] >= entry[f"{m}_float"] - MOST_LOST for m in ("macro_f1", "accuracy"))
@@ -118,7 +118,7 @@ def try_int8(path: Path, validation: CropSet, logits: np.ndarray) -> tuple[dict,
         trial.unlink()
         return entry, logits
     trial.replace(path)
-    return entry, found
+    return entry, rounded
 
 
 def _logits_of(path: Path, crops: np.ndarray, batch: int = 32) -> np.ndarray:
@@ -134,9 +134,9 @@ def fuse_norms(network: nn.Module) -> None:
     for part in network.modules():
         if not isinstance(part, nn.Sequential):
             continue
-        for at, (first, second) in enumerate(zip(list(part), list(part)[1:], strict=False)):
+        for number, (first, second) in enumerate(zip(list(part), list(part)[1:], strict=False)):
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                part[at], part[at + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+                part[number], part[number + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
 
 
 def fits_one_file(network: CropNetwork) -> bool:

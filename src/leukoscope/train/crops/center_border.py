@@ -51,8 +51,8 @@ def ring_share(network: torch.nn.Module, feature_map: torch.Tensor, columns: tor
     against. feature_map (N, D, h, w); columns (N,) the class asked about.
     """
     weight = network.head.weight  # (C, D)
-    own = weight[columns] - weight.mean(0)  # (N, D)
-    evidence = torch.einsum("nd,ndhw->nhw", own, feature_map).abs()
+    of_class = weight[columns] - weight.mean(0)  # (N, D)
+    evidence = torch.einsum("nd,ndhw->nhw", of_class, feature_map).abs()
     shares = ring_shares(*evidence.shape[1:], ring).to(evidence)
     return (evidence * shares).sum((1, 2)) / evidence.sum((1, 2)).clamp_min(1e-6)
 
@@ -119,11 +119,11 @@ def swap_borders(
     n, side = len(pixels), pixels.shape[1]
     kept = _disc(side, ring).to(pixels)[None].expand(n, -1, -1)
     if masks is not None:
-        own = (masks.to(pixels.device) > 0).float()
+        inside = (masks.to(pixels.device) > 0).float()
         wide = max(1, round(_SOFT * side)) * 2 + 1
-        near = F.max_pool2d(own[:, None], wide, stride=1, padding=wide // 2)
+        near = F.max_pool2d(inside[:, None], wide, stride=1, padding=wide // 2)
         near = F.avg_pool2d(near, wide, stride=1, padding=wide // 2, count_include_pad=False)[:, 0]
-        kept = torch.where(own.flatten(1).any(1)[:, None, None], near, kept)
+        kept = torch.where(inside.flatten(1).any(1)[:, None, None], near, kept)
     moved = torch.empty_like(pixels)
     angles = torch.rand(n, generator=rng) * 2 * torch.pi
     reach = 0.35 + 0.25 * torch.rand(n, generator=rng)
@@ -136,10 +136,10 @@ def swap_borders(
 def _moved(crop: torch.Tensor, down: int, right: int) -> torch.Tensor:
     """A crop (S, S, 3) moved by whole pixels; what it leaves open is filled with its own mirrored border."""
     side = crop.shape[0]
-    at = torch.arange(side)
+    places = torch.arange(side)
 
     def source(shift: int) -> torch.Tensor:
-        place = (at - shift) % (2 * side)
+        place = (places - shift) % (2 * side)
         return torch.where(place < side, place, 2 * side - 1 - place).to(crop.device)
 
     return crop[source(down)][:, source(right)]
@@ -147,6 +147,6 @@ def _moved(crop: torch.Tensor, down: int, right: int) -> torch.Tensor:
 
 def _disc(side: int, ring: float) -> torch.Tensor:
     """(S, S) in [0, 1]: 1 in the disc that the ring leaves, falling softly to 0."""
-    at = (torch.arange(side) + 0.5) / side - 0.5
-    radius = torch.sqrt(at[:, None] ** 2 + at[None, :] ** 2)
+    places = (torch.arange(side) + 0.5) / side - 0.5
+    radius = torch.sqrt(places[:, None] ** 2 + places[None, :] ** 2)
     return ((0.5 - ring - radius) / _SOFT + 0.5).clamp(0, 1)

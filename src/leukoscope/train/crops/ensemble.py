@@ -34,10 +34,10 @@ def fit_weights(members: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray
     rows = np.flatnonzero(labels >= 0)
     if not len(rows) or not len(members):
         raise DataError("an ensemble's weights need members and labelled cells, got none")
-    own = np.stack([np.asarray(m, np.float64)[rows, labels[rows]] for m in members], 1) + _LEAST  # (N, K)
-    weights = np.full(own.shape[1], 1 / own.shape[1])
+    of_truth = np.stack([np.asarray(m, np.float64)[rows, labels[rows]] for m in members], 1) + _LEAST  # (N, K)
+    weights = np.full(of_truth.shape[1], 1 / of_truth.shape[1])
     for _ in range(_ROUNDS):
-        part = own * weights
+        part = of_truth * weights
         weights = (part / part.sum(1, keepdims=True)).mean(0)
     return weights
 

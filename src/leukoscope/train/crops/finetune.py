@@ -65,7 +65,7 @@ def finetune(
     """
     run = Path(run)
     config = replace(config, arch=_arch_of_start(config, start_from))
-    own = join_processes()
+    processes = join_processes()
     if sampler_weights is not None:
         if np.shape(sampler_weights) != (len(train),):
             got = np.shape(sampler_weights)
@@ -74,11 +74,11 @@ def finetune(
     train, val = train.typed(), val.typed() if val is not None and len(val.typed()) else None
     _check_sets(config, train, val)
     run_mark(run, resume=resume)
-    own.wait()  # so that no process sees the first one's new folder as an old run
+    processes.wait()  # so that no process sees the first one's new folder as an old run
     fingerprint = _fingerprint(config, train, val, sampler_weights)
-    if own.is_first:
+    if processes.is_first:
         run.mkdir(parents=True, exist_ok=True)
-        write_run(run, config, train, val, n_processes=own.size)
+        write_run(run, config, train, val, n_processes=processes.size)
     torch.manual_seed(config.seed)
     network = build_network(
         config.arch, len(train.taxonomy.names), weights=None if start_from is not None else config.weights,
@@ -86,17 +86,17 @@ def finetune(
     )  # fmt: skip
     if start_from is not None:
         load_state(network, start_from)
-    network.to(own.device, memory_format=torch.channels_last)
+    network.to(processes.device, memory_format=torch.channels_last)
     if hasattr(network.trunk, "recompute"):
         network.trunk.recompute = config.recompute
-    own.agree(network)
+    processes.agree(network)
     if not config.recompute:  # forgetting activations and compiling are two ways with the same blocks
-        compile_parts(repeated_parts(network), config.compile, own.device)
+        compile_parts(repeated_parts(network), config.compile, processes.device)
     loss = class_loss or partial(F.cross_entropy, label_smoothing=config.label_smoothing)
     losses = Losses(loss, tuple(extra_losses), sampler_weights)
-    tuning = Tuning(config, network, train, val, own, losses)
-    run_task(tuning.task(), run, fingerprint=fingerprint, own=own, progress=progress)
-    own.wait()
+    tuning = Tuning(config, network, train, val, processes, losses)
+    run_task(tuning.task(), run, fingerprint=fingerprint, processes=processes, progress=progress)
+    processes.wait()
     return run
 
 

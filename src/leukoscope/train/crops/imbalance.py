@@ -47,11 +47,11 @@ def focal_loss(gamma: float, weights: np.ndarray | None = None) -> ClassLoss:
         if not known.any():
             return logits.sum() * 0.0
         logits, labels = logits[known], labels[known]
-        own = F.log_softmax(logits, 1).gather(1, labels[:, None])[:, 0]  # (N,)
-        share = torch.ones_like(own)
+        log_probs = F.log_softmax(logits, 1).gather(1, labels[:, None])[:, 0]  # (N,)
+        share = torch.ones_like(log_probs)
         if weights is not None:
             share = torch.as_tensor(weights, dtype=logits.dtype, device=logits.device)[labels]
-        losses = -((1 - own.exp()).clamp_min(0) ** gamma) * own if gamma else -own
+        losses = -((1 - log_probs.exp()).clamp_min(0) ** gamma) * log_probs if gamma else -log_probs
         return (share * losses).sum() / share.sum().clamp_min(1e-12)
 
     return loss

@@ -38,12 +38,12 @@ def finetune_datasets(
     """
     train, val = training_crops(config, datasets)
     out = finetune(config, train, val, out, resume=resume, progress=progress)
-    own = join_processes()
-    if own.is_first and fits_one_file(load_finetuned(out)[0]):
+    processes = join_processes()
+    if processes.is_first and fits_one_file(load_finetuned(out)[0]):
         export_finetuned(out, out / "bundle", validation=val, command=command, commit=commit)
-    elif own.is_first:
+    elif processes.is_first:
         write_text(out / "not-exported.txt", f"{config.arch} is more than one ONNX file holds: no bundle.\n")
-    own.wait()
+    processes.wait()
     leave_processes()
     return out
 

@@ -119,5 +119,5 @@ class MorphologyLoss:
         known = torch.isfinite(targets)
         if not known.any():
             return logits.sum() * 0.0
-        told = F.linear(feature_map.mean((2, 3)), self._head.to(feature_map), self._bias.to(feature_map))
-        return self.weight * F.smooth_l1_loss(told[known], targets[known])
+        predicted = F.linear(feature_map.mean((2, 3)), self._head.to(feature_map), self._bias.to(feature_map))
+        return self.weight * F.smooth_l1_loss(predicted[known], targets[known])

@@ -140,9 +140,9 @@ def _in_batches(network: CropNetwork, compute: Callable, crops, batch: int, widt
     was_training = network.training
     network.eval()
     parts: Iterable = (pixels[i : i + batch] for i in range(0, len(pixels), batch))
-    found = [compute(torch.from_numpy(np.ascontiguousarray(p)).to(device)).float().cpu().numpy() for p in parts]
+    outputs = [compute(torch.from_numpy(np.ascontiguousarray(p)).to(device)).float().cpu().numpy() for p in parts]
     network.train(was_training)
-    return np.concatenate(found) if found else np.zeros((0, width), np.float32)
+    return np.concatenate(outputs) if outputs else np.zeros((0, width), np.float32)
 
 
 def _describe(crops: CropSet) -> dict:

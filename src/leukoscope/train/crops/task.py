@@ -44,7 +44,7 @@ class Tuning:
     network: CropNetwork
     train: CropSet
     val: CropSet | None
-    own: Processes
+    processes: Processes
     losses: Losses
     optimizer: torch.optim.Optimizer | None = None  # of the present stage
     cache: tuple | None = None  # features (N, D) of training and validation crops under a frozen backbone
@@ -69,7 +69,7 @@ class Tuning:
             keep=quick_average(config.ema) if config.ema else None,
             end_epoch=self.end_epoch,
             patience=config.patience if self.val is not None else None,
-            dtype=half_precision(config.amp, self.own.device),
+            dtype=half_precision(config.amp, self.processes.device),
         )
 
     def enter(self, plan: StagePlan) -> torch.optim.Optimizer:
@@ -93,21 +93,23 @@ class Tuning:
         if not plan.backbone_rate:
             self.network.trunk.eval()
 
-    def pieces(self, at: Place) -> Iterator[list[tuple[dict, float, int]]]:
+    def pieces(self, place: Place) -> Iterator[list[tuple[dict, float, int]]]:
         """For each step from a place to the end of its epoch: pieces of this process's part of the batch, each with
         its share of the whole batch, and the seed of the step's dropout."""
-        config, own, epoch, first = self.config, self.own, at.epoch, at.step
-        augment = next(p.augment for p in config.stages() if p.name == at.stage)
+        config, processes, epoch, first = self.config, self.processes, place.epoch, place.step
+        augment = next(p.augment for p in config.stages() if p.name == place.stage)
         batches = epoch_batches(len(self.train), config, epoch, self.losses.sampler_weights)[first:]
         jobs = [
-            partial(self._batch, own.share(rows), augment, (config.seed, epoch, step, own.rank))
+            partial(self._batch, processes.share(rows), augment, (config.seed, epoch, step, processes.rank))
             for step, rows in enumerate(batches, first)
         ]
-        for update, (rows, batch) in enumerate(zip(batches, prepared(jobs, config.workers), strict=True), at.updates):
-            torch.manual_seed((config.seed * 1_000_003 + update) * 1009 + own.rank)  # dropout
+        for update, (rows, batch) in enumerate(
+            zip(batches, prepared(jobs, config.workers), strict=True), place.updates
+        ):
+            torch.manual_seed((config.seed * 1_000_003 + update) * 1009 + processes.rank)  # dropout
             n_own = len(batch["rows"])
             cuts = np.array_split(np.arange(n_own), min(config.accumulate, max(n_own, 1)))
-            yield [(_take(batch, slice(c[0], c[-1] + 1), own.device), len(c) / len(rows)) for c in cuts if len(c)]
+            yield [(_take(batch, slice(c[0], c[-1] + 1), processes.device), len(c) / len(rows)) for c in cuts if len(c)]
 
     def loss(self, piece: tuple[dict, float]) -> tuple[torch.Tensor, torch.Tensor]:
         """The share of the step's loss that a piece of its batch makes up."""
@@ -115,14 +117,14 @@ class Tuning:
         total = self._loss(batch) * share
         return total, total.detach().reshape(1)
 
-    def end_epoch(self, at: Place, average: dict | None, means: dict[str, float]) -> EpochEnd:
+    def end_epoch(self, place: Place, average: dict | None, means: dict[str, float]) -> EpochEnd:
         """The epoch's row; without validation cells a later epoch is better."""
         rate = f"{self.optimizer.param_groups[0]['lr']:.3e}"
-        row = {"epoch": at.epoch + 1, "stage": at.stage, "rate": rate, "train_loss": f"{means['train_loss']:.5f}"}
+        row = {"epoch": place.epoch + 1, "stage": place.stage, "rate": rate, "train_loss": f"{means['train_loss']:.5f}"}
         scores = self._validate(average)
         row |= {name: f"{value:.5f}" for name, value in scores.items()}
         if not scores:
-            return EpochEnd(row, (float(at.epoch),))
+            return EpochEnd(row, (float(place.epoch),))
         falling = -scores["val_loss"]
         by_loss = self.config.monitor == "loss"
         return EpochEnd(row, (falling,) if by_loss else (scores["val_macro_f1"], falling))
@@ -160,15 +162,15 @@ class Tuning:
             kept = {k: v.clone() for k, v in self.network.state_dict().items()}
             self.network.load_state_dict(average)
         n, n_classes = len(self.val), len(self.val.taxonomy.names)
-        logits = torch.zeros((n, n_classes), device=self.own.device)
-        rows = self.own.share(np.arange(n))
+        logits = torch.zeros((n, n_classes), device=self.processes.device)
+        rows = self.processes.share(np.arange(n))
         if self.cache is not None:
             with torch.no_grad():
                 logits[rows] = self.network.head(self.cache[1][rows]).float()
         elif len(rows):
-            found = predict_logits(self.network, self.val.crops[rows], self.config.batch_size)
-            logits[rows] = torch.from_numpy(found).to(self.own.device)
-        logits = self.own.sum(logits).cpu().numpy()
+            computed = predict_logits(self.network, self.val.crops[rows], self.config.batch_size)
+            logits[rows] = torch.from_numpy(computed).to(self.processes.device)
+        logits = self.processes.sum(logits).cpu().numpy()
         if kept is not None:
             self.network.load_state_dict(kept)
         matrix = confusion_matrix(self.val.labels, logits.argmax(1), n_classes=n_classes)
@@ -180,12 +182,12 @@ class Tuning:
 
     def _features(self, crops: CropSet) -> torch.Tensor:
         """(N, D) features, each computed by one process."""
-        features = torch.zeros((len(crops), self.network.width), device=self.own.device)
-        rows = self.own.share(np.arange(len(crops)))
+        features = torch.zeros((len(crops), self.network.width), device=self.processes.device)
+        rows = self.processes.share(np.arange(len(crops)))
         if len(rows):
-            found = predict_features(self.network, crops.crops[rows], self.config.batch_size)
-            features[rows] = torch.from_numpy(found).to(self.own.device)
-        return self.own.sum(features)
+            computed = predict_features(self.network, crops.crops[rows], self.config.batch_size)
+            features[rows] = torch.from_numpy(computed).to(self.processes.device)
+        return self.processes.sum(features)
 
 
 def _parameter_groups(network: CropNetwork, plan: StagePlan, weight_decay: float) -> list[dict]:

@@ -159,8 +159,8 @@ def mix_up(batch: Batch, share: float) -> Batch:
     pixels = batch.pixels.float()
     mixed = (share * pixels + (1 - share) * pixels.roll(1, 0)).round().byte()
     labels = []
-    for own, other in zip(batch.labels, [batch.labels[-1], *batch.labels[:-1]], strict=True):
-        labels.append({k: torch.cat([own[k], other[k]]) for k in own})
+    for one, other in zip(batch.labels, [batch.labels[-1], *batch.labels[:-1]], strict=True):
+        labels.append({k: torch.cat([one[k], other[k]]) for k in one})
     return Batch(mixed, labels)
 
 

@@ -72,8 +72,8 @@ class MatchabilityCriterion(RTDetrLoss):
         rows, queries = self._get_source_permutation_idx(indices)
         truth = torch.cat([t["boxes"][i] for t, (_, i) in zip(targets, indices, strict=True)])
         classes = torch.cat([t["class_labels"][i] for t, (_, i) in zip(targets, indices, strict=True)])
-        found = outputs["pred_boxes"][rows, queries].detach()
-        iou = torch.diag(box_iou(center_to_corners_format(found), center_to_corners_format(truth))[0])
+        boxes = outputs["pred_boxes"][rows, queries].detach()
+        iou = torch.diag(box_iou(center_to_corners_format(boxes), center_to_corners_format(truth))[0])
         value = matchability_loss(
             outputs["logits"],
             (rows, queries),
@@ -172,10 +172,10 @@ def _mean_boxes_over_own(targets: list[dict]) -> float:
     number, a process with few boxes would weigh each of them more."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return 1.0
-    own = sum(len(t["class_labels"]) for t in targets)
-    total = torch.tensor([float(own)], device=targets[0]["class_labels"].device)
+    n_boxes = sum(len(t["class_labels"]) for t in targets)
+    total = torch.tensor([float(n_boxes)], device=targets[0]["class_labels"].device)
     dist.all_reduce(total)
-    return max(float(total) / dist.get_world_size(), 1.0) / max(own, 1)
+    return max(float(total) / dist.get_world_size(), 1.0) / max(n_boxes, 1)
 
 
 def _layers(logits: Tensor, boxes: Tensor) -> list[dict]:

@@ -80,12 +80,12 @@ def detect(
     if not isinstance(detector, TrainedDetector):
         detector = read_detector(detector)
     device = next((p.device for p in detector.graph.parameters()), torch.device("cpu"))
-    found = []
+    detections = []
     for number, field in enumerate(dataset.fields, 1):
         pixels = read_image(dataset.path(field))
-        found.append(detect_pixels(detector, pixels, max_boxes=max_boxes, device=device))
+        detections.append(detect_pixels(detector, pixels, max_boxes=max_boxes, device=device))
         show(number, len(dataset.fields))
-    return found
+    return detections
 
 
 @torch.no_grad()

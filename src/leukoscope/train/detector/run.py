@@ -72,13 +72,13 @@ def versions(*packages: str) -> dict[str, str]:
     """Versions of those packages that are installed."""
     from importlib import metadata
 
-    found = {}
+    installed = {}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def read_run(run: str | Path) -> dict:

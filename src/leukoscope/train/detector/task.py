@@ -64,24 +64,24 @@ def train_detector(
     pictures = read_pictures(train, taxonomy, config)
     val = [usable_fields(d, taxonomy, leave_out=config.leave_out) for d in val]
     fingerprint = run_fingerprint(config, [*train, *val])
-    own = join_processes()
+    processes = join_processes()
     try:
         net, origin = build_detector(config, len(taxonomy.names))
-        if own.is_first:
+        if processes.is_first:
             run.mkdir(parents=True, exist_ok=True)
             write_run(run, config, taxonomy, {"train": train, "val": val}, origin=origin)
-        own.wait()  # so that no process looks for a checkpoint before the folder stands
-        net.to(own.device)
-        if own.device.type == "cuda":  # as pixels lie, so that no convolution turns them around
+        processes.wait()  # so that no process looks for a checkpoint before the folder stands
+        net.to(processes.device)
+        if processes.device.type == "cuda":  # as pixels lie, so that no convolution turns them around
             net.to(memory_format=torch.channels_last)
-        if own.size > 1 and own.device.type == "cuda":
+        if processes.size > 1 and processes.device.type == "cuda":
             net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
-        own.agree(net)
+        processes.agree(net)
         if config.compile == "on" or not config.multi_scale:  # each size would be a program of its own
-            compile_parts((net.backbone, net.encoder), config.compile, own.device)
-        validation = Validation(config, val, taxonomy, own, time.monotonic())
+            compile_parts((net.backbone, net.encoder), config.compile, processes.device)
+        validation = Validation(config, val, taxonomy, processes, time.monotonic())
         task = detector_task(config, net, pictures, validation)
-        run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
+        run_task(task, run, fingerprint=fingerprint, processes=processes, progress=progress)
     finally:
         leave_processes()
     return run
@@ -89,9 +89,9 @@ def train_detector(
 
 def detector_task(config: DetectorConfig, net: Detr, pictures: Pictures, validation: Validation) -> Task:
     """What the loop works on."""
-    own = validation.own
-    n_steps = steps_of_epoch(len(pictures), config, own)
-    part = 1 / (config.accumulate * own.size)
+    processes = validation.processes
+    n_steps = steps_of_epoch(len(pictures), config, processes)
+    part = 1 / (config.accumulate * processes.size)
 
     def loss(piece: tuple[Batch, int]) -> tuple[torch.Tensor, torch.Tensor]:
         batch, seed = piece
@@ -106,7 +106,7 @@ def detector_task(config: DetectorConfig, net: Detr, pictures: Pictures, validat
         network=net,
         stages=(Stage("all", config.epochs, lambda: make_optimizer(net, config), share),),
         steps=n_steps,
-        pieces=lambda at: epoch_pieces(pictures, config, at, own),
+        pieces=lambda place: epoch_pieces(pictures, config, place, processes),
         loss=loss,
         names=PARTS,
         clip=config.gradient_norm,
@@ -114,7 +114,7 @@ def detector_task(config: DetectorConfig, net: Detr, pictures: Pictures, validat
         keep=lambda updates: config.ema * (1 - math.exp(-(updates + 1) / config.ema_warmup)),
         end_epoch=partial(end_epoch, validation, net, n_steps),
         patience=config.patience,
-        dtype=half_precision(config.amp, own.device),
+        dtype=half_precision(config.amp, processes.device),
     )
 
 
@@ -161,34 +161,34 @@ def flat_cosine(config: DetectorConfig, steps_per_epoch: int, step: int) -> floa
     return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * (step - flat) / (total - flat - plain)))
 
 
-def steps_of_epoch(n_fields: int, config: DetectorConfig, own: Processes) -> int:
+def steps_of_epoch(n_fields: int, config: DetectorConfig, processes: Processes) -> int:
     """Steps in which every field is seen once, but for a rest that fills none; few fields are seen several times."""
-    a_step = config.batch_size * config.accumulate * own.size
+    a_step = config.batch_size * config.accumulate * processes.size
     return max(1, math.ceil(a_step / n_fields)) * n_fields // a_step
 
 
-def order_of_epoch(n_fields: int, config: DetectorConfig, epoch: int, own: Processes) -> np.ndarray:
+def order_of_epoch(n_fields: int, config: DetectorConfig, epoch: int, processes: Processes) -> np.ndarray:
     """Rows of the fields that this process sees in an epoch."""
-    a_step = config.batch_size * config.accumulate * own.size
+    a_step = config.batch_size * config.accumulate * processes.size
     rng = np.random.default_rng((config.seed, epoch))
     turns = max(1, math.ceil(a_step / n_fields))
     order = np.concatenate([rng.permutation(n_fields) for _ in range(turns)])
-    return order[: steps_of_epoch(n_fields, config, own) * a_step].reshape(-1, own.size)[:, own.rank]
+    return order[: steps_of_epoch(n_fields, config, processes) * a_step].reshape(-1, processes.size)[:, processes.rank]
 
 
 def epoch_pieces(
-    pictures: Pictures, config: DetectorConfig, at: Place, own: Processes
+    pictures: Pictures, config: DetectorConfig, place: Place, processes: Processes
 ) -> Iterator[list[tuple[Batch, int]]]:
     """For each step from a place to the end of its epoch: its batches, each with the seed of its denoising."""
-    epoch, first = at.epoch, at.step * config.accumulate
-    order, key = order_of_epoch(len(pictures), config, epoch, own), (config.seed, epoch, own.rank)
+    epoch, first = place.epoch, place.step * config.accumulate
+    order, key = order_of_epoch(len(pictures), config, epoch, processes), (config.seed, epoch, processes.rank)
     batches = Batches(pictures, recipe_of_epoch(config, epoch), order, key=key, size=config.batch_size, first=first)
     loader = torch.utils.data.DataLoader(
         batches, batch_size=None, shuffle=False, num_workers=config.workers, collate_fn=_as_is
     )
     of_step = []
     for number, batch in enumerate(loader, first):
-        of_step.append((batch, ((config.seed * 1009 + epoch) * 100_003 + number) * 64 + own.rank))
+        of_step.append((batch, ((config.seed * 1009 + epoch) * 100_003 + number) * 64 + processes.rank))
         if len(of_step) == config.accumulate:
             yield of_step
             of_step = []
@@ -205,7 +205,7 @@ class Validation:
     config: DetectorConfig
     fields: list[Dataset]
     taxonomy: Taxonomy
-    own: Processes
+    processes: Processes
     started: float
 
     def score(self, net: Detr, average: dict) -> dict:
@@ -213,19 +213,19 @@ class Validation:
         net = copy.deepcopy(net)
         net.load_state_dict(average)
         detector = TrainedDetector(ExportedDetr(net.eval()), self.taxonomy, self.config.side, self.config.white_balance)
-        found = [boxes for d in self.fields for boxes in detect(detector, d)]
+        detections = [boxes for d in self.fields for boxes in detect(detector, d)]
         truth = [boxes for d in self.fields for boxes in truth_boxes(d, self.taxonomy)]
-        return score_boxes(truth, found, self.taxonomy.names)
+        return score_boxes(truth, detections, self.taxonomy.names)
 
 
 def end_epoch(
-    validation: Validation, net: Detr, n_steps: int, at: Place, average: dict, means: dict[str, float]
+    validation: Validation, net: Detr, n_steps: int, place: Place, average: dict, means: dict[str, float]
 ) -> EpochEnd:
     """The epoch's row, and AP50-95 of the averaged weights; without validation fields a later epoch is better."""
-    config, done = validation.config, at.epoch + 1
+    config, done = validation.config, place.epoch + 1
     scored = bool(validation.fields) and (done % config.validate_every == 0 or done == config.epochs)
     ap = {"ap50_95": math.nan, "ap50": math.nan}
-    if scored and validation.own.is_first:
+    if scored and validation.processes.is_first:
         ap = validation.score(net, average)
     rate = flat_cosine(config, n_steps, done * n_steps - 1) * config.learning_rate
     row = {"epoch": done, **{k: f"{v:.4f}" for k, v in means.items()}, "rate": f"{rate:.3g}"}
@@ -233,5 +233,5 @@ def end_epoch(
     row["clock_s"] = f"{time.monotonic() - validation.started:.0f}"
     if not validation.fields:
         return EpochEnd(row, (float(done),))
-    value = validation.own.same(ap["ap50_95"]) if scored else math.nan
+    value = validation.processes.same(ap["ap50_95"]) if scored else math.nan
     return EpochEnd(row, None if math.isnan(value) else (value,))

@@ -61,22 +61,22 @@ def train_yolo(
     train, val = ([usable_fields(d, taxonomy, leave_out=config.leave_out) for d in part] for part in (train, val))
     if not any(d.fields for d in val):
         raise DataError("ultralytics needs validation fields: give a set with a split val, or more than one field")
-    done, own = run / "last.pt", run_mark(run, "yolo", resume=resume)
+    done, folder = run / "last.pt", run_mark(run, "yolo", resume=resume)
     fingerprint = run_fingerprint(config, [*train, *val])
-    if own.exists() and (own / "fingerprint.txt").read_text("utf-8") != fingerprint:
+    if folder.exists() and (folder / "fingerprint.txt").read_text("utf-8") != fingerprint:
         raise ConfigError(f"{run} belongs to another configuration or other data: choose another --out")
     print(NOTICE, file=sys.stderr)
     library = import_ultralytics()
     if done.exists():
         return run
-    if not own.exists():
-        data = write_data(own, {"train": train, "val": val}, taxonomy)
+    if not folder.exists():
+        data = write_data(folder, {"train": train, "val": val}, taxonomy)
         write_run(run, config, taxonomy, {"train": train, "val": val}, origin={"weights": config.weights})
-        write_text(own / "fingerprint.txt", fingerprint)
+        write_text(folder / "fingerprint.txt", fingerprint)
     else:
-        data = own / "data.yaml"
-    _fit(library, config, data, own, progress=progress)
-    _bring_back(own / "train", run)
+        data = folder / "data.yaml"
+    _fit(library, config, data, folder, progress=progress)
+    _bring_back(folder / "train", run)
     return run
 
 
@@ -114,9 +114,9 @@ def _silent(done: int, total: int) -> None:
     """Nobody is shown how many pictures are copied."""
 
 
-def _fit(library, config: YoloConfig, data: Path, own: Path, *, progress: Callable | None) -> None:
+def _fit(library, config: YoloConfig, data: Path, folder: Path, *, progress: Callable | None) -> None:
     """ultralytics' training in `own`/train; goes on from its last.pt where there is one."""
-    last = own / "train" / "weights" / "last.pt"
+    last = folder / "train" / "weights" / "last.pt"
     model = library.YOLO(str(last) if last.exists() else config.weights or f"{config.arch}.yaml", task="detect")
     if progress:
         model.add_callback(
@@ -147,7 +147,7 @@ def _fit(library, config: YoloConfig, data: Path, own: Path, *, progress: Callab
         amp=cuda,
         device=0 if cuda and "CUDA_VISIBLE_DEVICES" not in os.environ else None,
         pretrained=config.weights is not None,
-        project=str(own.resolve()),
+        project=str(folder.resolve()),
         name="train",
         exist_ok=True,
         plots=False,

@@ -114,9 +114,9 @@ def choose_threshold(matches: Sequence[Matches]) -> tuple[float, dict]:
     hit = np.concatenate([m.hit[0] for m in matches])
     n_truth = sum(m.n_truth for m in matches)
     grid = np.round(np.arange(0.05, 0.95, 0.01), 2)
-    found = np.array([hit[scores >= t].sum() for t in grid])
+    hits = np.array([hit[scores >= t].sum() for t in grid])
     kept = np.array([(scores >= t).sum() for t in grid])
-    f1 = 2 * found / np.maximum(kept + n_truth, 1)
+    f1 = 2 * hits / np.maximum(kept + n_truth, 1)
     i = int(np.flatnonzero(f1 >= f1.max() - 0.01)[0])
-    figures = {"precision": float(found[i] / max(kept[i], 1)), "recall": float(found[i] / max(n_truth, 1))}
+    figures = {"precision": float(hits[i] / max(kept[i], 1)), "recall": float(hits[i] / max(n_truth, 1))}
     return float(grid[i]), figures | {"f1": float(f1[i]), "f1_best": float(f1.max()), "n_cells": n_truth}

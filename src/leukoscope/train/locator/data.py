@@ -161,7 +161,7 @@ def _scale_to(photo: Photo, cell_px: float) -> float:
 
 
 def _paste(
-    canvas: np.ndarray, frame: tuple, photo: Photo, scale: float, rng: np.random.Generator, found: tuple
+    canvas: np.ndarray, frame: tuple, photo: Photo, scale: float, rng: np.random.Generator, cells: tuple
 ) -> None:
     """Put the photograph, scaled, at a random place of frame (x0, y0, x1, y1); add its boxes to found = (kept, cut)."""
     fx0, fy0, fx1, fy1 = frame
@@ -193,7 +193,7 @@ def _paste(
         clipped = np.concatenate([np.maximum(box[:2], seen[:2]), np.minimum(box[2:], seen[2:])])
         area = np.maximum(clipped[2:] - clipped[:2], 0).prod()
         if area > 0:
-            found[0 if area >= SEEN_ENOUGH * (box[2:] - box[:2]).prod() else 1].append(clipped)
+            cells[0 if area >= SEEN_ENOUGH * (box[2:] - box[:2]).prod() else 1].append(clipped)
 
 
 def _resize(pixels: np.ndarray, scale: float) -> np.ndarray:

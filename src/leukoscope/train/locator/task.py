@@ -83,16 +83,16 @@ def fit_locator(
 ) -> dict:
     """Train `net` on groups of photographs, each drawn with its weight; returns the averaged weights, which `last.pt`
     of folder `run` holds too. A checkpoint there of the same fingerprint is gone on with."""
-    own = join_processes()
+    processes = join_processes()
     torch.manual_seed(config.seed)
     if config.fold and any(isinstance(m, torch.nn.BatchNorm2d) for m in net.backbone.modules()):
         fold_norms(net.backbone)
-    net.to(own.device, memory_format=torch.channels_last)
+    net.to(processes.device, memory_format=torch.channels_last)
 
     def loss(batch: tuple) -> tuple[torch.Tensor, torch.Tensor]:
         pixels, truth, cut = batch
-        maps = net(normalise(pixels).to(own.device, memory_format=torch.channels_last))
-        parts = locator_loss(net, maps, [t.to(own.device) for t in truth], [c.to(own.device) for c in cut])
+        maps = net(normalise(pixels).to(processes.device, memory_format=torch.channels_last))
+        parts = locator_loss(net, maps, [t.to(processes.device) for t in truth], [c.to(processes.device) for c in cut])
         return (parts * parts.new_tensor(LOSS_WEIGHTS)).sum(), parts
 
     share = partial(warm_cosine, steps=config.steps, warm=warm_steps(config.steps, 10, most=100), final=FINAL_RATE)
@@ -101,14 +101,14 @@ def fit_locator(
         network=net,
         stages=(stage,),
         steps=config.steps,
-        pieces=lambda at: ([make_batch(groups, weights, config, step)] for step in range(at.step, config.steps)),
+        pieces=lambda place: ([make_batch(groups, weights, config, step)] for step in range(place.step, config.steps)),
         loss=loss,
         names=LOSS_NAMES,
         clip=CLIP,
         keep=quick_average(config.ema),
         log_every=25,
     )
-    return run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
+    return run_task(task, run, fingerprint=fingerprint, processes=processes, progress=progress)
 
 
 def read_locator(run: str | Path) -> tuple[LocatorNet, dict]:

@@ -90,13 +90,13 @@ def measure_set(outliner: Session, dataset: Dataset, *, masks: str | None) -> di
             drawn = outline(view, Cells(field.key, boxes, np.ones(len(boxes), np.float32)), outliner)
             overlaps += [pixel_iou(drawn.cells.contours[i], drawn.nuclei[i], t) for i, t in enumerate(truth)]
     measured = np.array(overlaps, np.float64).reshape(-1, 2)
-    told = measured[~np.isnan(measured[:, 1]), 1]
+    of_nuclei = measured[~np.isnan(measured[:, 1]), 1]
     return {
         "measure": "IoU given loose boxes",
         "set": dataset.name,
         "n_cells": len(measured),
         "cell": round(float(measured[:, 0].mean()), 4) if len(measured) else None,
-        "nucleus": round(float(told.mean()), 4) if len(told) else None,
+        "nucleus": round(float(of_nuclei.mean()), 4) if len(of_nuclei) else None,
         "cells_above_0.5": round(float((measured[:, 0] >= 0.5).mean()), 4) if len(measured) else None,
     }
 
@@ -112,8 +112,8 @@ def pixel_iou(contour: np.ndarray, nucleus: tuple[np.ndarray, ...], truth: Outli
     x, y = np.subtract(truth.origin, low)
     known[y : y + truth.labels.shape[0], x : x + truth.labels.shape[1]] = truth.labels
     cell = _iou(_drawn([contour], low, known.shape), known > 0)
-    told = (known == 2).any()
-    return cell, _iou(_drawn(nucleus, low, known.shape), known == 2) if told else float("nan")
+    has_nucleus = (known == 2).any()
+    return cell, _iou(_drawn(nucleus, low, known.shape), known == 2) if has_nucleus else float("nan")
 
 
 def _drawn(contours: Sequence[np.ndarray], low: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -92,8 +92,8 @@ def load_patches(
             progress(1)
     if not pixels:
         raise DataError(f"data set {dataset.name!r} has no white cell with an outline to learn from")
-    told = np.stack(labels) if masks or by_contour else None
-    return Patches(dataset.name, np.stack(pixels), told, np.array(boxes, np.float32), np.array(fields))
+    labels_of = np.stack(labels) if masks or by_contour else None
+    return Patches(dataset.name, np.stack(pixels), labels_of, np.array(boxes, np.float32), np.array(fields))
 
 
 def field_outlines(dataset: Dataset, field: TruthField, *, masks: str | None, by_contour: bool) -> list[Outlined]:
@@ -120,15 +120,15 @@ def outlines_of_mask(values: np.ndarray, boxes: np.ndarray) -> list[Outlined]:
     if not parts:
         return []
     overlap = box_iou(np.array(parts), boxes)
-    found = []
+    outlines = []
     while overlap.max(initial=0) >= FITS_IOU:
         part, box = np.unravel_index(overlap.argmax(), overlap.shape)
         overlap[part], overlap[:, box] = 0, 0
         x0, y0, x1, y1 = (int(v) for v in parts[part])
         inside = values[y0:y1, x0:x1]
         labels = (inside >= CYTOPLASM).astype(np.uint8) + (inside >= NUCLEUS)
-        found.append(Outlined(parts[part], labels, (x0, y0)))
-    return found
+        outlines.append(Outlined(parts[part], labels, (x0, y0)))
+    return outlines
 
 
 def _of_contour(contour: np.ndarray, values: np.ndarray | None) -> Outlined:
@@ -152,8 +152,11 @@ def _of_contour(contour: np.ndarray, values: np.ndarray | None) -> Outlined:
 
 def sample_labels(cell: Outlined, middle: tuple[float, float], side: float) -> np.ndarray:
     """(P, P) uint8: a cell's labels at the pixel middles of the patch, nearest; 0 outside them."""
-    at = (np.arange(PATCH_PX) + 0.5) * (side / PATCH_PX) - side / 2
-    x, y = np.floor(at + middle[0]).astype(int) - cell.origin[0], np.floor(at + middle[1]).astype(int) - cell.origin[1]
+    centers = (np.arange(PATCH_PX) + 0.5) * (side / PATCH_PX) - side / 2
+    x, y = (
+        np.floor(centers + middle[0]).astype(int) - cell.origin[0],
+        np.floor(centers + middle[1]).astype(int) - cell.origin[1],
+    )
     height, width = cell.labels.shape
     out = cell.labels[np.clip(y, 0, height - 1)][:, np.clip(x, 0, width - 1)].copy()
     out[(y < 0) | (y >= height)] = 0
@@ -212,8 +215,8 @@ def show(pixels: torch.Tensor, labels: torch.Tensor | None, maps: torch.Tensor, 
     seen = (240 - functional.grid_sample(stain, grid, mode="bilinear", align_corners=False)) / 255
     if labels is None:
         return seen.clamp_(0, 1), None
-    told = functional.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
-    return seen.clamp_(0, 1), told[:, 0].round().long()
+    turned = functional.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
+    return seen.clamp_(0, 1), turned[:, 0].round().long()
 
 
 def border_points(labels: np.ndarray) -> np.ndarray:

@@ -70,14 +70,14 @@ def train_outliner(
     if all(g.labels is None for g in groups):
         raise DataError("none of the data sets has masks or contours: boxes alone teach no outline")
     _write_run(run, config, chosen, groups)
-    own = join_processes()
-    net, average = _network(config).to(own.device), _network(config).to(own.device).eval()
+    processes = join_processes()
+    net, average = _network(config).to(processes.device), _network(config).to(processes.device).eval()
 
     def guess(pixels: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        return average(pixels.to(own.device), boxes.to(own.device)).cpu()
+        return average(pixels.to(processes.device), boxes.to(processes.device)).cpu()
 
     def loss(batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels, boxes, labels, weights = (t.to(own.device) for t in batch)
+        pixels, boxes, labels, weights = (t.to(processes.device) for t in batch)
         parts = outline_loss(net(_normalised(pixels), boxes), labels, weights)
         return parts.sum(), torch.cat([parts, weights.mean().reshape(1)])
 
@@ -86,7 +86,7 @@ def train_outliner(
         network=net,
         stages=(Stage("all", 1, lambda: _optimizer(net, config), share),),
         steps=config.steps,
-        pieces=lambda at: ([make_batch(groups, guess, config, step)] for step in range(at.step, config.steps)),
+        pieces=lambda place: ([make_batch(groups, guess, config, step)] for step in range(place.step, config.steps)),
         loss=loss,
         names=(*LOSS_NAMES, "learnt_share"),
         clip=CLIP,
@@ -94,7 +94,7 @@ def train_outliner(
         average=average.state_dict(),
         log_every=25,
     )
-    run_task(task, run, fingerprint=fingerprint, own=own, progress=progress)
+    run_task(task, run, fingerprint=fingerprint, processes=processes, progress=progress)
     return run
 
 
@@ -218,8 +218,8 @@ def _optimizer(net: OutlineNet, config: OutlinerConfig) -> torch.optim.Optimizer
 def _write_run(run: Path, config: OutlinerConfig, datasets: list[Dataset], groups: list[Patches]) -> None:
     data = []
     for d, g in zip(datasets, groups, strict=True):
-        told = "masks" if mask_pattern(config.masks, d) else "contours" if g.labels is not None else "boxes"
+        learnt_from = "masks" if mask_pattern(config.masks, d) else "contours" if g.labels is not None else "boxes"
         entry = {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
-        data.append(entry | {"n_fields": len(d.fields), "n_cells": len(g), "learnt_from": told})
+        data.append(entry | {"n_fields": len(d.fields), "n_cells": len(g), "learnt_from": learnt_from})
     record = {"task": "outline", "config": asdict(config), "data": data, "torch": torch.__version__}
     write_json(run / "run.json", record)

@@ -96,18 +96,18 @@ def train_yolo_seg(
             "import polygons (CVAT, COCO, YOLO) or masks"
         )
     fingerprint = run_fingerprint(config, [*train, *val])
-    done, own = run / "last.pt", run_mark(run, "yolo", resume=resume)
+    done, folder = run / "last.pt", run_mark(run, "yolo", resume=resume)
     print(NOTICE, file=sys.stderr)
     library = import_ultralytics()
     if done.exists():
         load_checkpoint(done, fingerprint=fingerprint)
         return run
-    last = own / "train" / "weights" / "last.pt"
-    data = own / "data.yaml"
+    last = folder / "train" / "weights" / "last.pt"
+    data = folder / "data.yaml"
     if not data.exists():
-        write_polygons(own, {"train": train, "val": val})
-        write_text(own / "fingerprint.txt", fingerprint)
-    elif (own / "fingerprint.txt").read_text("utf-8") != fingerprint:
+        write_polygons(folder, {"train": train, "val": val})
+        write_text(folder / "fingerprint.txt", fingerprint)
+    elif (folder / "fingerprint.txt").read_text("utf-8") != fingerprint:
         raise ConfigError(f"{run} belongs to another configuration or other data: choose another --out")
     model = library.YOLO(str(last) if last.exists() else config.weights or f"{config.arch}.yaml", task="segment")
     if progress:
@@ -115,9 +115,9 @@ def train_yolo_seg(
     if last.exists():
         model.train(resume=True)
     else:
-        model.train(data=str(data.resolve()), project=str(own.resolve()), **_settings(config))
+        model.train(data=str(data.resolve()), project=str(folder.resolve()), **_settings(config))
     # Written by this very run: the one kind of pickle that is opened.
-    kept = torch.load(own / "train" / "weights" / "best.pt", map_location="cpu", weights_only=False)
+    kept = torch.load(folder / "train" / "weights" / "best.pt", map_location="cpu", weights_only=False)
     net = kept.get("ema") or kept["model"]
     state = {k: v.float() if v.is_floating_point() else v for k, v in net.state_dict().items()}
     parts = {"train": train, "val": val}
@@ -166,9 +166,9 @@ def read_segmenter(run: str | Path) -> Callable[[Field], Cells]:
         settings = {"imgsz": config["side"], "conf": config["score"], "iou": config["nms_iou"], "max_det": MOST_CELLS}
         blue_first = np.ascontiguousarray(field.pixels[..., ::-1])
         with alone:
-            (found,) = model.predict(blue_first, retina_masks=True, verbose=False, **settings)
-        return as_cells(field, found.boxes.xyxy.cpu().numpy(), found.boxes.conf.cpu().numpy(),
-                        found.masks.xy if found.masks is not None else [])  # fmt: skip
+            (predicted,) = model.predict(blue_first, retina_masks=True, verbose=False, **settings)
+        return as_cells(field, predicted.boxes.xyxy.cpu().numpy(), predicted.boxes.conf.cpu().numpy(),
+                        predicted.masks.xy if predicted.masks is not None else [])  # fmt: skip
 
     return segment
 

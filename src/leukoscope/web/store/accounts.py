@@ -56,10 +56,10 @@ def add_reader(store: Store, name: str, *, role: str = "reader", password: str |
 def reader_named(store: Store, name: str, *, role: str = "admin") -> int:
     """The id of a reader, added without a password where it is new: for a loopback server without accounts."""
     with store.reading() as connection:
-        found = connection.execute(
+        row = connection.execute(
             select(t.reader.c.id).where(t.reader.c.name == unicodedata.normalize("NFC", name.strip()))
         ).scalar()
-    return found if found is not None else add_reader(store, name, role=role)
+    return row if row is not None else add_reader(store, name, role=role)
 
 
 def has_accounts(store: Store) -> bool:
@@ -117,18 +117,18 @@ def change_reader(store: Store, reader_id: int, *, role: str | None = None, disa
 
 def begin_session(store: Store, reader_id: int | None, *, kind: str = "session") -> str:
     """The secret of a new session or token: shown once, kept as a digest."""
-    secret, at = secrets.token_urlsafe(32), now_ms()
+    secret, now = secrets.token_urlsafe(32), now_ms()
     row = {
         "secret": _digest(secret),
         "kind": kind,
         "reader_id": reader_id,
         "form_token": secrets.token_urlsafe(24),
-        "created_at": at,
-        "expires_at": at + (TOKEN_MS if kind == "token" else SESSION_MS),
+        "created_at": now,
+        "expires_at": now + (TOKEN_MS if kind == "token" else SESSION_MS),
         "revoked": False,
     }
     with store.writing() as connection:
-        connection.execute(delete(t.login).where(t.login.c.expires_at < at - TOKEN_MS))
+        connection.execute(delete(t.login).where(t.login.c.expires_at < now - TOKEN_MS))
         connection.execute(insert(t.login).values(row))
     return secret
 

@@ -68,13 +68,13 @@ def pairs(connection: Connection, patient_id: int) -> list[Pair]:
     names = taxonomy_of(connection, patient_id).names
     stood = [states(connection, r.id) for r in (first, second)]
     cells = connection.execute(select(t.cell).where(t.cell.c.patient_id == patient_id).order_by(t.cell.c.id)).all()
-    found = [
+    pairs_of = [
         Pair(c.id, c.id, *(_call(names[c.called], s.get(c.id)) for s in stood), all(_seen(s.get(c.id)) for s in stood))
         for c in cells
         if c.reading_id is None
     ]
     added = [[c for c in cells if c.id in s and c.reading_id is not None and not s[c.id].gone] for s in stood]
-    return found + _match(added, stood)
+    return pairs_of + _match(added, stood)
 
 
 def _match(added: list[list], stood: list[dict[int, CellState]]) -> list[Pair]:
@@ -164,19 +164,19 @@ def sign(store: Store, reading_id: int, make_record, *, reader_id: int, op: str)
             raise Closed(f"a {reading.kind} reading that is {reading.state} can't be signed")
         record = make_record(connection, reading)
         signer = connection.execute(select(t.reader.c.name).where(t.reader.c.id == reader_id)).scalar_one()
-        at = now_ms()
+        now = now_ms()
         record |= {
             "version": reading.version,
-            "signed": {"by": signer, "at": at},
+            "signed": {"by": signer, "at": now},
             "log": {"events": reading.n_events, "hash": last_hash(connection, reading_id)},
         }
         text = canonical(record)
         digest = hashlib.sha256(text.encode()).hexdigest()
         row = {"patient_id": reading.patient_id, "reading_id": reading.id, "version": reading.version}
-        row |= {"reader_id": reader_id, "at": at, "record": text, "digest": digest}
+        row |= {"reader_id": reader_id, "at": now, "record": text, "digest": digest}
         signed_id = connection.execute(insert(t.signed).values(row)).inserted_primary_key[0]
-        told = {"signed_id": signed_id, "patient_id": reading.patient_id, "version": reading.version}
-        connection.execute(insert(t.taught).values(told | {"counts": canonical(reviewed_counts(record))}))
+        signed = {"signed_id": signed_id, "patient_id": reading.patient_id, "version": reading.version}
+        connection.execute(insert(t.taught).values(signed | {"counts": canonical(reviewed_counts(record))}))
         append(connection, reading, "sign", {"digest": digest}, reader_id=reader_id, op=op)
         close(connection, reading.id, "signed")
         ratio = next((r for r in record.get("numbers", {}).get("ratios", ()) if r["name"] == "blasts"), None)
@@ -189,13 +189,13 @@ def sign(store: Store, reading_id: int, make_record, *, reader_id: int, op: str)
 
 def reviewed_counts(record: dict) -> dict[str, list[int]]:
     """Class -> [cells of it that a reader saw, those of them that the model called otherwise or missed]."""
-    found: dict[str, list[int]] = {}
+    counts_of: dict[str, list[int]] = {}
     for cell in record.get("cells", ()):
         if cell["seen"] and cell["class"] is not None:
-            counts = found.setdefault(cell["class"], [0, 0])
+            counts = counts_of.setdefault(cell["class"], [0, 0])
             counts[0] += 1
             counts[1] += cell["class"] != cell["model"]
-    return found
+    return counts_of
 
 
 def reopen(store: Store, patient_id: int, reason: str, *, reader_id: int) -> str:

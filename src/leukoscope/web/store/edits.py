@@ -94,16 +94,16 @@ def standing_of(connection: Connection, reading, cells: Sequence[int]) -> dict[i
     reading has."""
     if not cells:
         raise InputError("expected at least one cell")
-    names, found = taxonomy_of(connection, reading.patient_id).names, {}
+    names, standing = taxonomy_of(connection, reading.patient_id).names, {}
     of = {"reading": reading.id, "patient": reading.patient_id}
     for start in range(0, len(cells), CHUNK):
         for row in connection.execute(_STANDING, of | {"cells": list(cells[start : start + CHUNK])}):
             state = None if row.cell_id is None else state_of(row)
-            found[row.id] = Standing(state, names[row.called] if row.of is None else None)
-    if len(found) < len(set(cells)):
-        unknown = len(set(cells)) - len(found)
+            standing[row.id] = Standing(state, names[row.called] if row.of is None else None)
+    if len(standing) < len(set(cells)):
+        unknown = len(set(cells)) - len(standing)
         raise InputError(f"{unknown} of {len(set(cells))} cells are not of this patient's reading")
-    return found
+    return standing
 
 
 def check_unchanged(connection: Connection, had: dict[int, CellState | None], expect: dict[int, int]) -> None:

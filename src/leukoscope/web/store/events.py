@@ -52,7 +52,7 @@ class Event:
 
     id: int
     seq: int
-    at: int
+    time_ms: int
     reader_id: int
     kind: str
     payload: dict
@@ -70,16 +70,16 @@ def lock_reading(connection: Connection, reading_id: int):
 def append(connection: Connection, reading, kind: str, payload: dict, *, reader_id: int, op: str) -> Event:
     """Add an event to a locked reading, and its time to the reading's; its projection is the caller's."""
     assert kind in KINDS, kind
-    seq, at = reading.n_events + 1, now_ms()
+    seq, now = reading.n_events + 1, now_ms()
     before = START
     if reading.n_events:
         before = connection.execute(_HASH_OF, {"reading": reading.id, "seq": reading.n_events}).scalar_one()
     text = canonical(payload)
-    row = {"seq": seq, "at": at, "reader_id": reader_id, "kind": kind, "payload": text, "op": op}
+    row = {"seq": seq, "at": now, "reader_id": reader_id, "kind": kind, "payload": text, "op": op}
     digest = _hash(before, reading.key, row)
     event_id = connection.execute(_ADD, {"reading_id": reading.id, "hash": digest, **row}).inserted_primary_key[0]
     connection.execute(_COUNT_ON, {"reading": reading.id, "n": seq, "ms": payload.get("ms", 0)})
-    return Event(event_id, seq, at, reader_id, kind, payload)
+    return Event(event_id, seq, now, reader_id, kind, payload)
 
 
 def events(connection: Connection, reading_id: int) -> list[Event]:

@@ -93,7 +93,7 @@ def _counted(connection: Connection, run_id: int) -> Opened:
 
 def _add_patients(connection: Connection, run_id: int, record: Record) -> dict[str, int]:
     """Patient ids of the record -> row ids."""
-    at, ids = now_ms(), {}
+    now, ids = now_ms(), {}
     for patient in record.patients:
         ratio = blast_ratio(patient)
         ids[patient["patient_id"]] = connection.execute(
@@ -113,7 +113,7 @@ def _add_patients(connection: Connection, run_id: int, record: Record) -> dict[s
                 n_seen=0,
                 n_corrected=0,
                 readers="",
-                changed_at=at,
+                changed_at=now,
             )
         ).inserted_primary_key[0]
     return ids
@@ -156,8 +156,8 @@ def _add_cells(
                 continue
             row = _cell_row(cell, place, columns)
             row |= {"id": first + done, "patient_id": ids[field["patient_id"]], "field_id": field_id}
-            at, vector = thumbs.get((number, place), (None, None))
-            cells.append(row | {"thumb_at": at})
+            offset, vector = thumbs.get((number, place), (None, None))
+            cells.append(row | {"thumb_at": offset})
             if vector is not None:
                 vectors.append({"cell_id": first + done, "vector": vector})
             done += 1
@@ -218,17 +218,17 @@ def _cell_row(cell: dict, number: int, columns: dict[str, int]) -> dict:
 def thumb_lines(path: Path) -> dict[tuple[int, int], tuple[int, bytes | None]]:
     """(field, cell) -> where its line begins in the thumbnail file, and the cell's features (float16 as bytes, None
     where the model gave none); nothing where there is no such file."""
-    found: dict[tuple[int, int], tuple[int, bytes | None]] = {}
-    at = 0
+    lines: dict[tuple[int, int], tuple[int, bytes | None]] = {}
+    offset = 0
     for line in _lines(path):
         try:
             entry = json.loads(line)
             features = entry.get("features")
-            found[entry["field"], entry["cell"]] = (at, base64.b64decode(features) if features else None)
+            lines[entry["field"], entry["cell"]] = (offset, base64.b64decode(features) if features else None)
         except (ValueError, KeyError, TypeError):
             break  # a torn last line
-        at += len(line)
-    return found
+        offset += len(line)
+    return lines
 
 
 def _lines(path: Path) -> Iterator[bytes]:

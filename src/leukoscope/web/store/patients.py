@@ -34,9 +34,11 @@ def current_reading(connection: Connection, patient_id: int):
     return connection.execute(query.order_by(t.reading.c.id.desc()).limit(1)).one_or_none()
 
 
-def count_on(connection: Connection, reading, had: dict[int, Standing], now: dict[int, CellState], *, at: int) -> None:
+def count_on(
+    connection: Connection, reading, had: dict[int, Standing], now: dict[int, CellState], *, time_ms: int
+) -> None:
     """Move the worklist's numbers by what an event of a reading changed: its cells as they stood and as they stand."""
-    more = {"patient": reading.patient_id, "at": at, "seen": 0, "corrected": 0}
+    more = {"patient": reading.patient_id, "at": time_ms, "seen": 0, "corrected": 0}
     if reading.kind != "second":  # the worklist counts the reading that stands, and an open one does
         was = [_counts(s.state or CellState(), s.model) for s in had.values()]
         are = [_counts(state, had[c].model) for c, state in now.items()]

@@ -67,17 +67,17 @@ class Photographs:
                 .where(t.field.c.sha256.is_not(None))
             ).all()
         wanted = {row.sha256 for row in rows if self.find(row, row.folder) is None}
-        found = {}
+        files = {}
         for file in _files(folder) if wanted else ():
             for digest in {self._digest(file), self._slide_digest(file) if is_slide(file) else None} & wanted:
-                found[digest] = file
-        return self.put(found.items())
+                files[digest] = file
+        return self.put(files.items())
 
-    def put(self, found: Iterable[tuple[str, Path]]) -> int:
+    def put(self, files: Iterable[tuple[str, Path]]) -> int:
         """Note where photographs (digest, file) are now; how many fields they are of."""
         n = 0
         with self._store.writing() as connection:
-            for digest, file in found:
+            for digest, file in files:
                 done = connection.execute(
                     update(t.field).where(t.field.c.sha256 == digest).values(place=str(file.resolve()))
                 )

@@ -71,11 +71,11 @@ def states(connection: Connection, reading_id: int, cells: Iterable[int] | None 
     """Touched cells of a reading, or those among `cells`."""
     if cells is None:
         return {row.cell_id: state_of(row) for row in connection.execute(_OF_READING, {"reading": reading_id}).all()}
-    cells, found = list(cells), {}
+    cells, projected = list(cells), {}
     for start in range(0, len(cells), CHUNK):
         rows = connection.execute(_SOME, {"reading": reading_id, "cells": cells[start : start + CHUNK]})
-        found |= {row.cell_id: state_of(row) for row in rows}
-    return found
+        projected |= {row.cell_id: state_of(row) for row in rows}
+    return projected
 
 
 def touched(connection: Connection, reading_id: int) -> list:

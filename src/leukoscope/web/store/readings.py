@@ -93,12 +93,12 @@ def _may_read_second(connection: Connection, newest: list, reader_id: int) -> No
     first = [r.id for r in newest if r.kind == "first"]
     if not first:
         raise InputError("a second reading needs a first one")
-    own = (
+    begun = (
         select(func.count())
         .select_from(t.event)
         .where(t.event.c.reading_id.in_(first), t.event.c.reader_id == reader_id)
     )
-    if connection.execute(own).scalar():
+    if connection.execute(begun).scalar():
         raise InputError("you had a hand in the first reading: the second is by a reader who did not see it")
 
 
@@ -219,15 +219,18 @@ def note(store: Store, reading_id: int, kind: str, payload: dict, *, reader_id: 
 def notes_of(connection: Connection, reading) -> list[dict]:
     """What readers noted in a reading and in those that it started from, oldest first: at, reader (name), text, cell
     (None: of the patient)."""
-    wanted, found = [reading.id], []
+    wanted, rows_found = [reading.id], []
     while wanted:
         number = wanted.pop()
         rows = connection.execute(_NOTES, {"reading": number})
-        found += [(row.id, row.at, row.name, json.loads(row.payload)) for row in rows]
+        rows_found += [(row.id, row.at, row.name, json.loads(row.payload)) for row in rows]
         parents = select(t.reading.c.parents).where(t.reading.c.id == number)
         wanted += json.loads(connection.execute(parents).scalar_one())
-    found.sort(key=lambda row: row[0])
-    return [{"at": at, "reader": name, "text": said["text"], "cell": said.get("cell")} for _, at, name, said in found]
+    rows_found.sort(key=lambda row: row[0])
+    return [
+        {"at": time_ms, "reader": name, "text": said["text"], "cell": said.get("cell")}
+        for _, time_ms, name, said in rows_found
+    ]
 
 
 def _worth_noting(text: str) -> str:
@@ -249,7 +252,7 @@ def _log(
     stood = {c: s.state for c, s in had.items() if s.state is not None}
     now = apply(connection, reading.id, event, stood)
     if now:
-        count_on(connection, reading, had, now, at=event.at)
+        count_on(connection, reading, had, now, time_ms=event.time_ms)
     return Outcome(event, now)
 
 

@@ -38,12 +38,12 @@ def _mounts() -> list[tuple[str, str]]:
         text = subprocess.run(["/sbin/mount"], capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    found = []
+    mounts = []
     for line in text.splitlines():
         _, _, rest = line.partition(" on ")
         point, _, options = rest.rpartition(" (")
-        found.append((point, options.rstrip(")").split(",")[0]))
-    return found
+        mounts.append((point, options.rstrip(")").split(",")[0]))
+    return mounts
 
 
 def _plain(point: str) -> str:

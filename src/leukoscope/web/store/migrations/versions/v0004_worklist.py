@@ -48,6 +48,6 @@ def _fill_taught(connection: sa.Connection) -> None:
     taught = sa.table("taught", *(sa.column(name) for name in ("signed_id", "patient_id", "version", "counts")))
     for number in connection.execute(sa.select(signed.c.id)).scalars().all():  # records are large: one at a time
         row = connection.execute(sa.select(signed).where(signed.c.id == number)).one()
-        told = {"signed_id": row.id, "patient_id": row.patient_id, "version": row.version}
+        entry = {"signed_id": row.id, "patient_id": row.patient_id, "version": row.version}
         counts = json.dumps(reviewed_counts(json.loads(row.record)))
-        connection.execute(sa.insert(taught).values(told | {"counts": counts}))
+        connection.execute(sa.insert(taught).values(entry | {"counts": counts}))
