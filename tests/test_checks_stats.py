@@ -47,7 +47,7 @@ def test_sizes_and_scales(drawn):
 def test_stain_and_focus_by_centre_and_a_picture_that_cannot_be_read(drawn):
     drawn.path(drawn.fields[1]).write_bytes(b"not a picture")
     seen = []
-    stats = dataset_stats(drawn, quality_per_center=4, show=lambda done, total: seen.append((done, total)))
+    stats = dataset_stats(drawn, quality_per_center=4, progress=lambda done, total: seen.append((done, total)))
     assert (stats.quality["A"].n_fields, stats.quality["A"].n_opened) == (5, 4)
     everything = dataset_stats(drawn)
     assert everything.quality["A"].n_unreadable == 1 and everything.quality["B"].n_unreadable == 0

@@ -13,6 +13,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "leukoscope"
 # Left to right only; a package may import itself.
 ORDER = (
     "errors",
+    "progress",
     "files",
     "stores",
     "pseudonyms",

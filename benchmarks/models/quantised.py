@@ -52,7 +52,7 @@ def main() -> None:
         work = Path(temporary)
         sets = {name: import_public(name, args.data, work) for name in READINGS}
         new = Path(args.out or work / "int8")
-        losses = quantise_model(args.model, [work / "pbc", work / "bccd"], new, pictures=args.pictures, show=print)
+        losses = quantise_model(args.model, [work / "pbc", work / "bccd"], new, pictures=args.pictures, say=print)
         models = find_model(args.model), find_model(new)
         rows = [
             row(f"{task}, calls", "times as fast, processor time", loss.times_as_fast, least=LEAST_FASTER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from leukoscope.errors import InputError
 from leukoscope.evaluate.boxes import pair_boxes
 from leukoscope.pipeline.analyze import WORK, AnalyzeOptions, analyze
 from leukoscope.pipeline.journal import Journal
+from leukoscope.progress import StageProgress, no_stages, of_stage
 from leukoscope.report import Known, Record, read_record, write_report
 from leukoscope.simulate import simulate
 
@@ -68,7 +68,7 @@ def run_demo(
     *,
     seed: int,
     fields_per_patient: int = 12,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: StageProgress = no_stages,
 ) -> Demo:
     """Draw patients into OUT/smears, analyse them into OUT/report with the model `rendered`, and compare.
 
@@ -78,13 +78,12 @@ def run_demo(
     out = Path(out)
     if (out / "report").exists() or (out / "smears").exists():
         raise InputError(f"{out} holds a demo already: choose another folder, or delete {out / 'smears'} and report")
-    said = progress or (lambda what, done, total: None)
     smears = simulate(
         out / "smears",
         patients=PATIENTS,
         seed=seed,
         fields_per_patient=fields_per_patient,
-        progress=lambda done, total: said("drawing", done, total),
+        progress=of_stage(progress, "drawing"),
     )
     known = read_known(smears / "truth.json")
     path = analyze(
@@ -92,7 +91,7 @@ def run_demo(
         out / "report",
         model=MODEL,
         options=AnalyzeOptions(locator=LOCATOR, um_per_px=UM_PER_PX, min_cells=MIN_CELLS),
-        progress=lambda done, total: said("analysing", done, total),
+        progress=of_stage(progress, "analysing"),
     )
     report = path.with_name("report.html")
     write_report(path, Journal(path.parent / WORK).thumbs_path, report, known=known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from leukoscope.dataset.audit.leaks import Side
 from leukoscope.dataset.audit.turns import turn_pixels
 from leukoscope.errors import ImageError
 from leukoscope.images import read_image
+from leukoscope.progress import Progress, no_progress
 from leukoscope.report.words import class_words, escape, name_of, plural
 
 SHOWN = 200  # pairs on a page: --json has all
@@ -23,20 +24,18 @@ _SIDE_PX = 200
 _GROUND = (240, 240, 240)
 
 
-def write_audit_page(
-    audit: Audit, path: str | Path, *, n_shown: int = SHOWN, show: Callable[[int, int], None] = lambda done, total: None
-) -> None:
+def write_audit_page(audit: Audit, path: str | Path, *, n_shown: int = SHOWN, progress: Progress = no_progress) -> None:
     """Write the page; the pictures of the first `n_shown` pairs are read again from the set."""
     n_fields = plural(len(audit.fields), "photograph")
     write_page(
         path,
         title=f"Audit: {' against '.join(d.name for d in audit.datasets)}",
         meta=f"{n_fields} · Made by Leukoscope",
-        body=_body(audit, n_shown, show),
+        body=_body(audit, n_shown, progress),
     )
 
 
-def _body(audit: Audit, n_shown: int, show: Callable[[int, int], None]) -> Iterator[str]:
+def _body(audit: Audit, n_shown: int, progress: Progress) -> Iterator[str]:
     yield '<section aria-labelledby="found-h"><h2 id="found-h">What was found</h2>'
     rows: list[list[object]] = [
         ["Pairs across splits or data sets", len(audit.leaks)],
@@ -51,7 +50,7 @@ def _body(audit: Audit, n_shown: int, show: Callable[[int, int], None]) -> Itera
     yield f"<p>{verdict}</p>"
     yield "</section>"
     if audit.pairs:
-        yield from _pairs(audit, n_shown, show)
+        yield from _pairs(audit, n_shown, progress)
     if audit.straddlers:
         yield from _straddlers(audit)
     if audit.two_labels:
@@ -64,7 +63,7 @@ def _straddling(audit: Audit, kind: str, *, is_stated: bool) -> int | str:
     return sum(s.kind == kind for s in audit.straddlers) if is_stated else "none stated: nobody can say"
 
 
-def _pairs(audit: Audit, n_shown: int, show: Callable[[int, int], None]) -> Iterator[str]:
+def _pairs(audit: Audit, n_shown: int, progress: Progress) -> Iterator[str]:
     chosen = sorted(audit.pairs, key=lambda p: not audit.is_across(p))[:n_shown]
     yield '<section aria-labelledby="pairs-h"><h2 id="pairs-h">Pictures that show the same</h2>'
     yield (
@@ -74,7 +73,7 @@ def _pairs(audit: Audit, n_shown: int, show: Callable[[int, int], None]) -> Iter
     items = []
     for number, pair in enumerate(chosen, 1):
         items.append(_item(audit, number, pair))
-        show(number, len(chosen))
+        progress(number, len(chosen))
     yield f'<ol class="sheet">{"".join(items)}</ol></section>'
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.errors import DataError, ImageError, InputError
 from leukoscope.files import TableWriter, write_json, write_text, write_whole
 from leukoscope.images import background_color, read_image
+from leukoscope.progress import Progress, no_progress
 
 PAD_PX = 50
 EDGES = ("cut", "fill")
@@ -52,7 +52,7 @@ def export_crops(
     pad_px: int = PAD_PX,
     um_per_px: float | None = None,
     edge: str = "cut",
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> CropsReport:
     """Write DST/<class>/<picture>_<n>.png for every annotated cell, with crops.csv, crops.json and source.toml.
 
@@ -61,7 +61,7 @@ def export_crops(
                states another scale is an InputError: nobody can tell which is right
     edge       a crop that would reach over its picture: "cut" ends it there, so it is smaller and the cell off its
                middle; "fill" paints what is missing in the colour of the picture's empty background
-    show       called with (done, total) after each photograph
+    progress   called with (done, total) after each photograph
 
     A second call with the same settings goes on where the first was stopped: crops that are there are kept. InputError
     for a folder that holds something else or other settings, DataError when no photograph could be read.
@@ -83,7 +83,7 @@ def export_crops(
             n_kept += kept
             scale = field.um_per_px if field.um_per_px is not None else um_per_px
             rows += _rows(field, names[field.key.field_id], pad_px=pad_px, edge=edge, um_per_px=scale)
-        show(number, len(dataset.fields))
+        progress(number, len(dataset.fields))
     if not rows:
         raise DataError(f"data set {dataset.name!r} gave no crops: it has no annotated cell in a readable photograph")
     scales = tuple(sorted({r["um_per_px"] for r in rows}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from leukoscope.checks.suspect import Suspect, trusted
 from leukoscope.dataset.audit import find_duplicates
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.evaluate.classes import cohen_kappa, confusion_matrix
+from leukoscope.progress import Progress, for_stages, no_progress
 from leukoscope.taxonomy import PARENTS
 
 LEAST_GROUPS = 2  # of a class: with one, the heads never see the class when they judge it
@@ -87,14 +87,12 @@ def _line(name: str) -> list[str]:
     return line
 
 
-def near_copies(dataset: Dataset, *, show: Callable[[int, int], None] = lambda done, total: None) -> dict[str, str]:
+def near_copies(dataset: Dataset, *, progress: Progress = no_progress) -> dict[str, str]:
     """{field id: name of its cluster} of photographs that are near-duplicates of another (`dataset.audit`); empty where
     every photograph states its patient, for then patients are kept together."""
     if all(f.key.patient_id for f in dataset.fields):
         return {}
-    duplicates = find_duplicates(
-        [dataset.path(f) for f in dataset.fields], workers=1, show=lambda what, done, total: show(done, total)
-    )
+    duplicates = find_duplicates([dataset.path(f) for f in dataset.fields], workers=1, progress=for_stages(progress))
     return {
         dataset.fields[row].key.field_id: f"copies of {dataset.fields[cluster[0]].key.field_id}"
         for cluster in duplicates.clusters

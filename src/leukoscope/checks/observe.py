@@ -5,7 +5,6 @@ Nothing here depends on the annotations but where the boxes are, so the same obs
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +18,7 @@ from leukoscope.images import read_field
 from leukoscope.locate import locate_balanced, prepare
 from leukoscope.models.bundle import Bundle
 from leukoscope.models.runtime import Session
+from leukoscope.progress import Progress, no_progress
 from leukoscope.scale import with_scale
 from leukoscope.types import Cells, Field
 
@@ -54,13 +54,11 @@ class Observations:
     threshold: float | None
 
 
-def observe(
-    dataset: Dataset, bundles: dict[str, Bundle], *, show: Callable[[int, int], None] = lambda done, total: None
-) -> Observations:
+def observe(dataset: Dataset, bundles: dict[str, Bundle], *, progress: Progress = no_progress) -> Observations:
     """Run a model over the photographs of a set.
 
     bundles  of `find_model`: "locate", "classify" or both; what is missing is not observed
-    show     called with (done, total) after each photograph
+    progress called with (done, total) after each photograph
     """
     locator = Session(_keep_faint_boxes(bundles["locate"])) if "locate" in bundles else None
     threshold = bundles["locate"].card.thresholds["score"] if locator else None
@@ -73,7 +71,7 @@ def observe(
             failed.append((truth.file, error.reason))
         else:
             by_field[truth.key.field_id] = _observe_field(truth, field, locator, classifier, threshold=threshold)
-        show(number, len(dataset.fields))
+        progress(number, len(dataset.fields))
     return Observations(by_field, tuple(failed), threshold)
 
 

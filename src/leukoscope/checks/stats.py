@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.errors import ImageError
 from leukoscope.files import write_json
 from leukoscope.images import check_quality, read_image
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import VOCABULARY
 
 STATS_VERSION = 1
@@ -98,10 +98,10 @@ def dataset_stats(
     *,
     quality_per_center: int = QUALITY_PER_CENTER,
     seed: int = 0,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Stats:
     """Count a set. Only stain and focus need the pictures: at most `quality_per_center` of each centre are opened,
-    drawn by `seed`; 0 opens none. `show` is called with (done, total) after each. DataError for a folder that is no
+    drawn by `seed`; 0 opens none. `progress` is called with (done, total) after each. DataError for a folder that is no
     data set.
     """
     dataset = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
@@ -142,7 +142,7 @@ def dataset_stats(
         splits_by_patient={
             p: [s for s in SPLIT_NAMES if s in of_patient[p]] for p in sorted(of_patient, key=_by_number)
         },
-        quality=_quality(dataset, quality_per_center, seed, show) if quality_per_center else {},
+        quality=_quality(dataset, quality_per_center, seed, progress) if quality_per_center else {},
     )
 
 
@@ -200,9 +200,7 @@ def _cell_sizes(fields: tuple[TruthField, ...], *, in_um: bool) -> dict[str, Spr
     return {name: spread(sizes[name]) for name in sorted(sizes, key=_class_order)}
 
 
-def _quality(
-    dataset: Dataset, per_center: int, seed: int, show: Callable[[int, int], None]
-) -> dict[str, CenterQuality]:
+def _quality(dataset: Dataset, per_center: int, seed: int, progress: Progress) -> dict[str, CenterQuality]:
     by_center: dict[str, list[TruthField]] = defaultdict(list)
     for f in dataset.fields:
         by_center[f.key.center or UNSTATED].append(f)
@@ -229,7 +227,7 @@ def _quality(
                         values[measure].append(value)
                 problems.update(quality.problems)
             done += 1
-            show(done, total)
+            progress(done, total)
         quality_of[center] = CenterQuality(
             n_fields=len(by_center[center]),
             n_opened=len(chosen),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.files import TableWriter, write_whole
 from leukoscope.geometry import box_iou
 from leukoscope.models.bundle import Bundle, find_model
+from leukoscope.progress import Progress, no_progress
 
 UNDECIDED = 0.5
 COLUMNS = (
@@ -50,7 +50,7 @@ def find_suspects(
     *,
     masks: str | None = None,
     seed: int = 0,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Suspects:
     """Look for wrong annotations in a set.
 
@@ -59,14 +59,14 @@ def find_suspects(
     masks  where a picture's mask is, relative to the set's pictures, "{stem}" for the picture's name without suffix
            and "{number}" for the digits at its end: "masks/BloodImage_Mask_{number}.png"
     seed   deals groups to folds
-    show   called with (done, total) after each photograph: once through for the model, once for near-duplicates
+    progress called with (done, total) after each photograph: once through for the model, once for near-duplicates
     Raises DataError for a folder that is no data set, ModelError for a model that can't be used, InputError for a mask
     pattern that names no file.
     """
     dataset = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
     bundles = model if isinstance(model, dict) else find_model(model)
-    seen = observe(dataset, bundles, show=show)
-    copies = near_copies(dataset, show=show) if "classify" in bundles else {}
+    seen = observe(dataset, bundles, progress=progress)
+    copies = near_copies(dataset, progress=progress) if "classify" in bundles else {}
     ranked = rank_suspects(dataset, seen, seed=seed, masks=masks, copies=copies)
     known = knows_set(dataset, bundles)
     return replace(ranked, models={t: b.card.name for t, b in bundles.items()}, notes=known + ranked.notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from leukoscope.checks.suspect import KIND_WORDS, KINDS, Suspect
 from leukoscope.checks.suspects import Suspects
 from leukoscope.errors import ImageError
 from leukoscope.images import read_field
+from leukoscope.progress import Progress, no_progress
 from leukoscope.report.words import class_words, escape, name_of, plural
 
 SHOWN = 200  # on a page: the list has all
@@ -28,7 +29,7 @@ def write_sheet(
     path: str | Path,
     *,
     n_shown: int = SHOWN,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> None:
     """Write the contact sheet of the `n_shown` most suspect rows; pictures are read again from the set."""
     chosen = suspects.rows[:n_shown]
@@ -36,7 +37,7 @@ def write_sheet(
         path,
         title=f"Suspect annotations: {suspects.dataset.name}",
         meta=_meta(suspects),
-        body=_body(suspects, chosen, _thumbnails(suspects, chosen, show)),
+        body=_body(suspects, chosen, _thumbnails(suspects, chosen, progress)),
     )
 
 
@@ -90,7 +91,7 @@ def _doubt(suspect: Suspect) -> str:
     return f"labelled {class_words(label)}, looks like {class_words(suspect.says)} ({suspect.p_says:.2f})"
 
 
-def _thumbnails(suspects: Suspects, chosen: tuple[Suspect, ...], show: Callable[[int, int], None]) -> list[str | None]:
+def _thumbnails(suspects: Suspects, chosen: tuple[Suspect, ...], progress: Progress) -> list[str | None]:
     """One data URI a row, each photograph read once; None where it can't be read any more."""
     by_field: dict[str, list[int]] = defaultdict(list)
     for number, suspect in enumerate(chosen):
@@ -104,7 +105,7 @@ def _thumbnails(suspects: Suspects, chosen: tuple[Suspect, ...], show: Callable[
             continue
         for number in numbers:
             uris[number] = picture_uri(_drawn(pixels, chosen[number]))
-        show(done, len(by_field))
+        progress(done, len(by_field))
     return uris
 
 

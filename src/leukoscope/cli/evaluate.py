@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from leukoscope.evaluate import describe, evaluate_model
 
     with progress_bar("photographs") as progress:
-        result = evaluate_model(args.model, args.data, args.split, args.out, show=progress)
+        result = evaluate_model(args.model, args.data, args.split, args.out, progress=progress)
     print("\n".join(describe(result)))
     print(f"results: {args.out}")
 

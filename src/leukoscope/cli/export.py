@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
         deidentify=args.deidentify,
         key=None if args.key is None else Path(args.key),
     )
-    with progress_bar("writing files") as show:
-        written = export_records(args.records, args.to, Path(args.out), wishes=wishes, show=show)
+    with progress_bar("writing files") as progress:
+        written = export_records(args.records, args.to, Path(args.out), wishes=wishes, progress=progress)
     for done in written:
         cells = f", {done.n_cells:,} cells" if done.n_cells else ""
         print(f"{done.format}: {done.n_files:,} files of {done.n_patients:,} patients{cells} in {done.folder}")

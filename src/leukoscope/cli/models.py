@@ -60,5 +60,5 @@ def quantise_model(args: argparse.Namespace) -> None:
         raise InputError("quantising needs torch and onnx, which are not installed: pip install 'leukoscope[train]'")
     from leukoscope.train.quantise import quantise_model as quantise
 
-    quantise(args.model, args.data, args.out, show=print)
+    quantise(args.model, args.data, args.out, say=print)
     print(f"model: {args.out} (use it with --model; its cards say what was lost)")

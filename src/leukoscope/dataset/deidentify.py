@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from leukoscope.errors import DataError, ImageError, InputError
 from leukoscope.files import write_bytes
 from leukoscope.images import file_sha256
 from leukoscope.images.clean import clean_picture
+from leukoscope.progress import Progress, no_progress
 from leukoscope.pseudonyms import Pseudonyms, open_key
 from leukoscope.taxonomy import ATTRIBUTE_SETS
 from leukoscope.types import FieldKey
@@ -22,7 +23,6 @@ PICTURES = "pictures"
 _SHIPPED = frozenset(
     (a.name, word) for s in ATTRIBUTE_SETS.values() for a in s.attributes for word in (*a.values, *a.source_words)
 )
-Show = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Deidentified:
 
 
 def deidentify_dataset(
-    dataset_dir: str | Path, out: str | Path, names: Pseudonyms, *, show: Show = lambda done, total: None
+    dataset_dir: str | Path, out: str | Path, names: Pseudonyms, *, progress: Progress = no_progress
 ) -> Deidentified:
     """Write the data set in folder `dataset_dir` into the new folder `out` without a name in it: manifest and pictures.
 
@@ -48,7 +48,7 @@ def deidentify_dataset(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already: expected an empty folder or a new one; name another")
     dataset = read_dataset(dataset_dir)
-    made = _without_names(dataset, out / PICTURES, names, show)
+    made = _without_names(dataset, out / PICTURES, names, progress)
     return Deidentified(
         len(made.fields), len({f.key.patient_id for f in made.fields}), _dropped(dataset), write_dataset(made, out)
     )
@@ -56,13 +56,13 @@ def deidentify_dataset(
 
 @contextmanager
 def deidentified(
-    dataset_dir: str | Path, beside: str | Path, names: Pseudonyms, *, show: Show = lambda done, total: None
+    dataset_dir: str | Path, beside: str | Path, names: Pseudonyms, *, progress: Progress = no_progress
 ) -> Iterator[Dataset]:
     """The same for as long as the block runs, in a folder beside `beside` that is removed again."""
     parent = Path(beside).resolve().parent
     parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".leukoscope-", dir=parent) as folder:
-        yield _without_names(read_dataset(dataset_dir), Path(folder), names, show)
+        yield _without_names(read_dataset(dataset_dir), Path(folder), names, progress)
 
 
 @contextmanager
@@ -82,12 +82,12 @@ def handed_on(
         yield dataset
 
 
-def _without_names(dataset: Dataset, folder: Path, names: Pseudonyms, show: Show) -> Dataset:
+def _without_names(dataset: Dataset, folder: Path, names: Pseudonyms, progress: Progress) -> Dataset:
     folder.mkdir(parents=True, exist_ok=True)
     fields = []
     for n, field in enumerate(dataset.fields, 1):
         fields.append(_field(dataset, field, folder, names))
-        show(n, len(dataset.fields))
+        progress(n, len(dataset.fields))
     # Its name is often that of the folder it was imported from.
     return replace(dataset, name=names.of("set", dataset.name), image_root=folder, fields=tuple(fields))
 

@@ -11,6 +11,7 @@ from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
 from leukoscope.dataset.raw import SPLIT_NAMES
 from leukoscope.errors import DataError
 from leukoscope.files import write_whole
+from leukoscope.progress import Progress
 
 # Folders that say how a set is laid out, not what a picture is: dropped from exported names.
 _LAYOUT = {"images", "labels", "jpegimages", "default", *SPLIT_NAMES}
@@ -43,7 +44,7 @@ def picture_names(dataset: Dataset) -> dict[str, str]:
     return names
 
 
-def copy_pictures(dataset: Dataset, place: Callable[[TruthField], Path], show: Callable[[int, int], None]) -> None:
+def copy_pictures(dataset: Dataset, place: Callable[[TruthField], Path], progress: Progress) -> None:
     """Copy each picture to `place(field)`. DataError where one is gone, or is another than was imported."""
     for n, field in enumerate(dataset.fields, 1):
         source, target = dataset.path(field), place(field)
@@ -59,4 +60,4 @@ def copy_pictures(dataset: Dataset, place: Callable[[TruthField], Path], show: C
         target.parent.mkdir(parents=True, exist_ok=True)
         with write_whole(target, "wb", sync=False) as file:
             file.write(data)
-        show(n, len(dataset.fields))
+        progress(n, len(dataset.fields))

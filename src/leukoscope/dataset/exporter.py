@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED
 from leukoscope.errors import InputError
 from leukoscope.files import settle, write_json
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import VOCABULARY
 
 
@@ -46,12 +46,12 @@ def export_dataset(
     dataset_dir: str | Path | Dataset,
     out: str | Path,
     *,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> ExportReport:
     """Write the data set in folder `dataset_dir` as `format` into the new folder `out`, pictures copied.
 
     format  one of `formats.writable()`
-    show    called with (pictures done, all) while they are copied
+    progress called with (pictures done, all) while they are copied
     `import_dataset(format, out, ...)` of the result has the same fields, classes, boxes, outlines, patients and
     splits; only `file` (where the picture stands) and `source_format` differ. Cells of unstated type are written as
     "untyped". Raises InputError where `out` is not empty, DataError where a picture is gone or changed.
@@ -63,7 +63,7 @@ def export_dataset(
         raise InputError(f"{out} is there already: expected an empty folder or a new one; name another")
     names, classes = picture_names(dataset), _class_order(dataset)
     out.mkdir(parents=True, exist_ok=True)
-    copy_pictures(dataset, lambda f: out / picture_place(format, f, names), show)
+    copy_pictures(dataset, lambda f: out / picture_place(format, f, names), progress)
     beside = form.write()(dataset, out, names, classes)
     head = {"name": dataset.name, "licence": dataset.licence, "citation": dataset.citation}
     settle()  # the many files are on the disk before the two that say that they are whole

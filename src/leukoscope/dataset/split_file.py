@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from leukoscope.dataset.manifest import SPLITS, Dataset
 from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.spreadsheet import read_table, shown
 from leukoscope.errors import InputError
+from leukoscope.progress import StageProgress, no_stages
 
 _LISTED = 5
 
@@ -49,12 +49,10 @@ def apply_split_file(dataset: Dataset, path: str | Path) -> Dataset:
     return replace(dataset, fields=tuple(replace(f, split=split_of[f.file]) for f in dataset.fields))
 
 
-def find_split_problems(
-    dataset: Dataset, *, workers: int = 2, show: Callable[[str, int, int], None] = lambda what, done, total: None
-) -> tuple[str, ...]:
+def find_split_problems(dataset: Dataset, *, workers: int = 2, progress: StageProgress = no_stages) -> tuple[str, ...]:
     """What leaks across the splits that a data set states, a line each: patients, smears, duplicates; and pictures
     that could not be checked."""
-    audit = audit_dataset(dataset, workers=workers, show=show)
+    audit = audit_dataset(dataset, workers=workers, progress=progress)
     lines = []
     for straddler in audit.straddlers:
         who = " ".join(w for w in (straddler.center, straddler.patient_id, straddler.smear_id) if w)

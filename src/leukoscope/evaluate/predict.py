@@ -5,7 +5,6 @@ Cells are prepared, cropped and named by the same functions as in `analyze`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from leukoscope.images import read_field
 from leukoscope.locate import detect, locate
 from leukoscope.models.bundle import Bundle
 from leukoscope.models.runtime import Session
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Cells, Field
 
@@ -55,12 +55,12 @@ class FieldPrediction:
 
 
 def predict_fields(
-    bundles: dict[str, Bundle], dataset: Dataset, *, show: Callable[[int, int], None] = lambda done, total: None
+    bundles: dict[str, Bundle], dataset: Dataset, *, progress: Progress = no_progress
 ) -> tuple[list[FieldPrediction], list[dict[str, str]]]:
     """Predictions field by field, and the fields that could not be read: [{"file", "reason"}].
 
     bundles  of `find_model`: "locate", "classify" or both, or "detect"
-    show     called with (done, total) after each field
+    progress called with (done, total) after each field
     """
     finder = bundles.get("detect", bundles.get("locate"))
     locator = Session(_keep_every_box(finder)) if finder else None
@@ -74,7 +74,7 @@ def predict_fields(
             failed.append({"file": truth.file, "reason": error.reason})
         else:
             predictions.append(_predict_field(truth, field, locator, classifier, threshold=threshold))
-        show(number, len(dataset.fields))
+        progress(number, len(dataset.fields))
     return predictions, failed
 
 

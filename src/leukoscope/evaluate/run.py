@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from leukoscope.evaluate.predict import FieldPrediction, predict_fields
 from leukoscope.evaluate.readings import Reading, called_blast, read_probs, score_reading, with_limits
 from leukoscope.files import TableWriter, write_json, write_whole
 from leukoscope.models.bundle import Bundle, Card, find_model
+from leukoscope.progress import Progress, no_progress
 from leukoscope.quantify import by_patient_for_card
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import is_identified
@@ -33,14 +33,14 @@ def evaluate_model(
     split: str,
     out: str | Path,
     *,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> dict:
     """Measure a model on one split and write metrics.json, confusion.csv and predictions.csv into folder `out`.
 
     model    a bundled model's name, a model folder, or the bundles of `find_model`
     dataset  a data set, or its folder
     split    "train", "val", "test", or "all" for every field (sets without splits have only that)
-    show     called with (done, total) after each field
+    progress called with (done, total) after each field
 
     A locator is scored by AP over white cells of any type; a classifier on the true boxes, apart from the
     locator's misses; a pair also end to end; a one-stage detector by AP of each class and end to end. Limits come from
@@ -51,7 +51,7 @@ def evaluate_model(
     bundles = model if isinstance(model, dict) else find_model(model)
     dataset = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
     chosen = dataset if split == ALL else dataset.subset(split)
-    predictions, failed = predict_fields(bundles, chosen, show=show)
+    predictions, failed = predict_fields(bundles, chosen, progress=progress)
     if not predictions:
         raise DataError(f"none of the {len(chosen.fields)} fields of data set {dataset.name!r} could be read")
     unit, clusters = _clusters(predictions)

@@ -13,6 +13,7 @@ from leukoscope.exchange.file_names import FileNames
 from leukoscope.exchange.formats import Wishes, Written, format_named
 from leukoscope.exchange.source import Source, open_source
 from leukoscope.files import write_table
+from leukoscope.progress import Progress, no_progress
 from leukoscope.pseudonyms import open_key
 
 INDEX = "index.csv"
@@ -38,11 +39,11 @@ def export_records(
     out: str | Path,
     *,
     wishes: Wishes | None = None,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> list[Exported]:
     """Write each record (a run's folder, a record.json, a signed record's JSON) in each format into OUT/FORMAT.
 
-    show  called with (files written, about how many there will be)
+    progress  called with (files written, about how many there will be)
     OUT/FORMAT/index.csv says which file is of which patient and photograph. Raises InputError where a folder of a
     format is there and not empty, DataError for a record that is none; what was written until then stays.
     """
@@ -56,7 +57,7 @@ def export_records(
     for name in writers:
         _check_empty(out / name)
     if not wishes.deidentify:
-        return _export_all(writers, sources, out, wishes, show)
+        return _export_all(writers, sources, out, wishes, progress)
     names = open_key(wishes.key, out=out)
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".leukoscope-", dir=out) as folder:
@@ -66,22 +67,22 @@ def export_records(
         sources = [deidentified_source(s, place, names) for s, place in zip(sources, hidden, strict=True)]
         if wishes.key is not None:
             names.save(wishes.key)  # first: files whose key is lost can't be matched again
-        return _export_all(writers, sources, out, wishes, show)
+        return _export_all(writers, sources, out, wishes, progress)
 
 
 def _export_all(
-    writers: dict[str, Callable], sources: list[Source], out: Path, wishes: Wishes, show: Callable[[int, int], None]
+    writers: dict[str, Callable], sources: list[Source], out: Path, wishes: Wishes, progress: Progress
 ) -> list[Exported]:
     total = sum(_n_files(source, format_named(name).per) for name in writers for source in sources)
     done, n = [], 0
     for name, write in writers.items():
-        done.append(_export(name, write, sources, out / name, wishes, lambda k, n=n: show(n + k, total)))
+        done.append(_export(name, write, sources, out / name, wishes, lambda k, n=n: progress(n + k, total)))
         n += done[-1].n_files
     return done
 
 
 def _export(
-    name: str, write: Callable, sources: list[Source], folder: Path, wishes: Wishes, show: Callable[[int], None]
+    name: str, write: Callable, sources: list[Source], folder: Path, wishes: Wishes, progress: Callable[[int], None]
 ) -> Exported:
     folder.mkdir(parents=True, exist_ok=True)
     names, n_files, n_cells, patients, notes = FileNames(RESERVED), 0, 0, set(), {}
@@ -93,7 +94,7 @@ def _export(
                 n_files, n_cells = n_files + bool(written.file), n_cells + (written.n_cells or 0)
                 patients |= {(number, patient_id) for patient_id in written.patients}
                 notes |= {written.note: None} if written.note else {}
-                show(n_files)
+                progress(n_files)
     return Exported(name, folder, n_files, len(patients), n_cells, tuple(notes))
 
 

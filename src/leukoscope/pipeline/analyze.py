@@ -33,6 +33,7 @@ from leukoscope.pipeline.store_run import StoreRun
 from leukoscope.pipeline.summary import write_record
 from leukoscope.pipeline.threads import in_threads, load_analyzer, n_workers
 from leukoscope.practice import MINIMUM_CELLS
+from leukoscope.progress import Progress, no_progress
 from leukoscope.report import write_cells_csv, write_patients_csv, write_report
 from leukoscope.stores import is_address, local_path
 
@@ -49,7 +50,7 @@ def analyze(
     options: AnalyzeOptions | None = None,
     segmenter: Segmenter | None = None,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Analyse smear photographs and write `record.json`, `cells.csv`, `patients.csv` and `report.html` into `out`.
 
@@ -86,7 +87,7 @@ def _analyze(
     options: AnalyzeOptions,
     segmenter: Segmenter | None,
     resume: bool,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
     store: StoreRun | None = None,
 ) -> Path:
     """`analyze` into a folder of this machine; `store` keeps the state of a run whose outputs go into a store."""
@@ -113,8 +114,7 @@ def _analyze(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
     with RunLock(out / WORK), _copies_put_away(sources):
-        extra = {} if progress is None else {"progress": progress}
-        plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole, **extra)
+        plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole, progress=progress)
         journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
         if store is not None:
             store.begun(journal)
@@ -126,8 +126,7 @@ def _analyze(
                 if store is not None:
                     store.note(journal, done.entries[0]["patient_id"])
                 journal.write(*done)
-                if progress is not None:
-                    progress(journal.n_sources, len(sources))
+                progress(journal.n_sources, len(sources))
         finally:
             journal.close()
             if store is not None:

@@ -19,8 +19,9 @@ from leukoscope.images.slides.monolayer import COUNTED, VERDICTS
 from leukoscope.images.slides.region import Box
 from leukoscope.images.slides.shelf import copy_slide, slide_digest
 from leukoscope.images.slides.slide import Slide
-from leukoscope.images.slides.survey import Progress, Survey, no_progress, pieces, survey
+from leukoscope.images.slides.survey import Survey, pieces, survey
 from leukoscope.pipeline.sources import Source, Unread
+from leukoscope.progress import Progress, no_progress
 from leukoscope.scale import RED_CELL_UM, red_cell_px
 from leukoscope.stores import is_address
 

@@ -5,7 +5,6 @@ Every picture is a drawing and says so. What is true of it is written beside it:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from leukoscope.dataset.exporter import export_dataset
 from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import InputError
 from leukoscope.files import write_json
+from leukoscope.progress import Progress, no_progress
 from leukoscope.simulate.cell import choose_clone
 from leukoscope.simulate.disease import (
     HIGH,
@@ -85,7 +85,7 @@ def simulate_cohort(
     out: str | Path,
     options: CohortOptions,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Draw patients of several centres into folder `out`, with their truth; returns `out`.
 

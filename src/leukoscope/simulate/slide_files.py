@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from leukoscope.cores import usable_cores
 from leukoscope.errors import InputError
 from leukoscope.files import write_json, write_whole
+from leukoscope.progress import Progress, no_progress
 from leukoscope.simulate.slide import TILE_PX, RenderedSlide, SlideOptions
 from leukoscope.simulate.writing import NOTE
 
@@ -61,7 +62,7 @@ def simulate_slide(
     options: SlideOptions,
     *,
     dicom: bool = True,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Draw one whole slide into folder `out`, with its truth; returns `out`.
 
@@ -99,7 +100,7 @@ def simulate_slide(
     return out
 
 
-def _draw(slide: RenderedSlide, work: Path, progress: Callable[[int, int], None]) -> list[_Spool]:
+def _draw(slide: RenderedSlide, work: Path, progress: Progress) -> list[_Spool]:
     """The levels, each drawn or shrunk from the one before, a strip of blocks at a time."""
     options = slide.options
     levels = [_spool(work, 0, options.width, options.height)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from leukoscope.cores import usable_cores
 from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import InputError
 from leukoscope.files import write_json
+from leukoscope.progress import Progress, no_progress
 from leukoscope.simulate.cell import PX_PER_UM
 from leukoscope.simulate.field import Placed, render_field
 from leukoscope.simulate.kinds import KINDS, MARROW_MIX, NOT_COUNTED, Kind
@@ -45,7 +45,7 @@ def simulate(
     fields_per_patient: int = 14,
     cells_per_field: tuple[int, int] = (10, 14),
     specimen: str = "blood",
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Draw smears of `patients` patients into folder `out`, with their truth; returns `out`.
 

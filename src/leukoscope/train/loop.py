@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from leukoscope.errors import TrainingError
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.checkpoint import (
     append_log,
     cut_log,
@@ -42,7 +43,7 @@ def run_task(
     *,
     fingerprint: str,
     processes: Processes | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> dict:
     """Train from where the run folder's checkpoint stands to the end; returns the weights that `last.pt` holds.
 
@@ -93,9 +94,7 @@ def half_precision(amp: str, device: torch.device) -> torch.dtype | None:
 class _Loop:
     """One run while it trains."""
 
-    def __init__(
-        self, task: Task, run: Path, fingerprint: str, processes: Processes, progress: Callable[[int, int], None] | None
-    ) -> None:
+    def __init__(self, task: Task, run: Path, fingerprint: str, processes: Processes, progress: Progress) -> None:
         self.task, self.run, self.fingerprint, self.processes, self.progress = (
             task,
             run,
@@ -191,7 +190,7 @@ class _Loop:
             self.forget_losses()
         if not last and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self.save()
-        if self.progress and self.processes.is_first:
+        if self.processes.is_first:
             epochs = sum(s.epochs for s in task.stages)
             self.progress(place.epoch * task.steps + place.step, epochs * task.steps)
 

@@ -37,8 +37,6 @@ MOST_MEASURED = 1000  # validation photographs that the loss is measured on
 TIMED = 20  # calls of each graph, in turn, for how much faster one is
 QUANTISED = ("locate", "classify")
 
-Show = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -61,7 +59,7 @@ def quantise_model(
     out: str | Path,
     *,
     pictures: int = PICTURES,
-    show: Show = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Loss]:
     """Write `model` with its locator and classifier in eight bits into the new folder `out`; the loss of each part.
 
@@ -90,10 +88,10 @@ def quantise_model(
             folder = partial if whole else partial / bundle.path.name
             shutil.copytree(bundle.path, folder)
             if task in parts:
-                show(f"{bundle.card.name}: quantising on {sum(len(d.fields) for d in training)} photographs")
+                say(f"{bundle.card.name}: quantising on {sum(len(d.fields) for d in training)} photographs")
                 make = _locator if task == "locate" else _classifier
                 losses[task] = make(bundle, folder, training, validation)
-                show(f"{bundle.card.name}: {losses[task].words()}")
+                say(f"{bundle.card.name}: {losses[task].words()}")
         if out.exists():
             out.rmdir()
         partial.rename(out)

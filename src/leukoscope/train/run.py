@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import leukoscope
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.config import build_config, read_toml
 from leukoscope.train.fields import seen_fields, validation_fields, with_validation
 
@@ -24,7 +24,7 @@ def train(
     out: str | Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Train what the configuration's `task` names on the data sets given; returns the run folder.
 

@@ -8,7 +8,6 @@ Better is measured on patients that had no part in the fitting: each patient is 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from leukoscope.evaluate.patients import clustered_limits
 from leukoscope.images import read_field
 from leukoscope.models.bundle import find_model, part_of_model
 from leukoscope.models.runtime import Session
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.locator_site import LocatorAdapted, adapt_locator
 from leukoscope.train.adapt.site import HeardSite, adapt_heard, allowed_classes, fit_rows, hear_site, suggest_cells
@@ -31,7 +31,6 @@ from leukoscope.web.store import existing_store
 
 FOLDS = 4
 MOST_UNLABELLED = 1000  # cells of patients that are not signed, heard beside the labelled ones
-Show = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,9 @@ class Adapted:
     gain: tuple[float, float, float]
 
 
-def adapt_from(model: str | Path, db: str, out: str | Path, *, seed: int = 0, progress: Show | None = None) -> Adapted:
+def adapt_from(
+    model: str | Path, db: str, out: str | Path, *, seed: int = 0, progress: Progress = no_progress
+) -> Adapted:
     """Fit `model` to the reviewed cells of signed patients, and write it into `out` if it is better.
 
     The model that is written learnt from all patients; what is measured are models that learnt without those they are
@@ -160,7 +161,7 @@ def _with_limits(values: np.ndarray, clusters: np.ndarray, within: tuple[float, 
     return float(values.mean()), *clustered_limits(lambda r: float(values[r].mean()), clusters, within=within)
 
 
-def next_cells(model: str | Path, db: str, n: int, *, seed: int = 0, progress: Show | None = None) -> list[dict]:
+def next_cells(model: str | Path, db: str, n: int, *, seed: int = 0, progress: Progress = no_progress) -> list[dict]:
     """The n cells of patients that are not signed which would teach most (`suggest_cells`), best first."""
     with tempfile.TemporaryDirectory() as work, existing_store(db) as store:
         export_reviewed(store, work, signed=False)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from leukoscope.dataset.exporter import export_dataset
 from leukoscope.errors import InputError
+from leukoscope.progress import Progress, no_progress
 from leukoscope.web.app import create_app
 from leukoscope.web.guard import Site
 from leukoscope.web.learn import export_reviewed
@@ -82,7 +83,7 @@ def open_room(
     reader: str,
     photographs: str | None = None,
     settings: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Opened:
     """Open the database and the runs; InputError before anything listens where that would not be safe."""
     store = open_store(db)

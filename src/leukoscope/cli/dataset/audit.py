@@ -6,6 +6,7 @@ import argparse
 
 from leukoscope.cli.options import add_command
 from leukoscope.cli.progress import progress_bar
+from leukoscope.progress import for_stages
 
 EXAMPLE = """\
 examples:
@@ -43,12 +44,12 @@ def run(args: argparse.Namespace) -> None:
     dataset = read_dataset(args.dir)
     against = read_dataset(args.against) if args.against else None
     with progress_bar("auditing") as progress:
-        audit = audit_dataset(dataset, against, show=lambda what, done, total: progress(done, total))
+        audit = audit_dataset(dataset, against, progress=for_stages(progress))
     if args.html:
         from leukoscope.checks.audit_html import write_audit_page
 
         with progress_bar("contact sheet") as progress:
-            write_audit_page(audit, args.html, show=progress)
+            write_audit_page(audit, args.html, progress=progress)
     if args.json:
         print(json.dumps(to_dict(audit), indent=1, ensure_ascii=False))
     else:

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     hidden = {"deidentify": args.deidentify, "key": args.key}
     with progress_bar("photographs") as progress, handed_on(args.dir, args.out, **hidden) as dataset:
         report = export_crops(
-            dataset, args.out, pad_px=args.pad_px, um_per_px=args.um_per_px, edge=args.edge, show=progress
+            dataset, args.out, pad_px=args.pad_px, um_per_px=args.um_per_px, edge=args.edge, progress=progress
         )
     print(f"{report.n_crops} crops" + (f", {report.n_kept} of them were there already" if report.n_kept else ""))
     print("  classes: " + ", ".join(f"{name} {n}" for name, n in report.by_class.items()))

@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> None:
     from leukoscope.pseudonyms import open_key
 
     names = open_key(args.key, out=args.out)
-    with progress_bar("pictures") as show:
-        done = deidentify_dataset(args.dir, args.out, names, show=show)
+    with progress_bar("pictures") as progress:
+        done = deidentify_dataset(args.dir, args.out, names, progress=progress)
     if args.key is not None:
         names.save(args.key)
     print(f"{done.n_fields} pictures of {done.n_patients} patients, without names: {args.out}")

@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> None:
     from leukoscope.dataset.exporter import export_dataset
 
     hidden = {"deidentify": args.deidentify, "key": args.key}
-    with progress_bar("copying pictures") as show, handed_on(args.dataset, args.out, **hidden) as dataset:
-        report = export_dataset(args.format, dataset, args.out, show=show)
+    with progress_bar("copying pictures") as progress, handed_on(args.dataset, args.out, **hidden) as dataset:
+        report = export_dataset(args.format, dataset, args.out, progress=progress)
     print(f"{report.name}: {report.n_fields} fields, {report.n_cells} cells as {report.format}")
     print("  classes: " + ", ".join(f"{name} {n}" for name, n in report.cells_by_class.items()))
     for line in report.beside:

@@ -8,6 +8,7 @@ from pathlib import Path
 from leukoscope.cli.options import add_command, whole
 from leukoscope.cli.progress import progress_bar
 from leukoscope.errors import InputError
+from leukoscope.progress import for_stages
 
 EXAMPLE = """\
 examples:
@@ -86,7 +87,7 @@ def _clusters(dataset, by: str) -> tuple:
 
     with progress_bar("looking for near duplicates") as progress:
         paths = [dataset.path(f) for f in dataset.fields]
-        return find_duplicates(paths, show=lambda what, done, total: progress(done, total)).clusters
+        return find_duplicates(paths, progress=for_stages(progress)).clusters
 
 
 def _from_file(dataset, args: argparse.Namespace) -> None:
@@ -95,7 +96,7 @@ def _from_file(dataset, args: argparse.Namespace) -> None:
 
     made = apply_split_file(dataset, args.file)
     with progress_bar("checking the split") as progress:
-        problems = find_split_problems(made, show=lambda what, done, total: progress(done, total))
+        problems = find_split_problems(made, progress=for_stages(progress))
     for line in problems[:_SHOWN]:
         print(f"  {line}")
     if len(problems) > _SHOWN:

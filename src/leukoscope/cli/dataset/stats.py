@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
     per_center = QUALITY_PER_CENTER if args.pictures is None else args.pictures
     with progress_bar("photographs") as progress:
-        stats = dataset_stats(args.dir, quality_per_center=per_center, show=progress)
+        stats = dataset_stats(args.dir, quality_per_center=per_center, progress=progress)
     report = read_import_report(args.dir)
     written = []
     if args.datasheet:

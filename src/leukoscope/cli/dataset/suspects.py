@@ -45,14 +45,14 @@ def run(args: argparse.Namespace) -> None:
     from leukoscope.checks.suspects import find_suspects, write_suspects
 
     with progress_bar("photographs") as progress:
-        suspects = find_suspects(args.dir, args.model, masks=args.masks, seed=args.seed, show=progress)
+        suspects = find_suspects(args.dir, args.model, masks=args.masks, seed=args.seed, progress=progress)
     path = Path(args.csv) if args.csv else Path(args.dir) / "suspects.csv"
     write_suspects(suspects, path)
     if args.html:
         from leukoscope.checks.suspects_html import write_sheet
 
         with progress_bar("contact sheet") as progress:
-            write_sheet(suspects, args.html, show=progress)
+            write_sheet(suspects, args.html, progress=progress)
     contradicting = suspects.contradicting()
     models = ", ".join(f"{task} {name}" for task, name in suspects.models.items())
     print(

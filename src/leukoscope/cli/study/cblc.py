@@ -74,5 +74,5 @@ def run(args: argparse.Namespace) -> None:
         register_only=args.register,
     )
     with progress_bar("study") as progress:
-        page = run_study(options, say=lambda words: print(words, flush=True), show=progress)
+        page = run_study(options, say=lambda words: print(words, flush=True), progress=progress)
     print(f"{'registered' if args.register else 'study'}: {page}")

@@ -8,6 +8,7 @@ import importlib.util
 from leukoscope.cli.options import add_command
 from leukoscope.cli.progress import progress_bar
 from leukoscope.errors import InputError
+from leukoscope.progress import for_stages
 
 EXAMPLE = """\
 examples:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     with progress_bar("study") as progress:
         study = run_study(
             args.config, Folders(args.data, tuple(args.external), args.target), args.out, only=args.only,
-            resume=args.resume, show=lambda what, done, total: progress(done, total), say=print,
+            resume=args.resume, progress=for_stages(progress), say=print,
         )  # fmt: skip
     print(f"study: {study.page}")
     failed = [name for name, row in study.rows.items() if row.status == "failed"]

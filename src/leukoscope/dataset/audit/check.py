@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leukoscope.dataset.audit.duplicates import LEAST_AGREEMENT, Pair, Show, find_duplicates
+from leukoscope.dataset.audit.duplicates import LEAST_AGREEMENT, Pair, find_duplicates
 from leukoscope.dataset.audit.leaks import (
     Side,
     SpelledAlike,
@@ -22,6 +22,7 @@ from leukoscope.dataset.audit.leaks import (
 from leukoscope.dataset.audit.turns import NAMES
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.errors import DataError
+from leukoscope.progress import StageProgress, no_stages
 
 AUDIT_VERSION = 1
 _CUT = 0.97  # a window with a smaller side is a crop
@@ -93,7 +94,7 @@ def audit_dataset(
     least_agreement: float = LEAST_AGREEMENT,
     seed: int = 0,
     workers: int = 2,
-    show: Show = lambda what, done, total: None,
+    progress: StageProgress = no_stages,
 ) -> Audit:
     """Look for what makes a result flatter than it is: duplicates, patients on both sides, cells under two labels.
 
@@ -105,7 +106,7 @@ def audit_dataset(
     if not dataset.fields:
         raise DataError(f"data set {dataset.name!r} has no fields: there is nothing to audit")
     paths = [d.path(f) for d in datasets for f in d.fields]
-    duplicates = find_duplicates(paths, least_agreement=least_agreement, seed=seed, workers=workers, show=show)
+    duplicates = find_duplicates(paths, least_agreement=least_agreement, seed=seed, workers=workers, progress=progress)
     if len(duplicates.unreadable) == len(fields):
         raise DataError(f"none of the {len(fields)} pictures can be read; the first: {duplicates.unreadable[0]}")
     pairs = tuple(p for p in duplicates.pairs if 0 in (sides[p.first].dataset, sides[p.second].dataset))

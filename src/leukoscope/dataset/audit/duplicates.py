@@ -7,7 +7,7 @@ structure compared, and what agrees is gathered into clusters. docs/decisions/00
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from leukoscope.dataset.audit.index import Candidates, find_candidates
 from leukoscope.dataset.audit.signature import WINDOWS
 from leukoscope.dataset.audit.thumbnails import Thumbnails, read_thumbnails
 from leukoscope.dataset.audit.turns import turn_pixels, turn_points
+from leukoscope.progress import Progress, StageProgress, no_stages, of_stage
 
 # Chosen on copies planted among the training pictures of pbc (benchmarks/sets/near_duplicates.py --part development):
 # the least agreement of theirs was 0.87, the greatest among different pictures 0.46; on cells alone on an empty ground
@@ -28,8 +29,6 @@ _LEAST_COARSE = 0.55  # at half the resolution, for a pair to be aligned further
 _LEAST_STRUCTURE = 1.0  # grey levels, root mean square: a picture with less has nothing to be recognised by
 _COARSE, _COARSE_STEPS, _FINE_STEPS = 32, 6, 3
 _BLOCK = 256
-
-Show = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +75,15 @@ def find_duplicates(
     least_agreement: float = LEAST_AGREEMENT,
     seed: int = 0,
     workers: int = 2,
-    show: Show = lambda what, done, total: None,
+    progress: StageProgress = no_stages,
 ) -> Duplicates:
     """The duplicates among picture files: the same file, or turned, mirrored, saved again, rescaled, brighter or
     darker, or cropped (to about 85 % of each side or more).
 
     Files that can't be read are listed, not raised. The answer depends on the files, their order and `seed` alone.
     """
-    seen = read_thumbnails(paths, workers=workers, show=lambda d, n: show("reading pictures", d, n))
-    return compare_thumbnails(seen, least_agreement=least_agreement, seed=seed, workers=workers, show=show)
+    seen = read_thumbnails(paths, workers=workers, progress=of_stage(progress, "reading pictures"))
+    return compare_thumbnails(seen, least_agreement=least_agreement, seed=seed, workers=workers, progress=progress)
 
 
 def compare_thumbnails(
@@ -93,17 +92,21 @@ def compare_thumbnails(
     least_agreement: float = LEAST_AGREEMENT,
     seed: int = 0,
     workers: int = 2,
-    show: Show = lambda what, done, total: None,
+    progress: StageProgress = no_stages,
 ) -> Duplicates:
     """`find_duplicates` of pictures that were read before."""
     pairs, rows, blank = _same_files(seen)
     if len(rows) > 1:
         small = seen.pixels[rows]
         candidates = find_candidates(
-            small, seed=seed, workers=workers, show=lambda d, n: show("looking for candidates", d, n)
+            small, seed=seed, workers=workers, progress=of_stage(progress, "looking for candidates")
         )
         near = _verify(
-            small, candidates, least_agreement, workers=workers, show=lambda d, n: show("comparing candidates", d, n)
+            small,
+            candidates,
+            least_agreement,
+            workers=workers,
+            progress=of_stage(progress, "comparing candidates"),
         )
         pairs += [_renumbered(pair, rows) for pair in near]
     order = sorted(pairs, key=lambda p: (not p.is_same_file, -p.agreement, p.first, p.second))
@@ -151,7 +154,7 @@ def _verify(
     least: float,
     *,
     workers: int,
-    show: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[Pair]:
     """The candidates that agree once aligned."""
     starts = range(0, len(candidates.query), _BLOCK)
@@ -160,7 +163,7 @@ def _verify(
     with ThreadPoolExecutor(workers) as pool:
         for done, part in enumerate(pool.map(lambda b: _verify_block(thumbnails, b, least), blocks), 1):
             pairs += part
-            show(min(done * _BLOCK, len(candidates.query)), len(candidates.query))
+            progress(min(done * _BLOCK, len(candidates.query)), len(candidates.query))
     return pairs
 
 

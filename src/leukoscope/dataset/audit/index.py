@@ -6,7 +6,6 @@ centres (Sivic and Zisserman, Video Google, 2003; Jegou et al., 2011). Every pic
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from leukoscope.dataset.audit.signature import LENGTH, WINDOWS, Whitening, cosines, measure_whitening, signatures
 from leukoscope.dataset.audit.turns import N_TURNS
+from leukoscope.progress import Progress, no_progress
 
 LEAST_SIMILARITY = 0.5  # cosine of two signatures, for a pair to be looked at more closely
 MOST_CANDIDATES = 8  # a picture's best partners that are looked at
@@ -56,7 +56,7 @@ def find_candidates(
     *,
     seed: int = 0,
     workers: int = 2,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Candidates:
     """The pairs of thumbnails (N, 64, 64) that may show the same, each once, at most 8 a picture."""
     whitening = measure_whitening(thumbnails)
@@ -66,7 +66,7 @@ def find_candidates(
     with ThreadPoolExecutor(workers) as pool:
         for done, part in enumerate(pool.map(lambda s: _ask(thumbnails, s, index, whitening), starts), 1):
             blocks.append(part)
-            show(min(done * _BLOCK, len(thumbnails)), len(thumbnails))
+            progress(min(done * _BLOCK, len(thumbnails)), len(thumbnails))
     names = ("query", "target", "window", "turn", "similarity")
     return _each_pair_once(Candidates(*(np.concatenate([getattr(p, name) for p in blocks]) for name in names)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from PIL import Image, JpegImagePlugin
 from leukoscope.errors import ImageError
 from leukoscope.images import MAX_PIXELS, read_image
 from leukoscope.images.container import HEAD_BYTES, check_plausible_size, sniff_format, strip_metadata
+from leukoscope.progress import Progress, no_progress
 
 SIDE = 64  # px; pictures are squeezed into a square, so that a quarter turn of a field stays comparable
 BLACK = 8  # grey level: cells cut out on black have a frame that says nothing of the cell
@@ -39,9 +40,7 @@ class Thumbnails:
     unreadable: dict[int, str]
 
 
-def read_thumbnails(
-    paths: Sequence[str | Path], *, workers: int = 2, show: Callable[[int, int], None] = lambda done, total: None
-) -> Thumbnails:
+def read_thumbnails(paths: Sequence[str | Path], *, workers: int = 2, progress: Progress = no_progress) -> Thumbnails:
     """Read every file once, on `workers` threads (decoding lets go of Python's lock). Never raises for a file."""
     pixels = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     digests, unreadable = [], {}
@@ -53,7 +52,7 @@ def read_thumbnails(
                     unreadable[row] = reason
                 else:
                     pixels[row] = small
-            show(len(digests), len(paths))
+            progress(len(digests), len(paths))
     return Thumbnails(pixels, tuple(digests), unreadable)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from leukoscope.experiments.cblc.settings import StudyConfig
 from leukoscope.geometry import contour_area, contour_box
 from leukoscope.images import background_color, read_field, white_balance
 from leukoscope.models.bundle import CropRule
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy, nearest_class
 from leukoscope.train.crops.data import UNKNOWN, CropSet
 from leukoscope.types import Cells
@@ -59,7 +60,7 @@ def expert_crops(
     taxonomy: Taxonomy,
     *,
     nuclei: Sequence[Sequence[Sequence[np.ndarray]]] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> CropSet:
     """The expert's cells by the expert's contours ("GT" of the paper), with masks.
 
@@ -70,8 +71,7 @@ def expert_crops(
         contours = expert_contours(field)
         inner = nuclei[number] if nuclei is not None else [[]] * len(contours)
         parts.append(_cut(dataset, field, rule, contours, inner, np.arange(len(contours))))
-        if progress:
-            progress(number + 1, len(dataset.fields))
+        progress(number + 1, len(dataset.fields))
     return _join(dataset, rule, taxonomy, parts)
 
 
@@ -81,14 +81,13 @@ def predicted_crops(
     rule: CropRule,
     taxonomy: Taxonomy,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> CropSet:
     """The predicted cells ("YOLO" of the paper); what is no expert's cell is of the taxonomy's first artefact class."""
     parts = []
     for number, (field, located) in enumerate(zip(dataset.fields, cells, strict=True)):
         parts.append(_cut(dataset, field, rule, located.contours, located.nuclei, located.truth))
-        if progress:
-            progress(number + 1, len(dataset.fields))
+        progress(number + 1, len(dataset.fields))
     return _join(dataset, rule, taxonomy, parts)
 
 
@@ -98,7 +97,7 @@ def matched_cells(crops: CropSet) -> np.ndarray:
 
 
 def draw_nuclei(
-    dataset: Dataset, outline: Outline, *, progress: Callable[[int, int], None] | None = None
+    dataset: Dataset, outline: Outline, *, progress: Progress = no_progress
 ) -> list[list[list[np.ndarray]]]:
     """Nucleus contours of the expert's cells of each field, as the study's outliner draws them in the cells' boxes."""
     drawn = []
@@ -110,8 +109,7 @@ def draw_nuclei(
             boxes = np.array([contour_box(c) for c in contours])
             _, nuclei = outline(field, Cells(truth.key, boxes, np.ones(len(boxes)), tuple(contours)))
         drawn.append(nuclei)
-        if progress:
-            progress(number + 1, len(dataset.fields))
+        progress(number + 1, len(dataset.fields))
     return drawn
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from leukoscope.experiments.cblc.settings import StudyConfig
 from leukoscope.files import write_text
 from leukoscope.models.torch_backbones import arch_of_weights, build_network
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.crops.center_border import center_border_losses
 from leukoscope.train.crops.config import FinetuneConfig
 from leukoscope.train.crops.data import CropSet
@@ -43,7 +44,7 @@ def train_member(
     expert: CropSet,
     predicted: CropSet,
     validation: CropSet | None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Member:
     """Both stages into `folder`/stage-1 and /stage-2, going on where an earlier call stopped.
 
@@ -100,7 +101,7 @@ def _run(
     validation: CropSet | None,
     *,
     start: Path | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> Path:
     done = run / "done"
     if done.is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from leukoscope.experiments.cblc.members import Member, cap_classes, join_probs,
 from leukoscope.experiments.cblc.patients import Validation, by_patient, left_out_confusion
 from leukoscope.experiments.cblc.settings import StudyConfig, StudyFiles
 from leukoscope.files import write_whole
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.crops.data import CropSet
 from leukoscope.train.crops.predict import predict_logits
 
 VALIDATION_CELLS = 40  # of a class, on which a member's epochs are validated: of patients it is not trained on
-Show = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,7 @@ class Predictions:
 
 
 def make_member(
-    config: StudyConfig, material: Material, folder: Path, *, fold: int, show: Show | None = None
+    config: StudyConfig, material: Material, folder: Path, *, fold: int, progress: Progress = no_progress
 ) -> Member:
     """Train the member that leaves out one fold of the development patients; nothing where that is done.
 
@@ -91,7 +91,7 @@ def make_member(
         expert=cap_classes(expert, most, seed=seed),
         predicted=cap_classes(predicted.subset(teaches[1]), most, seed=seed),
         validation=None if judges is None else cap_classes(judges, VALIDATION_CELLS, seed=seed),
-        progress=show,
+        progress=progress,
     )
 
 

@@ -13,6 +13,7 @@ from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import DataError
 from leukoscope.files import write_whole
 from leukoscope.images import read_field
+from leukoscope.progress import Progress, no_progress
 from leukoscope.types import Cells, Field
 
 Find = Callable[[Field], Cells]  # a field's cells, best first, perhaps with contours
@@ -45,7 +46,7 @@ def segment(
     folder: Path,
     *,
     match_iou: float,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> list[FieldCells]:
     """Segment every field into `folder`/NUMBER.npz, those that are not there yet; returns them in the fields' order."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,8 +56,7 @@ def segment(
         if not path.is_file():
             write_cells(path, segment_field(dataset, field, find, outline, match_iou=match_iou))
         located.append(read_cells(path))
-        if progress:
-            progress(number + 1, len(dataset.fields))
+        progress(number + 1, len(dataset.fields))
     return located
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from leukoscope.locate import locate
 from leukoscope.models.bundle import read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.outline import outline
+from leukoscope.progress import Progress
 from leukoscope.train.fields import validation_fields
 from leukoscope.train.locator.bundle import export_locator
 from leukoscope.train.locator.config import LocatorConfig
@@ -27,20 +27,18 @@ from leukoscope.train.outliner.yolo_seg import YoloSegConfig, read_segmenter, tr
 from leukoscope.train.run import source_commit
 from leukoscope.types import Cells, Field
 
-Show = Callable[[int, int], None] | None
 
-
-def make_segmenter(config: YoloSegConfig, dataset: Dataset, run: Path, show: Show) -> Find:
+def make_segmenter(config: YoloSegConfig, dataset: Dataset, run: Path, progress: Progress) -> Find:
     """Train YOLO11-seg on the split "train", choose its epoch on "val"; gives what finds and outlines cells."""
-    train_yolo_seg(config, [dataset], run, resume=True, progress=show)
+    train_yolo_seg(config, [dataset], run, resume=True, progress=progress)
     return read_segmenter(run)
 
 
-def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Path, show: Show) -> Find:
+def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Path, progress: Progress) -> Find:
     """Train on the split "train", choose the threshold on "val", export to `bundle` (nothing where that is done); gives
     what finds cells."""
     if not (bundle / "card.json").is_file() or not (run / "done").is_file():
-        train_locator(config, [dataset], run, resume=True, progress=show)
+        train_locator(config, [dataset], run, resume=True, progress=progress)
         held = validation_fields([dataset])
         export_locator(run, bundle, validation=held, side=config.side, command=command(), commit=source_commit())
         write_text(run / "done", "")
@@ -48,7 +46,7 @@ def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Pat
     return lambda field: locate(field, session)
 
 
-def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Path, show: Show) -> Outline:
+def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Path, progress: Progress) -> Outline:
     """Train and export the outliner likewise; gives the function that outlines located cells and their nuclei.
 
     config.masks may name the study's data set as "cohort", whatever it is called.
@@ -56,7 +54,7 @@ def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Pa
     path = config.masks.get("cohort", config.masks.get(dataset.name))
     config = replace(config, masks={dataset.name: path} if path else {})
     if not (bundle / "card.json").is_file() or not (run / "done").is_file():
-        train_outliner(config, [dataset], run, resume=True, progress=show)
+        train_outliner(config, [dataset], run, resume=True, progress=progress)
         held = validation_fields([dataset])
         export_outliner(run, bundle, validation=held, command=command(), commit=source_commit())
         write_text(run / "done", "")

@@ -32,13 +32,13 @@ from leukoscope.experiments.preregistration import NAME, differences, register, 
 from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import Row, fingerprint_of, read_row, run_row
 from leukoscope.files import write_json
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.crops.data import CropSet
 
 Say = Callable[[str], None]
-Show = Callable[[int, int], None]
 
 
-def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = None) -> Path:
+def run_study(options: StudyOptions, *, say: Say = print, progress: Progress = no_progress) -> Path:
     """Run what is not done yet, then write tables, figures, page and bundle; returns the page's path.
 
     Before any number of the validation centres is made, preregistration.json is written; with `register_only` the study
@@ -52,14 +52,14 @@ def run_study(options: StudyOptions, *, say: Say = print, show: Show | None = No
     _claim(options, files, cohort)
     clock = Clock(options.out / "work" / "seconds.json", say)
     work = options.out / "work"
-    cells, outline = _segment(options, files, cohort, clock, show)
+    cells, outline = _segment(options, files, cohort, clock, progress)
     with clock("standardised crops"):
-        expert, predicted = _crops(work, cohort, cells, outline, files, show)
+        expert, predicted = _crops(work, cohort, cells, outline, files, progress)
     material = Material(cohort, files, expert, predicted, work)
     members = []
     for fold in range(files.study.folds):
         with clock(f"member {fold + 1} of {files.study.folds}: GT to YOLO, YOLO to YOLO"):
-            members.append(make_member(files.study, material, work / f"member-{fold}", fold=fold, show=show))
+            members.append(make_member(files.study, material, work / f"member-{fold}", fold=fold, progress=progress))
     with clock("predictions"):
         predictions = predict_cells(material, members, areas_um2(cells, cohort.dataset))
     with clock("pre-registration"):
@@ -121,7 +121,7 @@ def _claim(options: StudyOptions, files: StudyFiles, cohort: Cohort) -> None:
 
 
 def _segment(
-    options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: Clock, show: Show | None
+    options: StudyOptions, files: StudyFiles, cohort: Cohort, clock: Clock, progress: Progress
 ) -> tuple[list[FieldCells], Outline]:
     """Train what finds and what outlines cells on development patients, then match every field; and the outliner."""
     fields = cohort.fields(lambda p: p.role == DEVELOP)
@@ -132,21 +132,21 @@ def _segment(
     work, bundle = options.out / "work", options.out / "bundle"
     if files.segmenter is not None:
         with clock("segmenter"):
-            find = make_segmenter(files.segmenter, fields, work / "segmenter", show)
+            find = make_segmenter(files.segmenter, fields, work / "segmenter", progress)
     else:
         with clock("locator"):
-            find = make_locator(files.locator, fields, work / "locator", bundle / "locator", show)
+            find = make_locator(files.locator, fields, work / "locator", bundle / "locator", progress)
     with clock("outliner"):
-        outline = make_outline(files.outliner, fields, work / "outliner", bundle / "outliner", show)
+        outline = make_outline(files.outliner, fields, work / "outliner", bundle / "outliner", progress)
     with clock("segmentation and contour matching"):
         match_iou = files.study.match_iou
         return segment(
-            cohort.dataset, find, outline, work / "segmented", match_iou=match_iou, progress=show
+            cohort.dataset, find, outline, work / "segmented", match_iou=match_iou, progress=progress
         ), outline  # fmt: skip
 
 
 def _crops(
-    work: Path, cohort: Cohort, cells: Sequence[FieldCells], outline: Outline, files: StudyFiles, show: Show | None
+    work: Path, cohort: Cohort, cells: Sequence[FieldCells], outline: Outline, files: StudyFiles, progress: Progress
 ) -> tuple[CropSet, CropSet]:
     """Expert crops of development patients and predicted crops of all, measured where the study asks for it.
 
@@ -156,11 +156,11 @@ def _crops(
     fields = cohort.fields(lambda p: p.role == DEVELOP)
     paths = work / "expert.npz", work / "predicted.npz"
     if not paths[0].is_file():
-        nuclei = draw_nuclei(fields, outline, progress=show) if morphology else None
-        expert = expert_crops(fields, rule, cohort.taxonomy, nuclei=nuclei, progress=show)
+        nuclei = draw_nuclei(fields, outline, progress=progress) if morphology else None
+        expert = expert_crops(fields, rule, cohort.taxonomy, nuclei=nuclei, progress=progress)
         save_crops(paths[0], measure_morphology(expert) if morphology else expert)
     if not paths[1].is_file():
-        predicted = predicted_crops(cohort.dataset, cells, rule, cohort.taxonomy, progress=show)
+        predicted = predicted_crops(cohort.dataset, cells, rule, cohort.taxonomy, progress=progress)
         learnt = np.array([cohort.patients[g].role == DEVELOP for g in predicted.groups])
         save_crops(paths[1], measure_morphology(predicted, learnt) if morphology else predicted)
     return load_crops(paths[0], cohort.taxonomy), load_crops(paths[1], cohort.taxonomy)

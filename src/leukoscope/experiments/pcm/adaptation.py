@@ -13,10 +13,11 @@ from leukoscope.experiments.intervals import Estimate, accuracy_of, estimate, ma
 from leukoscope.experiments.pcm.calls import CallSet, label_sets, score_calls, softmax
 from leukoscope.experiments.pcm.classifiers import read_crops, read_finetune_config, read_predictions, rows_in
 from leukoscope.experiments.pcm.config import RowPlan, StudyConfig
-from leukoscope.experiments.pcm.data import TARGET, Show, StudyData, StudySet
+from leukoscope.experiments.pcm.data import TARGET, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import LabelMap
 from leukoscope.experiments.rows import row_folder
 from leukoscope.files import save_arrays
+from leukoscope.progress import StageProgress, of_stage
 from leukoscope.train.crops.config import FinetuneConfig
 from leukoscope.train.crops.data import CropSet, join_crop_sets
 
@@ -25,7 +26,7 @@ METHODS = ("lp-ft", *HEADS)
 
 
 def run_adaptation(
-    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, show: Show
+    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, progress: StageProgress
 ) -> dict:
     """Zero-shot on the whole target; each method with `target_share` of its cells labelled, tested on the rest."""
     from leukoscope.train.crops.predict import load_finetuned, predict_logits
@@ -65,7 +66,7 @@ def run_adaptation(
     draws = [draw_labelled(crops, config.target_share, seed=config.seed + d) for d in range(config.target_draws)]
     result["n_labelled"] = [len(d) for d in draws]
     result["conformal_after"] = _conformal_after(config, zero, draws)
-    answers = _Answers(config, plan, study, target, crops, settings, network, folder, show)
+    answers = _Answers(config, plan, study, target, crops, settings, network, folder, progress)
     result["methods"] = {m: _score_method(config, zero, draws, answers.of(m, draws)) for m in plan.methods}
     return result
 
@@ -103,7 +104,7 @@ class _Answers:
     settings: FinetuneConfig
     network: object
     folder: Path
-    show: Show
+    progress: StageProgress
     _source_crops: CropSet | None = None
 
     def of(self, method: str, draws: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -145,7 +146,7 @@ class _Answers:
         run = finetune(
             settings, both, None, self.folder / f"lp-ft-{number}",
             sampler_weights=weights, start_from=_with_head(self.network, self.target.mapping), resume=True,
-            progress=lambda done, total: self.show(f"{self.plan.label} {number + 1}", done, total),
+            progress=of_stage(self.progress, f"{self.plan.label} {number + 1}"),
         )  # fmt: skip
         return softmax(predict_logits(run, self.crops.subset(_rest(labelled, len(self.crops)))))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from leukoscope.dataset.audit import Audit, audit_dataset
 from leukoscope.dataset.audit.duplicates import connected
 from leukoscope.dataset.manifest import Dataset
+from leukoscope.progress import StageProgress, no_stages
 
 _RANK = {"test": 3, "val": 2, "train": 1, None: 0}  # what stays where a picture or a patient stands on two sides
 
@@ -59,14 +60,14 @@ class Finding:
 
 
 def audit_sets(
-    data: Dataset, others: Sequence[Dataset], *, show: Callable[[str, int, int], None] = lambda what, done, total: None
+    data: Dataset, others: Sequence[Dataset], *, progress: StageProgress = no_stages
 ) -> tuple[list[Finding], list[Audit]]:
     """The data alone; each other set alone and the data against it. Returns findings and the audits of the data."""
-    alone = audit_dataset(data, show=show)
+    alone = audit_dataset(data, progress=progress)
     findings, kept = [finding_of(alone)], [alone]
     for other in others:
-        findings.append(finding_of(audit_dataset(other, show=show)))
-        against = audit_dataset(data, other, show=show)
+        findings.append(finding_of(audit_dataset(other, progress=progress)))
+        against = audit_dataset(data, other, progress=progress)
         kept.append(against)
         findings.append(finding_of(against))
     return findings, kept

@@ -12,9 +12,10 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.experiments.pcm.calls import CallSet, calibrate, label_sets, score_calls, softmax
 from leukoscope.experiments.pcm.config import RowPlan, StudyConfig
-from leukoscope.experiments.pcm.data import DATA, Show, StudyData, StudySet
+from leukoscope.experiments.pcm.data import DATA, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import LabelMap
 from leukoscope.files import save_arrays
+from leukoscope.progress import StageProgress, of_stage
 from leukoscope.train.config import build_config, read_toml
 from leukoscope.train.crops.config import FinetuneConfig
 from leukoscope.train.crops.data import CropSet, read_crop_set
@@ -58,7 +59,7 @@ def rows_in(mapping: LabelMap, class_names: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def run_classifier(
-    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, resume: bool, show: Show
+    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, resume: bool, progress: StageProgress
 ) -> dict:
     """Fine-tune one classifier, export it, and score it on test and on every external set."""
     from leukoscope.train.crops.bundle import export_finetuned, fits_one_file
@@ -76,7 +77,7 @@ def run_classifier(
         raise DataError(f"data set {data.name!r} has no training cell of {', '.join(study.cells.names)}")
     run = finetune(
         settings, train, val, folder / "run", resume=resume,
-        progress=lambda done, total: show(plan.label, done, total),
+        progress=of_stage(progress, plan.label),
     )  # fmt: skip
     network, _ = load_finetuned(run)
     val_rows, val_truth = rows_in_model(study, val)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,13 +19,12 @@ from leukoscope.experiments.pcm.audits import Finding, audit_sets, fields_to_dro
 from leukoscope.experiments.pcm.config import StudyConfig
 from leukoscope.experiments.pcm.labels import LabelMap, Mapped, map_dataset, map_labels
 from leukoscope.files import write_json
+from leukoscope.progress import StageProgress, no_stages
 from leukoscope.taxonomy import Taxonomy, read_taxonomy
 from leukoscope.train.crops.data import taxonomy_without
 
 DATA, EXTERNAL, TARGET = "data", "external", "target"
 _WHOLE_FRAME = 0.6  # a set whose boxes take this share of their pictures (median) is one of single cells
-
-Show = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +104,7 @@ class Folders:
 
 
 def open_study(
-    config: StudyConfig, given: Folders, out: str | Path, *, show: Show = lambda what, done, total: None
+    config: StudyConfig, given: Folders, out: str | Path, *, progress: StageProgress = no_stages
 ) -> StudyData:
     """Read the sets, split the data where it states no split, audit, drop leaks if asked for, map the classes.
 
@@ -120,7 +119,7 @@ def open_study(
     names = [s.name for s in sets]
     if len(set(names)) < len(names):
         sets = [replace(s, name=f"{s.name} ({Path(f).name})") for s, f in zip(sets, folders, strict=True)]
-    clusters, findings, dropped, split_by, sets[0] = _audited(config, sets, Path(out), show)
+    clusters, findings, dropped, split_by, sets[0] = _audited(config, sets, Path(out), progress)
     cells = taxonomy_without(taxonomy, taxonomy.artefacts)
     roles = [DATA, *[EXTERNAL] * len(given.external), *[TARGET] * bool(given.target)]
     made = tuple(
@@ -212,7 +211,7 @@ def with_splits(config: StudyConfig, dataset: Dataset, clusters: Sequence[Sequen
     return replace(dataset, fields=tuple(fields)), words
 
 
-def _audited(config: StudyConfig, sets: list[Dataset], out: Path, show: Show) -> tuple:
+def _audited(config: StudyConfig, sets: list[Dataset], out: Path, progress: StageProgress) -> tuple:
     """(clusters of each set, findings, dropped files, how the split came about, the data as used)."""
     if not config.audit:
         made, words = with_splits(config, sets[0], ())
@@ -220,7 +219,7 @@ def _audited(config: StudyConfig, sets: list[Dataset], out: Path, show: Show) ->
     key = [config.settings(), [s.sha256() for s in sets]]
     kept = _read_kept(out / "audit.json", key)
     if kept is None:
-        kept = {"key": key} | _run_audits(config, sets, show)
+        kept = {"key": key} | _run_audits(config, sets, progress)
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "audit.json", kept)
     split_of = kept["splits"]
@@ -235,23 +234,23 @@ def _audited(config: StudyConfig, sets: list[Dataset], out: Path, show: Show) ->
     return clusters, findings, kept["dropped"], kept["split_by"], made
 
 
-def _run_audits(config: StudyConfig, sets: list[Dataset], show: Show) -> dict:
+def _run_audits(config: StudyConfig, sets: list[Dataset], progress: StageProgress) -> dict:
     from leukoscope.dataset.audit import find_duplicates
 
     data, others = sets[0], sets[1:]
     clusters: Sequence[Sequence[int]] = ()
     needs_clusters = not all(f.key.patient_id for f in data.fields)
     if needs_clusters and not any(f.split == "val" for f in data.fields):
-        clusters = find_duplicates([data.path(f) for f in data.fields], show=show).clusters
+        clusters = find_duplicates([data.path(f) for f in data.fields], progress=progress).clusters
     made, words = with_splits(config, data, clusters)
-    findings, audits = audit_sets(made, others, show=show)
+    findings, audits = audit_sets(made, others, progress=progress)
     dropped: dict[str, str] = {}
     if config.drop_leaks and any(f.problems() for f in findings):
         dropped = fields_to_drop(audits)
         made_clean = without_fields(made, list(dropped))
         if not all(any(f.split == s for f in made_clean.fields) for s in ("train", "test")):
             raise ConfigError("dropping the leaks leaves no training or no test photograph: split the set anew")
-        findings, _ = audit_sets(made_clean, others, show=show)
+        findings, _ = audit_sets(made_clean, others, progress=progress)
     return {
         "findings": [f.to_dict() for f in findings],
         "dropped": dropped,

@@ -23,7 +23,7 @@ from leukoscope.experiments.pcm.boxes import (
     truth_of,
 )
 from leukoscope.experiments.pcm.config import RowPlan, StudyConfig
-from leukoscope.experiments.pcm.data import DATA, EXTERNAL, Show, StudyData, StudySet
+from leukoscope.experiments.pcm.data import DATA, EXTERNAL, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import Mapped
 from leukoscope.experiments.rows import row_folder
 from leukoscope.files import save_arrays
@@ -31,6 +31,7 @@ from leukoscope.images import read_field
 from leukoscope.locate import locate
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.runtime import Session
+from leukoscope.progress import StageProgress, of_stage
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.config import read_toml
 
@@ -69,14 +70,14 @@ def detector_names(study: StudyData, classes: str) -> tuple[str, ...]:
 
 
 def run_detector(
-    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, resume: bool, show: Show
+    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, resume: bool, progress: StageProgress
 ) -> dict:
     """Train one detector on the data's training fields and score it on the data's test fields and the external sets.
 
     A configuration with task = "bundle" names a model whose locator is taken as it is: nothing is trained.
     """
     if read_toml(config.folder / plan.config).get("task") == "bundle":
-        return _run_bundle(config, plan, study, folder, show)
+        return _run_bundle(config, plan, study, folder, progress)
     from leukoscope.train.detector.config import read_detector_config
     from leukoscope.train.detector.task import detect, train_detector
 
@@ -86,7 +87,11 @@ def run_detector(
     learnt = mapped.without_ignored()
     learnt = replace(learnt, fields=tuple(f for f in learnt.fields if f.split in ("train", "val")))
     run = train_detector(
-        settings, [learnt], folder / "run", resume=resume, progress=lambda done, total: show(plan.label, done, total)
+        settings,
+        [learnt],
+        folder / "run",
+        resume=resume,
+        progress=of_stage(progress, plan.label),
     )
     names = detector_names(study, plan.classes)
     scored = {}
@@ -99,7 +104,7 @@ def run_detector(
     return result | {"names": list(names), "arch": settings.arch, "n_fields_not_learnt": n_left_out}
 
 
-def _run_bundle(config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, show: Show) -> dict:
+def _run_bundle(config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, progress: StageProgress) -> dict:
     """A model's locator in the place of a WBC detector: every box is a white cell's, none is "Other"."""
     path = config.folder / plan.config
     values = read_toml(path)
@@ -113,7 +118,7 @@ def _run_bundle(config: StudyConfig, plan: RowPlan, study: StudyData, folder: Pa
         for done, truth in enumerate(part.dataset.fields, 1):
             cells = locate(read_field(part.dataset.path(truth), truth.key, um_per_px=truth.um_per_px), locator)
             detections.append(FieldBoxes(cells.boxes, np.full(len(cells.boxes), white), cells.scores))
-            show(f"{plan.label} {part.name}", done, len(part.dataset.fields))
+            progress(f"{plan.label} {part.name}", done, len(part.dataset.fields))
         save_arrays(folder / f"{part.name}.npz", **save_boxes(detections))
         scored[part.name] = box_set(part, detections, names)
     result = score_parts(config, study, scored, classes=plan.classes)
@@ -174,7 +179,9 @@ def _saved(out: Path, row: str, part: Part) -> list[FieldBoxes]:
         return load_boxes(saved, len(part.dataset.fields))
 
 
-def run_two_stage(config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, show: Show) -> dict:
+def run_two_stage(
+    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, progress: StageProgress
+) -> dict:
     """Boxes of a finished WBC detector, cut out with the classifier's context, typed by a finished classifier."""
     from leukoscope.train.crops.predict import box_classifier, load_finetuned
 
@@ -191,7 +198,7 @@ def run_two_stage(config: StudyConfig, plan: RowPlan, study: StudyData, folder: 
         located = []
         for done, (field, boxes) in enumerate(zip(part.dataset.fields, first, strict=True), 1):
             located.append(_typed(part.dataset, field, boxes, classify, column, other))
-            show(f"{plan.label} {part.name}", done, len(first))
+            progress(f"{plan.label} {part.name}", done, len(first))
         save_arrays(folder / f"{part.name}.npz", **save_boxes(located))
         scored[part.name] = box_set(part, located, names)
     if not scored:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from leukoscope.errors import ConfigError
 from leukoscope.experiments.pcm.config import EXTRAS, RowPlan, StudyConfig, read_study
-from leukoscope.experiments.pcm.data import TARGET, Folders, Show, StudyData, open_study
+from leukoscope.experiments.pcm.data import TARGET, Folders, StudyData, open_study
 from leukoscope.experiments.pcm.report import write_study
 from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.preregistration import differences, register, words
 from leukoscope.experiments.provenance import provenance
 from leukoscope.experiments.rows import NOT_RUN, Row, fingerprint_of, keep_row, read_row, row_folder, run_row
+from leukoscope.progress import StageProgress, no_stages
 from leukoscope.train.config import read_toml
 
 RESULT_VERSION = 1  # of what rows keep: a row of another version is refused, not misread
@@ -31,25 +32,25 @@ def run_study(
     *,
     only: Sequence[str] = (),
     resume: bool = False,
-    show: Show = lambda what, done, total: None,
+    progress: StageProgress = no_stages,
     say: Callable[[str], None] = lambda line: None,
 ) -> StudyRun:
     """Run the study of `config` (a folder or a study.toml) on data set folders; see docs/studies/pcm.md.
 
     only      names of rows to run, with those they build on; the page then shows what is there of the others
     resume    unfinished rows go on from their checkpoints; finished ones are never run again
-    show      called with (what, done, total); say: with a line a row
+    progress  called with (what, done, total); say: with a line a row
     Writes OUT/study.html, OUT/tables/*.csv, OUT/figures/*, OUT/rows/NAME/. A row that fails or can't run says so in
     its table and the others go on.
     """
     settings = read_study(config)
     plans = _asked(settings, only)
     out = Path(out)
-    study = open_study(settings, folders, out, show=show)
+    study = open_study(settings, folders, out, progress=progress)
     say(_audit_line(study, settings))
     register(out, registration_facts(settings, study))
     for plan in plans:
-        row = _run(settings, plan, study, out, resume=resume, show=show)
+        row = _run(settings, plan, study, out, resume=resume, progress=progress)
         say(f"{plan.name}: {row.status}" + (f" ({row.reason})" if row.reason else f" in {row.seconds:.0f} s"))
         if row.seconds > _LONG and plan is not plans[-1]:
             write_study(_as_it_stands(settings, study, out))
@@ -90,7 +91,9 @@ def _asked(config: StudyConfig, only: Sequence[str]) -> list[RowPlan]:
     return sorted(plans, key=lambda p: bool(p.builds_on))  # what others build on comes first
 
 
-def _run(config: StudyConfig, plan: RowPlan, study: StudyData, out: Path, *, resume: bool, show: Show) -> Row:
+def _run(
+    config: StudyConfig, plan: RowPlan, study: StudyData, out: Path, *, resume: bool, progress: StageProgress
+) -> Row:
     """One row; where it can't begin (no target, a row it builds on is not done) it stays "not run", with the reason."""
     if plan.kind == "adaptation" and not study.of_role(TARGET):
         return _cannot(out, plan, "needs a set of another laboratory: give --target")
@@ -101,7 +104,7 @@ def _run(config: StudyConfig, plan: RowPlan, study: StudyData, out: Path, *, res
     digest = _fingerprint(config, plan, study, before)
 
     def work(folder: Path, resumed: bool) -> dict:
-        return _work(config, plan, study, folder, out=out, resume=resumed, show=show)
+        return _work(config, plan, study, folder, out=out, resume=resumed, progress=progress)
 
     return run_row(out, plan.name, digest, work, needs=EXTRAS[plan.extra], extra=plan.extra, resume=resume)
 
@@ -126,25 +129,32 @@ def _fingerprint(config: StudyConfig, plan: RowPlan, study: StudyData, before: S
 
 
 def _work(
-    config: StudyConfig, plan: RowPlan, study: StudyData, folder: Path, *, out: Path, resume: bool, show: Show
+    config: StudyConfig,
+    plan: RowPlan,
+    study: StudyData,
+    folder: Path,
+    *,
+    out: Path,
+    resume: bool,
+    progress: StageProgress,
 ) -> dict:
     """The row's kind decides; torch is imported here first."""
     if plan.kind == "detector":
         from leukoscope.experiments.pcm.detectors import run_detector
 
-        return run_detector(config, plan, study, folder, resume=resume, show=show)
+        return run_detector(config, plan, study, folder, resume=resume, progress=progress)
     if plan.kind == "classifier":
         from leukoscope.experiments.pcm.classifiers import run_classifier
 
-        return run_classifier(config, plan, study, folder, resume=resume, show=show)
+        return run_classifier(config, plan, study, folder, resume=resume, progress=progress)
     if plan.kind == "two-stage":
         from leukoscope.experiments.pcm.detectors import run_two_stage
 
-        return run_two_stage(config, plan, study, folder, out=out, show=show)
+        return run_two_stage(config, plan, study, folder, out=out, progress=progress)
     if plan.kind == "adaptation":
         from leukoscope.experiments.pcm.adaptation import run_adaptation
 
-        return run_adaptation(config, plan, study, folder, out=out, show=show)
+        return run_adaptation(config, plan, study, folder, out=out, progress=progress)
     raise ConfigError(f"row {plan.name!r}: no kind {plan.kind!r}")
 
 

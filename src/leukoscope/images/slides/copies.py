@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,14 +20,13 @@ from pathlib import Path
 from leukoscope.errors import ImageError
 from leukoscope.images.slides.grouping import named_files
 from leukoscope.images.slides.names import is_dicom
+from leukoscope.progress import Progress, no_progress
 from leukoscope.stores import StoreError, below, blocks, cache_folder, is_address, version_of
 
 MOST = "LEUKOSCOPE_CACHE_GB"  # environment variable: gigabytes of copies
 MOST_GB = 50.0
 _SPARE = 1 << 28  # bytes that a copy leaves free on its disk, for the run's outputs
 _VERSION = "copy.json"
-
-Copying = Callable[[int, int], None]  # megabytes copied, in all
 
 
 class Lease:
@@ -53,7 +52,7 @@ class Lease:
         self.close()
 
 
-def lease_of(path: str, copying: Copying | None = None) -> Lease:
+def lease_of(path: str, progress: Progress = no_progress) -> Lease:
     """The slide's files here, copied first where `path` is an address and its copy is missing or of another version.
 
     ImageError: "missing", "no_permission" or "read_error" of the store, "too_large" where there is no room for it.
@@ -71,7 +70,7 @@ def lease_of(path: str, copying: Copying | None = None) -> Lease:
         if not _is_there(path, folder, versions):
             _lock(handle)  # one process copies, the others wait for it; it waits for readers of an older version
             if not _is_there(path, folder, versions):
-                _bring(path, folder, versions, copying)
+                _bring(path, folder, versions, progress)
             _lock(handle, shared=True)
         os.utime(handle)
         return Lease(folder / _name(path), handle)
@@ -103,7 +102,7 @@ def _said(address: str, versions: dict[str, tuple[int, str]]) -> dict[str, str]:
     return {_name(file, beside=address): version for file, (_, version) in versions.items()}
 
 
-def _bring(address: str, folder: Path, versions: dict[str, tuple[int, str]], copying: Copying | None) -> None:
+def _bring(address: str, folder: Path, versions: dict[str, tuple[int, str]], progress: Progress) -> None:
     """Copy the slide's objects, of these bytes and versions, into `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     n_bytes = sum(n for n, _ in versions.values())
@@ -119,8 +118,7 @@ def _bring(address: str, folder: Path, versions: dict[str, tuple[int, str]], cop
                 for block in blocks(file):
                     out.write(block)
                     n_done += len(block)
-                    if copying is not None:
-                        copying(n_done // 1_000_000, max(n_bytes // 1_000_000, 1))
+                    progress(n_done // 1_000_000, max(n_bytes // 1_000_000, 1))
         if n_done != n_bytes or {f: version_of(f) for f in versions} != versions:
             raise ImageError("changed", f"{address}: was changed while it was copied; analyse it again")
         (partial / _VERSION).write_text(json.dumps(_said(address, versions)), "utf-8")

@@ -14,10 +14,11 @@ import numpy as np
 
 from leukoscope.errors import ImageError
 from leukoscope.images.quality import measure_focus
-from leukoscope.images.slides.copies import Copying, Lease, lease_of, remove_copies
+from leukoscope.images.slides.copies import Lease, lease_of, remove_copies
 from leukoscope.images.slides.opening import open_slide, slide_sha256, slide_stamp
 from leukoscope.images.slides.region import Region
 from leukoscope.images.slides.slide import Slide
+from leukoscope.progress import Progress, no_progress
 from leukoscope.stores import is_address
 
 _NOTHING = ("", Lease(Path()))
@@ -73,9 +74,9 @@ class _Shelf:
                     self._digests[path] = (stamp, slide_sha256(here.path))
                 return self._digests[path][1]
 
-    def copy(self, path: str, copying: Copying | None) -> None:
+    def copy(self, path: str, progress: Progress) -> None:
         """Copy a slide in a store to here; nothing where it is here."""
-        self._copied(path, copying).close()
+        self._copied(path, progress).close()
 
     def put_away(self, addresses: Iterable[str]) -> None:
         """Close these slides, and take their copies away."""
@@ -103,7 +104,7 @@ class _Shelf:
         finally:
             self._give_back(held)
 
-    def _copied(self, path: str, copying: Copying | None = None) -> Lease:
+    def _copied(self, path: str, progress: Progress = no_progress) -> Lease:
         """A lease of a slide; threads that want one copy make it once, and its store is not asked again at once."""
         if not is_address(path):
             return lease_of(path)
@@ -111,7 +112,7 @@ class _Shelf:
             if self._last[0] != path:
                 self._last[1].close()
                 self._last = _NOTHING  # a copy that nobody reads may have to go for this one
-                self._last = (path, lease_of(path, copying))
+                self._last = (path, lease_of(path, progress))
             return self._last[1].again()
 
     @staticmethod
@@ -168,10 +169,10 @@ def slide_digest(path: str | Path) -> str:
     return _shelf.digest(str(path))
 
 
-def copy_slide(path: str | Path, copying: Copying | None = None) -> None:
+def copy_slide(path: str | Path, progress: Progress = no_progress) -> None:
     """Copy a slide in an object store to here (`copies.lease_of`, which says what can go wrong); of a file nothing."""
     if is_address(path):
-        _shelf.copy(str(path), copying)
+        _shelf.copy(str(path), progress)
 
 
 def put_away_copies(paths: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,7 @@ from leukoscope.images.slides.monolayer import (
 )
 from leukoscope.images.slides.region import Box
 from leukoscope.images.slides.slide import Slide, level_for
+from leukoscope.progress import Progress, no_progress
 
 TILE_UM = 128.0
 LOW_POWER_UM = 1.0  # µm/px of the look: a red cell is 7 px wide
@@ -38,13 +39,6 @@ _DARKER = 0.05  # optical density of what is no glass: of a single cell in a pix
 _LEAST_DARKER = 0.05  # of a tile's pixels in the overview: with less it is not looked at
 _LEARN_FROM = 128  # tiles
 _FOCUS_PX = 256  # of the piece at full resolution
-
-
-Progress = Callable[[int, int], None]
-
-
-def no_progress(done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ from leukoscope.crop import crop_cells
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import DataError, ImageError
 from leukoscope.models.bundle import CropRule
+from leukoscope.progress import Progress, no_progress
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import Taxonomy, nearest_class
 from leukoscope.train.classifier.data import read_balanced
@@ -26,7 +27,7 @@ def read_site_cells(
     *,
     taxonomy: Taxonomy,
     keep: Callable[[TruthField], bool] = lambda field: True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> CropSet:
     """Every white cell of the fields that `keep` lets through, white-balanced and cut as analysis cuts it.
 
@@ -48,8 +49,7 @@ def read_site_cells(
             crops = crop_cells(pixels, boxes, rule, um_per_px=truth.um_per_px, background=0 if masked else 240)
             group = truth.key.patient_id or truth.sha256
             parts.append((crops, diameters_um(view, boxes), boxes, [c.class_name for c in cells], truth.file, group))
-        if progress:
-            progress(done, len(chosen))
+        progress(done, len(chosen))
     if not parts:
         raise DataError(f"no white cells in {dataset.name}: nothing to adapt to")
     names = [name for part in parts for name in part[3]]

@@ -7,7 +7,6 @@ of 12 megapixels shrunk whole would show cells of a few pixels.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +22,7 @@ from leukoscope.locate import TILE_OVERLAP, fitting_tile_px, locate_balanced, pr
 from leukoscope.models.bundle import Bundle, Card
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.ruler import POOLED
+from leukoscope.progress import Progress, no_progress
 from leukoscope.scale import red_cell_px
 from leukoscope.train.locator.data import Photo, is_white
 from leukoscope.types import Field
@@ -55,7 +55,7 @@ def measure_rulers(dataset: Dataset, card: Card) -> Rulers:
 
 
 def tile_photos(
-    dataset: Dataset, locator: Session, rulers: Rulers, memory_px: int, *, seed: int, progress: Callable | None = None
+    dataset: Dataset, locator: Session, rulers: Rulers, memory_px: int, *, seed: int, progress: Progress = no_progress
 ) -> list[Photo]:
     """The tiles of a set's fields, longer side at most `memory_px`; of those without a cell as many as with one.
 
@@ -71,8 +71,7 @@ def tile_photos(
             near = (boxes[:, 0] < x1) & (boxes[:, 2] > x0) & (boxes[:, 1] < y1) & (boxes[:, 3] > y0)
             photo = _shrunk(view.pixels[y0:y1, x0:x1], boxes[near] - (x0, y0, x0, y0), memory_px)
             (full if near.any() else empty).append(photo)
-        if progress is not None:
-            progress(done, len(dataset.fields))
+        progress(done, len(dataset.fields))
     rng = np.random.default_rng(seed)
     empty = [empty[i] for i in rng.permutation(len(empty))[: len(full)]]
     chosen = [*full, *empty]

@@ -8,7 +8,7 @@ finds more on fields that had no part in it, and nothing is lost at home.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from leukoscope.locate import letterbox
 from leukoscope.models.bundle import Bundle, find_model, part_of_model, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_locator import LocatorNet
+from leukoscope.progress import Progress, no_progress
 from leukoscope.simulate import CohortOptions, simulate_cohort
 from leukoscope.train.adapt.locator_fields import (
     Found,
@@ -48,7 +49,6 @@ SITE_SHARE = 0.6  # of the training pictures; the rest is replayed
 OLD_SHARE = 0.3  # of the finished weights: what the locator knew stays
 MOST_REPLAYED, MOST_WATCHED = 400, 60  # fields of each set that is replayed; of each that is watched
 RENDERED = CohortOptions("blood", patients=6, centers=3, seed=7, fields_per_patient=2)
-Show = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def adapt_locator(
     replay: Sequence[str | Path] = (),
     resume: bool = False,
     seed: int = 0,
-    progress: Show | None = None,
+    progress: Progress = no_progress,
 ) -> LocatorAdapted:
     """Fit a model's locator to corrected fields and write it into folder `out`, with the model's other parts beside it.
 
@@ -172,7 +172,7 @@ def _rendered(run: Path) -> Path:
     return folder
 
 
-def _fit(bundle: Bundle, sets: list[Dataset], run: Path, seed: int, progress: Show | None) -> LocatorNet:
+def _fit(bundle: Bundle, sets: list[Dataset], run: Path, seed: int, progress: Progress) -> LocatorNet:
     """The network after training on the site's fields (the first set) and the replayed ones, mixed with the old one."""
     network, locator, config = read_locator_network(bundle), Session(bundle), site_config(bundle, seed=seed)
     old = {name: value.clone() for name, value in network.state_dict().items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from leukoscope.errors import DataError, InputError
 from leukoscope.files import copy_folder, save_arrays
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.adapt.neighbours import lean_on_neighbours
 from leukoscope.train.adapt.network import read_network, set_last_layer, write_adapted
@@ -23,10 +23,9 @@ MOST_OF_ONE = 0.5  # share of the cells that one patient may have
 MOST_BLASTS, MOST_IMMATURE = 0.05, 0.15  # of the mix: above, these are no ordinary patients
 MOST_OF_CLASS = 0.9
 IMMATURE = ("promyelocyte", "myelocyte", "metamyelocyte")
-Show = Callable[[int, int], None]
 
 
-def profile_model(model: str | Path, data: str | Path, out: str | Path, *, progress: Show | None = None) -> dict:
+def profile_model(model: str | Path, data: str | Path, out: str | Path, *, progress: Progress = no_progress) -> dict:
     """Write the profiled model into folder `out`; returns what was found: n_cells, n_patients, mix and shift.
 
     model  a bundled model's name or a model folder whose classifier has a reference (`reference.npz`)

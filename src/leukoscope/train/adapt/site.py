@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.files import TableWriter, copy_folder, write_whole
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy, nearest_class
 from leukoscope.taxonomy.vocabulary import PARENTS
 from leukoscope.train.adapt.cells import read_site_cells
@@ -35,7 +35,6 @@ from leukoscope.train.crops.data import CropSet
 LEAST_FOR_PROFILE = 100  # of the site's cells, labelled or not: from fewer the stain can't be told from the mix
 LEAST_FOR_TEMPERATURE = 30  # labelled cells: fewer say too little of how sure to be
 COLUMNS = ("order", "file", "x0", "y0", "x1", "y1", "called", "prob")
-Show = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +63,7 @@ class HeardSite:
         return np.flatnonzero(self.allowed.any(1))
 
 
-def hear_site(model: str | Path, data: str | Path, *, progress: Show | None = None) -> HeardSite:
+def hear_site(model: str | Path, data: str | Path, *, progress: Progress = no_progress) -> HeardSite:
     """The cells of a data set folder as `model` hears them: what takes the time of adapting, and is needed once."""
     models, dataset = find_model(model), read_dataset(data)
     bundle = part_of_model(models, "classify")
@@ -85,7 +84,7 @@ def adapt_model(
     *,
     fraction: float | None = None,
     seed: int = 0,
-    progress: Show | None = None,
+    progress: Progress = no_progress,
 ) -> dict:
     """Write an adapted model into folder `out`; returns what was measured.
 
@@ -158,7 +157,7 @@ def suggest_cells(
     *,
     method: str = "typical_by_call",  # what most pairs of three sites choose (benchmarks/sites/cell_choice.py)
     seed: int = 0,
-    progress: Show | None = None,
+    progress: Progress = no_progress,
 ) -> list[dict]:
     """The n cells of a data set to label first: rows of COLUMNS, in that order. Its labels are not looked at."""
     site = hear_site(model, data, progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +15,14 @@ from leukoscope.models.bundle import Bundle, part_of_model
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.pipeline.sources import Source, find_sources
+from leukoscope.progress import Progress
 from leukoscope.train.adapt.cells import read_site_cells
 from leukoscope.train.adapt.site_head import last_features
 from leukoscope.train.crops.data import CropSet
 
-Show = Callable[[int, int], None]
-
 
 def hear_site(
-    models: dict[str, Bundle], bundle: Bundle, network: CellClassifier, data: str | Path, progress: Show | None
+    models: dict[str, Bundle], bundle: Bundle, network: CellClassifier, data: str | Path, progress: Progress
 ) -> tuple[CropSet, np.ndarray]:
     """The white cells of a data set folder or a folder of photographs, and what the last layer hears of each (N, F)."""
     if (Path(data) / "dataset.json").is_file():
@@ -38,7 +36,7 @@ def hear_site(
     return cells, features
 
 
-def located(locator: Bundle, folder: Path, progress: Show | None) -> Dataset:
+def located(locator: Bundle, folder: Path, progress: Progress) -> Dataset:
     """The photographs below a folder as a data set of cells of unstated type; a folder is a patient, as in `analyze`.
 
     A photograph that can't be read is left out, for nothing rests on a single one. InputError for a folder without any.
@@ -50,8 +48,7 @@ def located(locator: Bundle, folder: Path, progress: Show | None) -> Dataset:
         field = _field(source, session, least)
         if field is not None:
             fields.append(field)
-        if progress:
-            progress(done, len(sources))
+        progress(done, len(sources))
     return Dataset(folder.resolve().name, folder.resolve(), tuple(fields), "not stated", "not stated", "photographs")
 
 

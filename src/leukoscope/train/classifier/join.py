@@ -6,7 +6,7 @@ validation cells, by one last layer over what both trunks hear; a laboratory can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from leukoscope.files import write_json
 from leukoscope.models.bundle import CropRule
 from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels, fewer_side
 from leukoscope.models.torch_onnx import round_to_half
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.checkpoint import run_mark, save_checkpoint
 from leukoscope.train.classifier.bundle import crops_by_rule, read_classifier, restain
@@ -52,7 +53,7 @@ def join_classifiers(
     validation: Sequence[Dataset],
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> list[dict]:
     """Write the joined run's `last.pt` and `run.json` into folder `run`; returns a row for each share tried.
 
@@ -88,7 +89,7 @@ def _tried(
     networks: Sequence[CellClassifier],
     settings: dict,
     validation: Sequence[Dataset],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> tuple[list[float], list[dict]]:
     """The two temperatures, and each share tried with its losses."""
     n_restained = N_RESTAINED if config.share is None else 0  # a share that is stated needs no choice
@@ -97,8 +98,7 @@ def _tried(
     for network, of_network in zip(networks, logits, strict=True):
         for crops in cells.crops:
             of_network.append(_logits(network, crops, cells.diameters, fewer=network is networks[1]))
-            if progress:
-                progress(sum(map(len, logits)), total)
+            progress(sum(map(len, logits)), total)
     fitted = [fit_temperature(np.concatenate(z), np.tile(cells.truth, len(z))) for z in logits]
     temperatures, rows = list(config.temperatures) or fitted, []
     for share in SHARES if config.share is None else (config.share,):

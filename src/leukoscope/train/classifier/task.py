@@ -7,7 +7,6 @@ band nor segmented) teaches the sum of the classes it may be.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from leukoscope.dataset.audit.leaks import one_source_classes
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.files import write_json
 from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import read_attribute_set
 from leukoscope.train.checkpoint import run_fingerprint, run_mark
 from leukoscope.train.classifier.batches import Batch, Feeder
@@ -49,7 +49,7 @@ def train_classifier(
     run: Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Train and leave `last.pt` (averaged weights), `log.csv` and `run.json` in folder `run`; returns `run`.
 
@@ -76,7 +76,7 @@ def train_store(
     *,
     data: list[dict],
     fingerprint: str,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """`train_classifier` on cells that are read already; goes on from a checkpoint of the same `fingerprint` in `run`.
 

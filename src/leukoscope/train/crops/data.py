@@ -6,7 +6,7 @@ Crops are cut by the functions that analysis uses, so a network sees the same pi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.errors import DataError, ImageError, TaxonomyError
 from leukoscope.images import background_color, read_field, white_balance
 from leukoscope.models.bundle import CropRule
+from leukoscope.progress import Progress, no_progress
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import Taxonomy, nearest_class
 from leukoscope.train.classifier.data import NOT_WHITE
@@ -108,7 +109,7 @@ def read_crop_set(
     white_balance: bool = False,
     clusters: Sequence[Sequence[int]] = (),
     masks: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> CropSet:
     """Every white cell of one or several data sets, cut out.
 
@@ -132,8 +133,7 @@ def read_crop_set(
     parts: list[_Cut] = []
     for done, (dataset, truth) in enumerate(chosen, 1):
         parts.append(_cut_field(dataset, truth, rule, white_balance=white_balance, masks=masks))
-        if progress:
-            progress(done, len(chosen))
+        progress(done, len(chosen))
     cells = [c for p in parts for c in p.cells]
     names = [c.class_name for c in cells]
     return CropSet(

@@ -7,7 +7,7 @@ PCM, section 2.3.2: the linear head is trained on the frozen backbone, then ever
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.torch_backbones import arch_of_weights, build_network, repeated_parts
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.checkpoint import run_mark, settings_fingerprint
 from leukoscope.train.compiled import compile_parts
 from leukoscope.train.crops.config import FinetuneConfig
@@ -50,7 +51,7 @@ def finetune(
     sampler_weights: np.ndarray | None = None,
     start_from: dict | str | Path | None = None,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Train and leave `config.json`, `log.csv`, `best.pt`, `last.pt` and `checkpoint.pt` in folder `run`; returns it.
 

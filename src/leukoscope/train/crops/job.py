@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.files import write_text
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.crops.bundle import export_finetuned, fits_one_file
 from leukoscope.train.crops.data import (
@@ -28,7 +29,7 @@ def finetune_datasets(
     out: str | Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
     command: str = "",
     commit: str = "",
 ) -> Path:
@@ -53,7 +54,7 @@ def training_crops(
     datasets: Sequence[Dataset],
     *,
     masks: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[CropSet, CropSet]:
     """The cells to train and to validate on.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from leukoscope.geometry import nms
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.locate import letterbox
 from leukoscope.models.torch_detr import Detr, ExportedDetr
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector.config import is_yolo
 from leukoscope.train.detector.run import read_run
@@ -70,7 +70,7 @@ def detect(
     dataset: Dataset,
     *,
     max_boxes: int = MOST_PAIRS,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> list[FieldBoxes]:
     """Boxes of every field in the order of `dataset.fields`, px of the field; class_ids are the taxonomy's columns.
 
@@ -84,7 +84,7 @@ def detect(
     for number, field in enumerate(dataset.fields, 1):
         pixels = read_image(dataset.path(field))
         detections.append(detect_pixels(detector, pixels, max_boxes=max_boxes, device=device))
-        show(number, len(dataset.fields))
+        progress(number, len(dataset.fields))
     return detections
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import score_boxes
 from leukoscope.models.torch_detr import Detr, ExportedDetr
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark
 from leukoscope.train.compiled import compile_parts
@@ -43,7 +44,7 @@ def train_detector(
     run: str | Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Train and leave `run.json`, `log.csv`, `best.pt` and `last.pt` in folder `run`; returns `run`.
 

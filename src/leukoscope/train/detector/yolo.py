@@ -10,7 +10,6 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.files import TableWriter, write_text, write_whole
 from leukoscope.models.torch_yolo import NOTICE, SIZES, import_ultralytics, require_weights
+from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.detector.config import YoloConfig
@@ -46,7 +46,7 @@ def train_yolo(
     run: Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """`train_detector` for YOLO. The licence is said on stderr before anything runs.
 
@@ -89,7 +89,7 @@ def write_data(folder: Path, parts: dict[str, list[Dataset]], taxonomy: Taxonomy
             out.mkdir(parents=True)
             relabelled = replace(dataset, fields=tuple(_as_detected(f, part, taxonomy) for f in dataset.fields))
             names = picture_names(relabelled)
-            copy_pictures(relabelled, lambda f, o=out, n=names: o / picture_place("yolo", f, n), _silent)
+            copy_pictures(relabelled, lambda f, o=out, n=names: o / picture_place("yolo", f, n), no_progress)
             write_yolo(relabelled, out, names, taxonomy.names)
             places.setdefault(part, []).append(str((out / "images" / part).resolve()))
     path = folder / "data.yaml"
@@ -110,18 +110,13 @@ def _as_detected(field, part: str, taxonomy: Taxonomy):
     return replace(field, cells=cells, split=part)
 
 
-def _silent(done: int, total: int) -> None:
-    """Nobody is shown how many pictures are copied."""
-
-
-def _fit(library, config: YoloConfig, data: Path, folder: Path, *, progress: Callable | None) -> None:
+def _fit(library, config: YoloConfig, data: Path, folder: Path, *, progress: Progress) -> None:
     """ultralytics' training in `own`/train; goes on from its last.pt where there is one."""
     last = folder / "train" / "weights" / "last.pt"
     model = library.YOLO(str(last) if last.exists() else config.weights or f"{config.arch}.yaml", task="detect")
-    if progress:
-        model.add_callback(
-            "on_fit_epoch_end", lambda trainer: progress(min(trainer.epoch + 1, config.epochs), config.epochs)
-        )
+    model.add_callback(
+        "on_fit_epoch_end", lambda trainer: progress(min(trainer.epoch + 1, config.epochs), config.epochs)
+    )
     if last.exists():
         model.train(resume=True)
         return

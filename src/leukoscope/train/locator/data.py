@@ -38,7 +38,7 @@ def is_white(cell: TruthCell) -> bool:
     return cell.class_name not in NOT_WHITE
 
 
-def load_photos(dataset: Dataset, memory_px: int, *, balance: bool, progress=None) -> list[Photo]:
+def load_photos(dataset: Dataset, memory_px: int, *, balance: bool) -> list[Photo]:
     """Read a data set's pictures, longer side at most memory_px, white-balanced if `balance`."""
     photos = []
     for field in dataset.fields:
@@ -50,8 +50,6 @@ def load_photos(dataset: Dataset, memory_px: int, *, balance: bool, progress=Non
         if balance:
             pixels = white_balance(pixels, background_color(pixels))
         photos.append(Photo(pixels, boxes))
-        if progress is not None:
-            progress(1)
     return photos
 
 

@@ -7,7 +7,6 @@ normalisation layers and first blocks stay as ImageNet left them; the exponentia
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.files import write_json
 from leukoscope.models.torch_lite import fold_norms, freeze_norms, normalise
 from leukoscope.models.torch_locator import LocatorNet, locator_loss
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.fields import seen_fields
@@ -41,7 +41,7 @@ def train_locator(
     run: Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Train and leave `last.pt` (averaged weights), `log.csv` and `run.json` in folder `run`; returns `run`.
 
@@ -79,7 +79,7 @@ def fit_locator(
     run: Path,
     *,
     fingerprint: str,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> dict:
     """Train `net` on groups of photographs, each drawn with its weight; returns the averaged weights, which `last.pt`
     of folder `run` holds too. A checkpoint there of the same fingerprint is gone on with."""

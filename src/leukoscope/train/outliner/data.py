@@ -7,7 +7,6 @@ those whose box is the annotated one are learnt from (`outliner.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +61,7 @@ class Outlined:
     origin: tuple[int, int]
 
 
-def load_patches(
-    dataset: Dataset, *, masks: str | None, balance: bool, progress: Callable[[int], None] | None = None
-) -> Patches:
+def load_patches(dataset: Dataset, *, masks: str | None, balance: bool) -> Patches:
     """Every white cell of a data set that has what the set is to teach.
 
     masks   path of a field's mask relative to the pictures, with {stem} or {number} in it. Cells with contours take
@@ -88,8 +85,6 @@ def load_patches(
             corner = np.tile(middle, 2) - side / 2
             boxes.append((cell.box - corner) * (PATCH_PX / side))
             fields.append(field.key.field_id)
-        if progress is not None:
-            progress(1)
     if not pixels:
         raise DataError(f"data set {dataset.name!r} has no white cell with an outline to learn from")
     labels_of = np.stack(labels) if masks or by_contour else None

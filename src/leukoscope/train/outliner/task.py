@@ -23,6 +23,7 @@ from leukoscope.errors import ConfigError, DataError
 from leukoscope.files import write_json
 from leukoscope.models.torch_lite import fold_norms
 from leukoscope.models.torch_outline import UNKNOWN, UNKNOWN_PART, OutlineNet, outline_loss
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.fields import seen_fields
@@ -52,7 +53,7 @@ def train_outliner(
     run: Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Train and leave `last.pt` (averaged weights), `log.csv` and `run.json` in folder `run`; returns `run`.
 

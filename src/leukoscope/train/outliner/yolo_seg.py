@@ -26,6 +26,7 @@ from leukoscope.files import write_json, write_text
 from leukoscope.geometry import contour_area
 from leukoscope.models.torch_yolo import NOTICE, import_ultralytics, require_weights
 from leukoscope.pipeline.fields import Segmenter
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.checkpoint import load_checkpoint, run_fingerprint, run_mark, save_checkpoint
 from leukoscope.train.fields import seen_fields, validation_fields
 from leukoscope.train.locator.data import is_white
@@ -79,7 +80,7 @@ def train_yolo_seg(
     run: Path,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Train and leave `last.pt` (plain tensors) and `run.json` in folder `run`; returns `run`.
 
@@ -110,8 +111,7 @@ def train_yolo_seg(
     elif (folder / "fingerprint.txt").read_text("utf-8") != fingerprint:
         raise ConfigError(f"{run} belongs to another configuration or other data: choose another --out")
     model = library.YOLO(str(last) if last.exists() else config.weights or f"{config.arch}.yaml", task="segment")
-    if progress:
-        model.add_callback("on_fit_epoch_end", lambda trainer: progress(trainer.epoch + 1, config.epochs))
+    model.add_callback("on_fit_epoch_end", lambda trainer: progress(trainer.epoch + 1, config.epochs))
     if last.exists():
         model.train(resume=True)
     else:
@@ -205,7 +205,7 @@ def write_polygons(folder: Path, parts: dict[str, list[Dataset]]) -> Path:
             out.mkdir(parents=True)
             relabelled = replace(dataset, fields=tuple(_in_split(f, part) for f in dataset.fields))
             names = picture_names(relabelled)
-            copy_pictures(relabelled, lambda f, o=out, n=names: o / picture_place("yolo", f, n), _silent)
+            copy_pictures(relabelled, lambda f, o=out, n=names: o / picture_place("yolo", f, n), no_progress)
             write_yolo(relabelled, out, names, (CELL,))
             places.setdefault(part, []).append(str((out / "images" / part).resolve()))
     path = folder / "data.yaml"
@@ -217,10 +217,6 @@ def write_polygons(folder: Path, parts: dict[str, list[Dataset]]) -> Path:
 
 def _in_split(field: TruthField, part: str) -> TruthField:
     return replace(field, split=part)
-
-
-def _silent(done: int, total: int) -> None:
-    """Nobody is shown how many pictures are copied."""
 
 
 def _settings(config: YoloSegConfig) -> dict:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import Connection, func, insert, select, update
 
 from leukoscope.errors import DataError, InputError
+from leukoscope.progress import Progress, no_progress
 from leukoscope.report.choose import blast_ratio, urgency
 from leukoscope.report.record import Record, counted_cells, read_record
 from leukoscope.report.words import bands_covered
@@ -37,7 +38,7 @@ class Opened:
     was_there: bool
 
 
-def open_run(store: Store, path: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Opened:
+def open_run(store: Store, path: str | Path, *, progress: Progress = no_progress) -> Opened:
     """Put the record at `path` (a run's folder, or its record.json) into the database, all of it or nothing.
 
     progress  called with (cells done, cells in all)
@@ -139,7 +140,7 @@ def _add_cells(
     record: Record,
     ids: dict[str, int],
     folder: Path,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> int:
     columns = {name: column for column, name in enumerate(record.taxonomy.names)}
     total = sum(p["n_cells"] for p in record.patients)
@@ -163,10 +164,9 @@ def _add_cells(
             done += 1
             if len(cells) == BATCH:
                 _flush(connection, cells, vectors)
-                if progress is not None:
-                    progress(done, total)
+                progress(done, total)
     _flush(connection, cells, vectors)
-    if progress is not None and total:
+    if total:
         progress(done, total)
     if connection.dialect.name == "postgresql":  # ids were given here: the next ones must come after them
         connection.execute(select(func.setval(func.pg_get_serial_sequence("cell", "id"), max(1, first + done - 1))))
