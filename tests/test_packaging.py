@@ -62,7 +62,7 @@ def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, leukoscope, leukoscope.cli; print(*sorted(m for m in sys.modules if '.' not in m))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "leukoscope" in loaded
-    assert not {"numpy", "PIL", "onnxruntime", "rich", "scipy", "torch"} & set(loaded)
+    assert not {"numpy", "PIL", "onnxruntime", "rich", "scipy", "threadpoolctl", "torch"} & set(loaded)
 
 
 def test_analysis_loads_without_torch_and_without_the_test_extra():
@@ -82,7 +82,7 @@ import leukoscope.evaluate, leukoscope.simulate, leukoscope.report
 
 def test_runtime_dependencies_are_few(project):
     names = {re.match(r"[A-Za-z0-9-]+", line).group() for line in project["dependencies"]}
-    assert names == {"numpy", "onnxruntime", "pillow", "rich"}
+    assert names == {"numpy", "onnxruntime", "pillow", "rich", "threadpoolctl"}
 
 
 def test_constraints_are_names_and_versions_only(root, project):

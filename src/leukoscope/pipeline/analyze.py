@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import leukoscope
+from leukoscope.cores import one_blas_thread
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
@@ -70,12 +71,13 @@ def analyze(
     options = options or AnalyzeOptions()
     paths, said = [local_path(str(p)) if is_address(p) else p for p in paths], local_path(str(out))
     given = {"model": model, "patients": patients, "options": options, "segmenter": segmenter, "progress": progress}
-    if not is_address(said):
-        return _analyze(paths, Path(said), resume=resume, **given)
-    with StoreRun(said, WORK, resume=resume) as store:
-        record = _analyze(paths, store.folder, resume=resume, store=store, **given)
-        store.publish()
-    return record
+    with one_blas_thread():
+        if not is_address(said):
+            return _analyze(paths, Path(said), resume=resume, **given)
+        with StoreRun(said, WORK, resume=resume) as store:
+            record = _analyze(paths, store.folder, resume=resume, store=store, **given)
+            store.publish()
+        return record
 
 
 def _analyze(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from leukoscope.cores import one_blas_thread
 from leukoscope.dataset.audit.align import align, fine_structure, structure_strength
 from leukoscope.dataset.audit.index import Candidates, find_candidates
 from leukoscope.dataset.audit.signature import WINDOWS
@@ -98,16 +99,17 @@ def compare_thumbnails(
     pairs, rows, blank = _same_files(seen)
     if len(rows) > 1:
         small = seen.pixels[rows]
-        candidates = find_candidates(
-            small, seed=seed, workers=workers, progress=of_stage(progress, "looking for candidates")
-        )
-        near = _verify(
-            small,
-            candidates,
-            least_agreement,
-            workers=workers,
-            progress=of_stage(progress, "comparing candidates"),
-        )
+        with one_blas_thread():
+            candidates = find_candidates(
+                small, seed=seed, workers=workers, progress=of_stage(progress, "looking for candidates")
+            )
+            near = _verify(
+                small,
+                candidates,
+                least_agreement,
+                workers=workers,
+                progress=of_stage(progress, "comparing candidates"),
+            )
         pairs += [_renumbered(pair, rows) for pair in near]
     order = sorted(pairs, key=lambda p: (not p.is_same_file, -p.agreement, p.first, p.second))
     return Duplicates(tuple(order), connected(order), seen.unreadable, blank, seen.sha256)
