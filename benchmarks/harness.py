@@ -1,11 +1,11 @@
 """What every measurement shares: its arguments, its rows as they come, its result file, a child's memory and time.
 
-    def measure(args):
+    def main(args: Args) -> Rows:
         yield {"set": …, "measure": …, "value": …, "threshold": "<= 0"}
         return {"seed": args.seed}      # optional: stands beside every row
 
     if __name__ == "__main__":
-        benchmark(measure, DATA, option("--seed", type=int, default=1))
+        benchmark(main, DATA, option("--seed", type=int, default=1))
 
 `benchmark` reads the command line, prints each row when it is measured and writes benchmarks/results/NAME.csv, NAME
 being the script's. A row for another file is the pair (its name, the row). Where no row comes (a part that is kept for
@@ -19,17 +19,20 @@ import inspect
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.provenance import RESULTS, ROOT, write_results
+from benchmarks.provenance import RESULTS, write_results
 from benchmarks.public_sets import SHARED
 from benchmarks.verdicts import NO, judged
 
 Option = tuple[tuple[str, ...], dict]
-Measure = Callable[[argparse.Namespace], Iterable[dict | tuple[str, dict]]]
+Args = argparse.Namespace
+# Yields rows, or pairs of another file's name and its row; returns what stands beside all of them.
+Rows = Generator[dict | tuple[str, dict], None, dict | None]
 # What of a row is printed; the file holds all of it.
 SHOWN = ("system", "set", "measure", "value", "low", "high", "threshold", "met")
 
@@ -48,16 +51,21 @@ DATA = option(
     "--data", type=Path, default=Path(os.environ.get("LEUKOSCOPE_SHARED", SHARED)), help="folder of the public sets"
 )
 MODEL = option("--model", default="blood", help="a bundled model's name, or a model folder")
+DETAILS = option("--details", help="keep metrics.json, confusion.csv and predictions.csv of each set below here")
 QUICK = option("--quick", action="store_true", help="a smaller size, to try it; write with --out")
+_COMMON = (
+    option("--out", type=Path, help="folder for the result file (default: benchmarks/results)"),
+    option("--dry-run", action="store_true", help="print, write no result file"),
+)
 ONLY = option("--only", action="append", default=[], help="this part alone; may be given again")
 
 
-def benchmark(measure: Measure, *options: Option, words: list[str] | None = None) -> None:
+def benchmark(measure: Callable[[Args], Rows], *options: Option, words: list[str] | None = None) -> None:
     """Parse `words` (default: the command line), measure, print, write; ends with 1 where "<= 0" is missed.
 
     The result files go into --out; with --dry-run, or with --quick and no --out, nothing is written.
     """
-    args = parse(inspect.getmodule(measure).__doc__, *options, words=words)
+    args = parse(inspect.getmodule(measure).__doc__, *options, *_COMMON, words=words)
     files: dict[str, list[dict]] = {}
     context = _run(measure, args, files)
     if not args.dry_run and (args.out or not getattr(args, "quick", False)):
@@ -67,25 +75,24 @@ def benchmark(measure: Measure, *options: Option, words: list[str] | None = None
         raise SystemExit(1)
 
 
-def parse(doc: str, *options: Option, words: list[str] | None = None) -> argparse.Namespace:
-    """The arguments of a measurement, those that all share among them."""
+def parse(doc: str, *options: Option, words: list[str] | None = None) -> Args:
+    """The arguments of a script, its docstring as the help."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for names, facts in options:
         parser.add_argument(*names, **facts)
-    parser.add_argument("--out", type=Path, help="folder for the result file (default: benchmarks/results)")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
     return parser.parse_args(words)
 
 
-def _run(measure: Measure, args: argparse.Namespace, files: dict[str, list[dict]]) -> dict:
+def _run(measure: Callable[[Args], Rows], args: Args, files: dict[str, list[dict]]) -> dict:
     """Measure, each row into `files` as it comes; the context that the measurement returned."""
     stem = Path(inspect.getfile(measure)).stem
 
-    def told(rows):
-        context.update((yield from rows) or {})
-
     context: dict = {}
-    for item in told(measure(args) or ()):
+
+    def with_context() -> Rows:
+        context.update((yield from measure(args)) or {})
+
+    for item in with_context():
         name, row = item if isinstance(item, tuple) else (stem, item)
         files.setdefault(name, []).append(row)
         row = judged(row)
@@ -102,7 +109,6 @@ class Spent:
     cpu_s: float
     peak_mib: float
     stdout: str
-    code: int
 
 
 def again(*words: object) -> list[str]:
@@ -135,17 +141,18 @@ runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
 
 
-def spent(command: list[str], *, told: Path, check: bool = True, **how: object) -> Spent:
-    """Run `python -m MODULE …` in a process of its own and measure it; `told` is a file that it may write.
+def spent(module: str, *words: object, codes: tuple[int, ...] = (0,)) -> Spent:
+    """Run `python -m MODULE WORDS` in a process of its own and measure it; its errors are printed as it writes them.
 
-    CalledProcessError where it fails, unless `check` is off.
+    SystemExit where it ends with a code that is not one of `codes`.
     """
-    python, dash_m, module, *words = command
-    if dash_m != "-m":
-        raise ValueError(f"expected [python, '-m', module, …], got {command[:3]}")
-    code = _CHILD.format(told=str(told), words=[module, *words], module=module)
-    start = time.perf_counter()
-    done = subprocess.run([python, "-c", code], check=check, stdout=subprocess.PIPE, text=True, cwd=ROOT, **how)
-    wall = time.perf_counter() - start
-    peak, cpu = told.read_text("ascii").split()
-    return Spent(wall, float(cpu), int(peak) / 1024, done.stdout, done.returncode)
+    with tempfile.TemporaryDirectory() as work:
+        told = Path(work) / "spent"
+        code = _CHILD.format(told=str(told), words=[module, *map(str, words)], module=module)
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.PIPE, text=True)
+        wall = time.perf_counter() - start
+        if done.returncode not in codes:
+            raise SystemExit(f"{module} {' '.join(map(str, words))} ended with exit code {done.returncode}")
+        peak, cpu = told.read_text("ascii").split()
+    return Spent(wall, float(cpu), int(peak) / 1024, done.stdout)

@@ -23,7 +23,7 @@ def write_results(name: str, rows: list[dict], *, folder: Path = RESULTS, **cont
 
     The columns of FIRST that any row has come first, then the others as they first occur.
     """
-    context = {**context, "commit": commit(), "machine": machine(), "command": command()}
+    context |= {"commit": context.get("commit") or commit(), "machine": machine(), "command": command()}
     rows = [judged(row) | context for row in rows]
     seen = dict.fromkeys(key for row in rows for key in row)
     columns = [c for c in FIRST if c in seen] + [c for c in seen if c not in FIRST]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from leukoscope.dataset.importer import import_dataset
@@ -22,14 +22,13 @@ def import_public(name: str, data: str | Path, work: str | Path) -> Dataset:
     return read_dataset(out)
 
 
-def parse_arguments(description: str) -> argparse.Namespace:
-    """Arguments that the accuracy benchmarks share: --data, --model, --details."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--details", help="keep metrics.json, confusion.csv and predictions.csv of each set below here")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    return parser.parse_args()
+def spread(photographs: Iterable[Path], folder: Path, *, a_patient: int) -> Path:
+    """Copies of the photographs as `folder`/patient000/00000.jpg and on, `a_patient` in a folder."""
+    for number, source in enumerate(photographs):
+        target = folder / f"patient{number // a_patient:03}" / f"{number:05}{source.suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    return folder
 
 
 def row(name: str, measure: str, entry: dict, *, least: float | None = None, most: float | None = None) -> dict:

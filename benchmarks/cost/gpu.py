@@ -19,7 +19,6 @@ Writes FOLDER/gpu.csv after each part.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import sys
 import tempfile
@@ -32,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import provenance
+from benchmarks.harness import QUICK, Args, Rows, benchmark, option
 
 TARGETS = {"vit": 0.40, "detector": 300.0}  # share of the card's matrix rate; pictures a second (issue 12)
 VIT_FLOP = 3 * 2 * 12 * (12 * 768**2 * 257 + 2 * 257**2 * 768)  # a crop, forward and backward: twice the forward's
@@ -42,28 +41,18 @@ class Measured(Exception):
     """Enough steps are timed."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, help="folder for gpu.csv")
-    parser.add_argument("--seconds", type=float, default=95.0, help="of the whole; parts that do not fit are left out")
-    parser.add_argument("--only", default="matrix,vit,detector,small")
-    parser.add_argument("--quick", action="store_true", help="tiny networks, on any machine")
-    parser.add_argument("--commit", help="of the code, where the folder is no repository")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     card = torch.cuda.get_device_name() if device.type == "cuda" else "processor"
-    provenance.RESULTS = Path(args.out)
-    if args.commit:
-        provenance.commit = lambda: args.commit
-    chosen, started, rows = args.only.split(","), time.monotonic(), []
+    chosen, started = args.only.split(","), time.monotonic()
     rate = None
     for part, seconds, measure in parts(device, quick=args.quick):
         if part.partition(" ")[0] not in chosen:
             continue
         left = args.seconds - (time.monotonic() - started)
         if left < seconds:
-            rows.append({"set": part, "measure": f"left out: {left:.0f} s left, it needs {seconds}"})
+            yield {"set": part, "measure": f"left out: {left:.0f} s left, it needs {seconds}"}
             continue
         began = time.monotonic()
         try:
@@ -73,10 +62,8 @@ def main() -> None:
         for row in found:
             if row["measure"].startswith("matrix product of 8192"):
                 rate = row["value"]
-            rows.append({"set": part, **row, **judged(part, row, rate), "took_s": round(time.monotonic() - began, 1)})
-            print(rows[-1], flush=True)
-        provenance.write_results("gpu", rows, card=card, torch_cuda=torch.version.cuda or "none")
-    provenance.write_results("gpu", rows, card=card, torch_cuda=torch.version.cuda or "none")
+            yield {"set": part, **row, **judged(part, row, rate), "took_s": round(time.monotonic() - began, 1)}
+    return {"card": card, "torch_cuda": torch.version.cuda or "none"} | ({"commit": args.commit} if args.commit else {})
 
 
 def judged(part: str, row: dict, rate: float | None) -> dict:
@@ -345,4 +332,10 @@ def small_rates(device: torch.device, *, n: int) -> list[dict]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--seconds", type=float, default=95.0, help="of the whole; parts that do not fit are left out"),
+        option("--only", default="matrix,vit,detector,small"),
+        QUICK,
+        option("--commit", help="of the code, where the folder is no repository"),
+    )

@@ -10,61 +10,38 @@ Writes benchmarks/results/large_pictures.csv.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, Rows, benchmark, option, spent
 from leukoscope.images import list_images, read_image
 
 MOST_GB = 3.0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--count", type=int, default=8)
-    parser.add_argument("--side", type=int, default=13_000, help="px")
-    parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--tile-px", type=int, default=3_250)
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        make_pictures(work / "in", args.count, args.side, list_images(Path(args.data) / "bccd" / "JPEGImages"))
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "leukoscope", "analyze", str(work / "in"), "--out", str(work / "out")]
-        command += ["--workers", str(args.workers), "--tile-px", str(args.tile_px)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        minutes = (time.perf_counter() - start) / 60
-        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        make_pictures(work / "in", args.count, args.side, list_images(args.data / "bccd" / "JPEGImages"))
+        how = ("--workers", args.workers, "--tile-px", args.tile_px)
+        child = spent("leukoscope", "analyze", work / "in", "--out", work / "out", *how)
         fields = json.loads((work / "out" / "record.json").read_text())["fields"]
-    peak = spent.ru_maxrss / 1e6
+    peak = child.peak_mib * 2**20 / 1e9
     name = f"{args.count} of {args.side**2 / 1e6:.0f} megapixels, {args.workers} workers"
     statuses = Counter(f["status"] for f in fields)
-    rows = [
+    yield from [
         {"set": name, "measure": "peak memory, GB", "value": round(peak, 3), "threshold": f"<= {MOST_GB:g}",
          "met": "yes" if peak <= MOST_GB else "no"},
         {"set": name, "measure": "fields analysed", "value": statuses["ok"] + statuses["poor"]},
         {"set": name, "measure": "cells found", "value": sum(len(f["cells"]) for f in fields)},
-        {"set": name, "measure": "wall minutes", "value": round(minutes, 2),
-         "cpu_minutes": round((spent.ru_utime + spent.ru_stime) / 60, 2)},
+        {"set": name, "measure": "wall minutes", "value": round(child.wall_s / 60, 2),
+         "cpu_minutes": round(child.cpu_s / 60, 2)},
     ]  # fmt: skip
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("large_pictures", rows)
 
 
 def make_pictures(folder: Path, count: int, side: int, files: list[Path]) -> None:
@@ -87,4 +64,11 @@ def make_pictures(folder: Path, count: int, side: int, files: list[Path]) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--count", type=int, default=8),
+        option("--side", type=int, default=13_000, help="px"),
+        option("--workers", type=int, default=8),
+        option("--tile-px", type=int, default=3_250),
+    )

@@ -14,12 +14,9 @@ kernel's peak for the process. Writes benchmarks/results/large_run.csv; sizes th
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import io
-import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,9 +26,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.harness import again
-from benchmarks.provenance import RESULTS, write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, Rows, again, benchmark, hidden, option, peak_mib
+from benchmarks.provenance import RESULTS
 from leukoscope.images import list_images
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline import AnalyzeOptions, analyze
@@ -41,30 +37,19 @@ LARGEST_CHANGE = 0.10
 LARGEST_PAGE_MB = 5.0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--sizes", type=int, nargs="+", default=(1000, 100_000), metavar="N")
-    parser.add_argument("--side", type=int, default=320, help="longer side of the photographs in px; 0: as they are")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--work", help="folder for the photographs and the run (default: a temporary one)")
-    parser.add_argument("--add", action="store_true", help="keep the sizes that the result file has")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    parser.add_argument("--one", nargs=2, metavar=("IN", "OUT"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     if args.one:
         analyze_remembering(*args.one, args.workers)
         return
-    photographs = list_images(Path(args.data) / "bccd" / "JPEGImages")
+    photographs = list_images(args.data / "bccd" / "JPEGImages")
     earlier = list(csv.DictReader(open(RESULTS / "large_run.csv", encoding="utf-8"))) if args.add else []
     measured = [{k: float(r[k]) for k in NUMBERS} for r in earlier if r.get("images") and not r.get("measure")]
     for size in args.sizes:
         measured = [m for m in measured if m["images"] != size] + [measure(photographs, size, args)]
-        rows = [m | {"set": "bccd, repeated"} for m in sorted(measured, key=lambda m: m["images"])]
-        rows += verdicts(rows)
-        print(rows[-4:], flush=True)
-        if not args.dry_run:
-            write_results("large_run", rows, side_px=args.side, workers=args.workers, a_patient=A_PATIENT)
+        print(measured[-1], flush=True)
+    rows = [m | {"set": "bccd, repeated"} for m in sorted(measured, key=lambda m: m["images"])]
+    yield from [*rows, *verdicts(rows)]
+    return {"side_px": args.side, "workers": args.workers, "a_patient": A_PATIENT}
 
 
 NUMBERS = ("images", "peak_mib", "processor_ms_an_image", "wall_s", "largest_page_mb", "index_mb", "outputs_mb")
@@ -82,7 +67,7 @@ def verdicts(rows: list[dict]) -> list[dict]:
     return [*made, named | page]
 
 
-def measure(photographs: list[Path], size: int, args: argparse.Namespace) -> dict:
+def measure(photographs: list[Path], size: int, args: Args) -> dict:
     """One size, in a process of its own."""
     with tempfile.TemporaryDirectory(dir=args.work) as work:
         spread(photographs, size, Path(work) / "in", args.side)
@@ -94,7 +79,7 @@ def measure(photographs: list[Path], size: int, args: argparse.Namespace) -> dic
         outputs = sum(p.stat().st_size for p in Path(work, "out").rglob("*") if p.is_file()) / 1e6
         index = Path(work, "out", "report.html").stat().st_size / 1e6
     peak, spent = map(float, done.stdout.split()[-2:])
-    values = (size, peak / 1024, 1000 * spent / size, seconds, max(pages), index, outputs)
+    values = (size, peak, 1000 * spent / size, seconds, max(pages), index, outputs)
     return dict(zip(NUMBERS, (round(v, 2) for v in values), strict=True))
 
 
@@ -141,7 +126,7 @@ def analyze_remembering(photographs: str, out: str, workers: int) -> None:
     analyze([photographs], out, options=AnalyzeOptions(workers=workers), progress=_say(start))
     held = sum(v.nbytes for answer in known.values() for v in answer) / 2**20
     print(f"networks: {len(known)} different inputs, {held:.1f} MiB of answers, {asking[0]:.1f} s", file=sys.stderr)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time() - start - asking[0])
+    print(peak_mib(), time.process_time() - start - asking[0])
 
 
 def _say(start: float):
@@ -151,12 +136,20 @@ def _say(start: float):
     def show(done: int, total: int) -> None:
         if time.process_time() - said[0] > 30:
             said[0] = time.process_time()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             ms = 1000 * (said[0] - start) / done
-            print(f"{done} of {total}: {ms:.1f} ms, {peak:.0f} MiB", file=sys.stderr, flush=True)
+            print(f"{done} of {total}: {ms:.1f} ms, {peak_mib():.0f} MiB", file=sys.stderr, flush=True)
 
     return show
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--sizes", type=int, nargs="+", default=(1000, 100_000), metavar="N"),
+        option("--side", type=int, default=320, help="longer side of the photographs in px; 0: as they are"),
+        option("--workers", type=int, default=2),
+        option("--work", help="folder for the photographs and the run (default: a temporary one)"),
+        option("--add", action="store_true", help="keep the sizes that the result file has"),
+        hidden("--one", nargs=2, metavar=("IN", "OUT")),
+    )

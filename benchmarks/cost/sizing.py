@@ -11,10 +11,6 @@ Writes benchmarks/results/sizing.csv, from which docs/sizing.md has its numbers 
 
 from __future__ import annotations
 
-import argparse
-import os
-import resource
-import shutil
 import tempfile
 import threading
 import time
@@ -23,8 +19,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, Rows, benchmark, option, peak_mib
+from benchmarks.public_sets import spread
 from leukoscope.images import list_images
 from leukoscope.pipeline import AnalyzeOptions, analyze
 
@@ -95,12 +91,7 @@ class Clock:
             self.seconds[stage] += spent - within[0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--photographs", type=int, default=100)
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     clock = Clock()
     for stage, places in STAGES.items():
         for place in places:
@@ -111,11 +102,8 @@ def main() -> None:
                 owner = getattr(owner, part)
             setattr(owner, last, clock.timed(stage, getattr(owner, last)))
     with tempfile.TemporaryDirectory() as work:
-        paths = list_images(Path(args.data) / "bccd" / "JPEGImages")[: args.photographs]
-        for number, path in enumerate(paths):
-            target = Path(work) / "in" / f"patient{number // A_PATIENT}" / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+        paths = list_images(args.data / "bccd" / "JPEGImages")[: args.photographs]
+        spread(paths, Path(work) / "in", a_patient=A_PATIENT)
         start = time.process_time()
         analyze([f"{work}/in"], f"{work}/out", options=AnalyzeOptions(workers=1))
         total = time.process_time() - start
@@ -128,19 +116,15 @@ def main() -> None:
                  "share": round(clock.seconds[stage] / total, 3)}
         for stage in (*STAGES, "the rest: loading models, reading files, start")
     ]  # fmt: skip
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows += [
         named | {"measure": "ms an image, all", "value": round(1000 * total / n, 2)},
         named | {"measure": "images an hour and core", "value": round(3600 * n / total)},
-        named | {"measure": "peak memory, one worker, MiB", "value": round(peak)},
+        named | {"measure": "peak memory, one worker, MiB", "value": round(peak_mib())},
         named | {"measure": "outputs an image, kB", "value": round((n_bytes - kept) / 1000 / n, 1)},
         named | {"measure": "state an image, kB", "value": round(kept / 1000 / n, 1)},
     ]
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("sizing", rows)
+    yield from rows
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, DATA, option("--photographs", type=int, default=100))

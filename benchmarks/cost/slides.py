@@ -16,9 +16,7 @@ Writes benchmarks/results/slides.csv.
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,8 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import again
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, again, benchmark, hidden, option, peak_mib
 from leukoscope.images.slides import open_slide
 from leukoscope.locate import locate
 from leukoscope.models.bundle import find_model, part_of_model
@@ -46,25 +43,14 @@ MODEL, LOCATOR = "rendered", "blood"
 SEED = 17
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="60000x40000", help="of the large slide, px")
-    parser.add_argument("--whole-size", default="12000x8000", help="of the slide that is analysed whole, px")
-    parser.add_argument("--regions", type=int, default=24, help="of the large slide that are analysed")
-    parser.add_argument("--keep", help="folder for the slides: drawn where they are not there, and kept")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    parser.add_argument("--one", nargs=3, metavar=("SLIDE", "OUT", "N"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     if args.one:
         print(json.dumps(one_run(*args.one)))
         return
     with tempfile.TemporaryDirectory() as work:
         keep = Path(args.keep or work)
         rows = [row for size, n in ((args.size, args.regions), (args.whole_size, 0)) for row in measure(keep, size, n)]
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("slides", rows)
+    yield from rows
 
 
 def measure(keep: Path, size: str, n_regions: int) -> list[dict]:
@@ -159,8 +145,7 @@ def one_run(path: str, out: str, n_regions: str) -> dict:
     of_whole = ("digest", "look over the slide", "red cells")
     stages = {name: (seconds, whole if name in of_whole else analysed) for name, seconds in spent.items()}
     stages["everything but looking over"] = (total - sum(spent[s] for s in of_whole), analysed)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / 1024  # KiB on Linux
-    return {"peak_gb": round(peak * 1.073741824, 3), "stages": stages, "regions": len(cores)}
+    return {"peak_gb": round(peak_mib() * 2**20 / 1e9, 3), "stages": stages, "regions": len(cores)}
 
 
 def iou(slide: dict, truth: dict) -> float:
@@ -234,4 +219,11 @@ def alike(record) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--size", default="60000x40000", help="of the large slide, px"),
+        option("--whole-size", default="12000x8000", help="of the slide that is analysed whole, px"),
+        option("--regions", type=int, default=24, help="of the large slide that are analysed"),
+        option("--keep", help="folder for the slides: drawn where they are not there, and kept"),
+        hidden("--one", nargs=3, metavar=("SLIDE", "OUT", "N")),
+    )

@@ -22,7 +22,6 @@ Writes benchmarks/results/speed.csv.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import statistics
@@ -41,8 +40,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
 from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.images import background_color, list_images, white_balance
 from leukoscope.locate import letterbox
@@ -59,16 +57,8 @@ from leukoscope.report import read_record
 Calls = list[tuple[str, dict[str, np.ndarray]]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--limit", type=int, help="use the first N photographs only")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--int8", help="folder of the same model in eight bits, to be timed beside it")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
-    files = list_images(Path(args.data) / "bccd" / "JPEGImages")[: args.limit]
+def main(args: Args) -> Rows:
+    files = list_images(args.data / "bccd" / "JPEGImages")[: args.limit]
     models = {"fp32": args.model} | ({"int8": args.int8} if args.int8 else {})
     times: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as work:
@@ -89,13 +79,11 @@ def main() -> None:
         rows += table(middle, name, len(files))
     rows += [row("one photograph, cold", "wall s", statistics.median(cold), most=2.5)]
     rows += [row("leukoscope --help", "wall s", statistics.median(usage), most=0.4)]
-    for entry in rows:
-        print(*(entry[k] for k in ("set", "measure", "value", "threshold", "met")), sep="\t")
-    if not args.dry_run:
-        n_cells = sum(map(len, boxes.values()))
-        load = f"{statistics.median(times['load']):.1f}"
-        about = {"n_images": len(files), "n_cells": n_cells, "repeats": args.repeats, "load": load}
-        write_results("speed", rows, **about, **digests(find_model(args.model)))
+    n_cells = sum(map(len, boxes.values()))
+    load = f"{statistics.median(times['load']):.1f}"
+    about = {"n_images": len(files), "n_cells": n_cells, "repeats": args.repeats, "load": load}
+    yield from rows
+    return {**about, **digests(find_model(args.model))}
 
 
 @dataclass(frozen=True)
@@ -281,4 +269,11 @@ def digests(models: dict[str, Bundle]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        MODEL,
+        option("--limit", type=int, help="use the first N photographs only"),
+        option("--repeats", type=int, default=3),
+        option("--int8", help="folder of the same model in eight bits, to be timed beside it"),
+    )

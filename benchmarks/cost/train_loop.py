@@ -13,7 +13,6 @@ Writes benchmarks/results/train_loop.csv.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -24,30 +23,26 @@ from unittest import mock
 import torch
 from data.small_runs import LOSSES, TASKS, digest, infinite, small_run
 
-from benchmarks.provenance import ROOT, write_results
+from benchmarks.harness import Args, Rows, benchmark, option
+from benchmarks.provenance import ROOT
 
 
 class Killed(Exception):
     """As if by a signal."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", default="d37236b", help="commit whose code the weights are compared with")
-    parser.add_argument("--digests", action="store_true", help="print the tasks' digests with the code on the path")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     torch.set_num_threads(1)
     if args.digests:
         for task in TASKS:
             with tempfile.TemporaryDirectory() as folder:
                 print(task, digest(small_run(task, Path(folder))(Path(folder) / "run")), flush=True)
         return
-    before, rows = digests_of(args.before), []
+    before = digests_of(args.before)
     for task in TASKS:
         with tempfile.TemporaryDirectory() as folder:
-            rows += check(task, Path(folder), before[task])
-        print(*rows[-4:], sep="\n", flush=True)
-    write_results("train_loop", rows, before=args.before, steps=6)
+            yield from check(task, Path(folder), before[task])
+    return {"before": args.before, "steps": 6}
 
 
 def digests_of(commit: str) -> dict[str, str]:
@@ -107,4 +102,8 @@ def check(task: str, folder: Path, before: str) -> list[dict]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--before", default="d37236b", help="commit whose code the weights are compared with"),
+        option("--digests", action="store_true", help="print the tasks' digests with the code on the path"),
+    )

@@ -9,13 +9,9 @@ checked for each of them. Exit code 1 when anything was counted that should be 0
 
 from __future__ import annotations
 
-import argparse
-import csv
 import io
 import json
 import multiprocessing
-import platform
-import sys
 import tempfile
 import time
 import warnings
@@ -24,24 +20,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import PIL
+from data.make_images import REASONS
 from PIL import Image
 
+from benchmarks.harness import MODEL, Args, Rows, benchmark, option
 from leukoscope.errors import ImageError
 from leukoscope.images import read_image
 
-REASONS = (
-    "missing",
-    "no_permission",
-    "read_error",
-    "changed",
-    "empty",
-    "not_an_image",
-    "slide",
-    "truncated",
-    "too_large",
-    "unsupported",
-    "damaged",
-)
 FORMATS = {
     "JPEG": ".jpg",
     "PNG": ".png",
@@ -283,15 +269,7 @@ def missing_from_record(files: list[tuple[Path, str]], out: Path, model: str | N
     return sum(f is None or (f["status"] == "failed" and f["reason"] not in REASONS) for f in listed)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--limit", type=float, default=20.0, help="seconds after which a file counts as a hang")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results" / "damaged_images.csv")
-    parser.add_argument("--model", help="for `analyze`: a bundled model's name or a folder (default: the bundled one)")
-    parser.add_argument("--read-only", action="store_true", help="leave `analyze` out")
-    args = parser.parse_args(arguments)
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         files = fabricate(Path(folder), args.n, args.seed)
         worker = _Worker()
@@ -301,21 +279,11 @@ def main(arguments: list[str] | None = None) -> int:
     bad = [r for r in results if r[2].startswith(("crash", "hang", "unlisted"))]
     for kind, path, outcome, seconds in bad:
         print(f"{path.name} ({kind}): {outcome} after {seconds:.1f} s")
-    rows = [_row(kind, [r for r in results if kind in ("all", r[0])]) for kind in (*DAMAGE, "all")]
-    rows[-1] |= {
-        "missing_from_record": missing,
-        "model": _model_name(args),
-        "seed": args.seed,
-        "commit": _commit(),
-        "machine": _machine(),
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(args.out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(args.out.read_text("utf-8"))
-    return 1 if bad or missing else 0
+    for kind in DAMAGE:
+        yield _row(kind, [r for r in results if r[0] == kind])
+    last = {"missing_from_record": missing, "value": len(bad) + (missing or 0), "threshold": "<= 0"}
+    yield _row("all", results) | last
+    return {"model": "none" if args.read_only else args.model, "seed": args.seed, "pillow": PIL.__version__}
 
 
 def _row(kind: str, results: list[tuple[str, Path, str, float]]) -> dict:
@@ -334,17 +302,12 @@ def _row(kind: str, results: list[tuple[str, Path, str, float]]) -> dict:
     return row
 
 
-def _model_name(args: argparse.Namespace) -> str:
-    return "none" if args.read_only else Path(args.model).name if args.model else "bundled"
-
-
-def _commit() -> str:
-    raise NotImplementedError
-
-
-def _machine() -> str:
-    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, Pillow {Image.__version__}"
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(
+        main,
+        option("--n", type=int, default=3000),
+        option("--seed", type=int, default=1),
+        option("--limit", type=float, default=20.0, help="seconds after which a file counts as a hang"),
+        MODEL,
+        option("--read-only", action="store_true", help="leave `analyze` out"),
+    )

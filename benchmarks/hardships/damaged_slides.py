@@ -12,7 +12,6 @@ Writes benchmarks/results/damaged_slides.csv.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -25,8 +24,7 @@ from pathlib import Path
 import numpy as np
 from data.make_slide import make_ome, make_slide, make_stitched
 
-from benchmarks.harness import again
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, again, benchmark, hidden, option
 from leukoscope.errors import ImageError
 from leukoscope.images.slides import one_a_slide, open_slide
 from leukoscope.images.slides.survey import survey
@@ -38,13 +36,7 @@ HANG_SECONDS = 120
 WAYS = ("cut", "flip", "zeros", "other bytes", "huge numbers", "file gone", "file twice", "emptied")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=600, help="damaged slides")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    parser.add_argument("--child", nargs=2, metavar=("FOLDER", "FIRST"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     if args.child:
         child(Path(args.child[0]), int(args.child[1]), args.n, args.seed)
         return
@@ -62,19 +54,16 @@ def main() -> None:
                 found[how] += 1
                 print(f"number {first}: {how}")
                 first += 1
-    rows = [
+    yield from [
         {"measure": "damaged slides", "value": args.n},
         *({"measure": what, "value": found[what], "threshold": "<= 0"} for what in ("crash", "hang", "no reason")),
         *({"measure": f"ended as {end}", "value": n} for end, n in sorted(found.items()) if end[:3] in ("rea", "rai")),
         {"measure": "the slowest, s", "value": round(slowest, 1)},
     ]
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("damaged_slides", rows, seed=args.seed)
+    return {"seed": args.seed}
 
 
-def run_child(work: Path, first: int, args: argparse.Namespace) -> tuple[list[dict], str]:
+def run_child(work: Path, first: int, args: Args) -> tuple[list[dict], str]:
     """What a child says of the slides from `first` on, and how it ended: "done", "crash" or "hang"."""
     command = again("--n", args.n, "--seed", args.seed, "--child", work, first)
     out = work / "lines.txt"
@@ -175,4 +164,9 @@ def ended(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--n", type=int, default=600, help="damaged slides"),
+        option("--seed", type=int, default=1),
+        hidden("--child", nargs=2, metavar=("FOLDER", "FIRST")),
+    )

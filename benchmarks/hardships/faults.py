@@ -20,7 +20,6 @@ Writes benchmarks/results/faults.csv.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -42,32 +41,22 @@ from PIL import Image
 import leukoscope.models.runtime
 import leukoscope.pipeline
 import leukoscope.report  # noqa: F401
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.cli import main as main_of_leukoscope
 
 FULL = "the disk is full"
 N_PHOTOGRAPHS = 6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--step", type=int, default=4, help="KiB that a disk grows by")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="one kind of fault")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
-    rows = []
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         place = Place(Path(work), random.Random(args.seed), args.step)
         for name, fault in FAULTS.items():
             if args.only in (None, name):
                 n, wrong = fault(place)
                 row = {"set": name, "measure": f"wrong outcomes, of {n}", "value": len(wrong), "threshold": "<= 0"}
-                rows.append(row | {"which": "; ".join(wrong)[:300]})
-                print(rows[-1], flush=True)
-    if not args.dry_run:
-        write_results("faults", rows, step_kib=args.step, seed=args.seed)
-    sys.exit(any(row["value"] for row in rows))
+                yield row | {"which": "; ".join(wrong)[:300]}
+    return {"step_kib": args.step, "seed": args.seed}
 
 
 class Place:
@@ -282,5 +271,9 @@ FAULTS: dict[str, Callable[[Place], tuple[int, list[str]]]] = {
 }
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main()
+    benchmark(
+        main,
+        option("--step", type=int, default=4, help="KiB that a disk grows by"),
+        option("--seed", type=int, default=1),
+        option("--only", help="one kind of fault"),
+    )

@@ -13,7 +13,6 @@ and `ok` on what is no smear. Writes benchmarks/results/odd_images.csv.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -27,8 +26,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.hardships.damaged_images import REASONS, make_smear
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
 from leukoscope.images import list_images, read_image
 
 SETS = ("bccd/JPEGImages", "bionet/images", "draaslan/images", "pbc/train/images", "raabin/images", "jtsc/images")
@@ -191,26 +189,18 @@ def fabricate(folder: Path, n: int, seed: int, data: Path) -> list[tuple[str, Pa
     return made
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--limit", type=float, default=10.0, help="seconds a picture after which the run hangs")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "in"
         folder.mkdir()
-        made = fabricate(folder, args.n, args.seed, Path(args.data))
+        made = fabricate(folder, args.n, args.seed, args.data)
         command = [sys.executable, "-m", "leukoscope", "analyze", str(folder), "--out", f"{work}/out"]
         done = subprocess.run(
             [*command, "--model", args.model], capture_output=True, text=True, timeout=args.limit * args.n, check=False
         )
         if done.returncode or "Traceback" in done.stderr:
             print(done.stderr[-2000:])
-            return 1
+            raise SystemExit(1)
         fields: dict[str, list[dict]] = {}
         for field in json.loads((Path(work) / "out" / "record.json").read_text("utf-8"))["fields"]:
             fields.setdefault(field["file"], []).append(field)
@@ -225,11 +215,8 @@ def main() -> int:
     rows.append(
         {"set": "no smear", "measure": "share with status ok", "value": round(ok, 4), "threshold": f"<= {MOST_OK}"}
     )
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("odd_images", rows, pictures=args.n, seed=args.seed)
-    return 1 if missing else 0
+    yield from rows
+    return {"pictures": args.n, "seed": args.seed}
 
 
 def _row(kind: str, listed: list[list[dict]]) -> dict:
@@ -254,4 +241,11 @@ def _row(kind: str, listed: list[list[dict]]) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(
+        main,
+        DATA,
+        MODEL,
+        option("--n", type=int, default=1000),
+        option("--seed", type=int, default=1),
+        option("--limit", type=float, default=10.0, help="seconds a picture after which the run hangs"),
+    )

@@ -13,10 +13,8 @@ Writes benchmarks/results/ray_storm.csv.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,28 +22,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.hardships.resume import digests
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.hardships.resume import differing, digests
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
+from benchmarks.public_sets import spread
 from leukoscope.images import list_images
 
 A_PATIENT = 24
 PROGRESS_BYTES = 4_000  # of journals, a photograph or less, before the next driver is killed
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--images", type=int, default=240)
-    parser.add_argument("--every", type=float, default=10.0, help="seconds between two killed workers")
-    parser.add_argument("--drivers", type=int, default=10, help="times that the driver is killed")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     chance = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as work:
-        folder = spread(list_images(Path(args.data) / "bccd" / "JPEGImages")[: args.images], Path(work) / "in")
+        photographs = list_images(args.data / "bccd" / "JPEGImages")[: args.images]
+        folder = spread(photographs, Path(work) / "in", a_patient=A_PATIENT)
         command = [sys.executable, "-m", "leukoscope", "analyze", str(folder), "--workers", str(args.workers)]
         start = time.perf_counter()
         subprocess.run([*command, "--out", f"{work}/whole"], check=True, stdout=subprocess.DEVNULL)
@@ -55,10 +45,9 @@ def main() -> None:
         storm = Storm([*command, "--out", f"{work}/out", "--engine", "ray", "--resume"], args, chance)
         storm.rage(Path(work) / "out")
         seconds = time.perf_counter() - start
-        got = digests(Path(work) / "out")
-    differ = sorted(k for k in wanted.keys() | got.keys() if wanted.get(k) != got.get(k))
+        differ = differing(Path(work) / "out", wanted)
     named = {"set": f"bccd, {args.images} photographs"}
-    rows = [
+    yield from [
         named | {"measure": "output files that differ from one process", "value": len(differ), "threshold": "<= 0",
                  "note": " ".join(differ)[:200]},
         named | {"measure": "workers killed", "value": storm.n_workers},
@@ -66,26 +55,13 @@ def main() -> None:
         named | {"measure": "seconds, one process undisturbed", "value": round(alone, 1)},
         named | {"measure": "seconds in the storm", "value": round(seconds, 1)},
     ]  # fmt: skip
-    for row in rows:
-        print(row, flush=True)
-    if not args.dry_run:
-        write_results("ray_storm", rows, every_s=args.every, workers=args.workers, seed=args.seed)
-    sys.exit(bool(differ))
-
-
-def spread(photographs: list[Path], folder: Path) -> Path:
-    """Copies in folders of A_PATIENT."""
-    for number, path in enumerate(photographs):
-        target = folder / f"patient{number // A_PATIENT:03}" / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    return folder
+    return {"every_s": args.every, "workers": args.workers, "seed": args.seed}
 
 
 class Storm:
     """A driver that is killed and started again, and its workers, until it ends well."""
 
-    def __init__(self, command: list[str], args: argparse.Namespace, chance: random.Random) -> None:
+    def __init__(self, command: list[str], args: Args, chance: random.Random) -> None:
         self._command, self._args, self._chance = command, args, chance
         self.n_workers = self.n_drivers = 0
 
@@ -175,4 +151,12 @@ def state(pid: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--images", type=int, default=240),
+        option("--every", type=float, default=10.0, help="seconds between two killed workers"),
+        option("--drivers", type=int, default=10, help="times that the driver is killed"),
+        option("--workers", type=int, default=2),
+        option("--seed", type=int, default=1),
+    )

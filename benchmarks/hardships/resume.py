@@ -15,9 +15,7 @@ The default is small; 200 kills are --trials 40 --pairs 30. Writes benchmarks/re
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import os
 import random
 import shutil
 import subprocess
@@ -26,28 +24,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
+from benchmarks.public_sets import spread
 from leukoscope.images import list_images
 
 MOST_KILLS = 5
 REFUSED = "in use by another run"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--images", type=int, default=12)
-    parser.add_argument("--trials", type=int, default=10, help="of one run")
-    parser.add_argument("--pairs", type=int, default=5, help="of two runs at once")
-    parser.add_argument("--full-disks", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     chance = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as work:
-        photographs = copy_photographs(Path(args.data) / "bccd" / "JPEGImages", args.images, Path(work) / "in")
+        some = list_images(args.data / "bccd" / "JPEGImages")[: args.images]
+        photographs = spread(some, Path(work) / "in", a_patient=(len(some) + 1) // 2)
+        (photographs / "patient000" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
         command = [sys.executable, "-m", "leukoscope", "analyze", str(photographs), "--model", args.model, "--resume"]
         start = time.perf_counter()
         run(command, Path(work) / "whole")
@@ -55,27 +45,23 @@ def main() -> None:
         wanted = digests(Path(work) / "whole")
         trials = [("one", kill_one)] * args.trials + [("two", kill_two)] * args.pairs
         trials += [("full disk", fill_disk)] * (args.full_disks if can_mount(Path(work)) else 0)
-        rows, n_kills = [], 0
+        trials_of: dict[str, list[dict]] = {}
         for number, (kind, trial) in enumerate(trials):
             out = Path(work) / f"trial{number}"
             kills = trial(command, out, chance, seconds)
-            differ = sorted(k for k in wanted.keys() | digests(out).keys() if wanted.get(k) != digests(out).get(k))
-            n_kills += len(kills)
-            rows.append({"set": kind, "trial": number, "at": " ".join(map(str, kills)), "differ": " ".join(differ)})
-            print(rows[-1], flush=True)
+            differ = differing(out, wanted)
+            row = {"set": kind, "trial": number, "at": " ".join(map(str, kills)), "differ": " ".join(differ)}
+            trials_of.setdefault(kind, []).append(row)
+            yield row
             if out.is_mount():
                 subprocess.run(["umount", str(out)], check=True)
             shutil.rmtree(out)
-    for kind in dict.fromkeys(r["set"] for r in rows):
-        of_kind = [r for r in rows if r["set"] == kind]
+    for kind, of_kind in trials_of.items():
         n_differ = sum(bool(r["differ"]) for r in of_kind)
         n = sum(len(r["at"].split()) for r in of_kind)
-        rows.append({"set": kind, "measure": f"trials that differ, of {len(of_kind)}", "value": n_differ,
-                     "threshold": "<= 0", "at": n})  # fmt: skip
-        print(rows[-1])
-    if not args.dry_run:
-        write_results("resume", rows, images=args.images, undisturbed_s=round(seconds, 1), seed=args.seed)
-    sys.exit(any(row.get("differ") for row in rows))
+        yield {"set": kind, "measure": f"trials that differ, of {len(of_kind)}", "value": n_differ,
+                     "threshold": "<= 0", "at": n}  # fmt: skip
+    return {"images": args.images, "undisturbed_s": round(seconds, 1), "seed": args.seed}
 
 
 def kill_one(command: list[str], out: Path, chance: random.Random, seconds: float) -> list[float]:
@@ -140,16 +126,6 @@ def can_mount(work: Path) -> bool:
     return done.returncode == 0
 
 
-def copy_photographs(source: Path, number: int, folder: Path) -> Path:
-    """The first photographs, two patients, and one file that is none."""
-    for index, photograph in enumerate(list_images(source)[:number]):
-        target = folder / f"patient{index % 2}" / photograph.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(photograph, target)
-    (folder / "patient0" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
-    return folder
-
-
 def run(command: list[str], out: Path, *, kill_after: float | None = None) -> bool:
     """Run the command; whether it was killed (it may end before)."""
     process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
@@ -164,6 +140,12 @@ def run(command: list[str], out: Path, *, kill_after: float | None = None) -> bo
     return False
 
 
+def differing(folder: Path, wanted: dict[str, str]) -> list[str]:
+    """The files whose digest is not the wanted one, those of one side alone among them."""
+    got = digests(folder)
+    return sorted(k for k in wanted.keys() | got.keys() if wanted.get(k) != got.get(k))
+
+
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below the folder."""
     files = [f for f in folder.rglob("*") if f.is_file()]
@@ -171,4 +153,13 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        MODEL,
+        option("--images", type=int, default=12),
+        option("--trials", type=int, default=10, help="of one run"),
+        option("--pairs", type=int, default=5, help="of two runs at once"),
+        option("--full-disks", type=int, default=10),
+        option("--seed", type=int, default=1),
+    )

@@ -18,8 +18,6 @@ Writes benchmarks/results/attributes.csv. Features and crops are kept in --work 
 
 from __future__ import annotations
 
-import argparse
-import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +30,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
 from leukoscope.classify import diameters_um
 from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.dataset.importer import import_dataset
@@ -57,15 +54,7 @@ LEAST_BETTER = 9  # of the eleven
 SPLITS = ("train", "val", "test")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--runs", default="runs", help="holds `classifier`, whose trunk is a baseline")
-    parser.add_argument("--work", default="runs/attributes", help="folder for crops and features")
-    parser.add_argument("--split", default="test", choices=("val", "test"), help="what is scored; val writes nothing")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     bundle = find_model(args.model)["classify"]
     work = Path(args.work)
     work.mkdir(parents=True, exist_ok=True)
@@ -76,11 +65,11 @@ def main() -> None:
         features = {s: kept(work / f"{name}-{s}.npy", lambda s=s, c=compute: c(cells[s])) for s in SPLITS}
         calls[name] = frozen_calls(features, cells, work / f"{name}-calls")[args.split]
     rows = table(calls, cells[args.split], args.split) + shown_rows(bundle, cells[args.split], args.split)
-    for line in rows:
-        print({k: v for k, v in line.items() if v != ""}, flush=True)
-    if not args.dry_run and args.split == "test":
-        digest = bundle.card.onnx_sha256[:12]
-        write_results("attributes", rows, onnx_sha256=digest, limits="95 %, photographs", seed=0)
+    if args.split != "test":
+        print(*rows, sep="\n")
+        return {}
+    yield from rows
+    return {"onnx_sha256": bundle.card.onnx_sha256[:12], "limits": "95 %, photographs", "seed": 0}
 
 
 def read_cells(split: str, data: str | Path, bundle: Bundle, work: Path) -> dict[str, np.ndarray]:
@@ -297,4 +286,11 @@ def shown_rows(bundle: Bundle, cells: dict[str, np.ndarray], split: str) -> list
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        MODEL,
+        option("--runs", default="runs", help="holds `classifier`, whose trunk is a baseline"),
+        option("--work", default="runs/attributes", help="folder for crops and features"),
+        option("--split", default="test", choices=("val", "test"), help="what is scored; val writes nothing"),
+    )

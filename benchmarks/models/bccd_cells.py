@@ -6,14 +6,14 @@ saw the photograph's mask, on boxes of the bundled locator.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness import DATA, Args, option
 from benchmarks.models.outlines import BCCD_MASKS, N_FOLDS, fold_of  # noqa: F401
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.public_sets import import_public
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.dataset.masks import mask_name, mask_outlines, read_mask_values
 from leukoscope.experiments.cblc.crop_files import load_crops, save_crops
@@ -56,6 +56,10 @@ VARIANTS = {
 }
 
 
+# What the measurements on these cells take.
+OPTIONS = (DATA, option("--work", required=True, help="folder for crops and runs; what is there is not made again"))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
     """Crop sets of one fold: cells by people's contours and by predicted ones, trained on or left out."""
@@ -66,14 +70,7 @@ class Cells:
     predicted_test: CropSet
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What both benchmarks on these cells take."""
-    parser.add_argument("--data", default=SHARED, help="folder of the public sets")
-    parser.add_argument("--work", required=True, help="folder for crops and runs; what is there is not made again")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-
-
-def load_cells(args: argparse.Namespace, fold: int) -> Cells:
+def load_cells(args: Args, fold: int) -> Cells:
     """The fold's crop sets, made once."""
     work = Path(args.work)
     path = work / f"predicted-{fold}.npz"
@@ -93,7 +90,7 @@ def load_cells(args: argparse.Namespace, fold: int) -> Cells:
     return Cells(*load_expert(args, fold), *_parts(load_crops(path, FIVE), fold))
 
 
-def load_expert(args: argparse.Namespace, fold: int) -> tuple[CropSet, CropSet]:
+def load_expert(args: Args, fold: int) -> tuple[CropSet, CropSet]:
     """The typed cells by people's contours, trained on and left out; made once."""
     path = Path(args.work) / "expert.npz"
     if not path.is_file():
@@ -134,7 +131,7 @@ def _with_folds(crops: CropSet, dataset: Dataset) -> CropSet:
     return replace(crops, extras=crops.extras | {"fold": np.array([fold[str(f)] for f in crops.files])})
 
 
-def train_variant(args: argparse.Namespace, cells: Cells, name: str, config: StudyConfig, *, seed: int) -> Member:
+def train_variant(args: Args, cells: Cells, name: str, config: StudyConfig, *, seed: int) -> Member:
     """Both stages (or the first, with second_epochs 0) of one variant and seed; nothing where that is done."""
     folder = Path(args.work) / "runs" / f"seed{seed}" / name.replace(" ", "-").replace(":", "")
     return train_member(

@@ -13,10 +13,8 @@ Writes benchmarks/results/classifier_rows.csv.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
-import os
 import tempfile
 import time
 from dataclasses import replace
@@ -24,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import commit, write_results
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
+from benchmarks.provenance import commit
+from benchmarks.public_sets import import_public
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate import evaluate_model
 from leukoscope.models.bundle import find_model
@@ -41,18 +40,13 @@ A_CLASS = {"train": 2, "val": 1, "test": 2}  # photographs of each class
 HEAD_ONLY = ("dinobloom-g-direct", "dinobloom-g-lpft")
 
 
-def main() -> None:
-    args = _arguments()
+def main(args: Args) -> Rows:
     stated = [f.stem for f in sorted(CONFIGS.glob("*.toml")) if 'task = "finetune"' in f.read_text("utf-8")]
     rows = args.only or [name for name in stated if args.large or name not in HEAD_ONLY]
-    results = []
     with tempfile.TemporaryDirectory() as work:
         dataset = few_fields(import_public("pbc", args.data, work))
         for name in rows:
-            results.append(_kept(args.keep, name) or _run_and_keep(args, name, dataset))
-            print(results[-1], flush=True)
-    if not args.dry_run:
-        write_results("classifier_rows", results)
+            yield _kept(args.keep, name) or _run_and_keep(args, name, dataset)
 
 
 def _kept(folder: Path | None, name: str) -> dict | None:
@@ -61,7 +55,7 @@ def _kept(folder: Path | None, name: str) -> dict | None:
     return json.loads(path.read_text("utf-8")) if path and path.is_file() else None
 
 
-def _run_and_keep(args: argparse.Namespace, name: str, dataset: Dataset) -> dict:
+def _run_and_keep(args: Args, name: str, dataset: Dataset) -> dict:
     with tempfile.TemporaryDirectory() as folder:  # a large network's checkpoints are gigabytes
         result = run_row(name, dataset, args.weights, Path(folder)) | {"row_run_at": commit()}
     gc.collect()
@@ -126,16 +120,12 @@ def small_config(name: str, weights: Path | None) -> FinetuneConfig:
     return replace(config, head_epochs=min(config.head_epochs, 1), epochs=1, **few)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--weights", type=Path, help="folder of published weights files")
-    parser.add_argument("--only", action="append", metavar="ROW", help="run this row (again for several)")
-    parser.add_argument("--large", action="store_true", help="DinoBloom-G too: 16 GB of memory and of disk")
-    parser.add_argument("--keep", type=Path, help="folder of finished rows, kept and taken from there")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--weights", type=Path, help="folder of published weights files"),
+        option("--only", action="append", metavar="ROW", help="run this row (again for several)"),
+        option("--large", action="store_true", help="DinoBloom-G too: 16 GB of memory and of disk"),
+        option("--keep", type=Path, help="folder of finished rows, kept and taken from there"),
+    )

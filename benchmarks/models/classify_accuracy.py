@@ -15,8 +15,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import import_public, parse_arguments, row
+from benchmarks.harness import DATA, DETAILS, MODEL, Args, Rows, benchmark
+from benchmarks.public_sets import import_public, row
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate import evaluate_model
 from leukoscope.models.bundle import Bundle, find_model
@@ -25,19 +25,16 @@ NEW_SITES = {"bccd": 0.80, "jtsc": 0.87, "cellavision": 0.92}  # accuracy asked 
 HOME_F1, HOME_ECE, NEW_SITE_ECE, CALLED_BLAST = 0.91, 0.03, 0.06, 0.03
 
 
-def main() -> None:
-    args = parse_arguments(__doc__)
+def main(args: Args) -> Rows:
     classifier = {"classify": find_model(args.model)["classify"]}
     with tempfile.TemporaryDirectory() as work:
         details = Path(args.details or work)
         rows = score_home(classifier, import_public("pbc", args.data, work), details)
         for name, accuracy in NEW_SITES.items():
             rows += score_new_site(classifier, import_public(name, args.data, work), accuracy, details)
-    for line in rows:
-        print({k: line[k] for k in ("set", "measure", "value", "low", "high", "threshold", "met")})
-    if not args.dry_run:
-        digest = classifier["classify"].card.onnx_sha256[:12]
-        write_results("classify_accuracy", rows, onnx_sha256=digest, limits="95 %, photographs")
+    digest = classifier["classify"].card.onnx_sha256[:12]
+    yield from rows
+    return {"onnx_sha256": digest, "limits": "95 %, photographs"}
 
 
 def score_home(classifier: dict[str, Bundle], dataset: Dataset, details: Path) -> list[dict]:
@@ -89,4 +86,4 @@ def _known(result: dict, reading: dict) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, DATA, MODEL, DETAILS)

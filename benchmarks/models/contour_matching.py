@@ -10,13 +10,12 @@ tests/test_contours.py compares overlaps with exact fractions. Writes benchmarks
 
 from __future__ import annotations
 
-import argparse
 import time
 from itertools import permutations
 
 import numpy as np
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.contours import contour_iou_matrix, match_contours
 
 MOST_SECONDS = 2.0
@@ -24,17 +23,9 @@ CORNERS = 60
 GRID = 400
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, default=2000)
-    parser.add_argument("--small", type=int, default=300, help="small cases compared with brute force")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
-    rows = [*time_matching(args.cells), *small_cases(args.small)]
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("contour_matching", rows, seed=0)
+def main(args: Args) -> Rows:
+    yield from [*time_matching(args.cells), *small_cases(args.small)]
+    return {"seed": 0}
 
 
 def time_matching(n_cells: int) -> list[dict]:
@@ -162,4 +153,8 @@ def distort(rng: np.random.Generator, contour: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--cells", type=int, default=2000),
+        option("--small", type=int, default=300, help="small cases compared with brute force"),
+    )

@@ -10,16 +10,14 @@ Writes benchmarks/results/detector_parity.csv.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from benchmarks.models.coco_reference import coco_evaluation
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import LEFT_OUT, SHARED, import_public
+from benchmarks.public_sets import LEFT_OUT, import_public
 from leukoscope.classify import classify
 from leukoscope.dataset.detection import usable_fields
 from leukoscope.dataset.manifest import Dataset
@@ -34,21 +32,14 @@ from leukoscope.taxonomy import PCM_9, Taxonomy, nearest_class
 MOST = 1e-6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--run", action="append", default=[], help="a detector's run folder; may be given again")
-    args = parser.parse_args()
-    rows = []
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         dataset = import_public("pbc", args.data, work).subset("test")
         for run in args.run:
-            rows.append(of_run(run, dataset))
-            print(rows[-1])
+            yield of_run(run, dataset)
         nine = usable_fields(dataset, PCM_9, leave_out=LEFT_OUT)
-        rows.append(compare("two stages, bundled", truth_of(nine, PCM_9), two_stages(nine), PCM_9))
-        print(rows[-1])
-    write_results("detector_parity", rows, set="pbc, split test")
+        yield compare("two stages, bundled", truth_of(nine, PCM_9), two_stages(nine), PCM_9)
+    return {"set": "pbc, split test"}
 
 
 def of_run(path: str, dataset: Dataset) -> dict:
@@ -110,4 +101,6 @@ def coco_means(truth: list[FieldBoxes], found: list[FieldBoxes], n_classes: int)
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main, DATA, option("--run", action="append", default=[], help="a detector's run folder; may be given again")
+    )

@@ -11,7 +11,6 @@ Writes benchmarks/results/dinobloom.csv.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ import onnxruntime
 import torch
 from data.make_vit_checkpoint import as_dinobloom, make_dinov2_state
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.models.quantise import write_int8
 from leukoscope.models.torch_backbones import build_network
 from leukoscope.train.crops.bundle import write_onnx
@@ -31,11 +30,7 @@ SIZE, BATCH, ROUNDS, N_CLASSES = 224, 8, 5, 12
 MOST_SECONDS = 0.040  # a crop on two cores
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--crops", type=int, default=16)
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     crops = np.random.default_rng(0).integers(0, 256, (args.crops, SIZE, SIZE, 3), np.uint8)
@@ -61,10 +56,8 @@ def main() -> None:
     asked = f"<= {MOST_SECONDS}"
     rows.append(row("seconds a crop on two cores, int8 (half of one thread's)", seconds["int8"] / 2, asked))
     rows.append(row("time in eight bits over time in float", seconds["int8"] / seconds["float"]))
-    for line in rows:
-        print(line)
-    if not args.dry_run:
-        write_results("dinobloom", rows, weights="random, published layout", quantised=kind, n_crops=args.crops)
+    yield from rows
+    return {"weights": "random, published layout", "quantised": kind, "n_crops": args.crops}
 
 
 def calmed(weights: torch.Tensor) -> torch.Tensor:
@@ -91,4 +84,4 @@ def run(path: Path, crops: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, option("--crops", type=int, default=16))

@@ -10,14 +10,12 @@ Writes benchmarks/results/finetuned.csv.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED, import_public, row
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
+from benchmarks.public_sets import import_public, row
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate import evaluate_model
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
@@ -26,12 +24,7 @@ MEASURES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "ece": "ECE"}
 READINGS = {"as_labelled": "own classes", "five_types_strict": "five types, strict"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", nargs="+", metavar="NAME=BUNDLE")
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     rows = []
     with tempfile.TemporaryDirectory() as work:
         dataset = import_public("pbc", args.data, work)
@@ -43,10 +36,8 @@ def main() -> None:
             bundle = part_of_model(find_model(Path(path)), "classify")
             for label, part in (("pbc", dataset), ("pbc, no copies", apart)):
                 rows += score(name, label, bundle, part, Path(work) / "scores")
-    for r in rows:
-        print({k: r[k] for k in ("system", "set", "measure", "value", "low", "high", "n_cells")}, flush=True)
-    if not args.dry_run:
-        write_results("finetuned", rows, limits="95 %, photographs")
+    yield from rows
+    return {"limits": "95 %, photographs"}
 
 
 def score(name: str, label: str, bundle: Bundle, dataset: Dataset, out: Path) -> list[dict]:
@@ -64,4 +55,4 @@ def score(name: str, label: str, bundle: Bundle, dataset: Dataset, out: Path) ->
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, option("bundles", nargs="+", metavar="NAME=BUNDLE"), DATA)

@@ -15,8 +15,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import import_public, parse_arguments, row
+from benchmarks.harness import DATA, DETAILS, MODEL, Args, Rows, benchmark
+from benchmarks.public_sets import import_public, row
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate import evaluate_model
 from leukoscope.models.bundle import Bundle, find_model
@@ -25,8 +25,7 @@ ASKED = {("bccd", "test"): (0.80, 0.98), ("draaslan", "all"): (0.66, 0.97)}  # A
 UNANNOTATED = ("BloodImage_00135", "BloodImage_00171", "BloodImage_00178", "BloodImage_00327")  # of bccd, test split
 
 
-def main() -> None:
-    args = parse_arguments(__doc__)
+def main(args: Args) -> Rows:
     locator = {"locate": find_model(args.model)["locate"]}
     rows = []
     with tempfile.TemporaryDirectory() as work:
@@ -40,12 +39,8 @@ def main() -> None:
                 rows += score_set(
                     locator, seen, split, details, name="bccd, four photographs without their box left out"
                 )
-    for line in rows:
-        print({k: line[k] for k in ("set", "measure", "value", "low", "high", "threshold", "met")})
-    if not args.dry_run:
-        write_results(
-            "locate_accuracy", rows, onnx_sha256=locator["locate"].card.onnx_sha256[:12], limits="95 %, photographs"
-        )
+    yield from rows
+    return {"onnx_sha256": locator["locate"].card.onnx_sha256[:12], "limits": "95 %, photographs"}
 
 
 def score_set(
@@ -72,4 +67,4 @@ def score_set(
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, DATA, MODEL, DETAILS)

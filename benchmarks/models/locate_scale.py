@@ -10,9 +10,7 @@ Writes benchmarks/results/locate_scale.csv.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import os
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +18,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
 from benchmarks.models.locate_accuracy import UNANNOTATED
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.public_sets import import_public
 from leukoscope.evaluate.boxes import average_precision, match_boxes
 from leukoscope.images import read_image
 from leukoscope.locate import fitting_tile_px, locate_balanced, prepare
@@ -77,13 +75,7 @@ def score(shown: list[tuple[np.ndarray, np.ndarray]], locator: Session, factor: 
     return {"ap50": ap50, "counted": counted, "false": false / len(shown), "red_px": red_px}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LEUKOSCOPE_SHARED", SHARED)))
-    parser.add_argument("--model", default="blood")
-    parser.add_argument("--factors", type=float, nargs="*", default=[1, 0.25, 0.5, 2, 4])
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     locator = Session(find_model(args.model)["locate"])
     threshold = locator.card.thresholds["score"]
     locator.card.thresholds["score"] = LOW_SCORE
@@ -97,8 +89,8 @@ def main() -> None:
                 native = native or got
                 rows += _result_rows(name, factor, got, native, len(shown))
                 print(name, factor, got, flush=True)
-    if not args.dry_run:
-        write_results("locate_scale", rows, onnx_sha256=locator.card.onnx_sha256[:12], limits="none: development sets")
+    yield from rows
+    return {"onnx_sha256": locator.card.onnx_sha256[:12], "limits": "none: development sets"}
 
 
 def _result_rows(name: str, factor: float, got: dict, native: dict, n_fields: int) -> list[dict]:
@@ -123,4 +115,4 @@ def _result_rows(name: str, factor: float, got: dict, native: dict, n_fields: in
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, DATA, MODEL, option("--factors", type=float, nargs="*", default=[1, 0.25, 0.5, 2, 4]))

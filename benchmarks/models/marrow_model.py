@@ -10,14 +10,14 @@ compared in the coarsest vocabulary that its labels and the model share. Writes 
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tomllib
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import RESULTS, write_results
+from benchmarks.harness import Args, Rows, benchmark, option
+from benchmarks.provenance import RESULTS
 from benchmarks.sites.new_laboratories import Heard, chosen, hear, settled
 from leukoscope.models.bundle import BUNDLED, Bundle, find_model
 from leukoscope.models.runtime import Session
@@ -33,24 +33,16 @@ COARSE = ("neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte", "imm
 LABELLED = 60
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--write", action="store_true")
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     config, blood = tomllib.loads(CONFIG.read_text("utf-8")), find_model("blood")["classify"]
     taxonomy, layer = read_taxonomy(config["taxonomy"]), old_weights(read_network(blood))
     for name, shift in config["prior"].items():
         layer[-1, taxonomy.index(name)] += shift
     rows = measure(hear(Session(blood), blood, chosen(args.data, "marrow")), layer, blood, config, draws=args.draws)
-    for row in rows:
-        print({k: row[k] for k in ("measure", "value", "threshold")}, flush=True)
-    if not args.dry_run:
-        write_results("marrow_model", rows, onnx_sha256=blood.card.onnx_sha256[:12], draws=args.draws)
+    yield from rows
     if args.write:
         write(blood, taxonomy, layer, config, rows)
+    return {"onnx_sha256": blood.card.onnx_sha256[:12], "draws": args.draws}
 
 
 def measure(cells: Heard, layer: np.ndarray, blood: Bundle, config: dict, *, draws: int) -> list[dict]:
@@ -125,4 +117,9 @@ def write(blood: Bundle, taxonomy: Taxonomy, layer: np.ndarray, config: dict, ro
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--data", type=Path, required=True),
+        option("--write", action="store_true"),
+        option("--draws", type=int, default=5),
+    )

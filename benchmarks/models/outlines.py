@@ -15,7 +15,6 @@ Limits: photographs resampled. Writes benchmarks/results/outlines.csv; --sheets:
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from dataclasses import dataclass, replace
@@ -24,8 +23,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from benchmarks.provenance import commit, write_results
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
+from benchmarks.provenance import commit
+from benchmarks.public_sets import import_public
 from leukoscope.crop import resample_square
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.dataset.masks import mask_name, mask_outline, mask_outlines, read_mask_values
@@ -69,19 +69,7 @@ class Drawn:
     row: int
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", required=True, help="folder of the data sets to train the folds on")
-    parser.add_argument("--runs", required=True, help="folder of the folds' runs")
-    parser.add_argument("--config", default=ROOT / "configs" / "outliner.toml")
-    parser.add_argument("--fold", type=int, choices=range(N_FOLDS), help="train this fold and stop")
-    parser.add_argument("--outliner", help="bundle that jtsc and cellavision are measured with")
-    parser.add_argument("--data", default=SHARED, help="folder of the public sets")
-    parser.add_argument("--folds", type=int, nargs="+", default=list(range(N_FOLDS)), help="of bccd, to measure")
-    parser.add_argument("--only", nargs="+", choices=SETS, default=SETS, help="measure these, keep the rows, stop")
-    parser.add_argument("--sheets", help="write the worst cells of each set into this folder")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     bccd = read_dataset(Path(args.sets) / "bccd")
     if args.fold is not None:
         fold_bundle(args, bccd, args.fold)
@@ -104,9 +92,10 @@ def main() -> None:
         if args.sheets:
             write_sheet(Path(args.sheets) / f"{name}.png", drawn)
     parts = [Path(args.runs) / f"rows-{name}.json" for name in SETS]
-    if tuple(args.only) == SETS and not args.dry_run:
+    if tuple(args.only) == SETS:
         rows = [r for p in parts for r in json.loads(p.read_text("utf-8"))]
-        write_results("outlines", rows, limits="95 %, photographs", seed=0)
+        yield from rows
+        return {"limits": "95 %, photographs", "seed": 0}
 
 
 def fold_of(field: TruthField) -> int:
@@ -114,7 +103,7 @@ def fold_of(field: TruthField) -> int:
     return int(hashlib.sha256(field.key.field_id.encode()).hexdigest(), 16) % N_FOLDS
 
 
-def fold_bundle(args: argparse.Namespace, bccd: Dataset, fold: int) -> Session:
+def fold_bundle(args: Args, bccd: Dataset, fold: int) -> Session:
     """The outliner that never saw the fold's photographs; trained when it isn't there."""
     run = Path(args.runs) / f"fold{fold}"
     if not (run / "bundle" / "card.json").is_file():
@@ -134,7 +123,7 @@ def say(done: int, total: int) -> None:
         print(f"step {done} of {total}", flush=True)
 
 
-def measure_bccd(args: argparse.Namespace, bccd: Dataset, locator: Session) -> tuple[list[dict], list[Drawn]]:
+def measure_bccd(args: Args, bccd: Dataset, locator: Session) -> tuple[list[dict], list[Drawn]]:
     """Rows of all folds together, each photograph drawn by the network that did not see it."""
     truth, pred, loose, drawn, of_test = [], [], [], [], []
     for fold in args.folds:
@@ -270,4 +259,15 @@ def draw_cell(cell: Drawn, side: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--sets", required=True, help="folder of the data sets to train the folds on"),
+        option("--runs", required=True, help="folder of the folds' runs"),
+        option("--config", default=ROOT / "configs" / "outliner.toml"),
+        option("--fold", type=int, choices=range(N_FOLDS), help="train this fold and stop"),
+        option("--outliner", help="bundle that jtsc and cellavision are measured with"),
+        DATA,
+        option("--folds", type=int, nargs="+", default=list(range(N_FOLDS)), help="of bccd, to measure"),
+        option("--only", nargs="+", choices=SETS, default=SETS, help="measure these, keep the rows, stop"),
+        option("--sheets", help="write the worst cells of each set into this folder"),
+    )

@@ -12,16 +12,14 @@ Writes benchmarks/results/quantised.csv.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
+from benchmarks.public_sets import import_public
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate import evaluate_model
 from leukoscope.images import list_images, read_field
@@ -38,20 +36,12 @@ MOST_LOST, LEAST_SAME, MOST_ECE, LEAST_FASTER = 0.005, 0.99, 0.01, 1.5
 EMULATED = 24  # photographs on which calls without integer kernels are compared
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="training photographs that set the ranges")
-    parser.add_argument("--limit", type=int, help="count cells in the first N photographs of bccd only")
-    parser.add_argument("--out", help="keep the quantised model here (a new folder)")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
-    files = list_images(Path(args.data) / "bccd" / "JPEGImages")[: args.limit]
+def main(args: Args) -> Rows:
+    files = list_images(args.data / "bccd" / "JPEGImages")[: args.limit]
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         sets = {name: import_public(name, args.data, work) for name in READINGS}
-        new = Path(args.out or work / "int8")
+        new = Path(args.keep or work / "int8")
         losses = quantise_model(args.model, [work / "pbc", work / "bccd"], new, pictures=args.pictures, say=print)
         models = find_model(args.model), find_model(new)
         rows = [
@@ -62,9 +52,9 @@ def main() -> None:
             rows += calls(name, dataset, models, work)
         rows += counts(files, models)
         rows += emulated(files[:EMULATED], models)
-    if not args.dry_run:
-        digests = {f"{task}_onnx_sha256": b.card.onnx_sha256[:12] for task, b in models[0].items()}
-        write_results("quantised", rows, n_photographs=len(files), **digests)
+    digests = {f"{task}_onnx_sha256": b.card.onnx_sha256[:12] for task, b in models[0].items()}
+    yield from rows
+    return {"n_photographs": len(files), **digests}
 
 
 def counts(files: list[Path], models: tuple[dict, dict]) -> list[dict]:
@@ -146,4 +136,11 @@ def row(name: str, measure: str, value: float, *, least: float | None = None, mo
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        MODEL,
+        option("--pictures", type=int, default=PICTURES, help="training photographs that set the ranges"),
+        option("--limit", type=int, help="count cells in the first N photographs of bccd only"),
+        option("--keep", help="keep the quantised model here (a new folder)"),
+    )

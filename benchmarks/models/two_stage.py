@@ -16,17 +16,15 @@ Writes benchmarks/results/two_stage.csv.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED, import_public, row
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
+from benchmarks.public_sets import import_public, row
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.evaluate.boxes import FieldBoxes
 from leukoscope.evaluate.coarse import TYPES, restricted_types, strict_types, type_of
@@ -52,8 +50,7 @@ LOWEST_SCORE = 0.01  # average precision is about the whole ranking
 READINGS = {"strict": strict_types, "restricted": restricted_types}
 
 
-def main() -> None:
-    args = _arguments()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         dataset = import_public("bccd", args.data, work)
         fields, truth, left_out = typed_fields(dataset.subset("test"), type_of)
@@ -73,10 +70,8 @@ def main() -> None:
         for name, run in args.one_stage:
             rows += score_detector(f"one-stage, {name}", Path(run), dataset, fields, truth)
     rows = [r | known for r in rows]
-    for r in rows:
-        print({k: r[k] for k in ("system", "measure", "value", "low", "high")})
-    if not args.dry_run:
-        write_results("two_stage", rows, limits="95 %, photographs")
+    yield from rows
+    return {"limits": "95 %, photographs"}
 
 
 def retrain_head(run: Path, dataset: Dataset, work: Path) -> Bundle:
@@ -194,17 +189,12 @@ def _named(text: str) -> tuple[str, str]:
     return name, path
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="whose locator, and the first classifier")
-    named: Callable = _named
-    parser.add_argument("--classifier", type=named, action="append", default=[], metavar="NAME=BUNDLE")
-    parser.add_argument("--retrain", type=named, action="append", default=[], metavar="NAME=RUN")
-    parser.add_argument("--one-stage", type=named, action="append", default=[], metavar="NAME=RUN")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--model", default="blood", help="whose locator, and the first classifier"),
+        option("--classifier", type=_named, action="append", default=[], metavar="NAME=BUNDLE"),
+        option("--retrain", type=_named, action="append", default=[], metavar="NAME=RUN"),
+        option("--one-stage", type=_named, action="append", default=[], metavar="NAME=RUN"),
+    )

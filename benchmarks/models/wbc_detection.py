@@ -13,9 +13,7 @@ resampled. Writes benchmarks/results/wbc_detection_SYSTEM.csv, a file a system, 
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import ROOT, write_results
-from benchmarks.public_sets import SHARED, import_public, row
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
+from benchmarks.provenance import ROOT
+from benchmarks.public_sets import import_public, row
 from leukoscope.dataset.detection import WBC_OTHER, label_fields
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate.boxes import FieldBoxes, average_precision, match_boxes
@@ -49,13 +48,7 @@ PBC_FIELDS = 150
 WHITE = WBC_OTHER.index("white_cell")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--work", required=True, help="folder of the runs")
-    parser.add_argument("--only", choices=SYSTEMS, action="append", help="a system; may be given again")
-    parser.add_argument("--val", action="store_true", help="measure on bccd's split val instead; print, write nothing")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     chosen = {key: SYSTEMS[key] for key in args.only or SYSTEMS}
     with tempfile.TemporaryDirectory() as work:
         trains = any(config for _, config in chosen.values())
@@ -66,10 +59,11 @@ def main() -> None:
                 print(f"{system}: left out, ultralytics is not installed (pip install 'leukoscope[yolo]', AGPL-3.0)")
                 continue
             rows = measure(key, sets, Path(args.work), val=args.val)
-            for line in rows:
-                print({k: line[k] for k in ("system", "set", "measure", "value", "low", "high", "threshold", "met")})
-            if not args.val:
-                write_results(f"wbc_detection_{key}", rows, limits="95 %, photographs")
+            if args.val:
+                print(*rows, sep="\n")
+            else:
+                yield from ((f"wbc_detection_{key}", row) for row in rows)
+    return {"limits": "95 %, photographs"}
 
 
 def measure(key: str, sets: dict[str, Dataset], work: Path, *, val: bool) -> list[dict]:
@@ -160,4 +154,10 @@ def score(name: str, dataset: Dataset, found: list[FieldBoxes], *, least: float 
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--work", required=True, help="folder of the runs"),
+        option("--only", choices=SYSTEMS, action="append", help="a system; may be given again"),
+        option("--val", action="store_true", help="measure on bccd's split val instead; print, write nothing"),
+    )

@@ -15,10 +15,8 @@ Writes benchmarks/results/exchange.csv.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -29,7 +27,7 @@ from pathlib import Path
 from data import make_record
 from data.make_signed import make_signed
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option, spent
 from leukoscope.exchange.export import export_records
 from leukoscope.report import read_record
 
@@ -41,21 +39,12 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 GROWTH = 1.10
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, default=1_000_000)
-    parser.add_argument("--validators", type=Path, default=Path(sys.prefix) / "validators" / "node_modules")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         records = inputs(folder / "in")
         export_records(records, ["fhir", "dicom", "geojson", "xlsx", "csv"], folder / "out")
-        rows = [*findings(folder / "out", args.validators), *memory(folder, args.cells)]
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("exchange", rows)
+        yield from [*findings(folder / "out", args.validators), *memory(folder, args.cells)]
 
 
 def inputs(folder: Path) -> list[Path]:
@@ -152,16 +141,13 @@ def export_of(folder: Path, n_cells: int) -> dict:
         for _ in range(n_cells - 1):
             out.write(f", {cell}")
         out.write("]}]}")
-    # VmHWM and not ru_maxrss: that is inherited from the process which started this one.
-    code = "import sys, time; from leukoscope.cli import main; assert main(sys.argv[1:]) == 0; "
-    code += "peak = next(x for x in open('/proc/self/status') if x.startswith('VmHWM')).split()[1]; "
-    code += "print(peak, time.process_time())"
-    command = [sys.executable, "-c", code, "export", folder, "--to", "geojson", "csv", "--out", folder / "out"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    peak, seconds = done.stdout.split()[-2:]
-    return {"peak_mib": int(peak) / 1024, "cpu_s": float(seconds)}
+    child = spent("leukoscope", "export", folder, "--to", "geojson", "csv", "--out", folder / "out")
+    return {"peak_mib": child.peak_mib, "cpu_s": child.cpu_s}
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--cells", type=int, default=1_000_000),
+        option("--validators", type=Path, default=Path(sys.prefix) / "validators" / "node_modules"),
+    )

@@ -11,7 +11,6 @@ Writes benchmarks/results/first_hour.csv.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
@@ -27,26 +26,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.verdicts import judged
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, default=100)
-    parser.add_argument("--cells", type=int, default=20_000)
-    parser.add_argument("--skip-demo", action="store_true", help="leave the demo's rows out")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     rows = [] if args.skip_demo else measure_demo()
     rows += measure_report(args.patients, args.cells)
     rows = [judged(row) for row in rows]
-    for row in rows:
-        print(row, flush=True)
-    if not args.dry_run:
-        write_results("first_hour", rows)
+    yield from rows
 
 
 def measure_demo() -> list[dict]:
@@ -159,4 +149,9 @@ def row(on: str, measure: str, value: float, threshold: str) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--patients", type=int, default=100),
+        option("--cells", type=int, default=20_000),
+        option("--skip-demo", action="store_true", help="leave the demo's rows out"),
+    )

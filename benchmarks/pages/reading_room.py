@@ -20,7 +20,6 @@ Writes benchmarks/results/reading_room_PART.csv.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -41,10 +40,11 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
 
+from benchmarks.harness import DATA, QUICK, Args, Rows, benchmark, option
 from benchmarks.pages.reading_room_data import make_patient, multiply, postgresql_cluster, row, sign_all
 from benchmarks.pages.reading_room_fuzz import fuzz
-from benchmarks.provenance import ROOT, write_results
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.provenance import ROOT
+from benchmarks.public_sets import import_public
 from leukoscope.pipeline import AnalyzeOptions, analyze
 from leukoscope.taxonomy import PARENTS
 from leukoscope.web.store import accounts, open_store
@@ -96,7 +96,7 @@ def page_of(origin: str):
         browser.close()
 
 
-def keys(args: argparse.Namespace) -> list[dict]:
+def keys(args: Args) -> list[dict]:
     """Keys for each corrected cell, and the time that the page made the reader wait."""
     n = 60 if args.quick else 200
     with tempfile.TemporaryDirectory() as work:
@@ -203,7 +203,7 @@ def _right_now(store, wanted: dict[int, str]) -> int:
     return sum(_fits(calls.get(cell) or names[called[cell]], truth) for cell, truth in wanted.items())
 
 
-def large(args: argparse.Namespace) -> list[dict]:
+def large(args: Args) -> list[dict]:
     """A patient of 5,000 cells."""
     n, presses = (1000, 40) if args.quick else (5000, 100)
     with tempfile.TemporaryDirectory() as work:
@@ -310,7 +310,7 @@ def _renderer_mb() -> float:
     return most
 
 
-def long_worklist(args: argparse.Namespace) -> list[dict]:
+def long_worklist(args: Args) -> list[dict]:
     """2,000 patients, 1 million cells, every other patient read and signed."""
     n_patients, repeats = (200, 10) if args.quick else (2000, 40)
     with tempfile.TemporaryDirectory() as work:
@@ -382,7 +382,7 @@ def _page_times(origin: str, patients: list[tuple[str, str]], repeats: int) -> d
     return found
 
 
-def many_readers(args: argparse.Namespace) -> list[dict]:
+def many_readers(args: Args) -> list[dict]:
     """20 scripted readers at once, on each database."""
     seconds, rows = 10 if args.quick else 60, []
     with tempfile.TemporaryDirectory() as work:
@@ -495,19 +495,11 @@ SETS = {
 PARTS = {"keys": keys, "large": large, "worklist": long_worklist, "readers": many_readers, "fuzz": fuzz}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--quick", action="store_true", help="a smaller size")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     rows = [{"set": SETS[args.part][args.quick]} | one for one in PARTS[args.part](args)]
-    for one in rows:
-        print(one)
-    if not args.dry_run:
-        write_results(f"reading_room_{args.part}", rows, size="quick" if args.quick else "whole")
+    yield from ((f"reading_room_{args.part}", row) for row in rows)
+    return {"size": "quick" if args.quick else "whole"}
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, option("part", choices=PARTS), DATA, QUICK)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import subprocess
@@ -14,12 +13,13 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from benchmarks.harness import Args
 from benchmarks.pages.reading_room_data import make_patient, make_room, row
 from leukoscope.web.store import accounts, open_store
 from leukoscope.web.store.opening import open_run
 
 
-def fuzz(args: argparse.Namespace) -> list[dict]:
+def fuzz(args: Args) -> list[dict]:
     """Schema-driven requests, then hostile ones; every status is counted at the server."""
     with tempfile.TemporaryDirectory() as work:
         store = open_store(Path(work) / "r.db")

@@ -14,7 +14,6 @@ Writes benchmarks/results/reading_room_learn.csv.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -26,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import select
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
+from benchmarks.public_sets import import_public
 from leukoscope.errors import InputError
 from leukoscope.evaluate.patients import clustered_limits
 from leukoscope.pipeline import analyze
@@ -43,13 +42,7 @@ from leukoscope.web.store.readings import Edit
 A_PATIENT = 20
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--reviewed", type=int, default=100)
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         dataset = import_public("jtsc", args.data, work)
         fields = [f for f in dataset.fields if f.cells]
@@ -71,10 +64,8 @@ def main() -> None:
     load = {"n": args.reviewed, "load": round(os.getloadavg()[0], 1)}
     rows.append({"measure": "minutes", "value": round(minutes, 2), "threshold": "< 5", **load})
     rows.append({"measure": "processor minutes of all cores", "value": round(spent, 2), "threshold": "", **load})
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("reading_room_learn", [{"set": "jtsc"} | r for r in rows], data_sha256=dataset.sha256())
+    yield from [{"set": "jtsc"} | r for r in rows]
+    return {"data_sha256": dataset.sha256()}
 
 
 def review(dataset, fields: list, work: Path, model: str, *, n_reviewed: int) -> Path:
@@ -141,4 +132,4 @@ def judge(model: str, adapted: Path | None, rest: tuple, dataset) -> list[dict]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, DATA, MODEL, option("--reviewed", type=int, default=100))

@@ -15,7 +15,6 @@ Writes benchmarks/results/reading_room_loss.csv.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import itertools
 import json
@@ -33,9 +32,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from benchmarks.harness import again
+from benchmarks.harness import QUICK, Args, Rows, again, benchmark, hidden, option
 from benchmarks.pages.reading_room_data import make_patient
-from benchmarks.provenance import write_results
 from leukoscope.web.store import accounts, open_store, readings
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.events import verify
@@ -88,14 +86,7 @@ int fdatasync(int fd) {
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--faults", type=int, default=40, help="runs with a failing file system")
-    parser.add_argument("--quick", action="store_true", help="5 kills, 3 failing runs")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    parser.add_argument("--shimmed", metavar="DB", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     kills, faults = (5, 3) if args.quick else (args.kills, args.faults)
     if args.shimmed:
         print(json.dumps(storm("a file system that fails", Path(args.shimmed), faults, faulty=True)))
@@ -109,10 +100,7 @@ def main() -> None:
             command = again("--shimmed", db, "--faults", faults)
             done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
             rows += json.loads(done.stdout.splitlines()[-1])
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("reading_room_loss", rows)
+    yield from rows
 
 
 def prepare(db: Path, run: Path) -> None:
@@ -235,4 +223,10 @@ def check(db: Path, acknowledged: list[str], *, thorough: bool) -> tuple[int, in
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--kills", type=int, default=200),
+        option("--faults", type=int, default=40, help="runs with a failing file system"),
+        QUICK,
+        hidden("--shimmed", metavar="DB"),
+    )

@@ -14,8 +14,6 @@ Writes benchmarks/results/drift.csv; --keep-reference writes the bundle's drift.
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
 import shutil
 import sys
@@ -26,8 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from leukoscope.drift import Profile, find_reference, judge, measure_run, write_profile
 from leukoscope.drift.judge import pooled
 from leukoscope.errors import LeukoscopeError
@@ -60,35 +57,23 @@ CHANGES = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--photographs", type=int, default=364)
-    parser.add_argument("--splits", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", help="folder for the runs; those that are there are taken")
-    parser.add_argument("--keep-reference", action="store_true", help="write the bundled classifier's drift.json")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.work or temporary)
-        own = list_images(Path(args.data) / "bccd" / "JPEGImages")[: args.photographs]
+        own = list_images(args.data / "bccd" / "JPEGImages")[: args.photographs]
         plain = run_of(work / "plain", own, None)
-        other = list_images(Path(args.data) / "bionet")[: RUN * A_PATIENT]
+        other = list_images(args.data / "bionet")[: RUN * A_PATIENT]
         # From all over the set: bccd's own first photographs are not like its last (see the second row).
         some = own[:: max(1, len(own) // (RUN * A_PATIENT))][: RUN * A_PATIENT]
         changed = {name: run_of(work / name, some, change) for name, change in CHANGES.items()}
         changed[OTHER] = run_of(work / "bionet", other, None)
-        draaslan = run_of(work / "draaslan", list_images(Path(args.data) / "draaslan")[:100], None)
+        draaslan = run_of(work / "draaslan", list_images(args.data / "draaslan")[:100], None)
     if args.keep_reference:
         named = replace(pooled([draaslan, changed[OTHER], plain]), name="blood (bccd, draaslan, bionet)")
         write_profile(named, BUNDLED / "blood" / "classifier" / "drift.json", patients=False)
     rows = undrifted_rows(plain, args.splits, random.Random(args.seed)) + drifted_rows(plain, changed, args.seed)
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("drift", rows, photographs=len(own), a_patient=A_PATIENT, run=RUN, reference=REFERENCE,
-                      seed=args.seed)  # fmt: skip
+    yield from rows
+    return {"photographs": len(own), "a_patient": A_PATIENT, "run": RUN, "reference": REFERENCE, "seed": args.seed}
 
 
 def run_of(folder: Path, photographs: list[Path], change) -> Profile:
@@ -166,4 +151,12 @@ def drifted_rows(plain: Profile, changed: dict[str, Profile], seed: int) -> list
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--photographs", type=int, default=364),
+        option("--splits", type=int, default=100),
+        option("--seed", type=int, default=1),
+        option("--work", help="folder for the runs; those that are there are taken"),
+        option("--keep-reference", action="store_true", help="write the bundled classifier's drift.json"),
+    )

@@ -10,10 +10,9 @@ classes are those drawn, as these limits were until now, and one with fixed clas
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.evaluate.patients import SHARE, limits_of_moves
 from leukoscope.experiments.intervals import RankedMatches, estimate, mean_ap_of
 from leukoscope.intervals import clopper_pearson
@@ -24,11 +23,8 @@ N_CELLS, SPREAD, N_TRUE = 60, 0.6, 20_000
 LEAST = 0.92
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cohorts", type=int, default=2000, help="cohorts a setting (default 2000)")
-    args = parser.parse_args()
-    rng, rows = np.random.default_rng(0), []
+def main(args: Args) -> Rows:
+    rng = np.random.default_rng(0)
     for n in PATIENTS:
         for words, shares in CLASSES.items():
             for sensitivity in (0.75, 0.93):
@@ -37,13 +33,10 @@ def main() -> None:
                         shares, n, cohorts=args.cohorts, rng=rng, sensitivity=sensitivity, clumping=clumping
                     )
                     setting = f"{words}, sensitivity {sensitivity}, clumping {clumping}"
-                    rows.append(_row("macro-F1", n, setting, found))
-        rows.append(_row("mAP", n, "three types, one in a third of the patients", mean_ap_coverage(
-            n, cohorts=args.cohorts, rng=rng)))  # fmt: skip
-        print(*rows[-9:], sep="\n", flush=True)
-    from benchmarks.provenance import write_results
-
-    write_results("few_patients", rows, level=0.95, seed=0)
+                    yield _row("macro-F1", n, setting, found)
+        found = mean_ap_coverage(n, cohorts=args.cohorts, rng=rng)
+        yield _row("mAP", n, "three types, one in a third of the patients", found)
+    return {"level": 0.95, "seed": 0}
 
 
 def _row(measure: str, n: int, setting: str, found: dict) -> dict:
@@ -127,4 +120,4 @@ def draw_boxes(n: int, rng: np.random.Generator) -> list[RankedMatches]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, option("--cohorts", type=int, default=2000, help="cohorts a setting (default 2000)"))

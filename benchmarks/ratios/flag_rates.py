@@ -15,16 +15,14 @@ patient is flagged from LIMIT times as many on. Writes benchmarks/results/flag_r
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
+from benchmarks.public_sets import import_public
 from leukoscope.evaluate.coarse import TYPES, type_of
 from leukoscope.evaluate.predict import predict_fields
 from leukoscope.flags import Knowledge, flags
@@ -122,14 +120,7 @@ def reference(probs: np.ndarray) -> dict:
             "n_cells": len(probs), "set": "pbc, validation"}  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--films", type=int, default=1000)
-    parser.add_argument("--write", action="store_true", help="write what was found into the model's card")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     bundles = find_model(args.model)
     card = bundles["classify"].card
     with tempfile.TemporaryDirectory() as work:
@@ -141,9 +132,6 @@ def main() -> None:
     knowledge = Knowledge.of(asked)
     rows = [row for n, c in cells.items() for row in laboratory_rows(n, c, args.films, card.taxonomy, knowledge)]
     rows += mean_rows(rows)
-    for row in rows:
-        if row["value"]:
-            print({k: row[k] for k in ("set", "measure", "n_cells", "value", "low", "high")})
     print(likeness)
     if args.write:
         path = bundles["classify"].path / "card.json"
@@ -159,10 +147,15 @@ def main() -> None:
                  if row["set"] == OTHERS_NAME]  # fmt: skip
         fresh = read_card(path)
         write_card(replace(fresh, clinical=(fresh.clinical or {}) | {"likeness": likeness, "flag_rates": table}), path)
-    if not args.dry_run:
-        facts = {"model": card.name, "onnx_sha256": card.onnx_sha256[:12]}
-        print(write_results("flag_rates", [row | facts for row in rows]))
+    facts = {"model": card.name, "onnx_sha256": card.onnx_sha256[:12]}
+    yield from [row | facts for row in rows]
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        MODEL,
+        DATA,
+        option("--films", type=int, default=1000),
+        option("--write", action="store_true", help="write what was found into the model's card"),
+    )

@@ -11,12 +11,11 @@ four smears without change. Writes results/ratio_changes.csv.
 
 from __future__ import annotations
 
-import argparse
 from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.ratios.ratio_intervals import CENTRE_CELLS, CENTRE_CLASSIFIERS, CLASSIFIERS, draw_validation
 from leukoscope.quantify import Overdispersion, Smear, no_scatter, trend
 
@@ -37,17 +36,14 @@ def smears_of(rng: np.random.Generator, classifier, ratios, correlation: float) 
     return found
 
 
-def change_rows(repeats: int) -> list[dict]:
+def main(args: Args) -> Rows:
     """How often a change is claimed where there is none, and where there is."""
-    rows = []
     for number in CENTRE_CLASSIFIERS:
         name, classifier = list(CLASSIFIERS)[number], list(CLASSIFIERS.values())[number]()
         for correlation in CORRELATIONS:
             for before, after in CHANGES:
                 rng = np.random.default_rng([number, int(100 * before), int(100 * after), int(1000 * correlation)])
-                rows.append(one_row(rng, classifier, before, after, correlation, repeats) | {"set": name})
-                print(rows[-1], flush=True)
-    return rows
+                yield one_row(rng, classifier, before, after, correlation, args.repeats) | {"set": name}
 
 
 def one_row(rng, classifier, before: float, after: float, correlation: float, repeats: int) -> dict:
@@ -69,11 +65,5 @@ def one_row(rng, classifier, before: float, after: float, correlation: float, re
     return row | {"rises": rises.mean().item() if before == after else ""}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=400)
-    print(write_results("ratio_changes", change_rows(parser.parse_args().repeats)))
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(main, option("--repeats", type=int, default=400))

@@ -17,15 +17,15 @@ done (a row that is there is not run again); `write` makes benchmarks/results/ra
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.intervals import excludes
 from leukoscope.models.bundle import find_model
 from leukoscope.quantify import correct_ratio, no_scatter
@@ -278,7 +278,7 @@ def run(kind: str, parts: Path, only: list[int], repeats: int) -> None:
             print(name, spread, ratio, n_cells, rows[0]["coverage"], rows[0]["error"], rows[0]["error_raw"], flush=True)
 
 
-def write(parts: Path) -> None:
+def summed(parts: Path) -> Iterator[tuple[str, dict]]:
     """The tables; of the first, how many cells lie between 93 and 97 %."""
     for kinds, result in ((("coverage", "bayesian"), "ratio_intervals"), (("centres",), "ratio_centres")):
         paths = [path for kind in kinds for path in sorted(parts.glob(f"{kind}-*.jsonl"))]
@@ -294,23 +294,23 @@ def write(parts: Path) -> None:
             print(f"{sum(r['met'] for r in table)} of {len(table)} cells within 93 to 97 %; plain binomial {plain}")
             better = sum(r["error"] < r["error_raw"] for r in table)
             print(f"mean absolute error: smaller than raw counting's in {better} of {len(table)}")
-        print(write_results(result, rows))
+        yield from ((result, row) for row in rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("coverage", "centres", "bayesian", "quapy", "write"))
-    parser.add_argument("--parts", type=Path, default=Path("ratio-parts"))
-    parser.add_argument("--only", nargs="*", type=int, default=[], help="classifiers by their place in CLASSIFIERS")
-    parser.add_argument("--repeats", type=int, default=2000)
-    arguments = parser.parse_args()
-    if arguments.what == "write":
-        write(arguments.parts)
-    elif arguments.what == "quapy":
-        print(write_results("ratio_quapy", quapy_rows()))
+def main(args: Args) -> Rows:
+    if args.what == "write":
+        yield from summed(args.parts)
+    elif args.what == "quapy":
+        yield from (("ratio_quapy", row) for row in quapy_rows())
     else:
-        run(arguments.what, arguments.parts, arguments.only, arguments.repeats)
+        run(args.what, args.parts, args.only, args.repeats)
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("what", choices=("coverage", "centres", "bayesian", "quapy", "write")),
+        option("--parts", type=Path, default=Path("ratio-parts")),
+        option("--only", nargs="*", type=int, default=[], help="classifiers by their place in CLASSIFIERS"),
+        option("--repeats", type=int, default=2000),
+    )

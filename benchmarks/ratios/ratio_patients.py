@@ -15,13 +15,12 @@ The prior of the scatter (quantify/scatter.py) was chosen on the first four clas
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.ratios.ratio_intervals import CLASSIFIERS as FORMER
 from benchmarks.ratios.ratio_intervals import Classifier, two
 from leukoscope.quantify import correct_ratio, scatter_of
@@ -159,7 +158,7 @@ def run(parts: Path, only: list[int], patients: list[int], repeats: int) -> None
                 )
 
 
-def write(parts: Path) -> None:
+def summed(parts: Path) -> list[dict]:
     """The table, and how many settings lie where they should."""
     rows = [json.loads(line) for path in sorted(parts.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
     for row in rows:
@@ -175,22 +174,22 @@ def write(parts: Path) -> None:
                 f"{some[0]['threshold']}; {(coverage < 0.9).sum()} below 0.90; {coverage.min():.3f} to "
                 f"{coverage.max():.3f}, mean {coverage.mean():.3f}; width {wide:.2f} of the narrowest"
             )
-    print(write_results("ratio_patients", rows))
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "write"))
-    parser.add_argument("--parts", type=Path, default=Path("ratio-patients-parts"))
-    parser.add_argument("--only", nargs="*", type=int, default=[], help="classifiers by their place in CLASSIFIERS")
-    parser.add_argument("--patients", nargs="*", type=int, default=[30, 8], help="sizes of the validation")
-    parser.add_argument("--repeats", type=int, default=600)
-    arguments = parser.parse_args()
-    if arguments.what == "write":
-        write(arguments.parts)
+def main(args: Args) -> Rows:
+    if args.what == "write":
+        yield from summed(args.parts)
     else:
-        run(arguments.parts, arguments.only, arguments.patients, arguments.repeats)
+        run(args.parts, args.only, args.patients, args.repeats)
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("what", choices=("run", "write")),
+        option("--parts", type=Path, default=Path("ratio-patients-parts")),
+        option("--only", nargs="*", type=int, default=[], help="classifiers by their place in CLASSIFIERS"),
+        option("--patients", nargs="*", type=int, default=[30, 8], help="sizes of the validation"),
+        option("--repeats", type=int, default=600),
+    )

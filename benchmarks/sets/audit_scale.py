@@ -11,23 +11,16 @@ Writes benchmarks/results/audit_scale.csv.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, Rows, benchmark, option, spent
 from benchmarks.sets.near_duplicates import ASKED
 from benchmarks.sets.planted import plant
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
@@ -39,22 +32,13 @@ COPY_EVERY = 100
 MOST_MINUTES, MOST_GB = 10, 2
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = Path(os.environ.get("LEUKOSCOPE_SHARED", SHARED))
-    parser.add_argument("--size", type=int, default=50_000, help="pictures (default: 50000)")
-    parser.add_argument("--work", help="keep the pictures here (default: a temporary folder)")
-    parser.add_argument("--pictures", default=data / "pbc" / "train" / "images", help="real .jpg pictures to make from")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(args.work or temporary)
-        copies = make_set(work, args.size, Path(args.pictures))
+        copies = make_set(work, args.size, Path(args.pictures or args.data / "pbc" / "train" / "images"))
         rows = measure(work, args.size, copies)
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("audit_scale", rows, n_pictures=args.size)
+    yield from rows
+    return {"n_pictures": args.size}
 
 
 def make_set(work: Path, size: int, pictures: Path) -> dict[str, tuple[str, str]]:
@@ -103,23 +87,14 @@ def _composed(loaded: list[Image.Image], rng: np.random.Generator) -> Image.Imag
 
 def measure(work: Path, size: int, copies: dict[str, tuple[str, str]]) -> list[dict]:
     """Run the command, then the rows: time, memory, copies found, other pairs."""
-    command = [sys.executable, "-m", "leukoscope", "dataset", "audit", str(work), "--json"]
-    start = time.perf_counter()
-    with open(work / "audit.json", "w", encoding="utf-8") as out:
-        done = subprocess.run(command, stdout=out)
-    minutes = (time.perf_counter() - start) / 60
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"the audit failed with exit code {done.returncode}")
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    peak_gb = usage.ru_maxrss / 1e6  # Linux counts in kB
-    found = json.loads((work / "audit.json").read_text("utf-8"))["pairs"]
+    child = spent("leukoscope", "dataset", "audit", work, "--json", codes=(0, 1))  # 1: it found something
+    found = json.loads(child.stdout)["pairs"]
     pairs = {frozenset((p["first"]["file"], p["second"]["file"])) for p in found}
     planted = {frozenset((copy, original)): kind for copy, (original, kind) in copies.items()}
     kinds, hits = Counter(planted.values()), Counter(kind for pair, kind in planted.items() if pair in pairs)
-    cpu = usage.ru_utime + usage.ru_stime
     rows = [
-        _row("minutes, two cores", minutes, most=MOST_MINUTES) | {"cpu_minutes": round(cpu / 60, 2)},
-        _row("peak memory, GB", peak_gb, most=MOST_GB),
+        _row("minutes, two cores", child.wall_s / 60, most=MOST_MINUTES) | {"cpu_minutes": round(child.cpu_s / 60, 2)},
+        _row("peak memory, GB", child.peak_mib * 2**20 / 1e9, most=MOST_GB),
         _row("pairs that were not planted, a 1,000 pictures", 1000 * len(pairs - set(planted)) / size),
     ]
     return rows + [_row(f"recall, {kind}", hits[kind] / n) | {"n": n} for kind, n in kinds.items()]
@@ -132,4 +107,10 @@ def _row(measure_name: str, value: float, *, most: float | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--size", type=int, default=50_000, help="pictures (default: 50000)"),
+        option("--work", help="keep the pictures here (default: a temporary folder)"),
+        DATA,
+        option("--pictures", help="folder of real .jpg pictures to make from (default: pbc's training pictures)"),
+    )

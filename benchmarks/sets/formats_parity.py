@@ -10,14 +10,12 @@ Exit code 1 when any differs.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.dataset.export_pictures import picture_names
 from leukoscope.dataset.exporter import export_dataset
 from leukoscope.dataset.manifest import Dataset, read_dataset
@@ -115,12 +113,7 @@ READERS = (
 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("datasets", nargs="+", type=Path)
-    parser.add_argument("--dry", action="store_true", help="print only, write no results")
-    args = parser.parse_args(arguments)
-    rows = []
+def main(args: Args) -> Rows:
     for directory in args.datasets:
         dataset = read_dataset(directory)
         truth = ours(dataset)
@@ -137,14 +130,11 @@ def main(arguments: list[str] | None = None) -> int:
             row = {"set": dataset.name, "format": format, "reader": f"{reader} {version(reader)}"}
             row |= {"n_fields": len(dataset.fields), "n_fields_read": n_pictures, "n_cells": truth.total()}
             row |= {"missing": len(missing), "extra": len(extra), "agrees": "yes" if same else "no"}
-            rows.append(row)
-            print(rows[-1])
+            row |= {"value": len(missing) + len(extra), "threshold": "<= 0"}
+            yield row
             if not same:
                 print("  first missing:", missing[:1], "first extra:", extra[:1])
-    if not args.dry:
-        write_results("formats_parity", rows)
-    return 0 if all(row["agrees"] == "yes" for row in rows) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(main, option("datasets", nargs="+", type=Path))

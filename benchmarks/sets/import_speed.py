@@ -13,14 +13,12 @@ takes over twice the reading.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.dataset.exporter import export_dataset
 from leukoscope.dataset.importer import import_dataset
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
@@ -152,15 +150,7 @@ def measure(format: str, folder: Path, out: Path, repeats: int) -> dict:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", type=int, default=1, help="make one part of so many: 4 for a quarter")
-    parser.add_argument("--formats", default=",".join(FORMATS))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--dry", action="store_true", help="print only, write no results")
-    args = parser.parse_args(arguments)
-    rows = []
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         dataset = fabricate(root / "source", N_FIELDS // args.part, N_CELLS // args.part, args.seed)
@@ -170,13 +160,16 @@ def main(arguments: list[str] | None = None) -> int:
             export_dataset(format, root / "set", place)
             for n_absent in (0, N_ABSENT // args.part):
                 add_absent(format, place, n_absent)
-                rows.append(measure(format, place, root / "out", args.repeats))
-                print(json.dumps(rows[-1]), flush=True)
+                yield measure(format, place, root / "out", args.repeats)
             shutil.rmtree(place)
-    if not args.dry:
-        write_results("import_speed", rows, seed=args.seed, part=args.part)
-    return 0 if all(row["met"] == "yes" for row in rows) else 1
+    return {"seed": args.seed, "part": args.part}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(
+        main,
+        option("--part", type=int, default=1, help="make one part of so many: 4 for a quarter"),
+        option("--formats", default=",".join(FORMATS)),
+        option("--repeats", type=int, default=3),
+        option("--seed", type=int, default=1),
+    )

@@ -16,17 +16,15 @@ Writes benchmarks/results/label_errors.csv.
 
 from __future__ import annotations
 
-import argparse
 import math
-import os
 import tempfile
 from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
 from benchmarks.models.locate_accuracy import UNANNOTATED
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED, import_public, row
+from benchmarks.public_sets import import_public, row
 from leukoscope.checks.labels import are_related, doubt_labels, near_copies
 from leukoscope.checks.observe import NOT_WHITE, Observations, is_typed, observe
 from leukoscope.checks.suspects import rank_suspects
@@ -39,16 +37,8 @@ TYPED = ("pbc", "bccd", "jtsc", "cellavision")
 BOXED = ("bccd", "draaslan")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--model", default="blood", help="a bundled model's name, or a model folder")
-    parser.add_argument("--seeds", type=int, default=20, help="how many plantings a set")
-    parser.add_argument("--sets", nargs="+", default=sorted({*TYPED, *BOXED}), choices=sorted({*TYPED, *BOXED}))
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     bundles = find_model(args.model)
-    rows = []
     with tempfile.TemporaryDirectory() as work:
         for name in args.sets:
             whole = import_public(name, args.data, work)
@@ -62,12 +52,9 @@ def main() -> None:
                 boxed = dataset.subset("test") if name == "bccd" else dataset
                 for part, of in box_sets(name, boxed):
                     of_set.append(measure_boxes(part, of, seen, copies=copies, n_seeds=args.seeds))
-            for line in of_set:
-                print({k: line[k] for k in ("set", "measure", "value", "low", "high", "threshold", "met")}, flush=True)
-            rows += of_set
-    if not args.dry_run:
-        digests = {f"{task}_sha256": b.card.onnx_sha256[:12] for task, b in bundles.items()}
-        write_results("label_errors", rows, seeds=args.seeds, limits="worst and best seed", **digests)
+            yield from of_set
+    digests = {f"{task}_sha256": b.card.onnx_sha256[:12] for task, b in bundles.items()}
+    return {"seeds": args.seeds, "limits": "worst and best seed", **digests}
 
 
 def unseen_part(dataset: Dataset) -> Dataset:
@@ -195,4 +182,10 @@ def result(name: str, measure: str, shares: list[float], *, least: float | None 
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        MODEL,
+        option("--seeds", type=int, default=20, help="how many plantings a set"),
+        option("--sets", nargs="+", default=sorted({*TYPED, *BOXED}), choices=sorted({*TYPED, *BOXED})),
+    )

@@ -12,13 +12,11 @@ objects). Exit code 1 when there was any.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
 import re
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -29,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from data.make_pictures import draw_field
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.sets import annotation_samples as samples
 from leukoscope.dataset.importer import import_dataset
 from leukoscope.dataset.manifest import read_dataset
@@ -324,14 +322,7 @@ def judge(kind: str, root: Path, data: bytes, limit: float) -> tuple[str, str]:
     return "accounted", ""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--limit", type=float, default=20.0, help="seconds after which an import counts as a hang")
-    parser.add_argument("--dry", action="store_true", help="print only, write no results")
-    args = parser.parse_args(arguments)
-
+def main(args: Args) -> Rows:
     def on_alarm(*_: object) -> None:
         raise Hang
 
@@ -358,13 +349,16 @@ def main(arguments: list[str] | None = None) -> int:
             for k, c in outcomes.items()]  # fmt: skip
     total = sum(outcomes.values(), Counter())
     last = {"annotation": "all", "n": total.total(), **{w: total[w] for w in words}}
+    last |= {"value": total["crash"] + total["hang"] + total["silent loss"], "threshold": "<= 0"}
     rows.append(last | {"slowest_s": round(max(slowest.values()), 3)})
-    for row in rows:
-        print(row)
-    if not args.dry:
-        write_results("mutated_annotations", rows, seed=args.seed)
-    return 1 if total["crash"] + total["hang"] + total["silent loss"] else 0
+    yield from rows
+    return {"seed": args.seed}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark(
+        main,
+        option("--n", type=int, default=3000),
+        option("--seed", type=int, default=1),
+        option("--limit", type=float, default=20.0, help="seconds after which an import counts as a hang"),
+    )

@@ -12,15 +12,13 @@ Writes benchmarks/results/near_duplicates.csv.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED, import_public
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
+from benchmarks.public_sets import import_public
 from benchmarks.sets.planted import KINDS, plant
 from leukoscope.dataset.audit import LEAST_AGREEMENT, Pair, find_duplicates
 from leukoscope.dataset.manifest import Dataset
@@ -36,31 +34,21 @@ BCCD_SAME = {
 }  # fmt: skip
 
 
-def main() -> None:
-    args = parse_arguments()
-    context = {"seed": SEEDS[args.part], "splits": "+".join(SPLITS[args.part]), "least_agreement": LEAST_AGREEMENT}
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         pbc = import_public("pbc", args.data, work)
         rows = planted_rows(pbc, list(ASKED), args, Path(work))
         rows += planted_rows(pbc, [k for k in KINDS if k not in ASKED], args, Path(work))
         if args.part == "measure":
             rows += [bccd_row(import_public("bccd", args.data, work)), cnmc_row(import_public("cnmc", args.data, work))]
-    for row in rows:
-        print({k: v for k, v in row.items() if v != ""})
-    if args.part == "measure" and not args.dry_run:
-        write_results("near_duplicates", rows, **context)
+    if args.part == "measure":
+        yield from rows
+        return {"seed": SEEDS[args.part], "splits": "+".join(SPLITS[args.part]), "least_agreement": LEAST_AGREEMENT}
+    print(*rows, sep="\n")  # thresholds were chosen on this half: it is not written
+    return {}
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--part", choices=tuple(SPLITS), default="measure", help="which half of pbc (default: measure)")
-    parser.add_argument("--each", type=int, default=200, help="copies of each kind (default: 200)")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    return parser.parse_args()
-
-
-def planted_rows(pbc: Dataset, kinds: list[str], args: argparse.Namespace, work: Path) -> list[dict]:
+def planted_rows(pbc: Dataset, kinds: list[str], args: Args, work: Path) -> list[dict]:
     """A row a kind, and one of the false pairs among all these pictures."""
     fields = [f for f in pbc.fields if f.split in SPLITS[args.part]]
     rng = np.random.default_rng(SEEDS[args.part])
@@ -131,4 +119,9 @@ def ratio_row(name: str, measure: str, n_false: int, n: int, *, most: float) -> 
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--part", choices=tuple(SPLITS), default="measure", help="which half of pbc (default: measure)"),
+        option("--each", type=int, default=200, help="copies of each kind (default: 200)"),
+    )

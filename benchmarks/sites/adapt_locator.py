@@ -14,9 +14,7 @@ Writes benchmarks/results/adapt_locator.csv.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -24,9 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from benchmarks.models.locate_accuracy import UNANNOTATED
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
 from benchmarks.sites.laboratories import build
 from leukoscope.dataset.manifest import Dataset, write_dataset
 from leukoscope.errors import InputError
@@ -60,25 +57,18 @@ CASES = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LEUKOSCOPE_SHARED", SHARED)))
-    parser.add_argument("--without-bccd", metavar="MODEL", help="without it the rows of bccd are left out")
-    parser.add_argument("--only", action="append", choices=list(CASES))
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     rows = []
     for name in args.only or CASES:
         case = CASES[name]
         start = args.without_bccd if case.start == "without bccd" else case.start
         if start is not None:
             rows += run_case(name, case, start, args)
-    if not args.dry_run:
-        write_results("adapt_locator", rows, limits="95 %, photographs")
+    yield from rows
+    return {"limits": "95 %, photographs"}
 
 
-def run_case(name: str, case: Case, start: str, args: argparse.Namespace) -> list[dict]:
+def run_case(name: str, case: Case, start: str, args: Args) -> list[dict]:
     """Adapt, then measure both locators on the rest of the camera's fields and at home."""
     given, rest = divided(build(case.camera, args.data, args.work / "data"))
     homes = [at_home(build(h, args.data, args.work / "data")) for h in case.home]
@@ -154,4 +144,10 @@ def compared(name: str, dataset: Dataset, models: list[Bundle]) -> list[dict]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("work", type=Path),
+        DATA,
+        option("--without-bccd", metavar="MODEL", help="without it the rows of bccd are left out"),
+        option("--only", action="append", choices=list(CASES)),
+    )

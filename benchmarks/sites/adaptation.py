@@ -12,15 +12,12 @@ adaptation_tuning.py. Writes adaptation.csv and adaptation_draws.csv (every draw
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from benchmarks.sites.adaptation_sets import SITES, draw_tenth, embedded, type_columns
 from leukoscope.models.bundle import find_model
 from leukoscope.train.adapt.features import reduce_together
@@ -40,8 +37,7 @@ KINDS = ("stratified", "plain")
 SHARE = 0.1
 
 
-def main() -> None:
-    args = parse()
+def main(args: Args) -> Rows:
     cache = Path(args.cache)
     with tempfile.TemporaryDirectory() as work:
         sets = {name: embedded(name, args.data, cache, work) for name in (*SITES, "pbc")}
@@ -61,16 +57,13 @@ def main() -> None:
             for m, per_draw in right[s].items()
             for i, r in enumerate(per_draw)
         ]
-    for row in rows:
-        if row["draw"] == "stratified":
-            print({k: row[k] for k in ("set", "measure", "value", "low", "high", "threshold", "met")}, flush=True)
-    if not args.dry_run:
-        context = {"draws": args.draws, "share": SHARE}
-        write_results("adaptation", rows, **context)
-        write_results("adaptation_draws", draws, **context)
+    context = {"draws": args.draws, "share": SHARE}
+    yield from rows
+    yield from (("adaptation_draws", row) for row in draws)
+    return context
 
 
-def part(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str, list[np.ndarray]]:
+def part(sets: dict, site: str, kind: str, args: Args) -> dict[str, list[np.ndarray]]:
     """`all_methods` of one site, kept in the cache once finished."""
     path = Path(args.cache) / f"right-{site}-{kind}-{args.draws}.npz"
     if not path.is_file():
@@ -83,11 +76,11 @@ def part(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str
         return {name: list(kept[name]) for name in kept.files}
 
 
-def masks_of(sets: dict, site: str, kind: str, args: argparse.Namespace) -> list[np.ndarray]:
+def masks_of(sets: dict, site: str, kind: str, args: Args) -> list[np.ndarray]:
     return [draw_tenth(sets[site]["labels"], SHARE, seed=s, stratified=kind == "stratified") for s in range(args.draws)]
 
 
-def tuned(sets: dict, site: str, kind: str, args: argparse.Namespace) -> dict[str, list[np.ndarray]]:
+def tuned(sets: dict, site: str, kind: str, args: Args) -> dict[str, list[np.ndarray]]:
     """LP+FT of `adaptation_tuning.py`, as far as it has come: stratified draws only."""
     if not args.tuned or kind != "stratified":
         return {}
@@ -206,18 +199,14 @@ def _row(site: str, kind: str, method: str, per_draw: list[np.ndarray], *, asked
     }
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--cache", required=True, help="folder for features, made once")
-    parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="ways to draw the tenth")
-    parser.add_argument("--tuned", help="folder of adaptation_tuning.py")
-    parser.add_argument("--site", choices=SITES, help="only this site's part, kept in the cache")
-    parser.add_argument("--embed-only", action="store_true", help="make the features and stop")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--cache", required=True, help="folder for features, made once"),
+        option("--draws", type=int, default=10),
+        option("--kinds", nargs="+", choices=KINDS, default=KINDS, help="ways to draw the tenth"),
+        option("--tuned", help="folder of adaptation_tuning.py"),
+        option("--site", choices=SITES, help="only this site's part, kept in the cache"),
+        option("--embed-only", action="store_true", help="make the features and stop"),
+    )

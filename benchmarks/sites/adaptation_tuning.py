@@ -10,8 +10,6 @@ minute on one core, is kept in OUT/SITE_SEED.npz, and is not made twice.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, option, parse
 from benchmarks.sites.adaptation_sets import SITES, draw_tenth, embedded, type_columns
 from leukoscope.models.bundle import find_model
 from leukoscope.train.adapt.finetune import SiteTuning, TuningCells, tune_to_site
@@ -32,7 +30,7 @@ SOURCE_EACH = 30
 
 
 def main() -> None:
-    args = parse()
+    args = _arguments()
     torch.set_num_threads(1)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -70,13 +68,14 @@ def tuning_cells(cells: dict, rows: np.ndarray, columns: np.ndarray) -> TuningCe
     return TuningCells(cells["crops"][rows], cells["diameters"][rows], targets)
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--cache", required=True, help="folder for features, made once")
-    parser.add_argument("--out", required=True, help="folder for the probabilities of each run")
-    parser.add_argument("--draws", type=int, default=5)
-    return parser.parse_args()
+def _arguments() -> Args:
+    return parse(
+        __doc__,
+        DATA,
+        option("--cache", required=True, help="folder for features, made once"),
+        option("--out", required=True, help="folder for the probabilities of each run"),
+        option("--draws", type=int, default=5),
+    )
 
 
 if __name__ == "__main__":

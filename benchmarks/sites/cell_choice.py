@@ -13,15 +13,12 @@ Writes cell_choice.csv.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from benchmarks.sites.adaptation_sets import SITES, embedded, type_columns
 from leukoscope.models.bundle import find_model
 from leukoscope.train.adapt.choose import METHODS, choose_cells
@@ -33,8 +30,7 @@ TENTH = {"jtsc": 30, "cellavision": 11, "bccd": 34, "pbc-test": 80}
 TEST_SHARE = 0.4
 
 
-def main() -> None:
-    args = parse()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         names = {"pbc", args.site} if args.site else {*SITES, "pbc", "pbc-test"}
         sets = {n: embedded(n, args.data, Path(args.cache), work) for n in sorted(names)}
@@ -44,14 +40,11 @@ def main() -> None:
     curves = {site: part(sets, site, args) for site in (*SITES, "pbc-test")}
     rows = [row for site in curves for row in curve_rows(site, curves[site])]
     rows += [row for site in curves for row in half_rows(site, curves)]
-    for row in rows:
-        if row["measure"].startswith("half"):
-            print({k: row.get(k, "") for k in ("set", "measure", "value", "low", "high", "method", "met")})
-    if not args.dry_run:
-        write_results("cell_choice", rows, seeds=args.seeds, test_share=TEST_SHARE)
+    yield from rows
+    return {"seeds": args.seeds, "test_share": TEST_SHARE}
 
 
-def part(sets: dict, site: str, args: argparse.Namespace) -> dict[tuple[str, int], np.ndarray]:
+def part(sets: dict, site: str, args: Args) -> dict[tuple[str, int], np.ndarray]:
     """`measure` of one site, kept in the cache once finished."""
     path = Path(args.cache) / f"choice-{site}-{args.seeds}.npz"
     if not path.is_file():
@@ -156,15 +149,11 @@ def limits(values: np.ndarray) -> dict:
     return {"value": round(float(values.mean()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--cache", required=True, help="folder for features, made once")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--site", choices=(*SITES, "pbc-test"), help="only this site's part, kept in the cache")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--cache", required=True, help="folder for features, made once"),
+        option("--seeds", type=int, default=10),
+        option("--site", choices=(*SITES, "pbc-test"), help="only this site's part, kept in the cache"),
+    )

@@ -15,16 +15,13 @@ against the share handed over.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from benchmarks.sites.adaptation_sets import SITES, embedded, type_columns
 from leukoscope.evaluate.abstention import accuracy_when_handing, area_under_risk, selective_curve
 from leukoscope.evaluate.calibration import expected_calibration_error, reliability
@@ -40,8 +37,7 @@ HOME, AFTER = (0.88, 0.92), 0.87
 HANDED = (0.0, 0.05, 0.1, 0.2, 0.3)
 
 
-def main() -> None:
-    args = parse()
+def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as work:
         names = ("pbc", args.site) if args.site else (*SITES, "pbc", "pbc-val", "pbc-test")
         sets = {n: embedded(n, args.data, Path(args.cache), work) for n in names}
@@ -53,12 +49,9 @@ def main() -> None:
         for part in (at_new_site(sets, site), after_kept(sets, site, args)):
             rows += part[0]
             curves += part[1]
-    shown = ("set", "measure", "value", "low", "high", "threshold", "met")
-    for row in rows:
-        print({k: row[k] for k in shown if k in row}, flush=True)
-    if not args.dry_run:
-        write_results("conformal", rows, level=LEVEL)
-        write_results("conformal_curves", curves, level=LEVEL)
+    yield from rows
+    yield from (("conformal_curves", row) for row in curves)
+    return {"level": LEVEL}
 
 
 def at_home(sets: dict) -> tuple[list[dict], list[dict]]:
@@ -85,7 +78,7 @@ def at_new_site(sets: dict, site: str) -> tuple[list[dict], list[dict]]:
     return rows, curve_rows(site, "zero-shot", probs, sets[site]["labels"])
 
 
-def after_kept(sets: dict, site: str, args: argparse.Namespace) -> tuple[list[dict], list[dict]]:
+def after_kept(sets: dict, site: str, args: Args) -> tuple[list[dict], list[dict]]:
     """`after_labels` of one site, kept in the cache once finished."""
     path = Path(args.cache) / f"after-{site}-{args.draws}.json"
     if not path.is_file():
@@ -193,15 +186,11 @@ def draw_row(site: str, measure: str, per_draw: list[np.ndarray], *, asked: floa
     }  # fmt: skip
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--cache", required=True, help="folder for features, made once")
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--site", choices=SITES, help="only this site's part, kept in the cache")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        DATA,
+        option("--cache", required=True, help="folder for features, made once"),
+        option("--draws", type=int, default=20),
+        option("--site", choices=SITES, help="only this site's part, kept in the cache"),
+    )

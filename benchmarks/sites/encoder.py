@@ -13,8 +13,6 @@ and on the laboratory left out (--without). Writes benchmarks/results/encoder.cs
 
 from __future__ import annotations
 
-import argparse
-import os
 import shutil
 from pathlib import Path
 
@@ -23,8 +21,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.provenance import write_results
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, QUICK, Args, Rows, benchmark, option
 from benchmarks.sites.laboratories import build
 from leukoscope.evaluate.coarse import type_of
 from leukoscope.models.torch_backbones import build_network
@@ -45,18 +42,7 @@ CLASS_SETS = {
 NEAREST = 5
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LEUKOSCOPE_SHARED", SHARED)))
-    parser.add_argument("--arch", default="efficientnet-lite0", choices=("efficientnet-lite0", "efficientnet-lite2"))
-    parser.add_argument("--weight", type=float, default=1.0, help="of the contrast beside the class loss; 0: none")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--fields", type=int, help="of each set, at random; all unless given")
-    parser.add_argument("--without", nargs="*", default=[], choices=TRAIN, help="laboratories left out, and looked at")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     config = settings(args)
     most = 40 if args.quick else args.fields
     read = {n: cells_of(n, number, args, config, most) for number, n in enumerate((*TRAIN, *DEVELOPMENT))}
@@ -77,11 +63,11 @@ def main() -> None:
         rows += frozen_rows(name, network, train, [read[n] for n in (*args.without, *DEVELOPMENT)])
     context = {"arch": args.arch, "weight": args.weight, "epochs": config.epochs, "without": " ".join(args.without)}
     context |= {"n_trained": len(train), "device": "cuda" if torch.cuda.is_available() else "cpu", "quick": args.quick}
-    if not args.dry_run:
-        write_results("encoder", rows, **context)
+    yield from rows
+    return context
 
 
-def settings(args: argparse.Namespace) -> FinetuneConfig:
+def settings(args: Args) -> FinetuneConfig:
     """Trained norms and strong colours in the long run; three steps in a try."""
     return FinetuneConfig(
         name="encoder", arch=args.arch, taxonomy="blood-14", weights="imagenet",
@@ -92,7 +78,7 @@ def settings(args: argparse.Namespace) -> FinetuneConfig:
     )  # fmt: skip
 
 
-def cells_of(name: str, number: int, args: argparse.Namespace, config: FinetuneConfig, most: int | None) -> CropSet:
+def cells_of(name: str, number: int, args: Args, config: FinetuneConfig, most: int | None) -> CropSet:
     """A set's typed cells, its number beside each: what the contrast tells laboratories by."""
     dataset = build(name, args.data, args.work / "data")
     if most is not None:
@@ -160,4 +146,14 @@ def nearest_share(features: np.ndarray, types: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("work", type=Path),
+        DATA,
+        option("--arch", default="efficientnet-lite0", choices=("efficientnet-lite0", "efficientnet-lite2")),
+        option("--weight", type=float, default=1.0, help="of the contrast beside the class loss; 0: none"),
+        option("--epochs", type=int, default=20),
+        option("--fields", type=int, help="of each set, at random; all unless given"),
+        option("--without", nargs="*", default=[], choices=TRAIN, help="laboratories left out, and looked at"),
+        QUICK,
+    )

@@ -11,8 +11,6 @@ have no split of their own, are split by it: 15 % for validation.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 import tomllib
 from dataclasses import replace
@@ -20,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.public_sets import SHARED
+from benchmarks.harness import DATA, option, parse
 from leukoscope.dataset.audit.duplicates import find_duplicates
 from leukoscope.dataset.importer import import_dataset
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dataset, write_dataset
@@ -140,11 +138,12 @@ def _write_source(name: str, entry: dict, work: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LEUKOSCOPE_SHARED", SHARED)))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sets", nargs="*", default=list(read_roles()))
-    args = parser.parse_args()
+    args = parse(
+        __doc__,
+        DATA,
+        option("--out", type=Path, required=True),
+        option("--sets", nargs="*", default=list(read_roles())),
+    )
     for name in args.sets:
         dataset = build(name, args.data, args.out)
         boxed = sum(f.cells[0].box[0] > 0 for f in dataset.fields if f.cells)

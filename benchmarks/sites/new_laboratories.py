@@ -10,13 +10,12 @@ laboratories that it was trained on. Writes benchmarks/results/new_laboratories.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import MODEL, Args, Rows, benchmark, option
 from benchmarks.sites.laboratories import read_roles
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.evaluate.calibration import expected_calibration_error
@@ -54,13 +53,7 @@ class Heard:
     files: np.ndarray
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", default="blood")
-    parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     bundle = find_model(args.model)["classify"]
     session, taxonomy = Session(bundle), bundle.card.taxonomy
     layer, reference = old_weights(read_network(bundle)), read_reference(bundle.path)
@@ -72,10 +65,8 @@ def main() -> None:
     rows += home(sets["raabin"], sets["pbc"], layer, bundle)
     rows += blasts(sets, smudges, layer, bundle)
     rows += fifteen(sets["lmu15"], layer, bundle)
-    for line in rows:
-        print({k: line[k] for k in ("set", "measure", "value", "threshold", "met")}, flush=True)
-    if not args.dry_run:
-        write_results("new_laboratories", rows, onnx_sha256=bundle.card.onnx_sha256[:12], classes=len(taxonomy.names))
+    yield from rows
+    return {"onnx_sha256": bundle.card.onnx_sha256[:12], "classes": len(taxonomy.names)}
 
 
 def chosen(data: Path, name: str) -> Dataset:
@@ -243,4 +234,4 @@ def _row(cells: Heard, measure: str, value: float, *, least: float | None = None
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, option("--data", type=Path, required=True), MODEL, option("--draws", type=int, default=10))

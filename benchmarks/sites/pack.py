@@ -8,12 +8,12 @@ made of the training cells in the file.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness import option, parse
 from benchmarks.sites.laboratories import read_roles
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.taxonomy import WBC_11
@@ -31,13 +31,14 @@ def without_copies(dataset: Dataset) -> Dataset:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", required=True)
-    parser.add_argument("--backgrounds", type=int, default=200)
-    parser.add_argument("--made", nargs=3, type=int, default=(0, 0, 0))
-    args = parser.parse_args()
+    args = parse(
+        __doc__,
+        option("--data", type=Path, required=True),
+        option("--out", type=Path, required=True),
+        option("--sets", nargs="+", required=True),
+        option("--backgrounds", type=int, default=200),
+        option("--made", nargs=3, type=int, default=(0, 0, 0)),
+    )
     roles = read_roles()
     datasets = [without_copies(read_dataset(args.data / name)) for name in args.sets]
     store = load_cells(datasets, um_per_px=UM_PER_PX, seed=0, backgrounds=args.backgrounds, attributes=WBC_11)

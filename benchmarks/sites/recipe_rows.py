@@ -3,17 +3,16 @@
     python -m benchmarks.sites.recipe_rows --store a.npz b.npz --files FOLDER [--prior 2.3] [--dry-run] [--only NAME …]
 
 A pair "x+y" of jobs in --only is scored by the mean of their logits. --prior: what is taken off the logits of the
-classes that are rare in ordinary blood. Writes benchmarks/results/recipes.csv.
+classes that are rare in ordinary blood. Writes benchmarks/results/recipe_rows.csv.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.sites.recipes import joined
 from leukoscope.evaluate.calibration import expected_calibration_error
 from leukoscope.evaluate.classes import confusion_matrix, macro_f1, roc_auc
@@ -88,16 +87,7 @@ def load(folder: Path, name: str) -> dict[str, np.ndarray]:
     return {k: np.mean([p[k].astype(np.float32) for p in parts], 0) for k in ("logits", "no_diameter", "on_smear")}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", nargs="+", required=True)
-    parser.add_argument("--files", type=Path, required=True)
-    parser.add_argument("--only", nargs="*")
-    parser.add_argument("--prior", type=float, default=0.0)
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--key", default="logits")
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     store = joined([read_store(path) for path in args.store])
     taxonomy = read_taxonomy("blood-14")
     shift = np.where(np.isin(taxonomy.names, RARE), -args.prior, 0.0)
@@ -106,17 +96,22 @@ def main() -> None:
     tables = {
         n: measure(store, f[args.key] + shift, f["on_smear"], temperature=args.temperature) for n, f in found.items()
     }
-    for key in next(iter(tables.values())):
-        print(f"{key:34s}", *(f"{t[key]:7.3f}" for t in tables.values()))
     print(*names)
-    if not args.dry_run:
-        rows = [
-            {"set": key.split(" ")[0], "measure": key, "value": round(value, 4), "job": name, "prior": args.prior}
-            for name, table in tables.items()
-            for key, value in table.items()
-        ]
-        write_results("recipes", rows, seed=0)
+    yield from [
+        {"set": key.split(" ")[0], "measure": key, "value": round(value, 4), "job": name, "prior": args.prior}
+        for name, table in tables.items()
+        for key, value in table.items()
+    ]
+    return {"seed": 0}
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--store", nargs="+", required=True),
+        option("--files", type=Path, required=True),
+        option("--only", nargs="*"),
+        option("--prior", type=float, default=0.0),
+        option("--temperature", type=float, default=1.0),
+        option("--key", default="logits"),
+    )

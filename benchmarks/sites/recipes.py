@@ -12,7 +12,6 @@ benchmarks/sites/recipe_rows.py turns the files into benchmarks/results/recipes.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import time
 import tomllib
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.harness import Args, option, parse
 from leukoscope.models.torch_onnx import round_to_half
 from leukoscope.train.augment import match_nuclei_of
 from leukoscope.train.classifier.bundle import read_classifier
@@ -39,17 +39,18 @@ N_FOLDS = 3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=Path, default=Path(__file__).with_name("recipes.toml"))
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--steps", type=int, help="of every job, in place of the configurations'")
-    parser.add_argument("--batch", type=int, help="cells a step, in place of the configurations'")
-    parser.add_argument("--only", nargs="*", help="names of the jobs to run")
-    parser.add_argument("--minutes", type=float, help="start no job after so many")
-    parser.add_argument("--cells", type=int, help="of the stores, drawn at random: for a try")
-    args = parser.parse_args()
+    args = parse(
+        __doc__,
+        option("--store", nargs="+", required=True),
+        option("--out", type=Path, required=True),
+        option("--jobs", type=Path, default=Path(__file__).with_name("recipes.toml")),
+        option("--workers", type=int, default=1),
+        option("--steps", type=int, help="of every job, in place of the configurations'"),
+        option("--batch", type=int, help="cells a step, in place of the configurations'"),
+        option("--only", nargs="*", help="names of the jobs to run"),
+        option("--minutes", type=float, help="start no job after so many"),
+        option("--cells", type=int, help="of the stores, drawn at random: for a try"),
+    )
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     store = joined([read_store(path) for path in args.store])
@@ -78,7 +79,7 @@ def main() -> None:
         time.sleep(0.1)
 
 
-def run_job(name: str, job: dict, store: CellStore, args: argparse.Namespace) -> None:
+def run_job(name: str, job: dict, store: CellStore, args: Args) -> None:
     """Train one job and score every cell."""
     torch.set_num_threads(max(1, torch.get_num_threads() // args.workers))
     config = job_config(job, steps=args.steps, batch=args.batch)

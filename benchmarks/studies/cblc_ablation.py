@@ -14,23 +14,22 @@ again. Writes benchmarks/results/cblc_ablation.csv.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.models.bccd_cells import (
     FIVE,
     N_FOLDS,
+    OPTIONS,
     PLAIN,
     SEEDS,
     VARIANTS,
     Cells,
-    add_arguments,
     load_cells,
     train_variant,
 )
-from benchmarks.provenance import write_results
 from leukoscope.evaluate.classes import accuracy, confusion_matrix, macro_f1, weighted_f1
 from leukoscope.experiments.cblc.members import Member
 from leukoscope.intervals import student_t
@@ -42,12 +41,7 @@ MEASURES = ("weighted F1", "macro F1 of four types", "accuracy")
 MEMBERS = (0, 100, 200)  # added to the seed: the ensemble's
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    parser.add_argument("--outliners", required=True, help="folder of the folds' runs, made by outlines.py --fold")
-    parser.add_argument("--only", type=int, choices=SEEDS, help="train this seed and stop")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     scores: dict[str, dict[int, dict[str, float]]] = {}
     for seed in SEEDS if args.only is None else [args.only]:
         for name, found in seed_scores(args, seed).items():
@@ -55,13 +49,11 @@ def main() -> None:
     if args.only is not None:
         return
     rows = effect_rows(scores)
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("cblc_ablation", rows, limits="95 %, Student's t over seeds", seeds=len(SEEDS))
+    yield from rows
+    return {"limits": "95 %, Student's t over seeds", "seeds": len(SEEDS)}
 
 
-def seed_scores(args: argparse.Namespace, seed: int) -> dict[str, dict[str, float]]:
+def seed_scores(args: Args, seed: int) -> dict[str, dict[str, float]]:
     """{system: scores} of one seed on its left-out fold."""
     cells = load_cells(args, seed % N_FOLDS)
     test = cells.predicted_test
@@ -82,7 +74,7 @@ def seed_scores(args: argparse.Namespace, seed: int) -> dict[str, dict[str, floa
     return found
 
 
-def _without_first(args: argparse.Namespace, cells: Cells, seed: int, test: CropSet) -> np.ndarray:
+def _without_first(args: Args, cells: Cells, seed: int, test: CropSet) -> np.ndarray:
     """Probabilities of a network that saw predicted contours only, for as many epochs as both stages have."""
     swapped = replace(cells, expert_train=cells.predicted_train)
     member: Member = train_variant(args, swapped, "predicted contours only", PLAIN, seed=seed)
@@ -119,4 +111,9 @@ def _row(set_name: str, measure: str, values: np.ndarray, *, n: int) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        *OPTIONS,
+        option("--outliners", required=True, help="folder of the folds' runs, made by outlines.py --fold"),
+        option("--only", type=int, choices=SEEDS, help="train this seed and stop"),
+    )

@@ -12,13 +12,12 @@ correction changes; nothing about patients. Writes benchmarks/results/cblc_small
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
 from pathlib import Path
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.cli import main as leukoscope
 from leukoscope.experiments.cblc.verdicts import BY_MATRIX
 
@@ -33,12 +32,7 @@ POOLED = "all validation centres"
 ASKED_OF, HELD = ("development, left out", POOLED), 0.92  # share of patients whose expert's ratio the limits hold
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", required=True, help="folder for the cohort and the study")
-    parser.add_argument("--resume", action="store_true", help="go on with what is in --work")
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     work = Path(args.work)
     cohort, out = work / "cohort", work / "study"
     if not (cohort / "dataset.json").is_file():
@@ -48,12 +42,10 @@ def main() -> None:
     command += ["--config", str(ROOT / "configs" / "cblc-small"), "--out", str(out)]
     run(command + (["--resume"] if args.resume else []))
     rows = [*time_rows(out), *table_rows(out), *cell_rows(out), *patient_rows(out)]
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        digest = json.loads((cohort / "dataset.json").read_text("utf-8"))["fields_sha256"][:12]
-        threads = os.environ.get("OMP_NUM_THREADS", "all")
-        write_results("cblc_small", rows, fields_sha256=digest, threads=threads, limits="95 %")
+    digest = json.loads((cohort / "dataset.json").read_text("utf-8"))["fields_sha256"][:12]
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    yield from rows
+    return {"fields_sha256": digest, "threads": threads, "limits": "95 %"}
 
 
 def run(words: list[str]) -> None:
@@ -168,4 +160,8 @@ def read(out: Path, name: str) -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--work", required=True, help="folder for the cohort and the study"),
+        option("--resume", action="store_true", help="go on with what is in --work"),
+    )

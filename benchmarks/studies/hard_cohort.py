@@ -12,14 +12,13 @@ cells are drawings: nothing here is about patients. Writes benchmarks/results/ha
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.cli import main as leukoscope
 from leukoscope.evaluate.patients import ANY, clustered_limits
 from leukoscope.evaluate.roc import Limits, at_threshold, auroc_delong
@@ -30,13 +29,7 @@ LINE, HELD = 0.20, 0.92
 NAME = "rendered marrow, ratios of 8 to 36 %"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", required=True, type=Path, help="folder of a finished cblc_small study")
-    parser.add_argument("--work", required=True, type=Path, help="folder for the cohort, the run and the comparison")
-    parser.add_argument("--patients", type=int, default=60)
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     cohort, report = args.work / "cohort", args.work / "report"
     if not (cohort / "dataset.json").is_file():
         run("simulate", "--out", cohort, "--specimen", "marrow", "--patients", args.patients, "--centers", 3,
@@ -46,11 +39,9 @@ def main() -> None:
     truth = write_reference(cohort, args.work / "reference.csv")
     run("evaluate", report, "--against", args.work / "reference.csv", "--out", args.work / "against")
     rows = [*rows_of(report, truth), *against_rows(args.work / "against")]
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        digest = json.loads((cohort / "dataset.json").read_text("utf-8"))["fields_sha256"][:12]
-        write_results("hard_cohort", rows, n=args.patients, fields_sha256=digest, limits="95 %")
+    digest = json.loads((cohort / "dataset.json").read_text("utf-8"))["fields_sha256"][:12]
+    yield from rows
+    return {"n": args.patients, "fields_sha256": digest, "limits": "95 %"}
 
 
 def run(*words: object) -> None:
@@ -124,4 +115,9 @@ def asked(measure: str, number: Limits, threshold: str = "") -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--study", required=True, type=Path, help="folder of a finished cblc_small study"),
+        option("--work", required=True, type=Path, help="folder for the cohort, the run and the comparison"),
+        option("--patients", type=int, default=60),
+    )

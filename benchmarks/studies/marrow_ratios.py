@@ -13,7 +13,6 @@ correct it. Drawings: nothing here is about patients. Writes benchmarks/results/
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.cli import main as leukoscope
 from leukoscope.evaluate.boxes import pair_boxes
 from leukoscope.evaluate.roc import Limits
@@ -57,13 +56,7 @@ UM_PER_PX = 0.25  # that every field is brought to
 MATCH_IOU, GROWTH, LEAST_NUCLEUS_UM2 = 0.4, 1.3, 12.0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", required=True, type=Path, help="folder for the cohort and the cells found")
-    parser.add_argument("--cohort", type=Path, help="a cohort that is there (default: drawn into --work)")
-    parser.add_argument("--patients", type=int, default=60)
-    parser.add_argument("--dry-run", action="store_true", help="print, write no result file")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     folder = args.cohort or args.work / "cohort"
     if not (folder / "dataset.json").is_file():
         sizes = ["--patients", str(args.patients), "--centers", "6", "--fields", "3", "--seed", "1"]
@@ -78,11 +71,8 @@ def main() -> None:
     rows = [*now(cohort, crops, cells["features"], develop), *before(cohort, crops, cells["features"], develop)]
     matched = crops.extras["matched"]
     rows.append(_row("all", "cells found that are no expert's", Limits(float(1 - matched.mean()), np.nan, np.nan)))
-    for row in rows:
-        print(row)
-    if not args.dry_run:
-        write_results("marrow_ratios", rows, patients=len(cohort.patients), fields_sha256=cohort.dataset.sha256()[:12],
-                      limits="95 %, patients")  # fmt: skip
+    yield from rows
+    return {"patients": len(cohort.patients), "fields_sha256": cohort.dataset.sha256()[:12], "limits": "95 %, patients"}
 
 
 def found_cells(cohort: Cohort, path: Path) -> dict[str, np.ndarray]:
@@ -256,4 +246,9 @@ def _row(part: str, measure: str, number: Limits, threshold: str = "") -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("--work", required=True, type=Path, help="folder for the cohort and the cells found"),
+        option("--cohort", type=Path, help="a cohort that is there (default: drawn into --work)"),
+        option("--patients", type=int, default=60),
+    )

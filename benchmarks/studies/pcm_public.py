@@ -11,16 +11,15 @@ Writes benchmarks/results/pcm_public.csv; the study's page is WORK/study.
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import ROOT, write_results
-from benchmarks.public_sets import LEFT_OUT, SHARED
+from benchmarks.harness import DATA, ONLY, Args, Rows, benchmark, option
+from benchmarks.provenance import ROOT
+from benchmarks.public_sets import LEFT_OUT
 from benchmarks.sites.laboratories import build
 from benchmarks.studies.pcm_small import result_rows
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset, write_dataset
@@ -35,15 +34,8 @@ CELLS = 120
 OF_TRAIN = {"train": 1.0, "val": 1 / 3, "test": 2 / 3}
 
 
-def main() -> None:
+def main(args: Args) -> Rows:
     """Put together, run, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LEUKOSCOPE_SHARED", SHARED)))
-    parser.add_argument("--cells", type=int, default=CELLS, help="of a class and source, to train on")
-    parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
     folder = args.work / f"pcm-public-{args.cells}"
     if not (folder / "dataset.json").is_file():
         write_dataset(put_together(args.data.resolve(), args.work / "data", args.cells), folder)
@@ -56,8 +48,8 @@ def main() -> None:
     )  # fmt: skip
     digests = {f.name.split("-")[0]: read_dataset(f).sha256()[:12] for f in (folder, *external, target)}
     rows = [r for plan in run.config.rows for r in result_rows(run, plan.name)]
-    if not args.dry_run:
-        write_results("pcm_public", rows, cells_of_a_class=args.cells, **digests)
+    yield from rows
+    return {"cells_of_a_class": args.cells, **digests}
 
 
 def put_together(data: Path, work: Path, cells: int) -> Dataset:
@@ -111,4 +103,10 @@ def from_root(field: TruthField, dataset: Dataset, data: Path) -> TruthField:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        option("work", type=Path),
+        DATA,
+        option("--cells", type=int, default=CELLS, help="of a class and source, to train on"),
+        ONLY,
+    )

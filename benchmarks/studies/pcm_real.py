@@ -11,15 +11,14 @@ The yolo row needs ultralytics (AGPL-3.0) beside torch; without it it says so. W
 
 from __future__ import annotations
 
-import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.provenance import ROOT, write_results
-from benchmarks.public_sets import LEFT_OUT, SHARED, import_public
+from benchmarks.harness import DATA, ONLY, Args, Rows, benchmark, option
+from benchmarks.provenance import ROOT
+from benchmarks.public_sets import LEFT_OUT, import_public
 from benchmarks.studies.pcm_small import result_rows
 from leukoscope.dataset.manifest import Dataset, read_dataset, write_dataset
 from leukoscope.experiments.pcm.data import Folders
@@ -28,13 +27,8 @@ from leukoscope.experiments.pcm.study import run_study
 FIELDS = {"train": 600, "val": 120, "test": 240}
 
 
-def main() -> None:
+def main(args: Args) -> Rows:
     """Import, thin, run, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--data", default=os.environ.get("LEUKOSCOPE_SHARED", SHARED), help="folder of the public sets")
-    parser.add_argument("--only", action="append", default=[])
-    args = parser.parse_args()
     folders = {name: args.work / name for name in ("pbc", "bccd", "jtsc")}
     for name, folder in folders.items():
         if not (folder / "dataset.json").is_file():
@@ -50,7 +44,8 @@ def main() -> None:
         say=lambda line: print(line, flush=True),
     )
     digests = {name: read_dataset(folder).sha256()[:12] for name, folder in folders.items()}
-    write_results("pcm_real", [r for plan in run.config.rows for r in result_rows(run, plan.name)], **digests)
+    yield from (r for plan in run.config.rows for r in result_rows(run, plan.name))
+    return digests
 
 
 def thinned(dataset: Dataset) -> Dataset:
@@ -63,4 +58,4 @@ def thinned(dataset: Dataset) -> Dataset:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(main, option("work", type=Path), DATA, ONLY)

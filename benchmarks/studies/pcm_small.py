@@ -9,11 +9,11 @@ so.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.provenance import ROOT, write_results
+from benchmarks.harness import ONLY, Args, Rows, benchmark, option
+from benchmarks.provenance import ROOT
 from leukoscope.dataset.manifest import read_dataset, write_dataset
 from leukoscope.experiments.pcm.data import Folders
 from leukoscope.experiments.pcm.result import StudyRun
@@ -28,13 +28,8 @@ SETS = {
 }
 
 
-def main() -> None:
+def main(args: Args) -> Rows:
     """Draw, run, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--sets-only", action="store_true", help="draw the sets and stop")
-    args = parser.parse_args()
     folders = {name: draw(args.work, name) for name in SETS}
     if args.sets_only:
         return
@@ -43,7 +38,8 @@ def main() -> None:
         args.work / "study", only=args.only, resume=True, say=lambda line: print(line, flush=True),
     )  # fmt: skip
     digests = {name: read_dataset(folder).sha256()[:12] for name, folder in folders.items()}
-    write_results("pcm_small", [r for plan in run.config.rows for r in result_rows(run, plan.name)], **digests)
+    yield from (r for plan in run.config.rows for r in result_rows(run, plan.name))
+    return digests
 
 
 def draw(work: Path, name: str) -> Path:
@@ -92,4 +88,6 @@ def line(head: dict, set_name: str, measure: str, values: dict) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main, option("work", type=Path), ONLY, option("--sets-only", action="store_true", help="draw the sets and stop")
+    )

@@ -16,15 +16,14 @@ Student's t on its logarithm. Writes benchmarks/results/planted_neighbours.csv; 
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.models.bccd_cells import N_FOLDS, PLAIN, SEEDS, Cells, add_arguments, load_expert, train_variant
-from benchmarks.provenance import write_results
+from benchmarks.harness import Args, Rows, benchmark, option
+from benchmarks.models.bccd_cells import N_FOLDS, OPTIONS, PLAIN, SEEDS, Cells, load_expert, train_variant
 from leukoscope.intervals import student_t
 from leukoscope.train.crops.data import CropSet, split_by_group
 from leukoscope.train.crops.predict import predict_logits
@@ -43,12 +42,7 @@ NEAR, FAR = 0.42, 0.50  # of the side, from middle to middle
 MOST = 0.5  # of the changes without regularisation
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    parser.add_argument("--only", type=int, choices=SEEDS, help="do this seed and stop")
-    parser.add_argument("--sheet", help="write examples into this PNG")
-    args = parser.parse_args()
+def main(args: Args) -> Rows:
     changed: dict[str, list[int]] = {name: [] for name in SYSTEMS}
     right: dict[str, list[float]] = {name: [] for name in SYSTEMS}
     n_planted, weights = [], []
@@ -70,15 +64,13 @@ def main() -> None:
     if args.only is not None:
         return
     table = result_rows(changed, right, n_planted)
-    for row in table:
-        print(row)
-    if not args.dry_run:
-        chosen = " ".join(map(str, weights))
-        note = "95 %, Student's t over seeds"
-        write_results("planted_neighbours", table, limits=note, seeds=len(SEEDS), swap_weights=chosen)
+    chosen = " ".join(map(str, weights))
+    note = "95 %, Student's t over seeds"
+    yield from table
+    return {"limits": note, "seeds": len(SEEDS), "swap_weights": chosen}
 
 
-def choose_weight(args: argparse.Namespace, train: CropSet, fold: int) -> float:
+def choose_weight(args: Args, train: CropSet, fold: int) -> float:
     """The weight of swapped borders for a fold, told by its training photographs alone."""
     rest, held = split_by_group(train, 1 / 3, seed=fold)
     inner, test = train.subset(rest), train.subset(held)
@@ -171,4 +163,9 @@ def write_sheet(path: Path, before: np.ndarray, after: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(
+        main,
+        *OPTIONS,
+        option("--only", type=int, choices=SEEDS, help="do this seed and stop"),
+        option("--sheet", help="write examples into this PNG"),
+    )
