@@ -69,9 +69,23 @@ def test_streamed_fields_are_the_fields(version):
     assert [head["file"] for head, _ in record.streamed()] == [f["file"] for f in again]  # no cell was taken
 
 
-def test_a_field_without_cells_is_named(tmp_path):
+def test_fields_too_large_to_hold_are_streamed_among_small_ones(tmp_path):
     record = json.loads((ARCHIVE / "record-v2" / "record.json").read_text("utf-8"))
-    del record["fields"][-1]["cells"]
+    small = next(f for f in record["fields"] if f["cells"])
+    fields = [small | {"cells": small["cells"][:1] * n} for n in (1, 5_000, 0, 2, 3_000, 6_000, 1)]
+    (tmp_path / "record.json").write_text(json.dumps(record | {"fields": fields}), "utf-8")
+    read = read_record(tmp_path / "record.json")
+    assert [head | {"cells": list(cells)} for head, cells in read.streamed()] == list(read.fields())
+    taken = [next(cells, None) for _, cells in read.streamed()]  # the first of each, the others left
+    assert taken == [next(iter(f["cells"]), None) for f in fields]
+
+
+@pytest.mark.parametrize("cells", [None, 7, {"0": {}}, "absent"])
+def test_a_field_without_cells_is_named(cells, tmp_path):
+    record = json.loads((ARCHIVE / "record-v2" / "record.json").read_text("utf-8"))
+    record["fields"][-1]["cells"] = cells
+    if cells == "absent":
+        del record["fields"][-1]["cells"]
     (tmp_path / "record.json").write_text(json.dumps(record), "utf-8")
     with pytest.raises(DataError, match="record.json"):
         list(read_record(tmp_path / "record.json").streamed())

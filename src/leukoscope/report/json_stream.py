@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import TextIO
@@ -83,6 +84,19 @@ class JsonStream:
                 continue
             self._at = end
             return value
+
+    def whole(self) -> object | None:
+        """The next value where it ends within a chunk or two; None, and nothing is taken, where it does not."""
+        self._peek()
+        for _ in range(2):
+            with contextlib.suppress(json.JSONDecodeError):
+                value, end = self._decoder.raw_decode(self._buffer, self._at)
+                if end < len(self._buffer):  # else a number might go on
+                    self._at, self._pending = end, False
+                    return value
+            if len(self._buffer) - self._at > _CHUNK or not self._fill():
+                break
+        return None
 
     def position(self) -> int:
         """Characters of the file that are behind the cursor."""

@@ -76,15 +76,15 @@ class Record:
     def streamed(self) -> Iterator[tuple[FieldEntry, Iterator[CellEntry]]]:
         """Each field without its cells (its `cells` are empty), and its cells one at a time.
 
-        For what must hold no field whole: one of a slide may have a million cells. The file is read twice at once, for
-        what stands behind the cells of a field says whether they count. Errors as of `fields`.
+        For what must hold no large field whole: one of a slide may have a million cells. Of such a field the file is
+        read twice at once, for what stands behind its cells says whether they count. Errors as of `fields`.
         """
         with _open(self.path) as first, _open(self.path) as second:
             try:
-                fields = zip(_heads(JsonStream(first)), _cells(JsonStream(second)), strict=True)
-                for index, (head, cells) in enumerate(fields):
+                large = _cells(JsonStream(second))
+                for index, (head, cells) in enumerate(_heads(JsonStream(first))):
                     _check_field(self.path, index, head)
-                    yield head, self._checked(index, cells)
+                    yield head, self._checked(index, _of_field(large, index) if cells is None else iter(cells))
             except ValueError as error:
                 raise _not_a_record(self.path, error) from None
 
@@ -94,31 +94,37 @@ class Record:
             yield cell if self.version > 1 else upgraded_cell(cell)
 
 
-def _heads(stream: JsonStream) -> Iterator[FieldEntry]:
-    """The fields, each without its cells, which are stepped over one at a time."""
+def _heads(stream: JsonStream) -> Iterator[tuple[FieldEntry, list[CellEntry] | None]]:
+    """The fields, each without its cells, and these; None where they are too many to be held."""
     for key in stream.members():
         if key == "fields":
             for _ in stream.places():
-                head = {}
-                for name in stream.members():
-                    if name != "cells":
-                        head[name] = stream.value()
-                    else:
-                        head[name] = []
-                yield head
+                field = stream.whole()
+                if field is None:
+                    yield {name: [] if name == "cells" else stream.value() for name in stream.members()}, None
+                    continue
+                cells = field.get("cells", []) if isinstance(field, dict) else None
+                if not isinstance(cells, list):
+                    raise ValueError(f"expected a field with a list of cells before character {stream.position()}")
+                yield field | ({"cells": []} if "cells" in field else {}), cells
 
 
-def _cells(stream: JsonStream) -> Iterator[Iterator[CellEntry]]:
-    """For each field its cells; what is left of them is stepped over before the next."""
+def _cells(stream: JsonStream) -> Iterator[tuple[int, Iterator[CellEntry]]]:
+    """The number of each field and its cells; what is left of them is stepped over before the next."""
     for key in stream.members():
         if key == "fields":
-            for _ in stream.places():
+            for number, _ in enumerate(stream.places()):
                 for name in stream.members():
                     if name == "cells":
                         cells = stream.items()
-                        yield cells
+                        yield number, cells
                         for _ in cells:
                             pass
+
+
+def _of_field(large: Iterator[tuple[int, Iterator[CellEntry]]], number: int) -> Iterator[CellEntry]:
+    """The cells of a field, those of the fields before it stepped over."""
+    return next((cells for at, cells in large if at == number), iter(()))
 
 
 def counted_cells(field: FieldEntry) -> list[CellEntry]:
