@@ -7,11 +7,13 @@ transform of their fine structure), and the best shifts are judged by the correl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from leukoscope.cores import usable_cores
 from leukoscope.dataset.audit.align import FAINT, blur_table
 
 LEAST_OVERLAP = 0.15  # of a picture's area
@@ -29,6 +31,7 @@ _BLOCK_PX = 12
 # The first loses no pair on windows cut from eight sets, nor in bccd, whose true pairs agree by 0.74 and more there.
 _LEVELS = ((32, 0.45), (48, 0.5))
 _AT_A_TIME = 256  # pictures whose transforms are held
+_MOST_THREADS = 8
 _MOST_CANDIDATES = 6  # a picture's best partners that are looked at
 _BLUR, _NEIGHBOURHOOD = 2.0, 4.0  # px of the small pictures, as in the audit's fine structure
 _BEST_SHIFTS = 3
@@ -121,18 +124,20 @@ def _agreements(pictures: Sequence[np.ndarray], partners: list[np.ndarray], side
     weight = np.where(allowed, 1 / np.sqrt(np.maximum(n_common, 1)), 0).ravel().astype(np.float32)
     strength = np.maximum(np.sqrt((fine**2).mean(axis=(1, 2))), 1e-6)
     waves = np.fft.rfft2(fine, s=padded)
-    agreements = []
-    for first, rows in enumerate(partners):
+
+    def of_first(first: int, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
-            agreements.append(np.empty(0))
-            continue
+            return np.empty(0)
         one, others = row_of[first], row_of[rows]
         sums = np.fft.irfft2(waves[others] * waves[one].conj(), s=padded).reshape(len(rows), -1)
         sums *= weight
         place = sums.argmax(axis=1)
         best = sums[np.arange(len(rows)), place]
-        agreements.append(best * weight[place] / (strength[one] * strength[others]))
-    return agreements
+        return best * weight[place] / (strength[one] * strength[others])
+
+    # A patient's photographs are compared when nothing else is left to be done: transforms let go of Python's lock.
+    with ThreadPoolExecutor(min(usable_cores(), _MOST_THREADS)) as pool:
+        return list(pool.map(of_first, range(len(partners)), partners))
 
 
 def _common(shape: tuple[int, int]) -> np.ndarray:
