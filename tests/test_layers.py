@@ -122,7 +122,8 @@ def test_the_command_line_imports_nothing_heavy_at_its_top(file):
         "typing",
         "leukoscope",
         "leukoscope.errors",
-        "leukoscope.dataset.formats",  # a table of names, which loads a format when it is asked for
+        "leukoscope.progress",
+            "leukoscope.dataset.formats",  # a table of names, which loads a format when it is asked for
         "leukoscope.exchange.formats",  # the same
     }
     heavy = sorted(n for n in names if n not in light and not n.startswith("leukoscope.cli"))
