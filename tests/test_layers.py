@@ -123,7 +123,7 @@ def test_the_command_line_imports_nothing_heavy_at_its_top(file):
         "leukoscope",
         "leukoscope.errors",
         "leukoscope.progress",
-            "leukoscope.dataset.formats",  # a table of names, which loads a format when it is asked for
+        "leukoscope.dataset.formats",  # a table of names, which loads a format when it is asked for
         "leukoscope.exchange.formats",  # the same
     }
     heavy = sorted(n for n in names if n not in light and not n.startswith("leukoscope.cli"))
