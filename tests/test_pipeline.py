@@ -82,7 +82,7 @@ def test_the_record_holds_the_contracts_keys_in_order(run):
     assert list(record) == ["record_version", "provenance", "patients", "fields"]
     assert list(record["provenance"]) == (
         "leukoscope models taxonomy taxonomy_sha256 specimen um_per_px min_cells usual_min_cells unidentified_below "
-        "not_offered options use".split()
+        "not_offered options use runs_on".split()
     )
     assert (
         list(record["patients"][0])

@@ -16,6 +16,8 @@ from leukoscope.cores import usable_cores
 from leukoscope.errors import ModelError
 from leukoscope.images.slides.formats import FORMATS, why_not
 from leukoscope.models.bundle import BUNDLED, bundled_names, find_model
+from leukoscope.models.devices import BUILDS, DEVICES, build
+from leukoscope.models.devices import why_not as why_not_device
 
 # What an extra is for; of one that is not here the packages are named.
 EXTRAS = {
@@ -28,6 +30,8 @@ EXTRAS = {
     "review-postgresql": "the reading room's database for several readers",
     "ray": "analysis on many cores or machines (analyze --engine ray)",
     "stores": "photographs and runs in object stores (s3://, gs://)",
+    "cuda": "analysis on a graphics card (analyze --device cuda)",
+    "openvino": "analysis through OpenVINO (analyze --device openvino)",
     "docs": "the documentation site (make docs)",
     "yolo": "YOLO11 by ultralytics (AGPL-3.0)",
     "test": "the test suite and the references it compares with",
@@ -61,7 +65,7 @@ def _system() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     needed = _requirements()
-    missing = [name for name in needed.pop("", ()) if _version(name) is None]
+    missing = [name for name in needed.pop("", ()) if not any(map(_version, BUILDS if name in BUILDS else (name,)))]
     installed = [f"{name} {_version(name)}" for name in _requirements().get("", ()) if name not in missing]
     yield Finding("default install", ", ".join(installed) or "nothing", not missing)
     if missing:
@@ -111,8 +115,11 @@ def _slides() -> Iterator[Finding]:
 
 
 def _accelerators() -> Iterator[Finding]:
-    providers = ", ".join(importlib.import_module("onnxruntime").get_available_providers())
-    yield Finding("analysis runs on", f"the processor (onnxruntime {_version('onnxruntime')}: {providers})")
+    yield Finding("analysis runs on", f"the processor ({build()})")
+    for name in DEVICES[2:]:  # after auto and the processor
+        why = why_not_device(name)
+        found = f"leukoscope analyze --device {name}" if why is None else f"not here: {why}"
+        yield Finding(f"analysis on {name}", found, None if why else True)
     if _version("torch") is None:
         yield Finding("training runs on", "nothing: torch is not installed", None)
         return

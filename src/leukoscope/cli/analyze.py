@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from leukoscope.cli.options import add_command, at_least_one, positive, whole
 from leukoscope.cli.progress import progress_bar
 from leukoscope.errors import InputError
+from leukoscope.models.devices import DEVICES
 
 if TYPE_CHECKING:
     from leukoscope.entries import FieldEntry, PatientEntry
@@ -78,16 +79,26 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="who analyses: this process (default), or Ray's workers on this machine or a cluster (extra ray)",
     )
     parser.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster, with --engine ray")
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        help="where the models run (default: cpu; see docs/how-to/faster.md); falls back to the processor",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Analyse, then say in a few lines with which models, what was found and where the report is."""
+    from leukoscope.models.devices import choose_device
     from leukoscope.pipeline import AnalyzeOptions, analyze
     from leukoscope.pipeline.sources import unknown_columns
     from leukoscope.report.record import read_record
 
+    device = choose_device(args.device)
+    if device.note is not None:
+        print(f"note: {device.note}", file=sys.stderr)
     options = AnalyzeOptions(
         locator=args.locator,
         specimen=args.specimen,
@@ -99,6 +110,7 @@ def run(args: argparse.Namespace) -> None:
         whole=args.whole,
         engine=args.engine,
         address=args.address,
+        device=device.name,
     )
     segmenter = None
     if args.segmenter is not None:

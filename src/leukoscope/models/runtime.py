@@ -6,6 +6,7 @@ import numpy as np
 
 from leukoscope.errors import ModelError
 from leukoscope.models.bundle import Bundle, Card
+from leukoscope.models.devices import PROCESSOR, Device
 
 # Inputs and outputs by task. Pixels are uint8 RGB (locate and detect: one letterboxed field, classify: N crops): the
 # normalisation is part of the graph. `diameter_um` is optional: the longer side of each cell's box, 0 where the
@@ -30,8 +31,9 @@ class Session:
     outputs  names of the outputs that `run_named` gives
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        """`threads`: of one call. Raises ModelError when the file is not ONNX or has other inputs or outputs."""
+    def __init__(self, bundle: Bundle, *, threads: int = 1, device: Device = PROCESSOR) -> None:
+        """`threads`: of one call; `device`: where it runs. Raises ModelError when the file is not ONNX or has other
+        inputs or outputs."""
         import onnxruntime as ort  # 0.2 s: only those who run a model pay for it
         from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
@@ -42,7 +44,7 @@ class Session:
         load_errors = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NotImplemented)
         self._failures = (ort_errors.Fail, ort_errors.RuntimeException, ort_errors.EPFail)
         try:
-            self._session = ort.InferenceSession(str(bundle.onnx), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(bundle.onnx), options, providers=device.providers())
         except ort_errors.RuntimeException as error:
             raise _explained(bundle.card.name, error) from None
         except load_errors as error:

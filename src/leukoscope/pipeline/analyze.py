@@ -16,11 +16,12 @@ from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
 from leukoscope.images.slides.shelf import put_away_copies
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
+from leukoscope.models.devices import CPU, Device, choose_device
 from leukoscope.pipeline.fields import Segmenter
 from leukoscope.pipeline.journal import Journal
 from leukoscope.pipeline.lock import RunLock
 from leukoscope.pipeline.on_ray import on_ray, setup_of
-from leukoscope.pipeline.options import NO_RESULT, AnalyzeOptions
+from leukoscope.pipeline.options import NO_RESULT, SAID_ELSEWHERE, AnalyzeOptions
 from leukoscope.pipeline.own_cells import read_own_cells
 from leukoscope.pipeline.parts import remove_parts
 from leukoscope.pipeline.photographs import Analysed
@@ -103,15 +104,17 @@ def _analyze(
     sources = find_sources(paths, specimen=options.specimen, patients=patients)
     if own_cells is not None and len({s.key.center for s in sources}) > 1:
         raise InputError("own cells are of one laboratory, and these photographs of several: analyse each on its own")
-    provenance = _provenance(models, options, segmenter)
+    device = choose_device(options.device)
+    provenance = _provenance(models, options, segmenter) | {"runs_on": device.facts()}
     if own_cells is not None:
         provenance["options"]["own_cells"] = own_cells.facts()
     head = {
         "leukoscope": provenance["leukoscope"],
         "models": provenance["models"],
-        "options": {k: v for k, v in asdict(options).items() if k not in ("locator", "own_cells", "whole", *NO_RESULT)}
+        "options": {k: v for k, v in asdict(options).items() if k not in (*SAID_ELSEWHERE, *NO_RESULT)}
         | ({} if own_cells is None else {"own_cells": own_cells.sha256})
-        | ({"whole": True} if options.whole else {}),
+        | ({"whole": True} if options.whole else {})
+        | ({} if device.name == CPU else {"device": device.name}),
     }
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
@@ -123,7 +126,7 @@ def _analyze(
         try:
             # A run that is complete needs no models to write its record again.
             n_done = journal.n_sources
-            run = (out, head, sources, n_done, models, options, segmenter)
+            run = (out, head, sources, n_done, models, options, segmenter, device)
             for done in _analysed(*run) if n_done < len(sources) else ():
                 if store is not None:
                     store.note(journal, done.entries[0]["patient_id"])
@@ -263,10 +266,11 @@ def _analysed(
     models: dict[str, Bundle],
     options: AnalyzeOptions,
     segmenter: Segmenter | None,
+    device: Device,
 ) -> Iterator[Analysed]:
     """The photographs from the `n_done`-th on, analysed by the engine that was chosen, in order."""
     first = first_of_each(sources)
-    scale = {"um_per_px": options.um_per_px, "tile_px": options.tile_px}
+    scale = {"um_per_px": options.um_per_px, "tile_px": options.tile_px, "device": device}
     if options.engine == "threads":
         todo = sources[n_done:]
         workers = min(n_workers(options.workers), len(todo))

@@ -19,6 +19,7 @@ from pathlib import Path
 import leukoscope
 from leukoscope.errors import InputError, ModelError
 from leukoscope.models.bundle import BUNDLED, Bundle, read_bundle
+from leukoscope.models.devices import CPU, PROCESSOR, Device, choose_device
 from leukoscope.pipeline.lock import STALE_S, RunInUse
 from leukoscope.pipeline.parts import Part, TakenIn, cut_parts, do_part
 from leukoscope.pipeline.photographs import Analysed
@@ -39,23 +40,27 @@ class Setup:
 
     models   (task, folder, SHA-256 of its ONNX file) of each bundle; a bundled one's folder is relative to the package
     folder   the driver's working folder: sources may be relative to it
+    device   where the models run: on every node the same
     """
 
     models: tuple[tuple[str, str, str], ...]
     um_per_px: float | None
     tile_px: int | None
     folder: str
+    device: str = CPU
     version: str = leukoscope.__version__
 
 
-def setup_of(models: Mapping[str, Bundle], *, um_per_px: float | None, tile_px: int | None) -> Setup:
+def setup_of(
+    models: Mapping[str, Bundle], *, um_per_px: float | None, tile_px: int | None, device: Device = PROCESSOR
+) -> Setup:
     """The set-up of a run."""
     named = []
     for task, bundle in models.items():
         path = bundle.path.resolve()
         inside = path.is_relative_to(BUNDLED.resolve())
         named.append((task, str(path.relative_to(BUNDLED.resolve()) if inside else path), bundle.card.onnx_sha256))
-    return Setup(tuple(named), um_per_px, tile_px, os.getcwd())
+    return Setup(tuple(named), um_per_px, tile_px, os.getcwd(), device.name)
 
 
 def on_ray(
@@ -231,4 +236,7 @@ def _analyzer(setup: Setup):
         if bundle.card.onnx_sha256 != sha256:
             raise ModelError(f"{bundle.path} on {os.uname().nodename} is another model than the driver's: copy it anew")
         models[task] = bundle
-    return load_analyzer(models, um_per_px=setup.um_per_px, tile_px=setup.tile_px)
+    device = choose_device(setup.device)
+    if device.note is not None:  # a record says of all its photographs where the models ran
+        raise ModelError(f"{os.uname().nodename}: {device.note}; the driver's run on {setup.device}")
+    return load_analyzer(models, um_per_px=setup.um_per_px, tile_px=setup.tile_px, device=device)

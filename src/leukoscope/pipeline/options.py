@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leukoscope.errors import InputError
+from leukoscope.models.devices import CPU, DEVICES
 from leukoscope.practice import MINIMUM_CELLS
 from leukoscope.types import SPECIMENS
 
 ENGINES = ("threads", "ray")
+SAID_ELSEWHERE = ("locator", "own_cells", "whole", "device")  # in a run's head: by digest, or where not usual
 NO_RESULT = ("workers", "engine", "address")  # options that change none
 
 
@@ -27,6 +29,7 @@ class AnalyzeOptions:
     engine     "threads": this process; "ray": Ray's processes, here or on the cluster at `address` (pipeline.on_ray)
     own_cells  metrics.json of `leukoscope evaluate` with this model on labelled cells of the laboratory that the
                photographs come from: they correct the ratios together with the card's confusion matrix
+    device     where the models run (`models.devices.DEVICES`): where it does not work here, on the processor
     whole      of slides count all that can hold cells, not the monolayer alone
     """
 
@@ -40,6 +43,7 @@ class AnalyzeOptions:
     whole: bool = False
     engine: str = "threads"
     address: str | None = None
+    device: str = CPU
 
     def __post_init__(self) -> None:
         if self.specimen not in SPECIMENS:
@@ -54,5 +58,7 @@ class AnalyzeOptions:
             raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}")
         if self.address is not None and self.engine != "ray":
             raise InputError("an address is that of a Ray cluster: it needs the engine ray")
+        if self.device not in DEVICES:
+            raise InputError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers must be 1 or more, got {self.workers}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from leukoscope.cores import usable_cores
 from leukoscope.models.bundle import Bundle
+from leukoscope.models.devices import PROCESSOR, Device
 from leukoscope.models.runtime import Session
 from leukoscope.pipeline.fields import FieldAnalyzer, Segmenter
 from leukoscope.pipeline.photographs import Analysed
@@ -23,6 +25,7 @@ def load_analyzer(
     um_per_px: float | None,
     tile_px: int | None,
     segmenter: Segmenter | None = None,
+    device: Device = PROCESSOR,
 ) -> FieldAnalyzer:
     """The models of a run, loaded: what every photograph is analysed with, whichever engine runs it."""
     wanted = {task: models[task] for task in ("classify", "outline") if task in models}
@@ -30,7 +33,7 @@ def load_analyzer(
     if segmenter is None and models["locate"] != models["classify"]:
         wanted["locate"] = models["locate"]
     with ThreadPoolExecutor(len(wanted)) as pool:  # each is a tenth of a second on a core of its own
-        loaded = dict(zip(wanted, pool.map(Session, wanted.values()), strict=True))
+        loaded = dict(zip(wanted, pool.map(partial(Session, device=device), wanted.values()), strict=True))
     classifier = loaded["classify"]
     locator, outliner = loaded.get("locate", classifier), loaded.get("outline")
     return FieldAnalyzer(locator, classifier, um_per_px, tile_px, outliner, segmenter)
