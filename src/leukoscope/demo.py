@@ -10,7 +10,7 @@ import numpy as np
 
 from leukoscope.dataset.manifest import TruthField, read_dataset
 from leukoscope.entries import FieldEntry
-from leukoscope.errors import InputError
+from leukoscope.errors import UNREADABLE, InputError, in_short
 from leukoscope.evaluate.boxes import pair_boxes
 from leukoscope.pipeline.analyze import WORK, AnalyzeOptions, analyze
 from leukoscope.pipeline.journal import Journal
@@ -103,8 +103,8 @@ def read_known(truth_json: str | Path) -> tuple[Known, ...]:
     try:
         entries = json.loads(Path(truth_json).read_text("utf-8"))["patients"]
         return tuple(Known(p["patient_id"], p["kind"], p["n_blasts"], p["n_counted"]) for p in entries)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{truth_json} is not the truth.json of `leukoscope simulate`: {error!r}") from None
+    except (OSError, *UNREADABLE) as error:
+        raise InputError(f"{truth_json} is not the truth.json of `leukoscope simulate`: {in_short(error)}") from None
 
 
 def compare(record: Record, smears: str | Path, known: tuple[Known, ...]) -> tuple[Found, ...]:

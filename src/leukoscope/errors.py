@@ -13,6 +13,9 @@ Each message says what, what was expected, what was got, and what to do. The com
 one line and leaves with exit code 2.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LeukoscopeError(Exception):
     """The root: catch this to catch all of them."""
@@ -52,3 +55,24 @@ class ConfigError(LeukoscopeError):
 
 class TrainingError(LeukoscopeError):
     """A training can't go on (its loss is no finite number any more)."""
+
+
+UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading JSON, TOML or a table of an unknown writer raises: no text, no such format, nested without end, other
+keys, values of other types, numbers without end."""
+
+
+def in_short(error: Exception, most: int = 200) -> str:
+    """An error of a library in a message of ours: on one line, and never with the file's bytes in it."""
+    words = " ".join((str(error) if isinstance(error, UnicodeError) else repr(error)).split())
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
+@contextmanager
+def said_damaged(path: object, what: str) -> Iterator[None]:
+    """Reading a file of ours whose head was sound: what its values can't mean becomes a DataError that names it, with
+    the library's error as its cause. what: "is no signed record"."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise DataError(f"{path} {what}, or was damaged or edited ({in_short(error)}): take it anew") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from leukoscope.count import cells_of, denominator_of, nucleated_red_per_100
 from leukoscope.entries import FlagEntry, HealthyRate, NotOffered
-from leukoscope.errors import ModelError
+from leukoscope.errors import UNREADABLE, ModelError, in_short
 from leukoscope.intervals import clopper_pearson
 from leukoscope.models.bundle import Card
 from leukoscope.practice import (
@@ -77,8 +77,10 @@ class Knowledge:
                 None if likeness is None else Likeness(*(float(likeness[k]) for k in ("below", "share", "limit"))),
                 rates,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"card {card.name!r}: clinical holds a value of the wrong kind: {error!r}") from None
+        except UNREADABLE as error:
+            raise ModelError(
+                f"card {card.name!r}: clinical holds a value of the wrong kind: {in_short(error)}"
+            ) from None
 
     def healthy(self, code: str, n_counted: int) -> HealthyRate | None:
         """How often healthy smears carry a flag: of the largest film that holds no more cells, else the smallest."""

@@ -14,7 +14,7 @@ import os
 import secrets
 from pathlib import Path
 
-from leukoscope.errors import DataError, InputError
+from leukoscope.errors import UNREADABLE, DataError, InputError, in_short
 from leukoscope.files import write_whole
 
 KEY_VERSION = 1
@@ -69,8 +69,8 @@ def open_key(path: str | Path | None, *, out: str | Path) -> Pseudonyms:
             raise ValueError(f"version {content['leukoscope_key']!r}")
         names = {kind: dict(known) for kind, known in content["names"].items()}
         return Pseudonyms(bytes.fromhex(content["secret"]), names)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no key file ({error}): name one that --key wrote, or a new one") from None
+    except (OSError, *UNREADABLE) as error:
+        raise DataError(f"{path} is no key file ({in_short(error)}): name one that --key wrote, or a new one") from None
 
 
 def _private(path: str, flags: int) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import shutil
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from leukoscope.dataset.picture_index import IMAGE_SUFFIXES
-from leukoscope.errors import DataError, InputError
+from leukoscope.errors import UNREADABLE, DataError, InputError, in_short
 
 UNPACKED = "unpacked"
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)  # not of the archive
 _MOST_FILES, _MOST_TIMES = 2_000_000, 500  # a file of more, or that grows by more, is a bomb, not an export
 
 
@@ -38,10 +41,12 @@ def unpack(src: Path, out: Path) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as packed, open(target, "wb") as file:
                     shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, *UNREADABLE) as error:
         shutil.rmtree(place, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
         raise DataError(
-            f"{src} can't be unpacked ({str(error)[:80]}): export it again, or unpack it yourself"
+            f"{src} can't be unpacked ({in_short(error, 80)}): export it again, or unpack it yourself"
         ) from None
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leukoscope.errors import DataError
+from leukoscope.errors import UNREADABLE, DataError, in_short
 from leukoscope.files import write_text
 from leukoscope.types import FieldKey
 
@@ -122,8 +122,8 @@ def read_dataset(directory: str | Path) -> Dataset:
     try:
         head = json.loads(head_file.read_text("utf-8"))
         version = head["manifest_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{head_file} is not a manifest: {error!r}") from None
+    except UNREADABLE as error:
+        raise DataError(f"{head_file} is not a manifest: {in_short(error)}") from None
     missing = [k for k in ("name", "image_root", "licence", "citation", "source_format", "n_fields") if k not in head]
     if missing and version == MANIFEST_VERSION:
         raise DataError(
@@ -137,12 +137,12 @@ def read_dataset(directory: str | Path) -> Dataset:
         raise DataError(
             f"{directory} has a dataset.json but no fields.jsonl: copy the whole folder again, or import again"
         )
-    with open(directory / "fields.jsonl", encoding="utf-8") as lines:
+    with open(directory / "fields.jsonl", "rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 fields.append(_field_from_dict(json.loads(line)))
-            except (ValueError, KeyError, TypeError, DataError) as error:
-                raise DataError(f"{directory / 'fields.jsonl'} line {number}: {error!r}") from None
+            except (DataError, *UNREADABLE) as error:
+                raise DataError(f"{directory / 'fields.jsonl'} line {number}: {in_short(error)}") from None
     if len(fields) != head["n_fields"]:
         raise DataError(f"{directory / 'fields.jsonl'} has {len(fields)} fields, dataset.json says {head['n_fields']}")
     return Dataset(

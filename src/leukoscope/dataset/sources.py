@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from leukoscope.dataset import code_tables
-from leukoscope.errors import DataError, InputError, TaxonomyError
+from leukoscope.errors import UNREADABLE, DataError, InputError, TaxonomyError
 
 COORDINATES = ("pixels", "relative")
 
@@ -215,7 +215,7 @@ def read_source(source: str | Path | None) -> Source:
         raise InputError(f"no source {str(source)!r}: expected one of {', '.join(SOURCES)} or the path of a TOML file")
     try:
         values = tomllib.loads(path.read_text("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None
     return _source_from_dict(values, path)
 

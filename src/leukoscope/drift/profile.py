@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from leukoscope.entries import FieldEntry
-from leukoscope.errors import DataError, InputError
+from leukoscope.errors import UNREADABLE, DataError, InputError, in_short, said_damaged
 from leukoscope.files import write_json
 from leukoscope.models.bundle import find_model, part_of_model
-from leukoscope.report import counted_cells, read_record
+from leukoscope.report import Record, counted_cells, read_record
 from leukoscope.scale import RED_CELL_UM
 
 PROFILE_VERSION = 1
@@ -97,7 +98,13 @@ class _Gathered:
 def measure_run(path: str | Path) -> Profile:
     """The profile of a run: its folder, or its record. DataError where it is none."""
     path = Path(path)
-    record = read_record(path / "record.json" if path.is_dir() else path)
+    file = path / "record.json" if path.is_dir() else path
+    record = read_record(file)
+    with said_damaged(file, "is no whole record"):
+        return _measured(record, (path if path.is_dir() else path.parent).resolve().name)
+
+
+def _measured(record: Record, name: str) -> Profile:
     gathered: dict[str, _Gathered] = {}
     of_run: dict[str, list[float]] = {}
     for entry in record.fields():
@@ -109,7 +116,6 @@ def measure_run(path: str | Path) -> Profile:
         for name, values in of_run.items()
     }
     patients = tuple(_look(gathered[patient_id]) for patient_id in sorted(gathered))
-    name = (path if path.is_dir() else path.parent).resolve().name
     model = record.provenance["models"].get("classifier", {}).get("onnx_sha256", "")
     n_fields, n_cells = sum(p.n_fields for p in patients), sum(p.n_cells for p in patients)
     return Profile(name, model, patients, quantiles, n_fields, n_cells)
@@ -181,13 +187,29 @@ def read_profile(path: str | Path) -> Profile:
         values = json.loads(Path(path).read_text("utf-8"))
         if values.pop("profile_version") != PROFILE_VERSION:
             raise DataError(f"{path} is a profile of another version; this Leukoscope reads {PROFILE_VERSION}")
-        return Profile(**values | {"patients": tuple(PatientLook(**p) for p in values["patients"])})
+        profile = Profile(**values | {"patients": tuple(PatientLook(**p) for p in values["patients"])})
+        _check(profile)
+        return profile
     except OSError as error:
         raise DataError(f"can't read the profile {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise DataError(
-            f"{path} is no profile of a run: {error!r}; write one with `leukoscope drift RUN --keep FILE`"
+            f"{path} is no profile of a run: {in_short(error)}; write one with `leukoscope drift RUN --keep FILE`"
         ) from None
+
+
+def _check(profile: Profile) -> None:
+    """ValueError, TypeError or AttributeError where a value is not of its kind."""
+    numbers = [v for p in profile.patients for v in (*p.values.values(), *p.mix.values()) if v is not None]
+    numbers += [v for p in profile.patients for v in (p.n_fields, p.n_failed, p.n_cells, p.n_withheld)]
+    numbers += [v for quantiles in profile.fields.values() for v in quantiles] + [profile.n_fields, profile.n_cells]
+    texts = [profile.name, profile.model, *(p.center for p in profile.patients)]
+    if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in numbers):
+        raise ValueError("a number was expected and something else is there")
+    if not all(isinstance(t, str) for t in texts) or any(None in p.mix.values() for p in profile.patients):
+        raise ValueError("a text or a share was expected and something else is there")
+    if any(len(quantiles) != len(QUANTILES) for quantiles in profile.fields.values()):
+        raise ValueError(f"{len(QUANTILES)} quantiles a measure were expected")
 
 
 def find_reference(name: str) -> Profile:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leukoscope.errors import InputError
+from leukoscope.errors import UNREADABLE, InputError
 from leukoscope.evaluate.counts import Aligned, ancestors
 from leukoscope.evaluate.roc import Limits
 from leukoscope.intervals import clopper_pearson
@@ -76,7 +76,7 @@ def read_limits(path: str | Path | None = None) -> tuple[NormalLimit, ...]:
         entries = tomllib.loads(where.read_text("utf-8")).get("limit", [])
     except OSError:
         raise InputError(f"no limits at {path}: expected a TOML file like docs/laboratory.md shows") from None
-    except tomllib.TOMLDecodeError as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} is no TOML: {error}") from None
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{where} has no [[limit]]")

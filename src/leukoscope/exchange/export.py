@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from leukoscope.errors import InputError
+from leukoscope.errors import InputError, said_damaged
 from leukoscope.exchange.deidentify import deidentified_source
 from leukoscope.exchange.file_names import FileNames
 from leukoscope.exchange.formats import Wishes, Written, format_named
@@ -89,12 +89,13 @@ def _export(
     with write_table(folder / INDEX) as index:
         index.writerow(INDEX_COLUMNS)
         for number, source in enumerate(sources, 1):
-            for written in write(source, folder, wishes, names):
-                index.writerow(_index_row(written, number))
-                n_files, n_cells = n_files + bool(written.file), n_cells + (written.n_cells or 0)
-                patients |= {(number, patient_id) for patient_id in written.patients}
-                notes |= {written.note: None} if written.note else {}
-                progress(n_files)
+            with said_damaged(source.origin or source.path, "is no whole record"):
+                for written in write(source, folder, wishes, names):
+                    index.writerow(_index_row(written, number))
+                    n_files, n_cells = n_files + bool(written.file), n_cells + (written.n_cells or 0)
+                    patients |= {(number, patient_id) for patient_id in written.patients}
+                    notes |= {written.note: None} if written.note else {}
+                    progress(n_files)
     return Exported(name, folder, n_files, len(patients), n_cells, tuple(notes))
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from leukoscope.errors import InputError
+from leukoscope.errors import UNREADABLE, InputError, said_damaged
 from leukoscope.exchange.findings import Findings, findings_of, findings_of_signed, read_signed
 from leukoscope.report import Record, read_record
 from leukoscope.report.json_stream import JsonStream
@@ -105,7 +105,8 @@ def open_source(path: str | Path) -> Source:
         raise InputError(f"nothing to export at {path}: {what}; expected a run's folder or a signed record's JSON")
     if _is_signed(file):
         source = Source(file, signed=read_signed(file))
-        next(source.findings())  # says now what is wrong with it
+        with said_damaged(file, "is no signed record"):
+            next(source.findings())  # says now what is wrong with it
         return source
     return Source(file, record=read_record(file))
 
@@ -119,7 +120,7 @@ def _is_signed(file: Path) -> bool:
                 key for key in keys if key in ("record_version", "patients", "signed_version", "numbers", "cells")
             )
             return next(stated, "") in ("signed_version", "numbers", "cells")
-    except (OSError, ValueError):
+    except (OSError, *UNREADABLE):
         return False
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leukoscope.errors import ModelError
+from leukoscope.errors import UNREADABLE, ModelError, in_short
 from leukoscope.files import write_json
 from leukoscope.models.words import WordRule
 from leukoscope.taxonomy import Taxonomy
@@ -137,8 +137,8 @@ def read_card(path: str | Path) -> Card:
     try:
         values = json.loads(path.read_text("utf-8"))
         version = values.pop("card_version")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is not a model card: {error!r}") from None
+    except (OSError, *UNREADABLE) as error:
+        raise ModelError(f"{path} is not a model card: {in_short(error)}") from None
     if version != CARD_VERSION:
         raise ModelError(f"{path} has card_version {version}; this Leukoscope reads {CARD_VERSION}")
     expected = set(Card.__dataclass_fields__) | {"taxonomy_sha256"}

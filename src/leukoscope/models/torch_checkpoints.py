@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from leukoscope.errors import ModelError
+from leukoscope.errors import UNREADABLE, ModelError, in_short
 
 
 def read_weights(path: str | Path) -> dict:
@@ -28,8 +28,8 @@ def read_weights(path: str | Path) -> dict:
             raise ModelError(f"{path} can't be read as safetensors: {error}") from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, AssertionError, *UNREADABLE) as error:
+        reason = in_short(error)
         raise ModelError(
             f"{path} can't be read as weights: expected tensors and plain types only (nothing that runs code); {reason}"
         ) from None

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from leukoscope.errors import ModelError
+from leukoscope.errors import UNREADABLE, ModelError, in_short
 from leukoscope.models.torch_detr import DEIM, RTDETR_SIZES
 
 # Parts whose size is the number of classes: left as they are where that differs, and said so.
@@ -128,8 +128,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         return load_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:  # no archive, or pickled code
-        raise ModelError(f"{path} can't be read as plain tensors: {str(error).splitlines()[0]}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, *UNREADABLE) as error:  # no archive, or code
+        raise ModelError(f"{path} can't be read as plain tensors: {in_short(error)}") from None
     for key in ("ema", "module", "model", "state_dict"):  # DEIM keeps {"ema": {"module": …}, "model": …}
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -1,14 +1,16 @@
 """The journal of a run: one line a finished photograph, so that a run that was killed goes on where it was.
 
-`journal.jsonl` begins with a line that says what run it is; each further line holds {"thumbs_end", "thumbs_crc32",
-"fields", "looks"}: how long `thumbs.jsonl` was once this photograph's thumbnails were in it, and their checksum; the
-record's entries of the photograph (a file of several pages can have several), and a small picture of each (looks.py).
-`sources.jsonl` lists the photographs of the run.
+`journal.jsonl` begins with a line that says what run it is; each further line holds {"crc32", "thumbs_end",
+"thumbs_crc32", "fields", "looks"}: the checksum of what follows it in the line; how long `thumbs.jsonl` was once this
+photograph's thumbnails were in it, and their checksum; the record's entries of the photograph (a file of several pages
+can have several), and a small picture of each (looks.py). `sources.jsonl` lists the photographs of the run,
+`slides.jsonl` its slides; their digests stand in the first line.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import zlib
@@ -18,14 +20,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from leukoscope.entries import FieldEntry
-from leukoscope.errors import InputError
+from leukoscope.errors import UNREADABLE, InputError
 from leukoscope.files import write_whole
 from leukoscope.images.slides import Region
 from leukoscope.pipeline.cell_pictures import CellPicture
 from leukoscope.pipeline.photographs import Analysed
 from leukoscope.pipeline.sources import Source, sources_sha256
 
-JOURNAL_VERSION = 2
+JOURNAL_VERSION = 3
 
 
 class Journal:
@@ -52,11 +54,12 @@ class Journal:
         self._journal, self._thumbs = open(self.path, "wb", buffering=0), open(self.thumbs_path, "wb", buffering=0)
         self.n_sources = self.n_fields = self._thumbs_end = 0
         self.n_of_patient.clear()
-        _write(self._journal, _line({"journal_version": JOURNAL_VERSION} | head | _pictures(sources)))
+        first = {"journal_version": JOURNAL_VERSION} | head | _pictures(sources)
+        _write(self._journal, _line(first | {"slides_sha256": self._slides_sha256()}))
 
     def sources(self) -> list[Source] | None:
         """The photographs that the run was begun with; None where the list is lost."""
-        with suppress(OSError, ValueError, TypeError):
+        with suppress(OSError, *UNREADABLE):
             with open(self.sources_path, encoding="ascii") as lines:
                 return [Source.of_row(json.loads(line)) for line in lines]
         return None
@@ -87,6 +90,11 @@ class Journal:
                 f"can't resume in {self.path.parent.parent}: it holds a run of other pictures; "
                 "give the same paths as then, or another folder"
             )
+        if self._read_head().get("slides_sha256") != self._slides_sha256():
+            raise InputError(
+                f"can't resume in {self.path.parent.parent}: {self.slides_path} was changed since the run began; "
+                "put it back, or give another folder"
+            )
         self.cut(sources)
 
     def cut(self, sources: Sequence[Source], most: int | None = None) -> None:
@@ -108,7 +116,7 @@ class Journal:
         _write(self._thumbs, data)
         self._thumbs_end += len(data)
         line = {"thumbs_end": self._thumbs_end, "thumbs_crc32": zlib.crc32(data), "fields": entries, "looks": looks}
-        _write(self._journal, _line(line))
+        _write(self._journal, _checked(_line(line)))
         self.n_sources += 1
         self.n_fields += len(entries)
         self.n_of_patient.update(e["patient_id"] for e in entries)
@@ -159,6 +167,11 @@ class Journal:
             line = lines.readline()
         return _parse(line) if line.endswith(b"\n") else None
 
+    def _slides_sha256(self) -> str | None:
+        """Of the list of slides; None where there are none."""
+        said = self.slides_path.read_bytes() if self.slides_path.is_file() else b""
+        return hashlib.sha256(said).hexdigest() if said else None
+
     def _sound_part(self, sources: Sequence[Source], most: int | None) -> tuple[int, int, int, int]:
         """(bytes of the journal, bytes of the thumbnails, photographs, fields) up to the last line to be trusted."""
         self.thumbs_path.touch()
@@ -167,7 +180,7 @@ class Journal:
         with open(self.path, "rb") as lines, open(self.thumbs_path, "rb") as thumbs:
             journal_end, thumbs_end, n_sources, n_fields = len(next(lines)), 0, 0, 0
             for line in lines:
-                entry = _parse(line) if line.endswith(b"\n") else None
+                entry = _parse(line) if _is_sound(line) else None
                 source = next(todo, None)
                 if entry is None or source is None or not _is_of(entry["fields"], source):
                     break
@@ -229,8 +242,20 @@ def _line(entry: dict) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
 
 
+def _checked(line: bytes) -> bytes:
+    """A line that begins with the checksum of the rest."""
+    return b'{"crc32":%d,' % zlib.crc32(line[1:]) + line[1:]
+
+
+def _is_sound(line: bytes) -> bool:
+    """Whether it is what `_checked` gave, whole."""
+    crc32, _, rest = line.partition(b",")
+    return line.endswith(b"\n") and crc32 == b'{"crc32":%d' % zlib.crc32(rest)
+
+
 def _parse(line: bytes) -> dict | None:
     try:
-        return json.loads(line)
-    except ValueError:
+        said = json.loads(line)
+    except UNREADABLE:
         return None
+    return said if isinstance(said, dict) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leukoscope.errors import InputError
+from leukoscope.errors import UNREADABLE, InputError
 from leukoscope.models.bundle import Card
 from leukoscope.quantify import cells_by_patient, confusion_of
 
@@ -44,7 +44,7 @@ def read_own_cells(path: str | Path, card: Card) -> OwnCells:
         readings = metrics["classification"]["readings"]
     except OSError as error:
         raise InputError(f"can't read the own cells {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         raise InputError(
             f"{path} is not the metrics.json of a classifier: write one with `leukoscope evaluate --model ... --data "
             "your-labelled-cells`"

@@ -191,7 +191,7 @@ def read_patients_table(path: str | Path) -> list[_Row]:
     if absent:
         raise InputError(
             f"the patients table {path} lacks the column {' and '.join(absent)}: expected a first line "
-            f"file,patient_id,smear_id,center; got {', '.join(header)!r}"
+            f"file,patient_id,smear_id,center; got {', '.join(header)[:200]!r}"
         )
     return [_row(dict(zip(header, values, strict=False)), path, line) for line, values in lines]
 
@@ -206,10 +206,15 @@ def _table(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise InputError(f"the patients table {path} is not UTF-8 text: save it as CSV UTF-8") from None
     first = text.partition("\n")[0]
     reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
-    header = [SPELLINGS.get(name.strip().lower(), name.strip().lower()) for name in next(reader, [])]
-    return header, [
-        (reader.line_num, [unguarded(v.strip()) for v in values]) for values in reader if any(map(str.strip, values))
-    ]
+    try:
+        header = [SPELLINGS.get(name.strip().lower(), name.strip().lower()) for name in next(reader, [])]
+        return header, [
+            (reader.line_num, [unguarded(v.strip()) for v in values])
+            for values in reader
+            if any(map(str.strip, values))
+        ]
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV table ({error}): save it as CSV UTF-8") from None
 
 
 def _row(values: dict[str, str], path: str | Path, line: int) -> _Row:
@@ -245,7 +250,7 @@ def _place_rows(rows: list[_Row], table: str | Path, folders: list[Path]) -> tup
     for row in rows:
         # Tables written on Windows have backslashes.
         spellings = {row.file, row.file.replace("\\", "/")}
-        places = sorted({_real(folder / s) for folder in folders for s in spellings if (folder / s).is_file()})
+        places = sorted({_real(folder / s) for folder in folders for s in spellings if os.path.isfile(folder / s)})
         if len(places) > 1:
             raise InputError(f"{table} line {row.line}: {row.file} is in several folders; write more of its path")
         if not places:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from leukoscope.errors import TaxonomyError
+from leukoscope.errors import UNREADABLE, TaxonomyError
 from leukoscope.taxonomy.attributes import ATTRIBUTE_SETS, WBC_11, Attribute, AttributeSet, read_attribute_set
 from leukoscope.taxonomy.definition import Taxonomy
 from leukoscope.taxonomy.shipped import BLOOD_12, BLOOD_14, MARROW_16, PCM_9, TAXONOMIES
@@ -45,5 +45,5 @@ def read_taxonomy(name_or_file: str | Path) -> Taxonomy:
         )
     try:
         return Taxonomy.from_dict(tomllib.loads(path.read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise TaxonomyError(f"{path} is not valid TOML: {error}") from None

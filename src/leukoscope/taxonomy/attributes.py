@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from leukoscope.errors import TaxonomyError
+from leukoscope.errors import UNREADABLE, TaxonomyError, in_short
 
 PARTS = ("cell", "nucleus", "cytoplasm", "granules")  # in the order a cell is described
 
@@ -97,10 +97,10 @@ class AttributeSet:
         try:
             attributes = tuple(Attribute(**a) for a in values["attributes"])
             return cls(values["name"], attributes, values.get("citation", ""))
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise TaxonomyError(
                 "an attribute set needs name and attributes, each with name, part, values, words, source_words: "
-                f"{error!r}"
+                f"{in_short(error)}"
             ) from None
 
 

@@ -11,8 +11,9 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.errors import ConfigError, TrainingError
+from leukoscope.errors import ConfigError, ModelError, TrainingError
 from leukoscope.files import TableWriter, write_text, write_whole
+from leukoscope.models.torch_checkpoints import read_weights
 
 # Settings that came after runs were made: at these values they change no weight, and such runs can still be resumed.
 LATER = {"attributes": None, "attribute_weight": 0.5, "grey": False, "compile": "auto"}
@@ -55,7 +56,7 @@ def load_checkpoint(path: str | Path, *, fingerprint: str) -> dict:
     run code.
     """
     path = Path(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_checkpoint(path, "fingerprint", str)
     (whole, _, calm), (was, _, was_calm) = fingerprint.partition("."), state["fingerprint"].partition(".")
     goes_on = (path.parent / DIVERGED).exists() and calm and calm == was_calm
     if whole != was and not goes_on:
@@ -95,7 +96,18 @@ def read_average(run: str | Path) -> dict:
     path = Path(run) / "last.pt"
     if not path.is_file():
         raise ConfigError(f"no weights in {run}: expected {path} (train that configuration first)")
-    return torch.load(path, map_location="cpu", weights_only=True)["model"]
+    return read_checkpoint(path, "model", dict)["model"]
+
+
+def read_checkpoint(path: Path, key: str, kind: type) -> dict:
+    """What `save_checkpoint` wrote; ConfigError where it is damaged, or has no `key` of this kind."""
+    try:
+        state = read_weights(path)
+    except ModelError as error:
+        raise ConfigError(f"{error}; put an earlier copy in its place, or train anew into another --out") from None
+    if not isinstance(state.get(key), kind):
+        raise ConfigError(f"{path} is no checkpoint (no {key}); give the folder of a run of `leukoscope train`")
+    return state
 
 
 def start_from(model: torch.nn.Module, state: dict, *, source: str, may_differ: tuple[str, ...]) -> None:

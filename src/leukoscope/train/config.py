@@ -8,7 +8,7 @@ import typing
 from pathlib import Path
 from typing import TypeVar
 
-from leukoscope.errors import ConfigError
+from leukoscope.errors import UNREADABLE, ConfigError
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ def read_toml(path: str | Path) -> dict:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"can't read configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 

@@ -13,7 +13,7 @@ from importlib.resources import files
 import numpy as np
 from sqlalchemy import insert, select
 
-from leukoscope.errors import InputError
+from leukoscope.errors import UNREADABLE, InputError
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.web.store import tables as t
 from leukoscope.web.store.accounts import ROLES
@@ -102,7 +102,7 @@ def read_settings(text: str) -> Settings:
     """Settings from TOML; InputError says what is wrong. Parts that are missing are the shipped ones."""
     try:
         given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except UNREADABLE as error:
         raise InputError(f"the settings are not valid TOML: {error}") from None
     shipped = tomllib.loads((files("leukoscope.web") / "defaults.toml").read_text("utf-8"))
     unknown = sorted(set(given) - set(shipped))

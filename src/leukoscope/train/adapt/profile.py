@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leukoscope.errors import DataError
+from leukoscope.errors import UNREADABLE, DataError, in_short
 from leukoscope.files import save_arrays
 from leukoscope.train.adapt.heads import softmax, with_one
 
@@ -63,8 +63,8 @@ def read_reference(folder: str | Path) -> Reference | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return Reference(file["n"], file["means"].astype(np.float64), file["squares"].astype(np.float64))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is damaged: {error!r}; copy the bundle again") from None
+    except (OSError, *UNREADABLE) as error:
+        raise DataError(f"{path} is damaged: {in_short(error)}; copy the bundle again") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

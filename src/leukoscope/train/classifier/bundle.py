@@ -27,7 +27,7 @@ from leukoscope.taxonomy import AttributeSet, Taxonomy, read_attribute_set, read
 from leukoscope.train.adapt.heads import softmax
 from leukoscope.train.adapt.profile import REFERENCE, measure_reference, write_reference
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.checkpoint import read_average
+from leukoscope.train.checkpoint import read_average, read_checkpoint
 from leukoscope.train.classifier.data import read_balanced, stated_values
 from leukoscope.types import Cells, Field
 
@@ -55,7 +55,7 @@ def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
     )
     model.load_state_dict(read_average(run))
     if described and (Path(run) / ATTRIBUTE_LAYER).is_file():
-        model.attributes.load_state_dict(torch.load(Path(run) / ATTRIBUTE_LAYER, map_location="cpu", weights_only=True))
+        model.attributes.load_state_dict(read_checkpoint(Path(run) / ATTRIBUTE_LAYER, "weight", torch.Tensor))
     return model.eval(), record
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from leukoscope.crop import crop_cells
 from leukoscope.dataset.manifest import Dataset, TruthField
-from leukoscope.errors import DataError, ImageError
+from leukoscope.errors import UNREADABLE, DataError, ImageError, in_short
 from leukoscope.files import save_arrays
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.models.bundle import CropRule
@@ -286,8 +286,8 @@ def read_store(path: str | Path) -> CellStore:
                 raise DataError(f"{path} is a store of version {int(file['version'])}; this reads {STORE_VERSION}")
             columns = {n: file[n] for n in (*_ROWS, "ground_sets") if n not in ("windows", "masks")}
             pictures = {n: _unpacked(file[f"{n}_bytes"], file[f"{n}_ends"]) for n in ("windows", "backgrounds")}
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is not a store of cells: {error!r}; write it again") from None
+    except (OSError, *UNREADABLE) as error:
+        raise DataError(f"{path} is not a store of cells: {in_short(error)}; write it again") from None
     cells = zip(pictures["windows"], columns["box_shapes"], columns["masked"], strict=True)
     masks = np.stack([cell_mask(window, shape, masked=bool(masked)) for window, shape, masked in cells])
     return CellStore(masks=masks, **columns, **pictures)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import leukoscope
-from leukoscope.errors import ConfigError, ModelError
+from leukoscope.errors import UNREADABLE, ConfigError, ModelError, in_short
 from leukoscope.files import write_json
 from leukoscope.models.bundle import CropRule
 from leukoscope.models.torch_backbones import CropNetwork, build_network
@@ -52,8 +52,8 @@ def read_run(run: str | Path) -> dict:
         record = json.loads(path.read_text("utf-8"))
         if record["task"] == "finetune":
             return record
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{run} is not a fine-tuning run: {path}: {error!r}") from None
+    except (OSError, *UNREADABLE) as error:
+        raise ConfigError(f"{run} is not a fine-tuning run: {path}: {in_short(error)}") from None
     raise ConfigError(f"{run} is a run of task {record['task']!r}, expected finetune")
 
 

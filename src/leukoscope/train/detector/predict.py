@@ -19,6 +19,7 @@ from leukoscope.locate import letterbox
 from leukoscope.models.torch_detr import Detr, ExportedDetr
 from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy
+from leukoscope.train.checkpoint import read_checkpoint
 from leukoscope.train.detector.config import is_yolo
 from leukoscope.train.detector.run import read_run
 
@@ -61,7 +62,7 @@ def read_weights_of_run(run: str | Path) -> dict:
     for name in ("best.pt", "last.pt"):
         path = Path(run) / name
         if path.is_file():
-            return torch.load(path, map_location="cpu", weights_only=True)["model"]
+            return read_checkpoint(path, "model", dict)["model"]
     raise ConfigError(f"no weights in {run}: expected best.pt or last.pt (train that configuration first)")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Connection, func, insert, select, update
 
-from leukoscope.errors import DataError, InputError
+from leukoscope.errors import UNREADABLE, DataError, InputError, said_damaged
 from leukoscope.progress import Progress, no_progress
 from leukoscope.report.choose import blast_ratio, urgency
 from leukoscope.report.record import Record, counted_cells, read_record
@@ -47,7 +47,7 @@ def open_run(store: Store, path: str | Path, *, progress: Progress = no_progress
     file = record_file(path)
     record = read_record(file)
     digest = _sha256(file)
-    with store.writing() as connection:
+    with said_damaged(file, "is no whole record"), store.writing() as connection:
         had = connection.execute(select(t.run.c.id).where(t.run.c.digest == digest)).scalar()
         if had is not None:
             connection.execute(update(t.run).where(t.run.c.id == had).values(folder=str(file.parent.resolve())))
@@ -225,7 +225,7 @@ def thumb_lines(path: Path) -> dict[tuple[int, int], tuple[int, bytes | None]]:
             entry = json.loads(line)
             features = entry.get("features")
             lines[entry["field"], entry["cell"]] = (offset, base64.b64decode(features) if features else None)
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             break  # a torn last line
         offset += len(line)
     return lines
