@@ -108,6 +108,7 @@ def test_the_command_line_imports_nothing_heavy_at_its_top(file):
     }
     light = {
         "__future__",
+        "leukoscope.progress",
         "argparse",
         "collections",
         "collections.abc",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -69,6 +70,12 @@ def save_arrays(path: str | Path, **arrays) -> None:
 
     with write_whole(path, "wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def file_digest(path: str | Path) -> str:
+    """The SHA-256 of a file, read in pieces. OSError where it can't be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copy_folder(source: Path, target: Path) -> None:

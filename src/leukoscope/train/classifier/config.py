@@ -7,22 +7,21 @@ from dataclasses import dataclass, field, fields
 from leukoscope.errors import ConfigError
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.classifier.dress import Dress
+from leukoscope.train.config import RunConfig
 
 NORMS = ("folded", "trained")
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierConfig:
+class ClassifierConfig(RunConfig):
     """Settings of one classifier run (a TOML file with these keys and task = "classify")."""
 
-    name: str
     taxonomy: str
     size: int  # pixels a side of the crops trained on
     pad_fraction: float  # of the crops that analysis cuts; training frames them as `dress` says
     steps: int
     batch_size: int
     learning_rate: float
-    splits: tuple = ("train",)  # of data sets with splits; a set without any is used whole
     init_from: str | None = (
         None  # a run folder, a model folder or a bundled model's name whose weights this starts from
     )
@@ -45,13 +44,9 @@ class ClassifierConfig:
     label_smoothing: float = 0.05
     weight_decay: float = 0.05
     ema: float = 0.998
-    seed: int = 0
     temperature: float | None = None  # of the bundle; None: set on the validation fields
     prior: dict = field(default_factory=dict)  # class → what is added to its logit in the bundle
     thresholds: dict = field(default_factory=dict)  # of the bundle's card
-    licence: str = "Apache-2.0"
-    description: str = ""
-    limits: tuple = ()
 
     def dressed(self) -> Dress:
         """What cells are shown as; ConfigError for a key that `Dress` has not."""

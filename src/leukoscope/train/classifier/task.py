@@ -7,7 +7,6 @@ band nor segmented) teaches the sum of the classes it may be.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import torch
 
 from leukoscope.dataset.audit.leaks import one_source_classes
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.files import write_json
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import read_attribute_set
@@ -39,34 +37,29 @@ from leukoscope.train.loop import (
     warm_steps,
 )
 from leukoscope.train.processes import join_processes
+from leukoscope.train.run_folder import data_entry, write_run
 
 CLIP = 2.0  # longest gradient of a step; the weights begin near their place, and one odd batch must not move them far
 
 
 def train_classifier(
-    config: ClassifierConfig,
-    datasets: list[Dataset],
-    run: Path,
-    *,
-    resume: bool = False,
-    progress: Progress = no_progress,
+    config: ClassifierConfig, data: list[Dataset], run: Path, *, resume: bool = False, progress: Progress = no_progress
 ) -> Path:
     """Train and leave `last.pt` (averaged weights), `log.csv` and `run.json` in folder `run`; returns `run`.
 
     Resuming gives the weights that an uninterrupted run gives: every step draws from its own seed.
     """
     check_config(config)
-    run.mkdir(parents=True, exist_ok=True)
     run_mark(run, resume=resume)
-    chosen = seen_fields(datasets, config.splits, without=config.holdout_patients)
+    chosen = seen_fields(data, config.splits, without=config.holdout_patients)
     described = read_attribute_set(config.attributes) if config.attributes else None
     store = load_cells(chosen, um_per_px=config.um_per_px, seed=config.seed, attributes=described)
     made = make_cells(
         store, destroyed=config.destroyed, drawn=config.drawn, artefacts=config.artefacts, seed=config.seed
     )
     store = store.joined(made) if len(made) else store
-    data = [{"name": d.name, "sha256": d.sha256(), "licence": d.licence, "n_fields": len(d.fields)} for d in chosen]
-    return train_store(config, store, run, data=data, fingerprint=run_fingerprint(config, chosen), progress=progress)
+    entries, fingerprint = [data_entry(d) for d in chosen], run_fingerprint(config, chosen)
+    return train_store(config, store, run, data=entries, fingerprint=fingerprint, progress=progress)
 
 
 def train_store(
@@ -83,10 +76,11 @@ def train_store(
     data  what `run.json` says of the data sets
     """
     check_config(config)
-    run.mkdir(parents=True, exist_ok=True)
     processes = join_processes()
     feeder = Feeder(config, store, processes.device.type)
-    _write_run(run, config, data, feeder.store)
+    groups, counts = np.unique(feeder.store.groups, return_counts=True)
+    cells = dict(zip(groups.tolist(), counts.tolist(), strict=True))
+    write_run(run, "classify", config, data, cells=cells, one_source=_one_source(cells))
     described = read_attribute_set(config.attributes) if config.attributes else None
     balance = value_weights(feeder.store.attributes, described) if described else None
     torch.manual_seed(config.seed)
@@ -136,16 +130,3 @@ def _one_source(cells: dict[str, int]) -> dict[str, str]:
     """{class: data set} that one set alone taught; cells: number by "set:class". Made cells are of no set."""
     seen = (group.partition(":") for group in cells)
     return one_source_classes((kind, name) for name, _, kind in seen if name != MADE)
-
-
-def _write_run(run: Path, config: ClassifierConfig, data: list[dict], store: CellStore) -> None:
-    groups, counts = np.unique(store.groups, return_counts=True)
-    record = {
-        "task": "classify",
-        "config": asdict(config),
-        "data": data,
-        "cells": (cells := dict(zip(groups.tolist(), counts.tolist(), strict=True))),
-        "one_source": _one_source(cells),
-        "torch": torch.__version__,
-    }
-    write_json(run / "run.json", record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from leukoscope.errors import DataError, ModelError
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.evaluate.classes import accuracy, confusion_matrix, macro_f1
-from leukoscope.models.bundle import Card, CropRule, write_card
+from leukoscope.models.bundle import CropRule, write_card
 from leukoscope.models.quantise import write_int8
 from leukoscope.models.torch_backbones import CropNetwork
 from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crops.data import CropSet
 from leukoscope.train.crops.predict import load_finetuned, predict_logits
+from leukoscope.train.run_folder import CARD, ONNX, begin_card
 
 MOST_PARAMETERS = 500_000_000  # an ONNX file holds 2 GB
 MOST_LOST = 0.005  # of macro-F1 and accuracy, for a quarter of the file and of the time
@@ -63,40 +63,34 @@ def export_finetuned(
         round_to_half(network)
     logits = predict_logits(network, validation)  # before the network leaves the accelerator
     halved = bool(config.get("half_weights"))
-    write_onnx(network, out / "model.onnx", checked=validation.crops[:_N_CHECKED], halved=halved)
+    write_onnx(network, out / ONNX, checked=validation.crops[:_N_CHECKED], halved=halved)
     eight_bits, logits = None, np.asarray(logits)
     if config.get("int8") == "auto":
-        eight_bits, logits = try_int8(out / "model.onnx", validation, logits)
-    card = Card(
-        name=config["name"],
+        eight_bits, logits = try_int8(out / ONNX, validation, logits)
+    training = {
+        "data": record["train"],
+        "temperature_chosen_on": record["val"] or {"cells": validation.counts()},
+        "command": command,
+        "commit": commit,
+        "environment": record["environment"],
+        "pretrained": config["weights"] or "none",
+    }
+    card = begin_card(
+        record,
+        out,
         task="classify",
-        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
-        input_size=(config["size"], config["size"]),
+        size=config["size"],
+        training=training | ({"int8": eight_bits} if eight_bits else {}),
         white_balance=record["white_balance"],
         taxonomy=own_taxonomy,
         crop=own_rule,
         temperature=1.0,
-        thresholds={},
-        training={
-            "data": record["train"],
-            "temperature_chosen_on": record["val"] or {"cells": validation.counts()},
-            "command": command,
-            "commit": commit,
-            "config": config,
-            "environment": record["environment"],
-            "pretrained": config["weights"] or "none",
-            **({"int8": eight_bits} if eight_bits else {}),
-        },
         results=tuple(results),
-        confusion=None,
-        limits=tuple(config["limits"]),
-        licence=config["licence"],
-        description=config["description"],
     )
     matrix = confusion_matrix(validation.labels, logits.argmax(1), n_classes=len(own_taxonomy.names))
     confusion = {"rows": "truth", "columns": "pred", "names": list(own_taxonomy.names), "counts": matrix.tolist()}
     temperature = round(fit_temperature(logits, validation.labels), 4)
-    write_card(replace(card, temperature=temperature, confusion=confusion), out / "card.json")
+    write_card(replace(card, temperature=temperature, confusion=confusion), out / CARD)
     return out
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from leukoscope.errors import ConfigError
 from leukoscope.models.bundle import CropRule
+from leukoscope.train.config import RunConfig, require_at_least, require_choice
 
 AUGMENTS = ("none", "paper", "stain")
 AMPS = ("auto", "off", "bf16", "fp16")
@@ -15,14 +16,13 @@ INT8 = ("auto", "off")
 
 
 @dataclass(frozen=True, slots=True)
-class FinetuneConfig:
+class FinetuneConfig(RunConfig):
     """Settings of one run (a TOML file with these keys and task = "finetune").
 
     arch           the network (`models.torch_backbones.ARCHS`); weights: what it starts from (`build_network`)
     taxonomy       name or TOML file; exclude: classes of it left out ("other" before the PCM paper's second stage)
     size, pad_px   of the crops; pad_fraction (with pad_um) instead of pad_px follows the box
     white_balance  divide each field by its background first; nucleus_density: see `CropRule`
-    splits         of data sets that state splits; those without are used whole
     val_share      held out for validation, by group, where no data set has a validation split (80:20, section 2.3.1)
     head_epochs    with the backbone frozen (LP), at head_rate; 0: fine-tune directly
     epochs         with the backbone unfrozen, at learning_rate (direct) or reduced_rate (after LP); in the direct case
@@ -46,7 +46,6 @@ class FinetuneConfig:
     compile        "auto": the network's blocks are compiled on an accelerator (`train.compiled`); "on", "off"
     """
 
-    name: str
     arch: str
     taxonomy: str
     epochs: int
@@ -58,7 +57,6 @@ class FinetuneConfig:
     pad_um: float | None = None
     nucleus_density: tuple | None = None
     white_balance: bool = False
-    splits: tuple = ("train",)
     val_share: float = 0.2
     head_epochs: int = 0
     batch_size: int = 32
@@ -88,23 +86,12 @@ class FinetuneConfig:
     class_sets: dict = field(default_factory=dict)
     int8: str = "off"
     compile: str = "auto"
-    seed: int = 0
-    licence: str = "Apache-2.0"
-    description: str = ""
-    limits: tuple = ()
 
     def __post_init__(self) -> None:
-        choices = {"augment": AUGMENTS, "amp": AMPS, "monitor": MONITORS, "compile": COMPILES, "int8": INT8}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        for name in ("batch_size", "accumulate", "size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        require_choice(self, augment=AUGMENTS, amp=AMPS, monitor=MONITORS, compile=COMPILES, int8=INT8)
+        require_at_least(self, batch_size=1, accumulate=1, size=1, patience=1)
         if self.head_epochs < 0 or self.epochs < 0 or self.head_epochs + self.epochs < 1:
             raise ConfigError(f"no epochs to train: head_epochs = {self.head_epochs}, epochs = {self.epochs}")
-        if self.patience is not None and self.patience < 1:
-            raise ConfigError(f"patience must be at least 1 epoch, got {self.patience}")
 
     def crop_rule(self) -> CropRule:
         """How this run's crops are cut."""

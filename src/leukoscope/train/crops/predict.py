@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -12,12 +11,13 @@ import numpy as np
 import torch
 
 import leukoscope
-from leukoscope.errors import UNREADABLE, ConfigError, ModelError, in_short
+from leukoscope.errors import ModelError
 from leukoscope.files import write_json
 from leukoscope.models.bundle import CropRule
 from leukoscope.models.torch_backbones import CropNetwork, build_network
 from leukoscope.models.torch_checkpoints import load_exactly, read_weights, tensors_only
 from leukoscope.taxonomy import Taxonomy
+from leukoscope.train import run_folder
 from leukoscope.train.crops.config import FinetuneConfig
 from leukoscope.train.crops.data import CropSet, cut_boxes
 from leukoscope.types import Field
@@ -47,14 +47,7 @@ def write_run(run: Path, config: FinetuneConfig, train: CropSet, val: CropSet | 
 
 def read_run(run: str | Path) -> dict:
     """The record `config.json` of a fine-tuning run; ConfigError where there is none."""
-    path = Path(run) / "config.json"
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        if record["task"] == "finetune":
-            return record
-    except (OSError, *UNREADABLE) as error:
-        raise ConfigError(f"{run} is not a fine-tuning run: {path}: {in_short(error)}") from None
-    raise ConfigError(f"{run} is a run of task {record['task']!r}, expected finetune")
+    return run_folder.read_run(run, "finetune", "config.json")
 
 
 def load_finetuned(run: str | Path, which: str = "best") -> tuple[CropNetwork, dict]:

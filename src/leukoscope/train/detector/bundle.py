@@ -7,7 +7,6 @@ task "detect", which locates and names cells in one stage.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,14 +22,14 @@ from leukoscope.errors import ConfigError
 from leukoscope.evaluate.boxes import Matches, match_boxes, pair_boxes
 from leukoscope.images import read_field
 from leukoscope.locate import detect, locate
-from leukoscope.models.bundle import Card, read_bundle, write_card
+from leukoscope.models.bundle import read_bundle, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_detr import DEIMV2_SIZES
 from leukoscope.models.torch_onnx import export_graph
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector.predict import TrainedDetector, read_detector
-from leukoscope.train.detector.run import read_run
 from leukoscope.train.locator.bundle import LOW_SCORE, choose_threshold
+from leukoscope.train.run_folder import CARD, ONNX, begin_card, entries_of, read_run
 
 NMS_IOU = 0.7
 TILE_SIDES = 2.5  # a field is cut into tiles when it is longer than this many times the input
@@ -53,56 +52,45 @@ def export_detector(
     command, commit  what trained the run; results: rows of measured results: both for the card
     ConfigError for a network whose ONNX graph is not what torch computes (`exportable`).
     """
-    if not exportable(arch := read_run(run)["arch"]):
-        raise ConfigError(f"{arch} has no bundle: its ONNX graph does not give torch's boxes; use its run folder")
-    detector, record, out = read_detector(run), read_run(run), Path(out)
+    record, out = read_run(run, "detect"), Path(out)
+    if not exportable(record["arch"]):
+        raise ConfigError(
+            f"{record['arch']} has no bundle: its ONNX graph does not give torch's boxes; use its run folder"
+        )
+    detector = read_detector(run)
     config, taxonomy = record["config"], detector.taxonomy
     columns = counted_columns(taxonomy)
     task = "locate" if len(columns) == 1 else "detect"
     out.mkdir(parents=True, exist_ok=True)
-    write_onnx(detector, out / "model.onnx", columns=columns if task == "locate" else None)
-    chosen_on = [{"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in validation]
-    training = {
-        "arch": record["arch"],
-        "data": record["data"],
-        "origin": record["origin"],
-        "threshold_chosen_on": chosen_on or "nothing: no validation field was given",
-        "command": command,
-        "commit": commit,
-        "config": config,
-        "torch": record["torch"],
-        **record["environment"],
-    }
+    write_onnx(detector, out / ONNX, columns=columns if task == "locate" else None)
+    chosen_on = entries_of(validation) or "nothing: no validation field was given"
     thresholds = {"score": LOW_SCORE, "nms_iou": detector.nms_iou or NMS_IOU, "tile_px": TILE_SIDES * detector.side}
-    card = Card(
-        name=config["name"],
+    card = begin_card(
+        record,
+        out,
         task=task,
-        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
-        input_size=(detector.side, detector.side),
+        size=detector.side,
+        training={"threshold_chosen_on": chosen_on, "command": command, "commit": commit, **record["environment"]},
         white_balance=detector.white_balance,
         taxonomy=taxonomy,
-        crop=None,
         temperature=1.0 if task == "detect" else None,
         thresholds=thresholds,
-        training=training,
         results=tuple(results),
-        confusion=None,
-        limits=tuple(config["limits"]),
-        licence=config["licence"],
-        description=config["description"],
     )
-    write_card(card, out / "card.json")
+    write_card(card, out / CARD)
     validation = [usable_fields(d, taxonomy, leave_out=tuple(config["leave_out"])) for d in validation]
     if not any(d.fields for d in validation):
-        write_card(replace(card, thresholds=thresholds | {"score": 0.3}), out / "card.json")
+        write_card(replace(card, thresholds=thresholds | {"score": 0.3}), out / CARD)
         return out
     session = Session(read_bundle(out))
     matches, scored, truth = match_sets(session, validation, taxonomy)
     score, figures = choose_threshold(matches)
-    card = replace(card, thresholds=thresholds | {"score": score}, training=training | {"threshold_figures": figures})
+    card = replace(
+        card, thresholds=thresholds | {"score": score}, training=card.training | {"threshold_figures": figures}
+    )
     if task == "detect":
         card = replace(card, temperature=fit_temperature(scored, truth))
-    write_card(card, out / "card.json")
+    write_card(card, out / CARD)
     return out
 
 

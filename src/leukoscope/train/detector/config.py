@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from leukoscope.errors import ConfigError
-from leukoscope.train.config import build_config, read_toml
+from leukoscope.train.config import (
+    RunConfig,
+    build_config,
+    check_yolo_config,
+    read_toml,
+    require_at_least,
+    require_choice,
+    require_side,
+)
 
 YOLO_LICENCE = "AGPL-3.0 (ultralytics): what is distributed with these weights, or served from them, falls under it"
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorConfig:
+class DetectorConfig(RunConfig):
     """One run of a detection transformer with DEIM's training (RECIPES of DEIM, CVPR 2025; PCM, section 2.3.1).
 
     arch        of `models.torch_detr.ARCHITECTURES`; where weights are given, the file's keys say whether the network
@@ -38,7 +46,6 @@ class DetectorConfig:
     compile     "auto": backbone and encoder are compiled on an accelerator, where pictures have one size; "on", "off"
     """
 
-    name: str
     arch: str
     epochs: int
     taxonomy: str = "wbc-other"
@@ -68,7 +75,6 @@ class DetectorConfig:
     normalise: str | None = None
     white_balance: bool = False
     leave_out: tuple = ()
-    splits: tuple = ("train",)
     val_share: float = 0.2
     validate_every: int = 1
     patience: int | None = None
@@ -77,22 +83,13 @@ class DetectorConfig:
     workers: int = 0
     amp: str = "auto"
     compile: str = "auto"
-    seed: int = 0
-    licence: str = "Apache-2.0"
-    description: str = ""
-    limits: tuple = ()
 
     def __post_init__(self) -> None:
-        if self.side % 32 or self.side < 32:
-            raise ConfigError(f"side must be a multiple of 32 px, got {self.side}")
-        if self.epochs < 1 or self.batch_size < 1 or self.accumulate < 1:
-            raise ConfigError("epochs, batch_size and accumulate must be 1 or more")
+        require_side(self)
+        require_at_least(self, epochs=1, batch_size=1, accumulate=1)
+        require_choice(self, amp=("auto", "off"), compile=("auto", "on", "off"))
         if not 0 <= self.plain_epochs <= self.epochs:
             raise ConfigError(f"plain_epochs must be 0 to epochs ({self.epochs}), got {self.plain_epochs}")
-        if self.amp not in ("auto", "off"):
-            raise ConfigError(f'amp must be "auto" or "off", got {self.amp!r}')
-        if self.compile not in ("auto", "on", "off"):
-            raise ConfigError(f'compile must be "auto", "on" or "off", got {self.compile!r}')
         if not 0 < self.val_share < 1:
             raise ConfigError(f"val_share must lie between 0 and 1, got {self.val_share}")
 
@@ -105,7 +102,7 @@ class DetectorConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class YoloConfig:
+class YoloConfig(RunConfig):
     """One run of YOLO11 by ultralytics (extra `yolo`, AGPL-3.0); PCM, section 2.3.1, for the defaults.
 
     arch      yolo11n, yolo11s, yolo11m, yolo11l or yolo11x
@@ -113,7 +110,6 @@ class YoloConfig:
     The rest as in `DetectorConfig`; the rate falls from learning_rate to learning_rate · final_share.
     """
 
-    name: str
     arch: str
     epochs: int = 100
     taxonomy: str = "wbc-other"
@@ -130,22 +126,13 @@ class YoloConfig:
     plain_epochs: int = 10
     weights: str | None = None
     leave_out: tuple = ()
-    splits: tuple = ("train",)
     val_share: float = 0.2
     patience: int = 100
     workers: int = 0
-    seed: int = 0
-    licence: str = YOLO_LICENCE
-    description: str = ""
-    limits: tuple = ()
+    licence: str = field(default=YOLO_LICENCE, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.side % 32 or self.side < 32:
-            raise ConfigError(f"side must be a multiple of 32 px, got {self.side}")
-        if "AGPL" not in self.licence:
-            raise ConfigError(
-                f"weights that ultralytics trained are under AGPL-3.0: licence must say so, got {self.licence!r}"
-            )
+        check_yolo_config(self)
 
 
 def is_yolo(arch: str) -> bool:

@@ -21,7 +21,7 @@ from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.checkpoint import read_checkpoint
 from leukoscope.train.detector.config import is_yolo
-from leukoscope.train.detector.run import read_run
+from leukoscope.train.run_folder import read_run
 
 MOST_PAIRS = 300  # box and class: a photograph of marrow may show 300 cells
 
@@ -43,7 +43,7 @@ class TrainedDetector:
 
 def read_detector(run: str | Path) -> TrainedDetector:
     """The best weights of a run (the last, where none was chosen yet), whichever library trained it."""
-    record = read_run(run)
+    record = read_run(run, "detect")
     config, taxonomy = record["config"], Taxonomy.from_dict(record["taxonomy"])
     state = read_weights_of_run(run)
     if is_yolo(record["arch"]):

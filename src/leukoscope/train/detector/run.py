@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from leukoscope.dataset.detection import label_fields
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.errors import ConfigError, DataError
-from leukoscope.files import write_json
+from leukoscope.errors import DataError
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector.config import DetectorConfig, YoloConfig
 from leukoscope.train.fields import seen_fields, validation_fields, with_validation
+from leukoscope.train.run_folder import data_entry, write_run
 
 
 def split_off_validation(
@@ -31,7 +29,7 @@ def split_off_validation(
     return train, validation_fields(divided)
 
 
-def write_run(
+def write_detector_run(
     run: Path,
     config: DetectorConfig | YoloConfig,
     taxonomy: Taxonomy,
@@ -45,27 +43,18 @@ def write_run(
         for d in datasets:
             labelled = label_fields(d, taxonomy, leave_out=config.leave_out)
             cells = Counter(taxonomy.names[c] for f in labelled for c in f.labels.tolist())
-            entry = {"part": part, "name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
-            n_cells = {name: cells[name] for name in taxonomy.names}
-            entries.append(entry | {"n_fields": len(labelled), "n_fields_left_out": len(d.fields) - len(labelled)})
-            entries[-1] |= {"n_cells": n_cells}
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    record = {
-        "task": "detect",
-        "arch": config.arch,
-        "config": asdict(config),
-        "taxonomy": taxonomy.to_dict(),
-        "data": entries,
-        "origin": origin,
-        "torch": torch.__version__,
-        "environment": {
-            "python": platform.python_version(),
-            "system": platform.system(),
-            "accelerator": accelerator,
-            **versions("transformers", "ultralytics", "numpy", "pillow"),
-        },
+            numbers = {"n_fields": len(labelled), "n_fields_left_out": len(d.fields) - len(labelled)}
+            entries.append(data_entry(d, part=part, **numbers, n_cells={name: cells[name] for name in taxonomy.names}))
+    environment = {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **versions("transformers", "ultralytics", "numpy", "pillow"),
     }
-    write_json(run / "run.json", record)
+    classes = taxonomy.to_dict()
+    write_run(
+        run, "detect", config, entries, arch=config.arch, taxonomy=classes, origin=origin, environment=environment
+    )
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -79,15 +68,3 @@ def versions(*packages: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return installed
-
-
-def read_run(run: str | Path) -> dict:
-    """A detector run's `run.json`; ConfigError when the folder holds none."""
-    path = Path(run) / "run.json"
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        raise ConfigError(f"{run} is not a training run: it has no readable run.json") from None
-    if record.get("task") != "detect":
-        raise ConfigError(f"{run} is a run of task {record.get('task')!r}: expected one of task 'detect'")
-    return record

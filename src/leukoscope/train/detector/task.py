@@ -31,7 +31,7 @@ from leukoscope.train.detector.config import DetectorConfig, YoloConfig
 from leukoscope.train.detector.data import Batch, Batches, Pictures, Recipe
 from leukoscope.train.detector.network import batch_losses, build_detector, make_optimizer, resolve
 from leukoscope.train.detector.predict import TrainedDetector, detect, truth_boxes
-from leukoscope.train.detector.run import split_off_validation, write_run
+from leukoscope.train.detector.run import split_off_validation, write_detector_run
 from leukoscope.train.loop import EpochEnd, Place, Stage, Task, half_precision, run_task
 from leukoscope.train.processes import Processes, join_processes, leave_processes
 
@@ -40,7 +40,7 @@ PARTS = ("loss", "loss_mal", "loss_bbox", "loss_giou")  # the whole loss, and th
 
 def train_detector(
     config: DetectorConfig | YoloConfig,
-    datasets: list[Dataset],
+    data: list[Dataset],
     run: str | Path,
     *,
     resume: bool = False,
@@ -48,7 +48,7 @@ def train_detector(
 ) -> Path:
     """Train and leave `run.json`, `log.csv`, `best.pt` and `last.pt` in folder `run`; returns `run`.
 
-    datasets  fields of config.splits train; those in split "val" choose the best weights, or config.val_share of the
+    data      fields of config.splits train; those in split "val" choose the best weights, or config.val_share of the
               training fields does (by patient, else by field) where no set has any
     `log.csv` has a row an epoch: losses, rate, AP on validation. Weights are averaged ones.
     ConfigError and DataError come before any work.
@@ -57,11 +57,11 @@ def train_detector(
     if isinstance(config, YoloConfig):
         from leukoscope.train.detector.yolo import train_yolo
 
-        return train_yolo(config, datasets, run, resume=resume, progress=progress)
+        return train_yolo(config, data, run, resume=resume, progress=progress)
     run_mark(run, resume=resume)
     config = resolve(config)
     taxonomy = detection_taxonomy(config.taxonomy)
-    train, val = split_off_validation(datasets, config)
+    train, val = split_off_validation(data, config)
     pictures = read_pictures(train, taxonomy, config)
     val = [usable_fields(d, taxonomy, leave_out=config.leave_out) for d in val]
     fingerprint = run_fingerprint(config, [*train, *val])
@@ -69,8 +69,7 @@ def train_detector(
     try:
         net, origin = build_detector(config, len(taxonomy.names))
         if processes.is_first:
-            run.mkdir(parents=True, exist_ok=True)
-            write_run(run, config, taxonomy, {"train": train, "val": val}, origin=origin)
+            write_detector_run(run, config, taxonomy, {"train": train, "val": val}, origin=origin)
         processes.wait()  # so that no process looks for a checkpoint before the folder stands
         net.to(processes.device)
         if processes.device.type == "cuda":  # as pixels lie, so that no convolution turns them around

