@@ -17,6 +17,7 @@ from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.train.adapt.features import classifier_trunk, embed, reduce_together
 from leukoscope.train.adapt.finetune import (
+    SiteCells,
     SiteTuning,
     TuningCells,
     early_map,
@@ -71,7 +72,7 @@ def test_an_adapted_bundle_gives_the_tuned_networks_logits(bundle, network, tmp_
     crops, diameters, labels = draw_cells(4)
     cells = TuningCells(crops, diameters, np.eye(3)[labels])
     settings = SiteTuning(head_steps=2, steps=2, batch_size=4, views=2, learning_rate=1e-3)
-    tuned = tune_to_site(network, cells, settings, density=None)
+    tuned = tune_to_site(network, SiteCells(cells), settings, density=None)
     moved = {k for k, v in tuned.state_dict().items() if not torch.equal(v, network.state_dict()[k])}
     assert "features.blocks.15._project_conv.weight" in moved
     assert not any(k.startswith(("features.stem", "features.blocks.10.")) for k in moved)
@@ -97,7 +98,7 @@ def test_the_last_layer_learns_first_from_every_group_and_the_model_stays(networ
     settings = SiteTuning(
         head_steps=40, steps=0, batch_size=6, views=3, learning_rate=3e-3, unlabelled_share=0.2, colour_strength=0.0
     )
-    tuned = tune_to_site(network, cells, settings, density=None, source=cells, unlabelled=soft)
+    tuned = tune_to_site(network, SiteCells(cells, source=cells, unlabelled=soft), settings, density=None)
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     changed = {k.split(".")[0] for k, v in tuned.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"fc", "diameter"}
@@ -144,7 +145,8 @@ def test_what_can_not_be_adapted_is_refused(bundle, network, tmp_path):
     with pytest.raises(ModelError, match="only classifiers"):
         read_network(locator)
     with pytest.raises(DataError, match="at least one labelled cell"):
-        tune_to_site(network, TuningCells(*draw_cells(0)[:2], np.zeros((0, 3))), SiteTuning(), density=None)
+        none = TuningCells(*draw_cells(0)[:2], np.zeros((0, 3)))
+        tune_to_site(network, SiteCells(none), SiteTuning(), density=None)
     with pytest.raises(DataError, match="a diameter and a target each"):
         TuningCells(*draw_cells(3)[:2], np.zeros((2, 3)))
     with pytest.raises(DataError, match="1 to 8 turns"):

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from leukoscope.dataset import code_tables
 from leukoscope.dataset.sources import SOURCES, read_source
-from leukoscope.errors import DataError, InputError, TaxonomyError
+from leukoscope.errors import DataError, InputError
 from leukoscope.taxonomy import MARROW_16, PCM_9, VOCABULARY
 
-TABLES = {name: rows for name, rows in vars(code_tables).items() if name.isupper()}
 
-
-@pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES.keys())
-def test_each_row_has_one_code_a_class_and_a_quotation(rows):
-    codes = [code for code, _, _ in rows]
-    assert len(set(codes)) == len(codes)
-    assert all(name in VOCABULARY and code and wording for code, name, wording in rows)
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES.keys())
+def test_each_code_has_a_class_and_a_quotation(source):
+    assert all(name in VOCABULARY and code and wording for code, (name, wording) in source.codes.items())
 
 
 def test_every_source_of_the_issue_is_there():
@@ -42,18 +37,18 @@ def test_every_source_of_the_issue_is_there():
 
 def test_codes_that_are_easily_confused():
     munich = SOURCES["munich"]
-    assert (munich.require("MYB"), munich.require("MYO")) == ("myelocyte", "myeloblast")
-    assert SOURCES["marrow-21"].require("BLA") == "blast"
-    assert SOURCES["pbc"].require("IG") == "immature_granulocyte"  # not immunoglobulin
-    assert SOURCES["pbc"].require("MY") == "myelocyte"
-    assert [SOURCES["jtsc"].require(c) for c in "12345"] == [
+    assert (munich.codes["MYB"][0], munich.codes["MYO"][0]) == ("myelocyte", "myeloblast")
+    assert SOURCES["marrow-21"].codes["BLA"][0] == "blast"
+    assert SOURCES["pbc"].codes["IG"][0] == "immature_granulocyte"  # not immunoglobulin
+    assert SOURCES["pbc"].codes["MY"][0] == "myelocyte"
+    assert [SOURCES["jtsc"].codes[c][0] for c in "12345"] == [
         "neutrophil",
         "lymphocyte",
         "monocyte",
         "eosinophil",
         "basophil",
     ]
-    assert SOURCES["cnmc"].require("hem") == "lymphoid_precursor"
+    assert SOURCES["cnmc"].codes["hem"][0] == "lymphoid_precursor"
 
 
 def test_the_pcm_codes_are_the_taxonomy():
@@ -62,14 +57,9 @@ def test_the_pcm_codes_are_the_taxonomy():
 
 def test_the_eight_cblc_codes_make_the_composite():
     codes = ("N", "N1", "M", "M1", "R", "R1", "J", "J1")
-    assert {SOURCES["marrow-cblc"].require(c) for c in codes} == set(MARROW_16.composites["cblc"])
+    assert {SOURCES["marrow-cblc"].codes[c][0] for c in codes} == set(MARROW_16.composites["cblc"])
     others = [c for c in SOURCES["marrow-cblc"].codes if c not in codes]
-    assert not {SOURCES["marrow-cblc"].require(c) for c in others} & set(MARROW_16.composites["cblc"])
-
-
-def test_an_unmapped_code_is_named():
-    with pytest.raises(TaxonomyError, match="'munich' has no class for code 'XYZ'; it knows BAS, EBO"):
-        SOURCES["munich"].require("XYZ")
+    assert not {SOURCES["marrow-cblc"].codes[c][0] for c in others} & set(MARROW_16.composites["cblc"])
 
 
 def test_a_table_of_ones_own(tmp_path):

@@ -224,7 +224,7 @@ def test_configurations_are_read_and_checked(tmp_path):
             replace(TINY, **wrong)
     with pytest.raises(ConfigError, match="arch must be one of"):
         build_detector(replace(TINY, arch="rtdetr"), 2)
-    with pytest.raises(ConfigError, match="is not a training run"):
+    with pytest.raises(ConfigError, match="is no training run of task .detect."):
         read_detector(tmp_path)
 
 

@@ -14,6 +14,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "leukoscope"
 ORDER = (
     "errors",
     "progress",
+    "allocation",
     "files",
     "stores",
     "pseudonyms",

@@ -116,5 +116,5 @@ def test_a_folder_that_is_no_run_of_a_segmenter_is_refused_in_one_line(tmp_path)
     with pytest.raises(ConfigError, match="no training run"):
         open_segmenter(tmp_path)
     (tmp_path / "run.json").write_text('{"task": "locate"}')
-    with pytest.raises(ConfigError, match="no finished run of task 'segment': train configs/yolo11-seg.toml"):
+    with pytest.raises(ConfigError, match="run of task 'locate', expected 'segment'"):
         open_segmenter(tmp_path)

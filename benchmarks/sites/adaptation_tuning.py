@@ -20,7 +20,7 @@ import torch
 from benchmarks.harness import DATA, Args, option, parse
 from benchmarks.sites.adaptation_sets import SITES, draw_tenth, embedded, type_columns
 from leukoscope.models.bundle import find_model
-from leukoscope.train.adapt.finetune import SiteTuning, TuningCells, tune_to_site
+from leukoscope.train.adapt.finetune import SiteCells, SiteTuning, TuningCells, tune_to_site
 from leukoscope.train.adapt.heads import softmax
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.site_head import last_features
@@ -48,7 +48,7 @@ def main() -> None:
             cells = sets[site]
             mask = draw_tenth(cells["labels"], 0.1, seed=seed, stratified=True)
             labelled = tuning_cells(cells, np.flatnonzero(mask), columns)
-            tuned = tune_to_site(network, labelled, replace(SETTINGS, seed=seed), density=density, source=source)
+            tuned = tune_to_site(network, SiteCells(labelled, source), replace(SETTINGS, seed=seed), density=density)
             _, logits = last_features(tuned, cells["crops"], cells["diameters"], density=density)
             probs = softmax(logits) @ columns.T
             np.savez(path.with_suffix(".part.npz"), probs=probs)

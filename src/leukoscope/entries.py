@@ -158,8 +158,8 @@ class ScatterEntry(TypedDict):
     unit: str
 
 
-class CorrectedEntry(TypedDict):
-    """A ratio with the classifier's errors taken out."""
+class EstimateEntry(TypedDict):
+    """A ratio with its limits, and what they cover."""
 
     value: float | None
     low: float | None
@@ -167,6 +167,11 @@ class CorrectedEntry(TypedDict):
     level: float
     method: str
     covers: str
+
+
+class CorrectedEntry(EstimateEntry):
+    """A ratio with the classifier's errors taken out."""
+
     own_cells: int
     reason: str | None
     sensitivity: RateEntry
@@ -177,19 +182,13 @@ class CorrectedEntry(TypedDict):
     scatter: NotRequired[ScatterEntry]
 
 
-class RatioEntry(TypedDict):
+class RatioEntry(EstimateEntry):
     """The share of blasts, or of a composite, of one patient."""
 
     name: str
     of: str
     numerator: int
     denominator: int
-    value: float | None
-    low: float | None
-    high: float | None
-    level: float
-    method: str
-    covers: str
     band: str | None
     band_reason: str | None
     band_minimum: int

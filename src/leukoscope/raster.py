@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-# Pillow keeps a large picture in blocks. Of its own 16 MB ones a thread's heap keeps what was freed, so eight workers
-# that decode 169 megapixels in turn held them eight times; blocks this large go back to the system at once.
-Image.core.set_block_size(1 << 26)
+from leukoscope.allocation import give_back_pictures
+
+give_back_pictures()
 
 # Averaging over whole pixels is several times as fast as a filter, which is left a factor of this or more.
 _REDUCING_GAP = 1.2

@@ -23,7 +23,7 @@ from leukoscope.dataset.manifest import Dataset, TruthCell, read_dataset
 from leukoscope.taxonomy import WBC_11
 
 Run = Callable[..., Path]  # (run folder, *, resume, progress) → the run folder
-TASKS = ("locator", "outliner", "detector", "deimv2", "finetune", "classifier", "attributes")
+TASKS = ("locator", "outliner", "detector", "deimv2", "finetune", "classifier", "attributes", "site")
 STEPS = 6
 # Where each task's loss is computed: what a test makes infinite.
 LOSSES = {
@@ -34,6 +34,7 @@ LOSSES = {
     "finetune": "leukoscope.train.crops.finetune.F.cross_entropy",
     "classifier": "leukoscope.train.classifier.task.set_cross_entropy",
     "attributes": "leukoscope.train.classifier.task.attribute_loss",
+    "site": "leukoscope.train.adapt.finetune.mixed_cross_entropy",
 }
 
 
@@ -123,6 +124,24 @@ def _classifier(folder: Path, attributes: str | None = None) -> Run:
 
 def _attributes(folder: Path) -> Run:
     return _classifier(folder, "wbc-11")
+
+
+def _site(folder: Path) -> Run:
+    """A classifier's last layer and last blocks on a few cells of a laboratory."""
+    from data.make_untrained import SIZE, make_untrained
+
+    from leukoscope.train.adapt.finetune import SiteCells, SiteTuning, TuningCells, tune_to_site
+    from leukoscope.train.adapt.network import read_network
+
+    network, cells = read_network(make_untrained(folder)), make_crops(6, size=SIZE)
+    own = TuningCells(cells.crops, np.full(6, 9.0, np.float32), np.eye(3)[np.arange(6) % 3])
+    settings = SiteTuning(head_steps=3, steps=3, batch_size=4, views=2, learning_rate=1e-3)
+
+    def train(run: Path, **how) -> Path:
+        tune_to_site(network, SiteCells(own, source=own), settings, density=None, run=run, **how)
+        return run
+
+    return train
 
 
 def with_contours(dataset: Dataset) -> Dataset:

@@ -32,7 +32,7 @@ _FULL_FRAME = 0.9  # a box of this share of its picture's area: there is nothing
 class Observation:
     """What the model saw in one field; boxes px xyxy.
 
-    found, scores     (D, 4), (D,) of the locator, best first; None where it was not asked
+    found_boxes, scores  (D, 4), (D,) of the locator, best first; None where it was not asked
     found_artefact    (D,) probability that it is no cell but an artefact; 0 below the card's threshold
     found_class       D names of the classifier's most probable class, "" below the threshold
     activations       {row in the field's cells: (F,) float32} of typed cells

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from leukoscope.dataset.codes import did_you_mean, place_codes, spelled
+from leukoscope.dataset.codes import count_codes, did_you_mean, place_codes, spelled
 from leukoscope.dataset.formats import format_named, readable
 from leukoscope.dataset.raw import UNTYPED
 from leukoscope.dataset.sources import SOURCES, Source, changed_source, read_source
@@ -46,12 +45,7 @@ def list_codes(
     known = changed_source(known, columns=columns or {}, stated=stated)
     raw = form.read()(Path(src), **{key: getattr(known, key) for key in form.settings})
     place_codes(raw, known, names_state_codes=format != "xyc")
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for field in raw.fields:
-        for cell in field.cells:
-            counts[cell.code] += 1
-            first.setdefault(cell.code, field.file)
+    counts, first = count_codes(raw)
     return [_row(code, n, first[code], known) for code, n in counts.most_common()]
 
 

@@ -55,6 +55,17 @@ def _subject_from_name(field: RawField, pattern: str) -> RawField:
     return replace(field, patient_id=match.group(1) if match else field.patient_id)
 
 
+def count_codes(raw: RawSet) -> tuple[Counter[str], dict[str, str]]:
+    """How many objects carry each code, and the first picture with one."""
+    seen: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for field in raw.fields:
+        for cell in field.cells:
+            seen[cell.code] += 1
+            first.setdefault(cell.code, field.file)
+    return seen, first
+
+
 def translate(raw: RawSet, source: Source, names: Iterable[str]) -> dict[str, str | None]:
     """{code: our class, None for "untyped"} of every code in `raw`; spellings that differ in case only are noted.
 
@@ -62,12 +73,7 @@ def translate(raw: RawSet, source: Source, names: Iterable[str]) -> dict[str, st
     where first, and what it may have meant.
     """
     allowed = list(dict.fromkeys(names))
-    seen: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for field in raw.fields:
-        for cell in field.cells:
-            seen[cell.code] += 1
-            first.setdefault(cell.code, field.file)
+    seen, first = count_codes(raw)
     invented = sorted(c for c in seen if c in source.codes and source.codes[c][0] not in allowed)
     if invented:
         listed = ", ".join(f"{c!r} to {source.codes[c][0]!r}" for c in invented)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from leukoscope.dataset.extras import CELL_COLUMNS, CELLS_TABLE, FIELD_COLUMNS, FIELDS_TABLE, box_text
@@ -43,11 +44,7 @@ def write_yolo(dataset: Dataset, out: Path, names: dict[str, str], classes: tupl
 def field_values(field: TruthField) -> dict[str, str]:
     """What a format of pictures and boxes can't hold of a field, as text; "" for what is not stated."""
     return {
-        "field_id": field.key.field_id,
-        "smear_id": field.key.smear_id,
-        "patient_id": field.key.patient_id,
-        "center": field.key.center,
-        "specimen": field.key.specimen,
+        **asdict(field.key),
         "um_per_px": "" if field.um_per_px is None else repr(float(field.um_per_px)),
         "split": field.split or NEITHER_SPLIT,
     }

@@ -60,7 +60,7 @@ class Intake:
 
         where      the annotation, in words; DataError where another one describes the same picture
         n_objects  the objects that it states
-        found      the picture, where the reader knows better than the name alone
+        known      the picture, where the reader knows better than the name alone
         size       (width, height) as the annotation states it, numbers or texts
         split      the split that it states; a picture in the folder of another split is another picture
         """

@@ -17,8 +17,7 @@ from leukoscope.dataset.extras import with_attributes
 from leukoscope.dataset.intake import Intake, Seat, annotation_files
 from leukoscope.dataset.raw import RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of
-from leukoscope.dataset.shapes import ellipse, polygon, whole_picture
-from leukoscope.errors import DataError
+from leukoscope.dataset.shapes import drawn_cell, ellipse, polygon, whole_picture
 
 _OTHER_SHAPES = ("point", "points", "line", "linestrip", "cuboid")
 _MOST_MASK_BYTES = 50_000_000
@@ -61,16 +60,15 @@ def _read_shape(shape: object, where: str, seat: Seat, raw: RawSet) -> RawCell |
     """One shape in px, or None where it outlines no cell or can't be read: listed then."""
     shape = shape if isinstance(shape, dict) else {}
     kind, code = str(shape.get("shape_type") or "polygon"), str(shape.get("label") or "").strip()
-    if kind in _OTHER_SHAPES:
-        raw.drop(seat.file, f"a {kind} is no outline of a cell", where)
-        return None
-    if not code:
-        raw.drop(seat.file, "shape without a label", where)
-        return None
-    try:
-        cell = _shape(kind, shape, code)
-    except (ValueError, DataError) as error:
-        raw.drop(seat.file, f"{kind[:30]} that can't be read", f"{where}, {code[:60]}: {str(error)[:80]}")
+    cell = drawn_cell(
+        kind,
+        code,
+        lambda: _shape(kind, shape, code),
+        is_outline=kind not in _OTHER_SHAPES,
+        unnamed="shape without a label",
+        place=(raw, seat.file, where),
+    )
+    if cell is None:
         return None
     said = {str(k): "true" for k, on in _dict(shape.get("flags")).items() if on is True}
     said |= {str(k): str(v) for k, v in _dict(shape.get("attributes")).items()}

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from leukoscope.errors import UNREADABLE, DataError, in_short
@@ -166,11 +166,7 @@ def _field_to_dict(field: TruthField) -> dict:
             entry["attributes"] = dict(cell.attributes)
         cells.append(entry)
     return {
-        "field_id": field.key.field_id,
-        "smear_id": field.key.smear_id,
-        "patient_id": field.key.patient_id,
-        "center": field.key.center,
-        "specimen": field.key.specimen,
+        **asdict(field.key),
         "file": field.file,
         "sha256": field.sha256,
         "width": field.width,

@@ -10,23 +10,14 @@ from leukoscope.dataset.names import spelled_alike
 from leukoscope.dataset.picture_index import ImageIndex
 from leukoscope.dataset.raw import RawField, RawSet
 from leukoscope.dataset.sources import Source
-from leukoscope.dataset.spreadsheet import read_table, shown
+from leukoscope.dataset.spreadsheet import read_table_of
 from leukoscope.errors import DataError, InputError
 from leukoscope.types import SPECIMENS, FieldKey
 
 
 def read_patients(path: str | Path, raw: RawSet) -> dict[str, dict[str, str]]:
     """{file: row} of a patients table; a row names its picture by its path, or by a name that only one picture has."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no such file: {path}: expected a CSV of file, patient_id, smear_id, center")
-    rows = read_table(path)
-    missing = [c for c in ("file", "patient_id") if c not in rows[0]]
-    if missing:
-        raise InputError(
-            f"{path} has no column {', '.join(missing)}: expected file, patient_id and maybe smear_id, center; "
-            f"got {shown(rows[0])}"
-        )
+    rows = read_table_of(path, ("file", "patient_id"), may="smear_id, center")
     index = ImageIndex(raw.root, [f.file for f in raw.fields] + raw.images_without_annotation)
     people: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, 2):

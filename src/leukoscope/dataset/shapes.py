@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from leukoscope.dataset.raw import Box, Contour, Issue, RawCell, RawSet, bounds, number
+from leukoscope.errors import DataError
 
 _ELLIPSE_POINTS = 64  # a multiple of four: the outline then touches its box; its area is 0.2 % under the ellipse's
 
@@ -99,3 +100,25 @@ def whole_picture(
 def note_turned(raw: RawSet, file: str, where: str) -> None:
     """List a turned box as repaired: a manifest's boxes stand upright."""
     raw.issues.append(Issue(file, "repaired", "rotated box: the box around it", where))
+
+
+def drawn_cell(
+    kind: str, code: str, read: Callable[[], RawCell], *, is_outline: bool, unnamed: str, place: tuple[RawSet, str, str]
+) -> RawCell | None:
+    """What `read` makes of an object that a tool drew, in px, or None where it can be no cell: listed then.
+
+    kind        what the tool calls the shape; is_outline: whether one of that kind can outline a cell
+    code        its class, "" for none: `unnamed` says so
+    place       the set, its picture, and the object in words
+    """
+    raw, file, where = place
+    if not is_outline:
+        raw.drop(file, f"a {kind[:30]} is no outline of a cell", where)
+    elif not code:
+        raw.drop(file, unnamed, where)
+    else:
+        try:
+            return read()
+        except (ValueError, DataError) as error:
+            raw.drop(file, f"{kind[:30]} that can't be read", f"{where}, {code[:60]}: {str(error)[:80]}")
+    return None

@@ -1,6 +1,6 @@
 """Sources: whose codes a data set speaks, and what its files state beside the annotations.
 
-A `Source` is plain data. The public ones are in SOURCES; a user's own is a TOML file with the same keys.
+A `Source` is plain data. The public ones stand in sources.toml; a user's own is a TOML file with the same keys.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from leukoscope.dataset import code_tables
-from leukoscope.errors import UNREADABLE, DataError, InputError, TaxonomyError
+from leukoscope.errors import UNREADABLE, DataError, InputError
 
 COORDINATES = ("pixels", "relative")
 
@@ -52,156 +51,6 @@ class Source:
     type_image: str = "{}"
     type_code: str = ""
     attributes: str | None = None
-
-    def require(self, code: str) -> str:
-        """Our class for a code; TaxonomyError that names the code where the table has none."""
-        if code not in self.codes:
-            known = ", ".join(self.codes)
-            raise TaxonomyError(f"source {self.name!r} has no class for code {code!r}; it knows {known}")
-        return self.codes[code][0]
-
-
-def _codes(rows: code_tables.Rows) -> dict[str, tuple[str, str]]:
-    return {code: (name, wording) for code, name, wording in rows}
-
-
-_ZHENG = (
-    "Zheng et al., Fast and robust segmentation of white blood cell images by self-supervised learning, Micron 2018"
-)
-
-SOURCES = {
-    s.name: s
-    for s in (
-        Source(
-            name="pbc",
-            codes=_codes(code_tables.PBC),
-            licence="CC BY 4.0",
-            citation="Acevedo et al., A dataset of microscopic peripheral blood cell images, Data in Brief 30, 2020; "
-            "boxes medmabcf/White-Blood-Cell-Detection-Dataset",
-            center="Hospital Clínic Barcelona",
-            code_pattern=r"^([A-Z]+)_",
-            attributes="wbc-11",
-        ),
-        Source(
-            name="bccd",
-            codes=_codes(code_tables.BCCD),
-            licence="MIT",
-            citation="Shenggan/BCCD_Dataset; types yixiangD",
-            center="BCCD",
-            # wbc_types.csv, not wbc_types_clean.csv: both type the same 341 one-cell pictures alike, but the clean
-            # table has lost the rows of several types, so its gaps can't be told from missing answers.
-            type_table="wbc_types.csv",
-            type_image="BloodImage_{:0>5}",
-            type_code="WBC",
-        ),
-        Source(
-            name="cnmc",
-            codes=_codes(code_tables.CNMC),
-            licence="CC BY 3.0 as its archive lists it (not verified)",
-            citation="Mourya et al., C-NMC 2019: ALL challenge dataset of ISBI 2019, The Cancer Imaging Archive",
-            center="C-NMC",
-            subject_pattern=r"^UID_([^_]+)_\d+_\d+_(?:all|hem)\.",
-        ),
-        Source(
-            name="jtsc",
-            codes=_codes(code_tables.FIVE_TYPES),
-            licence="GPL-3.0",
-            citation=f"{_ZHENG}, Dataset 1",
-            center="JTSC",
-            table="labels.csv",
-            columns={"image": "image ID", "label": "class label"},
-            image_name="images/{:0>3}.png",
-            mask_name="masks/{:0>3}.png",
-        ),
-        Source(
-            name="cellavision",
-            codes=_codes(code_tables.FIVE_TYPES),
-            licence="GPL-3.0",
-            citation=f"{_ZHENG}, Dataset 2",
-            center="CellaVision",
-            table="labels.csv",
-            columns={"image": "image ID", "label": "class"},
-            image_name="images/{:0>3}.png",
-            mask_name="masks/{:0>3}.png",
-        ),
-        Source(
-            name="draaslan",
-            codes=_codes(code_tables.DRAASLAN),
-            licence="MIT",
-            citation="draaslan/blood-cell-detection-dataset",
-            center="draaslan",
-            table="annotations.csv",
-            columns={"image": "image"},
-            coordinates="relative",
-        ),
-        Source(
-            name="all-idb1",
-            codes=_codes(code_tables.ALL_IDB1),
-            citation="Labati, Piuri, Scotti, ALL-IDB: the acute lymphoblastic leukemia image database, ICIP 2011",
-            center="ALL-IDB",
-            # No code_pattern: its file names state the patient's diagnosis, and a field is not one big cell.
-            # ALL-IDB2 publishes single cells of these photographs as crops of 257 x 257 px.
-            box_px=257.0,
-        ),
-        Source(
-            name="all-idb2",
-            codes=_codes(code_tables.ALL_IDB2),
-            citation="Labati, Piuri, Scotti, ALL-IDB: the acute lymphoblastic leukemia image database, ICIP 2011",
-            center="ALL-IDB",
-            code_pattern=r"^Im\d+_([01])\.",
-        ),
-        Source(
-            name="munich",
-            codes=_codes(code_tables.MUNICH),
-            licence="as its archive states it",
-            citation="Matek et al., Human-level recognition of blast cells in acute myeloid leukaemia with "
-            "convolutional neural networks, Nature Machine Intelligence 1, 2019",
-            center="Munich",
-        ),
-        Source(
-            name="marrow-21",
-            codes=_codes(code_tables.MARROW_21),
-            licence="as its archive states it",
-            citation="Matek et al., Highly accurate differentiation of bone marrow cell morphologies using deep "
-            "neural networks on a large image data set, Blood 138, 2021",
-            center="Munich Leukemia Laboratory",
-            specimen="marrow",
-        ),
-        Source(
-            name="marrow-cblc",
-            codes=_codes(code_tables.MARROW_CBLC),
-            citation="codes of Chinese marrow reporting, docs/decisions/0002-marrow-codes.md",
-            specimen="marrow",
-        ),
-        Source(
-            name="raabin",
-            codes=_codes(code_tables.RAABIN),
-            citation="Kouzehkanan et al., A large dataset of white blood cells containing cell locations and types, "
-            "Scientific Reports 12, 2022",
-            center="Raabin",
-        ),
-        Source(
-            name="pcm",
-            codes=_codes(code_tables.PCM),
-            citation="PCM-Leukemia, section 2.2",
-            center="PCM",
-        ),
-        Source(
-            name="pcm-wbc",
-            codes=_codes(code_tables.PCM_WBC),
-            citation="PCM-Leukemia, section 2.3: binary boxes for the two-stage pipeline",
-            center="PCM",
-        ),
-        Source(
-            name="leukemia-attri",
-            codes=_codes(code_tables.LEUKEMIA_ATTRI),
-            citation="Rehman et al., A large-scale multi domain leukemia dataset for the white blood cells detection "
-            "with morphological attributes for explainability, MICCAI 2024",
-            center="LeukemiaAttri",
-            label_attributes=6,
-        ),
-    )
-}
 
 
 def read_source(source: str | Path | None) -> Source:
@@ -277,3 +126,12 @@ def _source_from_dict(values: dict, path: Path) -> Source:
         except re.error as error:
             raise DataError(f"{path}: {key} is not a regular expression ({error}): {pattern!r}") from None
     return Source(**{**values, "name": values.get("name") or path.stem, "codes": rows})
+
+
+def _shipped() -> dict[str, Source]:
+    path = Path(__file__).with_name("sources.toml")
+    tables = tomllib.loads(path.read_text("utf-8"))
+    return {name: _source_from_dict({**values, "name": name}, path) for name, values in tables.items()}
+
+
+SOURCES = _shipped()

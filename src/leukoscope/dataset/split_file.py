@@ -8,7 +8,7 @@ from pathlib import Path
 from leukoscope.dataset.audit import audit_dataset, describe
 from leukoscope.dataset.manifest import SPLITS, Dataset
 from leukoscope.dataset.picture_index import ImageIndex
-from leukoscope.dataset.spreadsheet import read_table, shown
+from leukoscope.dataset.spreadsheet import read_table_of
 from leukoscope.errors import InputError
 from leukoscope.progress import StageProgress, no_stages
 
@@ -21,13 +21,7 @@ def apply_split_file(dataset: Dataset, path: str | Path) -> Dataset:
     InputError where a row names no picture of the set or no split, names one twice with different splits, or where a
     picture of the set has no row.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no such file: {path}: expected a CSV of file, split")
-    rows = read_table(path)
-    missing = [c for c in ("file", "split") if c not in rows[0]]
-    if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}: expected file, split; got {shown(rows[0])}")
+    rows = read_table_of(path, ("file", "split"))
     by_id = {f.key.field_id: f.file for f in dataset.fields}
     index = ImageIndex(dataset.image_root, [f.file for f in dataset.fields])
     split_of: dict[str, str] = {}

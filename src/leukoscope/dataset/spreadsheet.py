@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from leukoscope.dataset.text import read_text
-from leukoscope.errors import DataError
+from leukoscope.errors import DataError, InputError
 from leukoscope.files import unguarded
 
 _SEPARATOR = re.compile(r"\A\s*\"?sep=(.)\"?\s*?(?:\r\n|\n|\r)", re.IGNORECASE)
@@ -63,3 +63,19 @@ def read_table(path: Path, header: list[str] | None = None) -> list[dict[str, st
                 f"{path} row {number} has {len(row)} values: expected {len(names)}, one for each of {shown(names)}"
             )
     return [dict(zip(names, row[:width], strict=True)) for row in rows[1:]]
+
+
+def read_table_of(path: str | Path, needed: tuple[str, ...], *, may: str = "") -> list[dict[str, str]]:
+    """Rows of a CSV that must have these columns; InputError where it is not there or lacks one.
+
+    may  further columns, in words
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no such file: {path}: expected a CSV of {', '.join(needed)}{f', {may}' if may else ''}")
+    rows = read_table(path)
+    missing = [c for c in needed if c not in rows[0]]
+    if missing:
+        expected = ", ".join(needed) + (f" and maybe {may}" if may else "")
+        raise InputError(f"{path} has no column {', '.join(missing)}: expected {expected}; got {shown(rows[0])}")
+    return rows

@@ -16,8 +16,7 @@ from leukoscope.dataset.extras import with_attributes
 from leukoscope.dataset.intake import Intake, Seat, annotation_files
 from leukoscope.dataset.raw import Issue, RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of
-from leukoscope.dataset.shapes import polygon, whole_picture
-from leukoscope.errors import DataError
+from leukoscope.dataset.shapes import drawn_cell, polygon, whole_picture
 
 _SHAPES = ("rectangle", "polygon", "bitmap")
 _SCORES = ("confidence", "conf", "score")  # tags that a model's objects carry
@@ -73,16 +72,15 @@ def _read_object(entry: object, where: str, seat: Seat, raw: RawSet) -> RawCell 
     """One object in px, or None where it outlines no cell or can't be read: listed then."""
     entry = entry if isinstance(entry, dict) else {}
     kind, code = str(entry.get("geometryType")), str(entry.get("classTitle") or "").strip()
-    if kind not in _SHAPES:
-        raw.drop(seat.file, f"a {kind[:30]} is no outline of a cell", where)
-        return None
-    if not code:
-        raw.drop(seat.file, "object without a class", where)
-        return None
-    try:
-        cell = _shape(kind, entry, code, where, seat.file, raw)
-    except (ValueError, DataError) as error:
-        raw.drop(seat.file, f"{kind} that can't be read", f"{where}, {code[:60]}: {str(error)[:80]}")
+    cell = drawn_cell(
+        kind,
+        code,
+        lambda: _shape(kind, entry, code, where, seat.file, raw),
+        is_outline=kind in _SHAPES,
+        unnamed="object without a class",
+        place=(raw, seat.file, where),
+    )
+    if cell is None:
         return None
     tags = _tags(entry.get("tags"))
     score = next((f"{name} {tags[name]}" for name in tags if name.lower() in _SCORES and tags[name]), "")

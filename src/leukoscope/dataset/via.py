@@ -9,7 +9,7 @@ from leukoscope.dataset.extras import with_attributes
 from leukoscope.dataset.files import files_under
 from leukoscope.dataset.intake import Intake, Seat
 from leukoscope.dataset.raw import RawCell, RawSet, number
-from leukoscope.dataset.shapes import ellipse, polygon, whole_picture
+from leukoscope.dataset.shapes import drawn_cell, ellipse, polygon, whole_picture
 from leukoscope.dataset.spreadsheet import read_table
 from leukoscope.dataset.text import parse_json, read_json_files
 from leukoscope.errors import DataError
@@ -149,16 +149,15 @@ def _read_region(region: dict, where: str, key: str, seat: Seat, raw: RawSet, *,
     """One region in px, or None where it can't be one cell: listed then. keeps: its class stays an attribute too."""
     shape, said = region["shape_attributes"], region["region_attributes"]
     kind, code = str(shape.get("name")), said.get(key, "")
-    if kind in _OTHER_SHAPES:
-        raw.drop(seat.file, f"a {kind} is no outline of a cell", where)
-        return None
-    if not code:
-        raw.drop(seat.file, "region without a class", where)
-        return None
-    try:
-        cell = _shape(kind, shape, code)
-    except ValueError as error:
-        raw.drop(seat.file, f"{kind[:30]} that can't be read", f"{where}, {code[:60]}: {str(error)[:80]}")
+    cell = drawn_cell(
+        kind,
+        code,
+        lambda: _shape(kind, shape, code),
+        is_outline=kind not in _OTHER_SHAPES,
+        unnamed="region without a class",
+        place=(raw, seat.file, where),
+    )
+    if cell is None:
         return None
     return with_attributes(cell, {k: v for k, v in said.items() if v and (keeps or k != key)})
 

@@ -29,7 +29,7 @@ class Whose:
 
     run      digest of the record: UIDs follow from it, so the same export gives the same objects
     version  of Leukoscope
-    at       when the record was made, or signed
+    time     when the record was made, or signed
     anonymous  patient, smears and centres are pseudonyms
     """
 

@@ -40,7 +40,7 @@ class Correction:
 
     confusion   (C, C) validation cells, truth x called, or (C, C + 1) with those not identified; None: none is known
     thresholds  ratio name -> the lines that a patient may be on either side of
-    own         the same of labelled cells of the laboratory whose pictures are analysed, or None
+    local       the same of labelled cells of the laboratory whose pictures are analysed, or None
     by_patient  (P, C, C + 1) cells by patient, of validation and of the laboratory together, which tell how much error
                 rates differ between patients; None: not told
     unit        what a "patient" of them is, for people

@@ -13,6 +13,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Required, TypedDict, Unpack
 
 import numpy as np
 
@@ -129,6 +130,15 @@ class Evidence:
         return value, low, high, misfit
 
 
+class Sides(TypedDict, total=False):
+    """What a ratio is of, and what is known of the classifier beside its confusion matrix; see `correct_ratio`."""
+
+    subset: Required[Sequence[int]]
+    counted: Sequence[int] | None
+    local: Sequence[Sequence[int]] | np.ndarray | None
+    scatter: Scatter | np.ndarray | None
+
+
 def weigh(
     counts: Sequence[int] | np.ndarray,
     confusion: Sequence[Sequence[int]] | np.ndarray,
@@ -171,12 +181,9 @@ def correct_ratio(
     counts: Sequence[int] | np.ndarray,
     confusion: Sequence[Sequence[int]] | np.ndarray,
     *,
-    subset: Sequence[int],
-    counted: Sequence[int] | None = None,
-    local: Sequence[Sequence[int]] | np.ndarray | None = None,
-    scatter: Scatter | np.ndarray | None = None,
     level: float = 0.95,
     method: str = "adjusted",
+    **sides: Unpack[Sides],
 ) -> CorrectedRatio:
     """The share of `subset` among the counted cells of one patient, corrected for the classifier's errors.
 
@@ -192,8 +199,7 @@ def correct_ratio(
     The same input gives the same numbers. Classes in neither subset nor `counted` never enter the denominator.
     DataError for tables that don't fit each other.
     """
-    evidence = weigh(counts, confusion, subset=subset, counted=counted, local=local, scatter=scatter)
-    return ratio_of(evidence, level=level, method=method)
+    return ratio_of(weigh(counts, confusion, **sides), level=level, method=method)
 
 
 def ratio_of(evidence: Evidence, *, level: float = 0.95, method: str = "adjusted") -> CorrectedRatio:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -166,14 +167,13 @@ def correct_patient(
     confusion: np.ndarray,
     subset: str = "blasts",
     *,
-    local: np.ndarray | None = None,
-    scatter: Scatter | np.ndarray | None = None,
     level: float = 0.95,
     method: str = "adjusted",
+    **known: Any,
 ) -> CorrectedRatio:
-    """The corrected ratio by its name ("blasts", "cblc", one class); see `correct_ratio`."""
-    evidence = weigh_patient(differential, confusion, subset, local=local, scatter=scatter)
-    return ratio_of(evidence, level=level, method=method)
+    """The corrected ratio by its name ("blasts", "cblc", one class); `known`: `local` and `scatter` of `weigh_patient`,
+    the rest as in `correct_ratio`."""
+    return ratio_of(weigh_patient(differential, confusion, subset, **known), level=level, method=method)
 
 
 def confusion_from_labels(truth: Sequence[str], called: Sequence[str], taxonomy: Taxonomy) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 from PIL import Image
 
@@ -45,7 +48,16 @@ def _dried_plasma(rng: np.random.Generator, look: Look, size: tuple[int, int]) -
     return np.maximum(stain, 0, out=stain)
 
 
-def lay(stain: np.ndarray, drawn: Drawn, place: np.ndarray, *, hides: float) -> None:
+class Laid(Protocol):
+    """What is laid on: opacity (S, S) and optical density (S, S, 3), its middle in the middle."""
+
+    @property
+    def alpha(self) -> np.ndarray: ...
+    @property
+    def density(self) -> np.ndarray: ...
+
+
+def lay(stain: np.ndarray, drawn: Laid, place: Sequence[float] | np.ndarray, *, hides: float) -> None:
     """Add a cell's density around `place` (x, y); `hides`: share of what lies below that it takes away."""
     height, width = stain.shape[:2]
     half, side = drawn.alpha.shape[0] // 2, drawn.alpha.shape[0]

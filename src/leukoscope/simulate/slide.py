@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageFilter
 
-from leukoscope.simulate.background import N_RED_DRAWINGS
+from leukoscope.simulate.background import N_RED_DRAWINGS, lay
 from leukoscope.simulate.cell import PX_PER_UM, USUAL, choose_clone
 from leukoscope.simulate.field import CLONAL
 from leukoscope.simulate.kinds import KINDS, Kind
@@ -125,7 +125,7 @@ class RenderedSlide:
             white = self._white_near(left, top, side)
             self._lay_red(stain, left, top, most, white)
             for stamp, x, y in white:
-                _lay(stain, stamp, x - left, y - top, hides=0.94)
+                lay(stain, stamp, (x - left, y - top), hides=0.94)
         return self._photograph(stain, row, column, blurred=bool(self.is_blurred(*middle)[0]))
 
     # What lies where.
@@ -207,7 +207,7 @@ class RenderedSlide:
                 chosen &= np.hypot(x - wx, y - wy) > stamp.radius + 0.88 * radius
             for k in np.flatnonzero(chosen):
                 bank = self._reds[int(thick[k] < MONOLAYER[0])]
-                _lay(stain, bank[int(draws[3][k] * len(bank))], int(x[k]) - left, int(y[k]) - top, hides=0.0)
+                lay(stain, bank[int(draws[3][k] * len(bank))], (int(x[k]) - left, int(y[k]) - top), hides=0.0)
 
     def _photograph(self, stain: np.ndarray, row: int, column: int, *, blurred: bool) -> np.ndarray:
         """The scanner's tile: light through stain and lens, noise, and in the slide's corner the word RENDERED."""
@@ -259,20 +259,6 @@ def _turned(stamp: _Stamp, way: int) -> _Stamp:
     if way >= 4:
         turned, alpha, outline = turned[:, ::-1], alpha[:, ::-1], outline * (-1, 1)
     return _Stamp(np.ascontiguousarray(turned), np.ascontiguousarray(alpha), stamp.radius, outline + 0.5)
-
-
-def _lay(stain: np.ndarray, stamp: _Stamp, x: float, y: float, *, hides: float) -> None:
-    """Add a stamp around pixel (x, y); `hides`: share of what lies below that it takes away."""
-    half, side = len(stamp.alpha) // 2, len(stamp.alpha)
-    x0, y0 = int(x) - half, int(y) - half
-    left, top, right, bottom = max(x0, 0), max(y0, 0), min(x0 + side, stain.shape[1]), min(y0 + side, stain.shape[0])
-    if left >= right or top >= bottom:
-        return
-    inside = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
-    below = stain[top:bottom, left:right]
-    if hides:
-        below *= 1 - hides * stamp.alpha[inside][..., None]
-    below += stamp.density[inside]
 
 
 def _scrambled(column: np.ndarray, row: np.ndarray, number: int, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Every class name that a manifest may hold, in whole words: what it is, plainly. A source's own codes are translated
-# to these (dataset/code_tables.py).
+# to these (dataset/sources.toml).
 VOCABULARY = {
     "white_cell": "a leukocyte whose type nobody stated",
     "red_cell": "an erythrocyte without a nucleus",

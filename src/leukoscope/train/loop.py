@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from leukoscope.allocation import freed_memory_kept
 from leukoscope.errors import TrainingError
 from leukoscope.progress import Progress, no_progress
 from leukoscope.train.checkpoint import (
@@ -52,9 +53,11 @@ def run_task(
     """
     loop = _Loop(task, Path(run), fingerprint, processes or join_processes(), progress)
     loop.restore()
-    for stage, first in zip(task.stages, loop.first_epochs(), strict=True):
-        if loop.place.epoch < first + stage.epochs:
-            loop.run_stage(stage, first)
+    # On an accelerator most memory is not the processor's, and little is to be had.
+    with freed_memory_kept() if loop.processes.device.type == "cpu" else contextlib.nullcontext():
+        for stage, first in zip(task.stages, loop.first_epochs(), strict=True):
+            if loop.place.epoch < first + stage.epochs:
+                loop.run_stage(stage, first)
     loop.save()
     return loop.weights()
 

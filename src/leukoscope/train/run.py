@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,11 +113,7 @@ def _locate(job: _Job) -> Path:
     from leukoscope.train.locator.config import LocatorConfig
     from leukoscope.train.locator.task import train_locator
 
-    config = build_config(LocatorConfig, job.values, job.config_path)
-    datasets = _divide(job, config)
-    train_locator(config, datasets, job.out, **job.options)
-    export_locator(job.out, job.out / "bundle", validation=validation_fields(datasets), side=config.side, **job.card)
-    return job.out
+    return _trained(job, LocatorConfig, train_locator, export_locator)
 
 
 def _finetune(job: _Job) -> Path:
@@ -149,11 +146,7 @@ def _outline(job: _Job) -> Path:
     from leukoscope.train.outliner.config import OutlinerConfig
     from leukoscope.train.outliner.task import train_outliner
 
-    config = build_config(OutlinerConfig, job.values, job.config_path)
-    datasets = _divide(job, config)
-    train_outliner(config, datasets, job.out, **job.options)
-    export_outliner(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
-    return job.out
+    return _trained(job, OutlinerConfig, train_outliner, export_outliner)
 
 
 def _segment(job: _Job) -> Path:
@@ -162,6 +155,15 @@ def _segment(job: _Job) -> Path:
 
     config = build_config(YoloSegConfig, job.values, job.config_path)
     return train_yolo_seg(config, _divide(job, config), job.out, **job.options)
+
+
+def _trained(job: _Job, kind: type, train_it: Callable, export: Callable) -> Path:
+    """The job's configuration as a `kind`, trained on its data sets and made a bundle on their validation fields."""
+    config = build_config(kind, job.values, job.config_path)
+    datasets = _divide(job, config)
+    train_it(config, datasets, job.out, **job.options)
+    export(job.out, job.out / "bundle", validation=validation_fields(datasets), **job.card)
+    return job.out
 
 
 def _divide(job: _Job, config) -> list[Dataset]:

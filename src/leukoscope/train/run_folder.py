@@ -37,11 +37,11 @@ def read_run(run: str | Path, task: str, name: str = RECORD) -> dict:
     path = Path(run) / name
     try:
         record = json.loads(path.read_text("utf-8"))
-        found_task = record["task"]
+        stated = record["task"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"{run} holds no run of task {task!r}: no readable {name} (train that one first)") from None
-    if found_task != task:
-        raise ConfigError(f"{run} is a run of task {found_task!r}, expected {task!r}")
+        raise ConfigError(f"{run} is no training run of task {task!r}: it has no readable {name}") from None
+    if stated != task:
+        raise ConfigError(f"{run} is a run of task {stated!r}, expected {task!r}")
     return record
 
 
@@ -57,7 +57,14 @@ def begin_card(record: dict, out: Path, *, task: str, size: int, training: dict,
     """
     config = record["config"]
     words = {"name": config["name"], "licence": config["licence"], "description": config["description"]}
-    unknown: dict = {"taxonomy": None, "crop": None, "temperature": None, "thresholds": {}, "results": (), "confusion": None}
+    unknown: dict = {
+        "taxonomy": None,
+        "crop": None,
+        "temperature": None,
+        "thresholds": {},
+        "results": (),
+        "confusion": None,
+    }
     return Card(
         task=task,
         onnx_sha256=file_digest(out / ONNX),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import APIRouter, Form, Request, Response, UploadFile
@@ -83,22 +84,21 @@ def show_like(request: Request, cell_id: int) -> Response:
 @router.get("/r/{key}/f/{number}/tile/{scale}/{x}_{y}.jpg")
 def show_tile(request: Request, key: str, number: int, scale: int, x: int, y: int) -> Response:
     """A tile of a photograph at 1/scale of its size."""
-    _, cells = _cells(request, key)
-    if not 0 <= number < len(cells.fields) or scale not in {1 << n for n in range(12)} or min(x, y) < 0:
-        raise NotFound("no such tile")
-    jpeg = room_of(request).pictures.field_tile(cells, number, scale, x, y)
-    if jpeg is None:
-        raise NotFound("no such tile")
-    return Response(jpeg, media_type="image/jpeg", headers=KEEP)
+    return _tile(request, key, room_of(request).pictures.field_tile, (number, scale, x, y), most=11)
 
 
 @router.get("/r/{key}/s/{number}/tile/{scale}/{x}_{y}.jpg")
 def show_slide_tile(request: Request, key: str, number: int, scale: int, x: int, y: int) -> Response:
     """A tile of the slide that a field is a region of, at 1/scale of its size."""
+    return _tile(request, key, room_of(request).pictures.slide_tile, (number, scale, x, y), most=15)
+
+
+def _tile(request: Request, key: str, cut: Callable, place: tuple[int, int, int, int], *, most: int) -> Response:
+    """What `cut` gives for a place (number of the field, scale, x, y), scales 1 to 2^most."""
     _, cells = _cells(request, key)
-    if not 0 <= number < len(cells.fields) or scale not in {1 << n for n in range(16)} or min(x, y) < 0:
-        raise NotFound("no such tile")
-    jpeg = room_of(request).pictures.slide_tile(cells, number, scale, x, y)
+    number, scale, x, y = place
+    is_there = 0 <= number < len(cells.fields) and scale in {1 << n for n in range(most + 1)} and min(x, y) >= 0
+    jpeg = cut(cells, *place) if is_there else None
     if jpeg is None:
         raise NotFound("no such tile")
     return Response(jpeg, media_type="image/jpeg", headers=KEEP)

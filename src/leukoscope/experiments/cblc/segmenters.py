@@ -40,7 +40,7 @@ def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Pat
     if not (bundle / "card.json").is_file() or not (run / "done").is_file():
         train_locator(config, [dataset], run, resume=True, progress=progress)
         held = validation_fields([dataset])
-        export_locator(run, bundle, validation=held, side=config.side, command=command(), commit=source_commit())
+        export_locator(run, bundle, validation=held, command=command(), commit=source_commit())
         write_text(run / "done", "")
     session = Session(read_bundle(bundle))
     return lambda field: locate(field, session)

@@ -8,8 +8,14 @@ and can't drift.
 
 from __future__ import annotations
 
+import hashlib
+import math
+import tempfile
+from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,10 +25,18 @@ from leukoscope.crop import match_nuclei
 from leukoscope.errors import DataError
 from leukoscope.models.torch_classifier import CellClassifier, fewer_pixels
 from leukoscope.models.torch_lite import STAGE_ENDS, normalise
+from leukoscope.progress import Progress, no_progress
 from leukoscope.train.augment import jitter_colour
+from leukoscope.train.checkpoint import run_mark, settings_fingerprint
 from leukoscope.train.classifier.loss import set_cross_entropy
+from leukoscope.train.loop import adamw, run_task
+from leukoscope.train.processes import Processes
+from leukoscope.train.tasks import Place, Stage, Task
 
 CUT = STAGE_ENDS[2] + 1  # blocks before this one (stride 16, 112 channels) stay frozen
+CLIP = 2.0  # longest gradient of a step: the weights begin near their place, as in the classifier's training
+
+_Batch = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]  # early, second, diameters, targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,59 +74,112 @@ class TuningCells:
             )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SiteCells:
+    """What a site's tuning learns from: its labelled cells, and where there are any cells of the source, and cells
+    whose targets are a teacher's."""
+
+    labelled: TuningCells
+    source: TuningCells | None = None
+    unlabelled: TuningCells | None = None
+
+
 def tune_to_site(
     model: CellClassifier,
-    labelled: TuningCells,
+    site: SiteCells,
     settings: SiteTuning,
     *,
     density: tuple[float, float, float] | None,
-    source: TuningCells | None = None,
-    unlabelled: TuningCells | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = no_progress,
 ) -> CellClassifier:
     """A copy of `model` fitted to a site; `density`: the crop rule's nucleus_density. Same seed, same weights.
 
+    run  a folder for the loop's checkpoint and log; with `resume` it goes on from there, to the weights that it would
+         have had. None: nothing is kept. ConfigError where the checkpoint is of other cells, weights or settings.
     Half of the labelled cells' diameters are hidden in each batch, as in training.
     """
-    if not len(labelled.crops):
+    if not len(site.labelled.crops):
         raise DataError("fine-tuning needs at least one labelled cell")
+    if run is not None:
+        run_mark(run, resume=resume)
+        Path(run).mkdir(parents=True, exist_ok=True)
     tuned = deepcopy(model).eval().requires_grad_(False)
-    groups = [(labelled, 1.0 - settings.source_share * bool(source) - settings.unlabelled_share * bool(unlabelled))]
-    groups += [(source, settings.source_share)] if source else []
-    groups += [(unlabelled, settings.unlabelled_share)] if unlabelled else []
-    maps = [
+    others = ((site.source, settings.source_share), (site.unlabelled, settings.unlabelled_share))
+    groups = [(cells, share) for cells, share in others if cells is not None]
+    groups.insert(0, (site.labelled, 1.0 - sum(share for _, share in groups)))
+    if settings.head_steps or settings.steps:
+        task = _task(tuned, groups, settings, density)
+        fingerprint = settings_fingerprint(settings, [_digest(model), *(_digest(cells) for cells, _ in groups)])
+        with tempfile.TemporaryDirectory() as folder:
+            # A step takes a fraction of a second: no accelerator, and no other process, is worth joining.
+            alone = Processes(0, 1, torch.device("cpu"))
+            run_task(task, Path(run or folder), fingerprint=fingerprint, processes=alone, progress=progress)
+    return tuned.requires_grad_(False).eval()
+
+
+def _task(
+    tuned: CellClassifier,
+    groups: list[tuple[TuningCells, float]],
+    settings: SiteTuning,
+    density: tuple[float, float, float] | None,
+) -> Task:
+    """What the loop works on: the last layer, then the last blocks too."""
+    views = [
         frozen_views(tuned, cells, settings, density=density, views=settings.views if i == 0 else settings.views // 3)
         for i, (cells, _) in enumerate(groups)
     ]
     head = [*tuned.fc.parameters(), *tuned.diameter.parameters()]
-    late = [p for block in tuned.features.blocks[CUT:] for p in block.parameters()] + [
-        p for p in tuned.features.head.parameters()
-    ]
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    for trained, rates, steps in (
-        (head, [settings.head_rate], settings.head_steps),
-        (head + late, [settings.head_rate, 1.0], settings.steps),
-    ):
-        for p in trained:
-            p.requires_grad_(True)
-        parts = [head, late][: len(rates)]
-        optimizer = torch.optim.AdamW(
-            [{"params": p, "lr": settings.learning_rate * r} for p, r in zip(parts, rates, strict=True)],
-            weight_decay=settings.weight_decay,
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, [settings.learning_rate * r for r in rates], total_steps=max(2, steps), cycle_momentum=False
-        )
-        for _ in range(steps):
-            early, second, diameters, targets = _batch(groups, maps, settings.batch_size, rng)
-            logits = late_logits(tuned, early, second, diameters)
-            loss = mixed_cross_entropy(logits, targets, smoothing=settings.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(trained, 2.0)
-            optimizer.step()
-            schedule.step()
-    return tuned.requires_grad_(False).eval()
+    late = [p for part in (*tuned.features.blocks[CUT:], tuned.features.head) for p in part.parameters()]
+
+    def enter(*parts: tuple[list[nn.Parameter], float]) -> torch.optim.Optimizer:
+        for parameters, _ in parts:
+            for p in parameters:
+                p.requires_grad_(True)
+        rates = [{"params": parameters, "lr": settings.learning_rate * times} for parameters, times in parts]
+        return adamw(rates, weight_decay=settings.weight_decay)
+
+    def batches(place: Place) -> Iterator[list[_Batch]]:
+        """A run that goes on draws what it has seen once more, and looks at none of it."""
+        rng = np.random.default_rng(settings.seed)
+        for step in range((place.epoch + 1) * n_steps):
+            drawn = _draw(groups, views, settings.batch_size, rng)
+            if step >= place.epoch * n_steps + place.step:
+                yield [_batch(groups, views, drawn)]
+
+    def loss(batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        early, second, diameters, targets = batch
+        logits = late_logits(tuned, early, second, diameters)
+        total = mixed_cross_entropy(logits, targets, smoothing=settings.label_smoothing)
+        return total, total.detach().reshape(1)
+
+    n_steps = math.gcd(settings.head_steps, settings.steps)
+    first, both = ((head, settings.head_rate),), ((head, settings.head_rate), (late, 1.0))
+    stages = tuple(
+        Stage(name, steps // n_steps, partial(enter, *parts), partial(one_cycle, steps=max(2, steps)), ready=tuned.eval)
+        for name, steps, parts in (("head", settings.head_steps, first), ("all", settings.steps, both))
+    )
+    return Task(
+        network=tuned, stages=stages, steps=n_steps, pieces=batches, loss=loss, names=("loss",), clip=CLIP, log_every=20
+    )
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """Share of the learning rate at a step: up by a cosine over three tenths of the steps, then down to nearly nothing
+    (Smith and Topin 2019, as torch's OneCycleLR has it)."""
+    low, turn = 1 / 25, 0.3 * steps - 1
+    start, end, done = (low, 1.0, step / turn) if step <= turn else (1.0, low / 1e4, (step - turn) / (steps - 1 - turn))
+    return end + (start - end) / 2.0 * (math.cos(math.pi * done) + 1)
+
+
+def _digest(of: CellClassifier | TuningCells) -> str:
+    """Of a network's weights, or of cells."""
+    summed = hashlib.sha256()
+    arrays = of.state_dict().items() if isinstance(of, nn.Module) else asdict(of).items()
+    for name, array in arrays:
+        summed.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return summed.hexdigest()
 
 
 def mixed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing: float) -> torch.Tensor:
@@ -206,20 +273,27 @@ def _zoom(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return nn.functional.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _batch(
+def _draw(
     groups: list[tuple[TuningCells, float]], views: list[FrozenViews], size: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
-    """Frozen parts' output, diameters and targets of one batch: each group's share, cells drawn by the root of their
-    class's size."""
-    early, second, diameters, targets = [], [], [], []
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each group its share of a batch: views, cells by the root of their class's size, whose diameter is known."""
+    drawn = []
     for (cells, share), of_group in zip(groups, views, strict=True):
         n = round(size * share)
         rows = rng.choice(len(cells.crops), n, p=_sampling(cells.targets))
-        place = torch.from_numpy(rng.integers(len(of_group.early), size=n)), torch.from_numpy(rows)
+        drawn.append((rng.integers(len(of_group.early), size=n), rows, rng.random(n) < 0.5))
+    return drawn
+
+
+def _batch(groups: list[tuple[TuningCells, float]], views: list[FrozenViews], drawn: list[tuple]) -> _Batch:
+    """Frozen parts' output, diameters and targets of what was drawn."""
+    early, second, diameters, targets = [], [], [], []
+    for (cells, _), of_group, (view, rows, known) in zip(groups, views, drawn, strict=True):
+        place = torch.from_numpy(view), torch.from_numpy(rows)
         early.append(of_group.early[place])
         if of_group.second is not None:
             second.append(of_group.second[place])
-        diameters.append(cells.diameters[rows] * (rng.random(n) < 0.5))
+        diameters.append(cells.diameters[rows] * known)
         targets.append(cells.targets[rows])
     return (
         torch.cat(early),

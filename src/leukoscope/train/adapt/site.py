@@ -41,7 +41,7 @@ COLUMNS = ("order", "file", "x0", "y0", "x1", "y1", "called", "prob")
 class HeardSite:
     """A data set's white cells (`cells`), as the last layer of a model's classifier hears them.
 
-    heard    (N, F)
+    features  (N, F)
     allowed  (N, C) bool: the classes that each may be by its label (`allowed_classes`); none where none is stated
     """
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from leukoscope.allocation import freed_memory_kept
 from leukoscope.crop import match_nuclei
 from leukoscope.errors import DataError
 from leukoscope.models.torch_classifier import CellClassifier
@@ -40,6 +41,7 @@ class SiteHead:
 
 
 @torch.no_grad()
+@freed_memory_kept()
 def last_features(
     network: CellClassifier, crops: np.ndarray, diameters: np.ndarray, *, density: tuple[float, float, float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -63,8 +65,8 @@ def fit_site_head(
 ) -> SiteHead:
     """The new layer from labelled cells.
 
-    heard (N, F); allowed (N, C) bool: the classes a cell may be (several where its label is coarser than the model's);
-    old (F + 1, C); groups (N,): what is not divided by cross-validation. DataError without a labelled cell.
+    features (N, F); allowed (N, C) bool: the classes a cell may be (several where its label is coarser than the
+    model's); old (F + 1, C); groups (N,): what is not divided by cross-validation. DataError without a labelled cell.
     Right means, among the classes that any label allows: the most probable one is allowed.
     """
     if not len(features) or not allowed.any(1).all():

@@ -31,7 +31,6 @@ def export_locator(
     out: str | Path,
     *,
     validation: Sequence[Dataset],
-    side: int,
     command: str,
     commit: str,
     results: Sequence[dict] = (),
@@ -39,11 +38,11 @@ def export_locator(
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
     validation  data sets, already cut down to the fields that the score threshold is chosen on
-    side        pixels a side of the letterboxed field
     command, commit  what trained the run, for the card
     results     rows of measured results, as they stand in the card
     """
     net, record = read_locator(run)
+    side = record["config"]["side"]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write_onnx(net, side, out / ONNX)
