@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from leukoscope.train.adapt.cells import read_site_cells
 from leukoscope.train.adapt.conformal import held_out_probs
 from leukoscope.train.adapt.features import classifier_trunk
 from leukoscope.train.adapt.heads import SiteProblem, nearest_mean_probs
-from leukoscope.train.adapt.measure import NAMES, measure_cells, otsu
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.site import allowed_classes
 from leukoscope.train.adapt.site_head import fit_site_head
@@ -122,24 +120,3 @@ def test_held_out_probs_come_from_heads_without_the_cells_label():
     assert not np.array_equal(probs[1:], changed[1:])
     with pytest.raises(DataError, match="one photograph"):
         held_out_probs(problem, nearest_mean_probs, groups=np.repeat("a", 20))
-
-
-def test_measurements_of_a_drawn_cell():
-    y, x = np.mgrid[:96, :96] - 47.5
-    crop = np.full((96, 96, 3), 240, np.uint8)
-    crop[np.hypot(x, y) < 30] = (205, 150, 150)  # red cytoplasm
-    crop[np.hypot(x, y) < 15] = (90, 50, 150)  # nucleus
-    found = dict(zip(NAMES, measure_cells(crop[None], np.array([12.0]), box_share=2 / 3)[0], strict=True))
-    assert found["nucleus_to_cell"] == pytest.approx(0.25, abs=0.06)
-    assert found["nucleus_r"] == pytest.approx(math.log(240 / 90), abs=0.1)
-    assert found["cytoplasm_g"] == pytest.approx(math.log(240 / 150), abs=0.05)
-    assert found["roundness"] > 0.7 and found["elongation"] > 0.95 and found["off_centre"] < 0.02
-    assert found["log_diameter"] == pytest.approx(math.log(1.2))
-    assert np.isfinite(measure_cells(np.full((1, 32, 32, 3), 240, np.uint8), np.zeros(1), box_share=0.6)).all()
-
-
-def test_otsu_equals_scikit_image():
-    filters = pytest.importorskip("skimage.filters")
-    rng = np.random.default_rng(0)
-    values = np.r_[rng.normal(0.2, 0.05, 400), rng.normal(1.0, 0.1, 200)]
-    assert otsu(values) == pytest.approx(filters.threshold_otsu(values, nbins=128), abs=0.05)

@@ -10,7 +10,7 @@ from data.make_bundles import make_classifier
 from onnx import TensorProto, helper, numpy_helper
 
 from leukoscope.checks.activations import Activations, last_layer_input
-from leukoscope.checks.label_quality import confident_joint, normalised_margin
+from leukoscope.checks.label_quality import normalised_margin
 from leukoscope.checks.labels import agreement_beyond_chance, are_related
 from leukoscope.checks.out_of_fold import deal_folds, fit_head, out_of_fold_probs
 from leukoscope.errors import ModelError
@@ -124,12 +124,3 @@ def test_a_prediction_never_depends_on_the_cells_own_label():
     np.testing.assert_array_equal(before[folds == folds[7]], after[folds == folds[7]])
     assert np.abs(before - after).max() > 1e-6  # the other folds' heads did see it
     assert (before.argmax(1) == labels).mean() > 0.9
-
-
-def test_the_confident_joint_counts_a_planted_flip_off_the_diagonal():
-    labels = np.repeat([0, 1], 50)
-    probs = np.where(labels[:, None] == [0, 1], 0.9, 0.1)
-    labels = labels.copy()
-    labels[:5] = 1
-    joint = confident_joint(probs, labels)
-    assert joint[1, 0] == 5 and joint[0, 1] == 0

@@ -181,18 +181,3 @@ def test_canvases_keep_boxes_on_their_cells():
             dark[max(0, int(y0) - 2) : int(y1) + 3, max(0, int(x0) - 2) : int(x1) + 3] = False
         assert not dark.any()  # and no cell outside the boxes
     assert seen > 30
-
-
-def test_the_baseline_finds_dark_nuclei_and_leaves_red_cells():
-    from leukoscope.train.locator.baseline import stain_boxes
-
-    picture = Image.new("RGB", (200, 150), (240, 240, 240))
-    draw = ImageDraw.Draw(picture)
-    draw.ellipse((20, 30, 59, 69), fill=(230, 150, 150))  # a red cell
-    draw.ellipse((100, 40, 119, 89), fill=(90, 50, 140))  # two lobes of one nucleus, 3 px apart
-    draw.ellipse((123, 40, 142, 89), fill=(90, 50, 140))
-    draw.ellipse((10, 100, 14, 104), fill=(90, 50, 140))  # a platelet
-    boxes, scores = stain_boxes(np.asarray(picture))
-    assert len(boxes) == 1 and 0 < scores[0] < 1
-    x0, y0, x1, y1 = boxes[0]
-    assert x0 < 101 and x1 > 142 and y0 < 41 and y1 > 89 and x1 - x0 < 70 and y1 - y0 < 80

@@ -20,8 +20,9 @@ import numpy as np
 from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from benchmarks.sites.adaptation_sets import SITES, draw_tenth, embedded, type_columns
 from leukoscope.models.bundle import find_model
+from leukoscope.models.probabilities import softmax
 from leukoscope.train.adapt.features import reduce_together
-from leukoscope.train.adapt.heads import METHODS, SiteProblem, nearest_mean_probs, softmax, with_one
+from leukoscope.train.adapt.heads import METHODS, SiteProblem, nearest_mean_probs, with_one
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.site_head import fit_site_head, old_weights
 

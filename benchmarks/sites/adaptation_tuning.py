@@ -20,8 +20,8 @@ import torch
 from benchmarks.harness import DATA, Args, option, parse
 from benchmarks.sites.adaptation_sets import SITES, draw_tenth, embedded, type_columns
 from leukoscope.models.bundle import find_model
+from leukoscope.models.probabilities import softmax
 from leukoscope.train.adapt.finetune import SiteCells, SiteTuning, TuningCells, tune_to_site
-from leukoscope.train.adapt.heads import softmax
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.site_head import last_features
 

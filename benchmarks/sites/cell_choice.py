@@ -21,9 +21,10 @@ import numpy as np
 from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from benchmarks.sites.adaptation_sets import SITES, embedded, type_columns
 from leukoscope.models.bundle import find_model
+from leukoscope.models.probabilities import softmax
 from leukoscope.train.adapt.choose import METHODS, choose_cells
 from leukoscope.train.adapt.features import reduce_together
-from leukoscope.train.adapt.heads import SiteProblem, logistic_probs, logistic_weights, softmax, spread_probs, with_one
+from leukoscope.train.adapt.heads import SiteProblem, logistic_probs, logistic_weights, spread_probs, with_one
 
 CURVE = (5, 10, 15, 20, 30, 40, 80, 160, 300, 400)
 TENTH = {"jtsc": 30, "cellavision": 11, "bccd": 34, "pbc-test": 80}

@@ -22,10 +22,11 @@ from leukoscope.evaluate.calibration import expected_calibration_error
 from leukoscope.evaluate.classes import confusion_matrix, macro_f1, roc_auc
 from leukoscope.evaluate.coarse import TYPES, restricted_types, strict_types, type_of
 from leukoscope.models.bundle import Bundle, find_model
+from leukoscope.models.probabilities import softmax
 from leukoscope.models.runtime import Session
 from leukoscope.taxonomy import WBC_11
 from leukoscope.train.adapt.cells import read_site_cells
-from leukoscope.train.adapt.heads import softmax, with_one
+from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.neighbours import lean_on_neighbours
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.profile import Reference, fit_profile, read_reference

@@ -33,9 +33,10 @@ from benchmarks.models.bccd_cells import (
 from leukoscope.evaluate.classes import accuracy, confusion_matrix, macro_f1, weighted_f1
 from leukoscope.experiments.cblc.members import Member
 from leukoscope.intervals import student_t
+from leukoscope.models.probabilities import softmax
 from leukoscope.train.crops.data import CropSet
 from leukoscope.train.crops.ensemble import average_probs
-from leukoscope.train.crops.predict import predict_logits, softmax
+from leukoscope.train.crops.predict import predict_logits
 
 MEASURES = ("weighted F1", "macro F1 of four types", "accuracy")
 MEMBERS = (0, 100, 200)  # added to the seed: the ensemble's

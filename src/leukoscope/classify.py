@@ -11,6 +11,7 @@ from leukoscope.crop import match_nuclei
 from leukoscope.crop_contour import crop_by_rule
 from leukoscope.errors import ModelError
 from leukoscope.locate import prepare
+from leukoscope.models.probabilities import softmax
 from leukoscope.models.runtime import Session
 from leukoscope.scale import with_scale
 from leukoscope.types import Calls, Cells, Field
@@ -81,9 +82,7 @@ def _name(crops: np.ndarray, diameters_um: np.ndarray, classifier: Session) -> B
             f"model {card.name!r} gave logits of shape {logits.shape} for {len(crops)} cells; "
             f"its taxonomy has {len(names)} classes: the card and the ONNX file do not belong together"
         )
-    z = logits.astype(np.float64) / card.temperature
-    z = np.exp(z - z.max(1, keepdims=True))
-    probs = (z / z.sum(1, keepdims=True)).astype(np.float32)
+    probs = softmax(logits, card.temperature).astype(np.float32)
     words = None
     if card.attributes is not None:
         words = card.attributes.say(outputs["attributes"], [names[c] for c in probs.argmax(1)])

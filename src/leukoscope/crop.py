@@ -8,15 +8,16 @@ import numpy as np
 from PIL import Image
 
 from leukoscope.errors import DataError
+from leukoscope.images.color import WHITE, optical_density
 from leukoscope.models.bundle import CropRule
 from leukoscope.raster import Pixels, Raster
 
-BACKGROUND = 240  # what white balance makes of empty glass
+BACKGROUND = WHITE  # what white balance makes of empty glass
 MOST_STAIN = 2.5  # times that a stain is strengthened or weakened at most
 _WHITE = float(BACKGROUND)
 _BLACK = 12  # up to this is no stain but the black that a cell was cut out on
 _LEAST_DENSITY = 0.05  # a crop without a nucleus has no stain to go by
-_DENSITY = -np.log(np.maximum(np.arange(256), 2) / _WHITE).astype(np.float32)  # of a pixel value
+_DENSITY = optical_density(np.arange(256), np.float64).astype(np.float32)  # of a pixel value
 
 
 def crop_cells(

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from leukoscope.images.color import optical_density
 from leukoscope.raster import Pixels, Raster
 from leukoscope.types import Cells, Field
 
@@ -24,7 +25,6 @@ _WHITE_CELL_PX = 36  # the field is shrunk until its median white cell is this w
 _REACH = 2.2  # half of the window that is searched, in white cells
 _RADII = np.arange(5.5, 19.5)  # of red cells, at that scale: a third of a white cell to all of it
 _LEAST_VOTES = 0.5  # a circle's length; edges are a few pixels thick, so a quarter of the circle can do
-_WHITE = 240.0  # what white balance makes of empty glass
 # The search for red cells of any size: the field is shown at sides a factor apart, so that some side shows red cells
 # within _RADII; there their circles fill the most of what is looked at.
 _FIRST_SIDE, _SIDE_STEP, _MOST_SIDE = 96.0, 1.7, 6000.0
@@ -140,7 +140,7 @@ def _circle_radii(green: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def _edges(green: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, ...]:
     """x, y (M,) of edge pixels outside the boxes, and the unit vectors (M,) towards the darker side."""
-    density = -np.log(np.maximum(green, 2) / _WHITE).clip(-0.05, 0.7)
+    density = optical_density(green).clip(-0.05, 0.7)
     density = _sum_3x3(_sum_3x3(np.pad(density, 2, mode="edge")))[2:-2, 2:-2] / 81
     gx, gy = np.zeros_like(density), np.zeros_like(density)
     gx[:, 1:-1] = density[:, 2:] - density[:, :-2]

@@ -17,6 +17,7 @@ from leukoscope.errors import ImageError
 from leukoscope.images import read_field
 from leukoscope.locate import locate_balanced, prepare
 from leukoscope.models.bundle import Bundle
+from leukoscope.models.probabilities import softmax
 from leukoscope.models.runtime import Session
 from leukoscope.progress import Progress, no_progress
 from leukoscope.scale import with_scale
@@ -137,8 +138,6 @@ def _classify(field: Field, boxes: np.ndarray, classifier: Activations) -> tuple
         if "diameter_um" in classifier.inputs:
             inputs["diameter_um"] = diameters_um(view, batch)
         activations, logits = classifier.run(**inputs)
-        z = logits.astype(np.float64) / classifier.card.temperature
-        z = np.exp(z - z.max(1, keepdims=True))
         seen.append(activations)
-        probs.append(z / z.sum(1, keepdims=True))
+        probs.append(softmax(logits, classifier.card.temperature))
     return np.concatenate(seen), np.concatenate(probs)

@@ -10,6 +10,8 @@ from collections import defaultdict
 
 import numpy as np
 
+from leukoscope.models.probabilities import softmax
+
 # Chosen on the validation split of pbc with planted errors (docs/decisions/0008).
 N_FOLDS = 5
 N_COMPONENTS = 64
@@ -34,7 +36,7 @@ def out_of_fold_probs(
             continue
         known, shown = _components(features[train], features[test])
         weights = fit_head(known, labels[train], n_classes=n_classes)
-        probs[test] = _softmax(_with_one(shown) @ weights)
+        probs[test] = softmax(_with_one(shown) @ weights)
     return probs
 
 
@@ -74,7 +76,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray, *, n_classes: int) -> np.
     weights = ahead = np.zeros((x.shape[1], n_classes))
     pace = 1.0
     for _ in range(_STEPS):
-        slope = x.T @ (_softmax(x @ ahead) - wanted) / len(x) + penalty * ahead
+        slope = x.T @ (softmax(x @ ahead) - wanted) / len(x) + penalty * ahead
         moved = ahead - step * slope
         next_pace = (1 + (1 + 4 * pace**2) ** 0.5) / 2
         ahead = moved + (pace - 1) / next_pace * (moved - weights)
@@ -102,8 +104,3 @@ def _components(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _with_one(features: np.ndarray) -> np.ndarray:
     return np.concatenate([features, np.ones((len(features), 1))], 1)
-
-
-def _softmax(z: np.ndarray) -> np.ndarray:
-    z = np.exp(z - z.max(1, keepdims=True))
-    return z / z.sum(1, keepdims=True)

@@ -115,10 +115,6 @@ class Intake:
             )
         self._owners[file] = where
 
-    def is_taken(self, file: str) -> bool:
-        """Whether an annotation describes the picture."""
-        return file in self._owners
-
     def take(
         self,
         seat: Seat,

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from leukoscope.entries import CellEntry, FieldEntry, PatientEntry
-from leukoscope.exchange.findings import record_sha256
 from leukoscope.exchange.source import Source
-from leukoscope.files import write_json, write_whole
+from leukoscope.files import file_digest, write_json, write_whole
 from leukoscope.pseudonyms import Pseudonyms
 from leukoscope.report import Record, read_record
 from leukoscope.report.pictures import Places
@@ -40,7 +39,7 @@ def deidentified_source(source: Source, folder: Path, names: Pseudonyms) -> Sour
         return Source(path, signed=signed, anonymous=True)
     path = folder / "record.json"
     places = write_deidentified(source.record, path, names)
-    run = names.of("run", record_sha256(source.path))
+    run = names.of("run", file_digest(source.path))
     return Source(path, record=read_record(path), places=places, run=run, anonymous=True, origin=source.path)
 
 
@@ -84,7 +83,7 @@ def deidentified_signed(signed: dict, names: Pseudonyms) -> dict:
         "patient_id": names.of("patient", signed["patient_id"]),
         "center": names.of("center", signed.get("center") or ""),
         "smear_ids": [names.of("smear", smear) for smear in signed["smear_ids"]],
-        "record_sha256": names.of("run", signed["record_sha256"]),
+        "file_digest": names.of("run", signed["file_digest"]),
         "provenance": _provenance(signed["provenance"]),
         "readings": readings,
         "cells": cells,

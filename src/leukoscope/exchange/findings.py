@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ import numpy as np
 
 from leukoscope.count import LEUKOCYTES, NUCLEATED, artefacts_per_100, nucleated_red_per_100, roles_of
 from leukoscope.errors import DataError
+from leukoscope.files import file_digest
 from leukoscope.report import Record
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Differential
 
 SIGNED_VERSION = 1  # of signed records that are read here (web/signing.py writes them)
-_SIGNED_KEYS = frozenset("signed_version patient_id specimen smear_ids record_sha256 provenance numbers".split())
+_SIGNED_KEYS = frozenset("signed_version patient_id specimen smear_ids file_digest provenance numbers".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def findings_of(record: Record, *, run: str | None = None) -> Iterator[Findings]
 
     run  what stands for the run where it is not its record's own digest
     """
-    run, provenance = run or record_sha256(record.path), record.provenance
+    run, provenance = run or file_digest(record.path), record.provenance
     for patient in record.patients:
         yield Findings(
             patient_id=patient["patient_id"],
@@ -126,7 +126,7 @@ def findings_of_signed(signed: dict) -> Findings:
         taxonomy=taxonomy,
         version=str(provenance.get("leukoscope", "")),
         models=_models(provenance),
-        run=signed["record_sha256"],
+        run=signed["file_digest"],
         signature=_signature(signed),
     )
 
@@ -140,12 +140,6 @@ def read_signed(path: str | Path) -> dict:
     if not isinstance(value, dict) or "signed_version" not in value:
         raise DataError(f"{path} is no signed record: it lacks signed_version; fetch it from the reading room again")
     return value
-
-
-def record_sha256(path: Path) -> str:
-    """The digest of a record's file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _models(provenance: dict) -> tuple[str, ...]:

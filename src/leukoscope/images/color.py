@@ -29,6 +29,14 @@ _BAND_PIXELS = 1 << 20  # pixels balanced at a time: of a large photograph no fu
 _HALF_PEAK = 4  # levels on each side of a peak that belong to it
 
 
+def optical_density(pixels: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    """How much light each channel of white-balanced pixels lost on its way through the cell: -log(I / 240).
+
+    A channel below 2 counts as 2.
+    """
+    return -np.log(np.maximum(np.asarray(pixels, dtype), 2) / WHITE)
+
+
 def background_color(pixels: Pixels) -> np.ndarray:
     """(3,) float32 RGB of the empty background of `pixels` (H, W, 3) uint8, in [0, 255].
 

@@ -7,14 +7,13 @@ results, confusion matrix, limits). A bundle that does not fit its card is refus
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from leukoscope.errors import UNREADABLE, ModelError, in_short
-from leukoscope.files import write_json
+from leukoscope.files import file_digest, write_json
 from leukoscope.models.words import WordRule
 from leukoscope.taxonomy import Taxonomy
 
@@ -191,7 +190,7 @@ def read_bundle(path: str | Path) -> Bundle:
     onnx = path / "model.onnx"
     if not onnx.is_file():
         raise ModelError(f"bundle {path} has a card but no model.onnx: copy the whole folder again")
-    digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
+    digest = file_digest(onnx)
     if digest != card.onnx_sha256:
         raise ModelError(
             f"{onnx} does not fit its card: expected SHA-256 {card.onnx_sha256[:12]}…, got {digest[:12]}…; "

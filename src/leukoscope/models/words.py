@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leukoscope.errors import ModelError, TaxonomyError
+from leukoscope.models.probabilities import softmax
 from leukoscope.taxonomy import AttributeSet
 
 
@@ -58,9 +59,7 @@ class WordRule:
             )
         out = []
         for columns, temperature in zip(self.attributes.slices(), self.temperatures, strict=True):
-            z = values[:, columns].astype(np.float64) / temperature
-            z = np.exp(z - z.max(1, keepdims=True))
-            out.append(z / z.sum(1, keepdims=True))
+            out.append(softmax(values[:, columns], temperature))
         return out
 
     def say(self, values: np.ndarray, called: list[str]) -> list[dict[str, str]]:

@@ -14,17 +14,10 @@ import math
 
 import numpy as np
 
-from leukoscope.quantify.beta import beta_quantiles
 from leukoscope.quantify.groups import Tally
 
 HALVINGS = 8
 LEAST_CELLS = 4  # smallest number of cells that validation is taken for, before "none"
-
-
-def rate_quantiles(shares: np.ndarray, validation: Tally, local: Tally) -> np.ndarray:
-    """(K,) quantiles of an error rate at `shares`: Jeffreys beta, or the mixture with `local` cells."""
-    a, b, weights = rate_mixture(validation, local)
-    return beta_quantiles(shares, a, b, weights)
 
 
 def rate_mixture(validation: Tally, local: Tally) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from types import MappingProxyType
 
-from leukoscope.files import write_whole
+from leukoscope.files import file_digest, write_whole
 from leukoscope.report.choose import GALLERY_CAP, PICTURE_CAP, blast_ratio
 from leukoscope.report.content import PATIENTS, Content, gather, list_name, page_name, plan_content
 from leukoscope.report.known import Known, known_table
@@ -90,7 +89,7 @@ def _body(content: Content) -> Iterator[str]:
         for row in content.plan.order:
             yield from patient_section(content, row)
     yield from problem_fields(content)
-    yield from provenance(content, _sha256(content.record.path))
+    yield from provenance(content, file_digest(content.record.path))
     yield _reading(content.record)
 
 
@@ -143,8 +142,3 @@ def _words_note(record: Record) -> str:
         f"<li><b>Words</b> beside a cell (its size, nucleus, cytoplasm, granules): the classifier's second answer, for "
         f"cells called {classes} only. {rule}. A word that is missing was not sure; it says nothing else.</li>\n"
     )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

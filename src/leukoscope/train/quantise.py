@@ -6,7 +6,6 @@ overflow, and would then give other calls than the processor that measured the m
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import statistics
 import time
@@ -21,13 +20,14 @@ from leukoscope.crop import match_nuclei
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.errors import DataError, ImageError, InputError
 from leukoscope.evaluate.calibration import expected_calibration_error, fit_temperature
+from leukoscope.files import file_digest
 from leukoscope.geometry import box_iou
 from leukoscope.images import read_field
 from leukoscope.locate import default_tile_px, letterbox, locate_balanced, prepare
 from leukoscope.models.bundle import Bundle, Card, find_model, write_card
+from leukoscope.models.probabilities import softmax
 from leukoscope.models.runtime import Session
 from leukoscope.quantify.patient import confusion_for_card
-from leukoscope.train.adapt.heads import softmax
 from leukoscope.train.classifier.bundle import restain, typed_crops, word_rule
 from leukoscope.train.quantise_graph import quantise_graph
 from leukoscope.types import Field
@@ -226,7 +226,7 @@ def _with_graph(bundle: Bundle, folder: Path, training: list[Dataset], left: lis
         "left_in_float": left,
         "onnxruntime": onnxruntime.__version__,
     }
-    digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    digest = file_digest(folder / "model.onnx")
     new = replace(card, name=f"{card.name}-int8", onnx_sha256=digest, training=card.training | {"quantised": said})
     return Bundle(new, folder)
 

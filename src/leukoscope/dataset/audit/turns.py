@@ -45,8 +45,3 @@ def turn_points(points: np.ndarray, turn: int) -> np.ndarray:
     points = points[..., ::-1] if turn & 4 else points
     x, y = points[..., 0], points[..., 1]
     return np.stack([1 - x if turn & 1 else x, 1 - y if turn & 2 else y], axis=-1)
-
-
-def unturn(turn: int) -> int:
-    """The turn that undoes this one: a quarter turn's is the other quarter turn, every other turn is its own."""
-    return {5: 6, 6: 5}.get(turn, turn)

@@ -13,6 +13,7 @@ from leukoscope.evaluate.classes import roc_auc
 from leukoscope.evaluate.roc import Limits, choose_threshold
 from leukoscope.experiments.cblc.cohort import AML, Cohort, patient_key
 from leukoscope.experiments.cblc.patients import PatientRatio
+from leukoscope.images.color import optical_density
 from leukoscope.train.crops.data import CropSet
 
 N_DRAWS = 1000
@@ -83,7 +84,7 @@ def nucleus_areas(crops: CropSet, outlined: np.ndarray, um_per_px: np.ndarray) -
         cell = crops.extras["masks"][row] > 0
         if cell.sum() < 16:
             continue
-        od = -np.log(np.maximum(crops.crops[row][cell].astype(np.float32), 2) / 240).mean(1)
+        od = optical_density(crops.crops[row][cell]).mean(1)
         areas[row] = (od > _otsu(od)).sum() * um_per_px[row] ** 2
     return areas
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from leukoscope.crop import match_nuclei
 from leukoscope.files import write_whole
+from leukoscope.images.color import optical_density
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.crops.data import CropSet
@@ -70,7 +71,7 @@ def median_density(crops: np.ndarray) -> tuple[float, float, float]:
     densities = []
     for crop in crops[rows]:
         pixels = crop[middle, middle].reshape(-1, 3)
-        od = -np.log(np.maximum(pixels[pixels.max(1) > 12].astype(np.float64), 2) / 240)
+        od = optical_density(pixels[pixels.max(1) > 12], np.float64)
         if len(od):
             total = od.sum(1)
             densities.append(od[total >= np.quantile(total, 0.8)].mean(0))

@@ -162,7 +162,7 @@ def component_variants(config: StudyConfig) -> dict[str, StudyConfig]:
 
 def join_probs(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
     """(N, C) probabilities of the ensemble from its members' logits (N, C)."""
+    from leukoscope.models.probabilities import softmax
     from leukoscope.train.crops.ensemble import average_probs
-    from leukoscope.train.crops.predict import softmax
 
     return average_probs([softmax(z) for z in logits], weights or None)

@@ -10,13 +10,14 @@ import numpy as np
 
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.experiments.intervals import Estimate, accuracy_of, estimate, macro_f1_of
-from leukoscope.experiments.pcm.calls import CallSet, label_sets, score_calls, softmax
+from leukoscope.experiments.pcm.calls import CallSet, label_sets, score_calls
 from leukoscope.experiments.pcm.classifiers import read_crops, read_finetune_config, read_predictions, rows_in
 from leukoscope.experiments.pcm.config import RowPlan, StudyConfig
 from leukoscope.experiments.pcm.data import TARGET, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import LabelMap
 from leukoscope.experiments.rows import row_folder
 from leukoscope.files import save_arrays
+from leukoscope.models.probabilities import softmax
 from leukoscope.progress import StageProgress, of_stage
 from leukoscope.train.crops.config import FinetuneConfig
 from leukoscope.train.crops.data import CropSet, join_crop_sets

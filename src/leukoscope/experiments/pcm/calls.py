@@ -43,13 +43,6 @@ def calibrate(logits: np.ndarray, truth: np.ndarray) -> float:
     return fit_temperature(logits, truth) if len(truth) else 1.0
 
 
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Rows of probabilities."""
-    z = np.asarray(logits, np.float64) / temperature
-    z = np.exp(z - z.max(1, keepdims=True))
-    return z / z.sum(1, keepdims=True)
-
-
 def label_sets(
     val_probs: np.ndarray, val_truth: np.ndarray, probs: np.ndarray, mapping: LabelMap, *, level: float
 ) -> np.ndarray:

@@ -10,11 +10,12 @@ import numpy as np
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.experiments.pcm.calls import CallSet, calibrate, label_sets, score_calls, softmax
+from leukoscope.experiments.pcm.calls import CallSet, calibrate, label_sets, score_calls
 from leukoscope.experiments.pcm.config import RowPlan, StudyConfig
 from leukoscope.experiments.pcm.data import DATA, StudyData, StudySet
 from leukoscope.experiments.pcm.labels import LabelMap
 from leukoscope.files import save_arrays
+from leukoscope.models.probabilities import softmax
 from leukoscope.progress import StageProgress, of_stage
 from leukoscope.train.config import build_config, read_toml
 from leukoscope.train.crops.config import FinetuneConfig

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leukoscope.models.probabilities import softmax
+
 _STEPS = 200
 _TINY = 1e-12
 
@@ -250,12 +252,6 @@ METHODS = {
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(A, B) squared distances between rows of a (A, D) and b (B, D)."""
     return np.maximum((a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1), 0)
-
-
-def softmax(z: np.ndarray) -> np.ndarray:
-    """Rows of probabilities from rows of logits; -inf is probability 0."""
-    z = np.exp(z - z.max(1, keepdims=True))
-    return z / z.sum(1, keepdims=True)
 
 
 def with_one(x: np.ndarray) -> np.ndarray:

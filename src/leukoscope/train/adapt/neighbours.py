@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from leukoscope.train.adapt.heads import logistic_weights, nearest_graph, softmax, with_one
+from leukoscope.models.probabilities import softmax
+from leukoscope.train.adapt.heads import logistic_weights, nearest_graph, with_one
 
 NEIGHBOURS = 8
 REACH = 0.8  # share of a cell's probabilities that comes from its neighbours; chosen on development sets

@@ -15,7 +15,8 @@ import numpy as np
 
 from leukoscope.errors import UNREADABLE, DataError, in_short
 from leukoscope.files import save_arrays
-from leukoscope.train.adapt.heads import softmax, with_one
+from leukoscope.models.probabilities import softmax
+from leukoscope.train.adapt.heads import with_one
 
 REFERENCE = "reference.npz"
 ROUNDS = 5

@@ -13,13 +13,14 @@ from leukoscope.errors import DataError, InputError
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.files import TableWriter, copy_folder, write_whole
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
+from leukoscope.models.probabilities import softmax
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy, nearest_class
 from leukoscope.taxonomy.vocabulary import PARENTS
 from leukoscope.train.adapt.cells import read_site_cells
 from leukoscope.train.adapt.choose import choose_cells
-from leukoscope.train.adapt.heads import softmax, with_one
+from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.network import read_network, set_last_layer, write_adapted
 from leukoscope.train.adapt.profile import fit_profile, read_reference
 from leukoscope.train.adapt.site_head import (

@@ -14,8 +14,9 @@ import torch
 from leukoscope.allocation import freed_memory_kept
 from leukoscope.crop import match_nuclei
 from leukoscope.errors import DataError
+from leukoscope.models.probabilities import softmax
 from leukoscope.models.torch_classifier import CellClassifier
-from leukoscope.train.adapt.heads import balanced, logistic_weights, softmax, with_one
+from leukoscope.train.adapt.heads import balanced, logistic_weights, with_one
 from leukoscope.train.adapt.neighbours import lean_on_neighbours
 
 PULLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

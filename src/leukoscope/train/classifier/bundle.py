@@ -17,13 +17,13 @@ from leukoscope.evaluate.attributes import choose_word_rule
 from leukoscope.evaluate.calibration import fit_temperature
 from leukoscope.files import file_digest
 from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
+from leukoscope.models.probabilities import softmax
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier, export_classifier
 from leukoscope.models.words import WordRule
 from leukoscope.quantify.patient import confusion_for_card
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import AttributeSet, Taxonomy, read_attribute_set, read_taxonomy
-from leukoscope.train.adapt.heads import softmax
 from leukoscope.train.adapt.profile import REFERENCE, measure_reference, write_reference
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, read_checkpoint

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from leukoscope.images.color import WHITE, optical_density
 from leukoscope.simulate.smudges import crushed, stain_deposit
 from leukoscope.train.classifier.data import MADE, MASK_SIDE, CellStore, cell_mask
 
-WHITE = 240.0
 SMUDGE, ARTEFACT = "smudge_cell", "artefact"
 
 
@@ -70,7 +70,7 @@ def destroy_cells(store: CellStore, rows: np.ndarray, rng: np.random.Generator) 
     """(K, S, S, 3) uint8: nuclei of cells `rows` smeared out on other backgrounds, framed by what is left."""
     out = []
     for row in rows.tolist():
-        od = _density(store.windows[row])
+        od = optical_density(store.windows[row])
         inside = _enlarged(store.masks[row], len(od)) / 255.0
         total = od.sum(2)
         is_solid = rng.random() < 0.5  # a bare nucleus squeezed out of shape; else one torn to strands
@@ -83,7 +83,7 @@ def destroy_cells(store: CellStore, rows: np.ndarray, rng: np.random.Generator) 
         pale = rng.uniform(0.6, 1.1) if is_solid else rng.uniform(0.35, 0.95)
         cover = np.clip(cover * pale, 0, 1)
         texture = 1 + rng.uniform(0.1, 0.5) * _noise(rng, len(od), int(rng.integers(8, 40)))[..., None]
-        tile = _density(_tile(store, rng))
+        tile = optical_density(_tile(store, rng))
         out.append(_framed(tile * (1 - cover) + np.clip(stain * pale * texture, 0, None), cover[..., 0], tile, rng))
     return np.stack(out) if out else store.windows[:0]
 
@@ -102,7 +102,7 @@ def draw_cells(store: CellStore, n: int, rng: np.random.Generator, *, deposits: 
         square = patch[middle - room : middle + room, middle - room : middle + room]
         small = _resized(square, side)
         tint = np.exp(rng.normal(0, 0.2, 3))
-        tile = _density(_tile(store, rng))
+        tile = optical_density(_tile(store, rng))
         out.append(_pixels(tile * (1 - small[..., 3:]) + small[..., :3] * tint))
     return np.stack(out) if out else store.windows[:0]
 
@@ -120,12 +120,12 @@ def _cut_cells(store: CellStore, rows: np.ndarray, rng: np.random.Generator) -> 
         window = store.windows[row] if axis else store.windows[row].swapaxes(0, 1)
         half = store.box_shapes[row, 0 if axis else 1] * side / 2
         line = int(side / 2 - half + 2 * half * shown)
-        cut = np.full_like(window, int(WHITE))
+        cut = np.full_like(window, WHITE)
         cut[:, :line] = window[:, :line]
         middle, reach = side / 2 - half + half * shown, side / 2 * max(0.5, shown)
         box = (middle - reach, side / 2 - reach, middle + reach, side / 2 + reach)
         moved = Image.fromarray(np.ascontiguousarray(cut)).transform(
-            (side, side), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR, fillcolor=(int(WHITE),) * 3
+            (side, side), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR, fillcolor=(WHITE,) * 3
         )
         out.append(np.asarray(moved))
     return np.stack(out) if out else store.windows[:0]
@@ -194,10 +194,6 @@ def _resized(maps: np.ndarray, side: int) -> np.ndarray:
 
 def _enlarged(mask: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR), np.float32)
-
-
-def _density(pixels: np.ndarray) -> np.ndarray:
-    return -np.log(np.maximum(pixels.astype(np.float32), 2) / WHITE)
 
 
 def _pixels(od: np.ndarray) -> np.ndarray:

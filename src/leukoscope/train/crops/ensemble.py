@@ -1,4 +1,4 @@
-"""Ensembles: several runs or folds averaged, as probabilities, with weights that are a setting or fitted."""
+"""Ensembles: several runs or folds averaged, as probabilities, with weights that are a setting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from leukoscope.errors import ConfigError, DataError
 
 _LEAST = 1e-9
-_ROUNDS = 200
 
 
 def average_probs(members: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
@@ -21,25 +20,6 @@ def average_probs(members: Sequence[np.ndarray], weights: Sequence[float] | None
     if len(shapes) != 1:
         raise DataError(f"members of an ensemble must give arrays of one shape, got {sorted(shapes)}")
     return sum(share * np.asarray(m, np.float64) for share, m in zip(shares, members, strict=True)).astype(np.float32)
-
-
-def fit_weights(members: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
-    """(K,) weights, summing to 1, under which the averaged probabilities explain validation labels best.
-
-    members  K arrays (N, C); labels (N,) columns, -1 left out
-    The likelihood of a mixture is concave in its weights; expectation-maximisation climbs it from equal ones
-    (Dempster et al., 1977). Choose on cells that no member was trained on.
-    """
-    labels = np.asarray(labels, np.int64)
-    rows = np.flatnonzero(labels >= 0)
-    if not len(rows) or not len(members):
-        raise DataError("an ensemble's weights need members and labelled cells, got none")
-    of_truth = np.stack([np.asarray(m, np.float64)[rows, labels[rows]] for m in members], 1) + _LEAST  # (N, K)
-    weights = np.full(of_truth.shape[1], 1 / of_truth.shape[1])
-    for _ in range(_ROUNDS):
-        part = of_truth * weights
-        weights = (part / part.sum(1, keepdims=True)).mean(0)
-    return weights
 
 
 class EnsembleNetwork(torch.nn.Module):

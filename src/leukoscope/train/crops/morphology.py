@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from leukoscope.errors import ConfigError, DataError
+from leukoscope.images.color import optical_density
 
 NAMES = ("area", "circularity", "solidity", "nucleus_share", "texture", "density")
 NUCLEUS = 192  # mask values: 0 outside, about 128 cytoplasm, 255 nucleus
@@ -55,7 +56,7 @@ def _measure(mask: np.ndarray, cell: np.ndarray, crop: np.ndarray | None) -> tup
     nucleus_share = nucleus / area if 0 < nucleus < area else np.nan
     texture = density = np.nan
     if crop is not None:
-        od = (-np.log(np.maximum(crop.astype(np.float32), 2) / 240)).mean(2).clip(0, 2)  # (S, S)
+        od = optical_density(crop).mean(2).clip(0, 2)  # (S, S)
         levels = np.where(cell, 1 + np.minimum(od / 2 * _LEVELS, _LEVELS - 1).astype(np.uint8), 0).astype(np.uint8)
         pairs = graycomatrix(levels, [1], [0, np.pi / 2], levels=_LEVELS + 1, symmetric=True).astype(np.float64)
         pairs[0], pairs[:, 0] = 0, 0  # pairs that leave the cell

@@ -14,6 +14,7 @@ import leukoscope
 from leukoscope.errors import ModelError
 from leukoscope.files import write_json
 from leukoscope.models.bundle import CropRule
+from leukoscope.models.probabilities import softmax
 from leukoscope.models.torch_backbones import CropNetwork, build_network
 from leukoscope.models.torch_checkpoints import load_exactly, read_weights, tensors_only
 from leukoscope.taxonomy import Taxonomy
@@ -96,13 +97,6 @@ def predict_features(
     """(N, D) float32 pooled features of crops, in evaluation mode and float32."""
     network = network_or_run if isinstance(network_or_run, CropNetwork) else load_finetuned(network_or_run)[0]
     return _in_batches(network, network.features, crops, batch, network.width)
-
-
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """(N, C) float64 probabilities of logits over a temperature."""
-    z = np.asarray(logits, np.float64) / temperature
-    z = np.exp(z - z.max(1, keepdims=True))
-    return z / z.sum(1, keepdims=True)
 
 
 def box_classifier(

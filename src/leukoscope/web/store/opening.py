@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import secrets
 import time
@@ -15,6 +14,7 @@ import numpy as np
 from sqlalchemy import Connection, func, insert, select, update
 
 from leukoscope.errors import UNREADABLE, DataError, InputError, said_damaged
+from leukoscope.files import file_digest
 from leukoscope.progress import Progress, no_progress
 from leukoscope.report.choose import blast_ratio, urgency
 from leukoscope.report.record import Record, counted_cells, read_record
@@ -46,7 +46,7 @@ def open_run(store: Store, path: str | Path, *, progress: Progress = no_progress
     """
     file = record_file(path)
     record = read_record(file)
-    digest = _sha256(file)
+    digest = file_digest(file)
     with said_damaged(file, "is no whole record"), store.writing() as connection:
         had = connection.execute(select(t.run.c.id).where(t.run.c.digest == digest)).scalar()
         if had is not None:
@@ -235,8 +235,3 @@ def _lines(path: Path) -> Iterator[bytes]:
     if path.is_file():
         with open(path, "rb") as file:
             yield from file
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
