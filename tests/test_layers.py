@@ -124,7 +124,6 @@ def test_the_command_line_imports_nothing_heavy_at_its_top(file):
         "typing",
         "leukoscope",
         "leukoscope.errors",
-        "leukoscope.progress",
         "leukoscope.dataset.formats",  # a table of names, which loads a format when it is asked for
         "leukoscope.exchange.formats",  # the same
         "leukoscope.models.devices",  # names; ONNX Runtime is loaded when one is chosen

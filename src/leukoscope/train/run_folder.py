@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from leukoscope.dataset.manifest import Dataset
-from leukoscope.errors import ConfigError
+from leukoscope.errors import UNREADABLE, ConfigError, in_short
 from leukoscope.files import file_digest, write_json
 from leukoscope.models.bundle import Card
 
@@ -38,8 +38,10 @@ def read_run(run: str | Path, task: str, name: str = RECORD) -> dict:
     try:
         record = json.loads(path.read_text("utf-8"))
         stated = record["task"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"{run} is no training run of task {task!r}: it has no readable {name}") from None
+    except (OSError, *UNREADABLE) as error:
+        raise ConfigError(
+            f"{run} is no training run of task {task!r}: {name} can't be read ({in_short(error)})"
+        ) from None
     if stated != task:
         raise ConfigError(f"{run} is a run of task {stated!r}, expected {task!r}")
     return record
