@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import torch
 
@@ -52,26 +53,31 @@ def entries_of(validation: Sequence[Dataset]) -> list[dict]:
     return [{"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in validation]
 
 
-def begin_card(record: dict, out: Path, *, task: str, size: int, training: dict, **stated: object) -> Card:
+class CardWords(TypedDict):
+    """What only the caller can say on a bundle's card: the command and the commit that trained the run, and rows of
+    measured results, as they are to stand there."""
+
+    command: str
+    commit: str
+    results: NotRequired[Sequence[dict]]
+
+
+def begin_card(
+    record: dict, out: Path, *, task: str, size: int, training: dict, words: CardWords, **stated: object
+) -> Card:
     """The card of `out`/model.onnx, for pixels `size` a side, from a run's record; what is not stated is unknown.
 
-    training  what the card says of the training beside the record: command, commit, first weights, …
+    training  what the card says of the training beside the record and `words`: first weights, what was chosen on what
     """
     config = record["config"]
-    words = {"name": config["name"], "licence": config["licence"], "description": config["description"]}
-    unknown: dict = {
-        "taxonomy": None,
-        "crop": None,
-        "temperature": None,
-        "thresholds": {},
-        "results": (),
-        "confusion": None,
-    }
+    unknown: dict = dict.fromkeys(("taxonomy", "crop", "temperature", "confusion"))
+    trained = {"command": words["command"], "commit": words["commit"]}
     return Card(
         task=task,
         onnx_sha256=file_digest(out / ONNX),
         input_size=(size, size),
         limits=tuple(config["limits"]),
-        training={key: record[key] for key in _FOR_CARD if key in record} | training,
-        **(words | unknown | stated),
+        training={key: record[key] for key in _FOR_CARD if key in record} | training | trained,
+        results=tuple(words.get("results", ())),
+        **({key: config[key] for key in ("name", "licence", "description")} | unknown | {"thresholds": {}} | stated),
     )

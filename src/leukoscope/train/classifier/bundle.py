@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from leukoscope.train.adapt.profile import REFERENCE, measure_reference, write_r
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, read_checkpoint
 from leukoscope.train.classifier.data import read_balanced, stated_values
-from leukoscope.train.run_folder import CARD, LITE0, ONNX, begin_card, entries_of, read_run
+from leukoscope.train.run_folder import CARD, LITE0, ONNX, CardWords, begin_card, entries_of, read_run
 from leukoscope.types import Cells, Field
 
 ATTRIBUTE_LAYER = "attributes.pt"  # in a run folder: the layer fitted anew when training had ended
@@ -57,21 +58,13 @@ def read_classifier(run: str | Path) -> tuple[CellClassifier, dict]:
     return model.eval(), record
 
 
-def export_run(
-    run: str | Path,
-    out: str | Path,
-    *,
-    validation: Sequence[Dataset],
-    command: str,
-    commit: str,
-    results: Sequence[dict] = (),
-) -> Path:
+def export_run(run: str | Path, out: str | Path, *, validation: Sequence[Dataset], **words: Unpack[CardWords]) -> Path:
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
     validation  data sets cut down to fields that the run did not train on: they set the temperature (half as they
                 are, half restained, so that a new laboratory's calls aren't overconfident), fill the card's
                 confusion matrix and choose from which probability on words are shown
-    command, commit  what trained the run; results  measured rows for the card
+    words       for the card
     """
     model, record = read_classifier(run)
     config = record["config"]
@@ -80,20 +73,20 @@ def export_run(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     export_classifier(model, out / ONNX, size=config["size"])
-    training = {"temperature_chosen_on": entries_of(validation), "command": command, "commit": commit}
+    training = {"temperature_chosen_on": entries_of(validation)}
     rule = CropRule(size=config["size"], pad_fraction=config["pad_fraction"], nucleus_density=config["nucleus_density"])
     card = begin_card(
         record,
         out,
         task="classify",
         size=config["size"],
+        words=words,
         training=training | {"pretrained": LITE0},
         white_balance=True,
         taxonomy=taxonomy,
         crop=rule,
         temperature=1.0,
         thresholds=dict(config.get("thresholds") or {}),
-        results=tuple(results),
     )
     card = replace(card, limits=(*card.limits, *_source_limits(record.get("one_source") or {})))
     crops, diameters, truth = typed_crops(validation, card)
@@ -105,10 +98,10 @@ def export_run(
         restained = run_named(session, match_nuclei(restain(crops, seed=config["seed"]), density), diameters)
         both = np.concatenate([outputs["logits"], restained["logits"]])
         temperature = fit_temperature(both, np.concatenate([truth, truth]))
-    words = None
+    spoken = None
     if config.get("attributes"):
-        words = word_rule(session, validation, card, config)
-    card = replace(card, temperature=round(temperature, 4), attributes=words)
+        spoken = word_rule(session, validation, card, config)
+    card = replace(card, temperature=round(temperature, 4), attributes=spoken)
     laboratories = [d.name for d in validation for f in d.fields for c in f.cells if c.class_name in taxonomy.names]
     probs = softmax(outputs["logits"] / card.temperature)
     least_prob = card.thresholds.get("unidentified", 0.0)

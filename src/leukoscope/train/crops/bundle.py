@@ -70,8 +70,6 @@ def export_finetuned(
     training = {
         "data": record["train"],
         "temperature_chosen_on": record["val"] or {"cells": validation.counts()},
-        "command": command,
-        "commit": commit,
         "environment": record["environment"],
         "pretrained": config["weights"] or "none",
     }
@@ -85,7 +83,7 @@ def export_finetuned(
         taxonomy=own_taxonomy,
         crop=own_rule,
         temperature=1.0,
-        results=tuple(results),
+        words={"command": command, "commit": commit, "results": results},
     )
     matrix = confusion_matrix(validation.labels, logits.argmax(1), n_classes=len(own_taxonomy.names))
     confusion = {"rows": "truth", "columns": "pred", "names": list(own_taxonomy.names), "counts": matrix.tolist()}

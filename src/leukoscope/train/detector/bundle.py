@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from leukoscope.models.torch_onnx import export_graph
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train.detector.predict import TrainedDetector, read_detector
 from leukoscope.train.locator.bundle import LOW_SCORE, choose_threshold
-from leukoscope.train.run_folder import CARD, ONNX, begin_card, entries_of, read_run
+from leukoscope.train.run_folder import CARD, ONNX, CardWords, begin_card, entries_of, read_run
 
 NMS_IOU = 0.7
 TILE_SIDES = 2.5  # a field is cut into tiles when it is longer than this many times the input
@@ -37,19 +38,13 @@ TEMPERATURES = np.round(np.exp(np.linspace(np.log(0.25), np.log(8), 61)), 3)
 
 
 def export_detector(
-    run: str | Path,
-    out: str | Path,
-    *,
-    validation: Sequence[Dataset],
-    command: str,
-    commit: str,
-    results: Sequence[dict] = (),
+    run: str | Path, out: str | Path, *, validation: Sequence[Dataset], **words: Unpack[CardWords]
 ) -> Path:
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
     validation  data sets, already cut down to the fields that threshold and temperature are chosen on; without any
                 field they stay at 0.3 and 1, and the card says so
-    command, commit  what trained the run; results: rows of measured results: both for the card
+    words       for the card
     ConfigError for a network whose ONNX graph is not what torch computes (`exportable`).
     """
     record, out = read_run(run, "detect"), Path(out)
@@ -70,12 +65,12 @@ def export_detector(
         out,
         task=task,
         size=detector.side,
-        training={"threshold_chosen_on": chosen_on, "command": command, "commit": commit, **record["environment"]},
+        words=words,
+        training={"threshold_chosen_on": chosen_on, **record["environment"]},
         white_balance=detector.white_balance,
         taxonomy=taxonomy,
         temperature=1.0 if task == "detect" else None,
         thresholds=thresholds,
-        results=tuple(results),
     )
     write_card(card, out / CARD)
     validation = [usable_fields(d, taxonomy, leave_out=tuple(config["leave_out"])) for d in validation]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
 from leukoscope.models.torch_onnx import export_graph, round_to_half
 from leukoscope.train.locator.data import is_white
 from leukoscope.train.locator.task import read_locator
-from leukoscope.train.run_folder import CARD, LITE0, ONNX, begin_card, entries_of
+from leukoscope.train.run_folder import CARD, LITE0, ONNX, CardWords, begin_card, entries_of
 
 NMS_IOU = 0.5
 LOW_SCORE = 0.01  # what average precision and the choice of a threshold look at
@@ -27,35 +28,28 @@ TILE_SIDES = 2.5  # a field is cut into tiles when it is longer than this many t
 
 
 def export_locator(
-    run: str | Path,
-    out: str | Path,
-    *,
-    validation: Sequence[Dataset],
-    command: str,
-    commit: str,
-    results: Sequence[dict] = (),
+    run: str | Path, out: str | Path, *, validation: Sequence[Dataset], **words: Unpack[CardWords]
 ) -> Path:
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
     validation  data sets, already cut down to the fields that the score threshold is chosen on
-    command, commit  what trained the run, for the card
-    results     rows of measured results, as they stand in the card
+    words       for the card
     """
     net, record = read_locator(run)
     side = record["config"]["side"]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write_onnx(net, side, out / ONNX)
-    training = {"threshold_chosen_on": entries_of(validation), "command": command, "commit": commit}
+    training = {"threshold_chosen_on": entries_of(validation)}
     card = begin_card(
         record,
         out,
         task="locate",
         size=side,
+        words=words,
         training=training | {"pretrained": LITE0},
         white_balance=record["config"]["white_balance"],
         thresholds={"score": LOW_SCORE, "nms_iou": NMS_IOU, "tile_px": TILE_SIDES * side},
-        results=tuple(results),
     )
     write_card(card, out / CARD)
     session = Session(read_bundle(out))

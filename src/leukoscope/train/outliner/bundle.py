@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from leukoscope.models.torch_outline import ExportedOutliner, OutlineNet
 from leukoscope.outline import outline
 from leukoscope.train.outliner.data import Outlined, field_outlines
 from leukoscope.train.outliner.task import mask_pattern, read_outliner
-from leukoscope.train.run_folder import CARD, LITE0, ONNX, begin_card
+from leukoscope.train.run_folder import CARD, LITE0, ONNX, CardWords, begin_card
 from leukoscope.types import Cells
 
 THRESHOLDS = {"cell": 0.5, "nucleus": 0.5}
@@ -26,12 +27,12 @@ LOOSE = 0.08  # of the outline's side: how far from it the boxes lie that valida
 
 
 def export_outliner(
-    run: str | Path, out: str | Path, *, validation: Sequence[Dataset], command: str, commit: str
+    run: str | Path, out: str | Path, *, validation: Sequence[Dataset], **words: Unpack[CardWords]
 ) -> Path:
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
     validation  data sets, already cut down to the fields that the card's figures are measured on
-    command, commit  what trained the run, for the card
+    words       for the card
     Weights are stored in 16 bits and computed with in 32, which halves the file.
     """
     net, record = read_outliner(run)
@@ -44,7 +45,8 @@ def export_outliner(
         out,
         task="outline",
         size=config["size"],
-        training={"command": command, "commit": commit, "pretrained": LITE0},
+        words=words,
+        training={"pretrained": LITE0},
         white_balance=config["white_balance"],
         crop=CropRule(size=config["size"], pad_fraction=config["context"]),
         thresholds=dict(THRESHOLDS),
