@@ -294,7 +294,8 @@ def small_rates(device: torch.device, *, n: int) -> list[dict]:
     from leukoscope.models.torch_classifier import CellClassifier
     from leukoscope.models.torch_lite import normalise
     from leukoscope.models.torch_locator import LocatorNet, locator_loss
-    from leukoscope.train.loop import Stage, Task, adamw
+    from leukoscope.train.loop import Stage, Task
+    from leukoscope.train.optimizers import adamw
 
     warm, timed = (1, 2) if device.type == "cpu" else (10, 40)
     rows = []

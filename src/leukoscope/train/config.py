@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +29,24 @@ class RunConfig:
     licence: str = "Apache-2.0"
     description: str = ""
     limits: tuple = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PictureConfig(RunConfig):
+    """What the configurations of the locator and the outliner share: networks on EfficientNet-Lite0's backbone.
+
+    shares      how often each data set is drawn from, by its name; without it all alike
+    own_colour  share of the pictures that keep their own stain, light and focus
+    """
+
+    steps: int
+    _: KW_ONLY
+    weight_decay: float = 0.02
+    colour_strength: float = 1.0
+    own_colour: float = 0.25
+    white_balance: bool = True
+    pretrained: bool = True
+    shares: dict = field(default_factory=dict)
 
 
 def require_choice(config: object, **choices: tuple) -> None:

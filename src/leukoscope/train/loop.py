@@ -79,12 +79,6 @@ def quick_average(most: float) -> Callable[[int], float]:
     return lambda updates: min(most, (updates + 1) / (updates + 10))
 
 
-def adamw(groups: list[dict], **settings: float) -> torch.optim.AdamW:
-    """AdamW over groups of parameters; on an accelerator as one kernel."""
-    on_cuda = all(p.is_cuda for g in groups for p in g["params"])
-    return torch.optim.AdamW(groups, **settings, fused=True if on_cuda else None)
-
-
 def half_precision(amp: str, device: torch.device) -> torch.dtype | None:
     """The dtype of forward passes that a setting asks for ("auto": half precision on an accelerator); None: float32."""
     if amp == "auto":

@@ -29,7 +29,8 @@ from leukoscope.progress import Progress, no_progress
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import run_mark, settings_fingerprint
 from leukoscope.train.classifier.loss import set_cross_entropy
-from leukoscope.train.loop import adamw, run_task
+from leukoscope.train.loop import run_task
+from leukoscope.train.optimizers import adamw
 from leukoscope.train.processes import Processes
 from leukoscope.train.tasks import Place, Stage, Task
 

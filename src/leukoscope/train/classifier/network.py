@@ -13,7 +13,7 @@ from leukoscope.taxonomy import read_attribute_set, read_taxonomy
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.checkpoint import read_average, start_from
 from leukoscope.train.classifier.config import ClassifierConfig
-from leukoscope.train.loop import adamw
+from leukoscope.train.optimizers import adamw
 
 
 def first_network(config: ClassifierConfig, device: torch.device) -> CellClassifier:

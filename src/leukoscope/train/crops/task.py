@@ -20,7 +20,8 @@ from leukoscope.train.crops.batches import epoch_batches, make_batch, prepared
 from leukoscope.train.crops.config import FinetuneConfig, StagePlan
 from leukoscope.train.crops.data import CropSet
 from leukoscope.train.crops.predict import predict_features, predict_logits
-from leukoscope.train.loop import EpochEnd, Place, Stage, Task, adamw, half_precision, quick_average, warm_cosine
+from leukoscope.train.loop import EpochEnd, Place, Stage, Task, half_precision, quick_average, warm_cosine
+from leukoscope.train.optimizers import adamw
 from leukoscope.train.processes import Processes
 
 ClassLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -13,7 +13,7 @@ from leukoscope.models.torch_detr import RTDETR_SIZES, Detr
 from leukoscope.models.torch_detr_keys import arch_of_file, load_published
 from leukoscope.train.detector.config import DetectorConfig
 from leukoscope.train.detector.matchability import MatchabilityObjective
-from leukoscope.train.loop import adamw
+from leukoscope.train.optimizers import adamw
 
 
 def resolve(config: DetectorConfig) -> DetectorConfig:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from leukoscope.train.config import RunConfig
+from leukoscope.train.config import PictureConfig
 
 
 @dataclass(frozen=True, slots=True)
-class LocatorConfig(RunConfig):
+class LocatorConfig(PictureConfig):
     """Settings of one locator run (a TOML file with these keys and task = "locate").
 
     levels     strides of the maps that cells are found on: [8], or [8, 16, 32] with larger cells on coarser maps
-    shares     how often each data set is drawn from, by its name; without it all alike
-    own_colour share of the pictures that keep their own stain, light and focus
     plain      share of the pictures that are one photograph near the scale of inference; the rest are mosaics, and
                single cells filling the picture
     transpose  whether pictures are also turned by a quarter (not only mirrored), which hides an annotator's habit of
@@ -24,24 +22,17 @@ class LocatorConfig(RunConfig):
     memory_px  longer side of the photographs held in memory
     """
 
-    steps: int
     side: int = 256
     batch_size: int = 8
     levels: tuple = (8,)
     width: int = 96
     learning_rate: float = 1e-3
     backbone_rate: float = 3e-4
-    weight_decay: float = 0.02
     frozen_blocks: int = 3
     ema: float = 0.998
-    colour_strength: float = 1.0
-    own_colour: float = 0.25
     plain: float = 0.45
     transpose: bool = True
     touching: float = 0.0
     fold: bool = False
     init_from: str | None = None
-    white_balance: bool = True
-    pretrained: bool = True
-    shares: dict = field(default_factory=dict)
     memory_px: int = 480

@@ -22,7 +22,8 @@ from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.fields import seen_fields
 from leukoscope.train.locator.config import LocatorConfig
 from leukoscope.train.locator.data import Photo, draw_canvas, is_white, load_photos
-from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
+from leukoscope.train.loop import FINAL_RATE, Stage, Task, quick_average, run_task, warm_cosine, warm_steps
+from leukoscope.train.optimizers import backbone_optimizer
 from leukoscope.train.processes import join_processes
 from leukoscope.train.run_folder import data_entry, read_run, write_run
 
@@ -140,14 +141,6 @@ def _weights(datasets: list[Dataset], shares: dict) -> np.ndarray:
 
 
 def _optimizer(net: LocatorNet, config: LocatorConfig) -> torch.optim.Optimizer:
-    """AdamW; the stem, the first blocks and every batch normalisation of the backbone stay still."""
-    for part in (net.backbone.stem, *net.backbone.blocks[: config.frozen_blocks]):
-        part.requires_grad_(False)
+    """Every batch normalisation of the backbone stays still too."""
     freeze_norms(net)
-    backbone = [p for p in net.backbone.parameters() if p.requires_grad]
-    inside = {id(p) for p in net.backbone.parameters()}
-    head = [p for p in net.parameters() if id(p) not in inside]
-    groups = [{"params": head, "lr": config.learning_rate}]
-    if backbone:
-        groups.append({"params": backbone, "lr": config.backbone_rate})
-    return adamw(groups, weight_decay=config.weight_decay)
+    return backbone_optimizer(net, config)

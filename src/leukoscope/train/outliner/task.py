@@ -25,7 +25,8 @@ from leukoscope.progress import Progress, no_progress
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, run_fingerprint, run_mark
 from leukoscope.train.fields import seen_fields
-from leukoscope.train.loop import FINAL_RATE, Stage, Task, adamw, quick_average, run_task, warm_cosine, warm_steps
+from leukoscope.train.loop import FINAL_RATE, Stage, Task, quick_average, run_task, warm_cosine, warm_steps
+from leukoscope.train.optimizers import backbone_optimizer
 from leukoscope.train.outliner.config import OutlinerConfig
 from leukoscope.train.outliner.data import (
     PATCH_PX,
@@ -77,7 +78,7 @@ def train_outliner(
     share = partial(warm_cosine, steps=config.steps, warm=warm_steps(config.steps, 10, most=50), final=FINAL_RATE)
     task = Task(
         network=net,
-        stages=(Stage("all", 1, lambda: _optimizer(net, config), share),),
+        stages=(Stage("all", 1, lambda: backbone_optimizer(net, config), share),),
         steps=config.steps,
         pieces=lambda place: ([make_batch(groups, guess, config, step)] for step in range(place.step, config.steps)),
         loss=loss,
@@ -193,17 +194,6 @@ def mask_pattern(masks: dict, dataset: Dataset) -> str | None:
     """The pattern that a configuration names for a data set, else that of "*" if the set has contours, else None."""
     has_contours = any(c.contour for f in dataset.fields for c in f.cells)
     return masks.get(dataset.name, masks.get("*") if has_contours else None)
-
-
-def _optimizer(net: OutlineNet, config: OutlinerConfig) -> torch.optim.Optimizer:
-    """AdamW; the stem and the first blocks of the backbone stay still."""
-    for part in (net.backbone.stem, *net.backbone.blocks[: config.frozen_blocks]):
-        part.requires_grad_(False)
-    backbone = [p for p in net.backbone.parameters() if p.requires_grad]
-    inside = {id(p) for p in net.backbone.parameters()}
-    head = [p for p in net.parameters() if id(p) not in inside]
-    groups = [{"params": head, "lr": config.learning_rate}, {"params": backbone, "lr": config.backbone_rate}]
-    return adamw(groups, weight_decay=config.weight_decay)
 
 
 def _entry(dataset: Dataset, patches: Patches, config: OutlinerConfig) -> dict:
