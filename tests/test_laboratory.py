@@ -16,7 +16,8 @@ from leukoscope.cli import main
 from leukoscope.errors import InputError
 from leukoscope.evaluate.abnormal import chance_agreement, read_limits, two_by_two, usable
 from leukoscope.evaluate.agreement import deming
-from leukoscope.evaluate.counts import CountTable, align, pooled, read_counts
+from leukoscope.evaluate.counts import CountTable, align, pooled
+from leukoscope.evaluate.counts_file import read_counts
 from leukoscope.evaluate.imprecision import imprecision
 from leukoscope.evaluate.two_counts import agree_by_chance, assertable, missed_share, second_count_limits
 from leukoscope.intervals import clopper_pearson

@@ -25,7 +25,7 @@ from leukoscope.train.checkpoint import AFTER, LATER, WORDS, read_average, run_f
 from leukoscope.train.classifier import task as loop  # noqa: E402
 from leukoscope.train.classifier.attribute_layer import fit_logistic, turned  # noqa: E402
 from leukoscope.train.classifier.bundle import ATTRIBUTE_LAYER, read_classifier, restain, typed_crops  # noqa: E402
-from leukoscope.train.classifier.data import class_targets, load_cells, read_store, write_store  # noqa: E402
+from leukoscope.train.classifier.data import class_targets, load_cells  # noqa: E402
 from leukoscope.train.classifier.dress import Dress, Wardrobe  # noqa: E402
 from leukoscope.train.classifier.loss import (  # noqa: E402
     attribute_loss,
@@ -34,6 +34,7 @@ from leukoscope.train.classifier.loss import (  # noqa: E402
 )
 from leukoscope.train.classifier.made_cells import SMUDGE, make_cells  # noqa: E402
 from leukoscope.train.classifier.network import mix_with_start  # noqa: E402
+from leukoscope.train.classifier.store_file import read_store, write_store  # noqa: E402
 from leukoscope.train.fields import seen_fields, with_validation  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from leukoscope import __version__
 from leukoscope.errors import InputError
 from leukoscope.evaluate.abnormal import read_limits
-from leukoscope.evaluate.counts import Aligned, CountTable, align, pooled, read_counts
+from leukoscope.evaluate.counts import Aligned, CountTable, align, pooled
+from leukoscope.evaluate.counts_file import read_counts
 from leukoscope.evaluate.imprecision import imprecision
 from leukoscope.experiments import laboratory_tables as made
 from leukoscope.experiments.intervals import Estimate

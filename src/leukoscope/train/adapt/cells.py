@@ -14,8 +14,8 @@ from leukoscope.models.bundle import CropRule
 from leukoscope.progress import Progress, no_progress
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import Taxonomy, nearest_class
-from leukoscope.train.classifier.data import read_balanced
-from leukoscope.train.crops.data import NOT_WHITE, CropSet
+from leukoscope.train.classifier.data import NOT_WHITE, read_balanced
+from leukoscope.train.crops.data import CropSet
 from leukoscope.types import Cells, Field
 
 UNSTATED = (None, "white_cell")

@@ -6,8 +6,6 @@ training from it needs neither the pictures nor the manifests.
 
 from __future__ import annotations
 
-import io
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,8 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from leukoscope.crop import crop_cells
 from leukoscope.dataset.manifest import Dataset, TruthField
-from leukoscope.errors import UNREADABLE, DataError, ImageError, in_short
-from leukoscope.files import save_arrays
+from leukoscope.errors import DataError, ImageError
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.models.bundle import CropRule
 from leukoscope.scale import measure_um_per_px
@@ -29,8 +26,6 @@ MASK_SIDE = 100
 MADE = "made"  # the data set that cells made in training are of
 NOT_WHITE = ("red_cell", "platelet")  # annotated in some sets; no class of a differential
 BLACK = 12  # pixels up to this are the black that cells were cut out on
-WEBP_QUALITY = 82
-STORE_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -267,52 +262,4 @@ def stated_values(stated: tuple[tuple[str, str], ...], attributes: AttributeSet 
             )
         if value is not None:
             out[i] = attribute.values.index(value)
-    return out
-
-
-def write_store(store: CellStore, path: str | Path) -> None:
-    """One file: windows and backgrounds as WebP (lossy, a twentieth of their size), the rest as it is."""
-    columns = {f.name: getattr(store, f.name) for f in fields(store) if f.name != "masks"}
-    packed = {name: _packed(columns.pop(name)) for name in ("windows", "backgrounds")}
-    files = {f"{name}_{part}": value for name, parts in packed.items() for part, value in parts.items()}
-    save_arrays(path, version=np.asarray(STORE_VERSION), **files, **columns)
-
-
-def read_store(path: str | Path) -> CellStore:
-    """What `write_store` wrote. DataError where the file is none."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if int(file["version"]) != STORE_VERSION:
-                raise DataError(f"{path} is a store of version {int(file['version'])}; this reads {STORE_VERSION}")
-            columns = {n: file[n] for n in (*_ROWS, "ground_sets") if n not in ("windows", "masks")}
-            pictures = {n: _unpacked(file[f"{n}_bytes"], file[f"{n}_ends"]) for n in ("windows", "backgrounds")}
-    except (OSError, *UNREADABLE) as error:
-        raise DataError(f"{path} is not a store of cells: {in_short(error)}; write it again") from None
-    cells = zip(pictures["windows"], columns["box_shapes"], columns["masked"], strict=True)
-    masks = np.stack([cell_mask(window, shape, masked=bool(masked)) for window, shape, masked in cells])
-    return CellStore(masks=masks, **columns, **pictures)
-
-
-def _packed(pictures: np.ndarray) -> dict[str, np.ndarray]:
-    def encode(picture: np.ndarray) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "WEBP", quality=WEBP_QUALITY, method=4)
-        return buffer.getvalue()
-
-    with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(encode, pictures))
-    ends = np.cumsum([len(p) for p in parts]).astype(np.int64)
-    return {"bytes": np.frombuffer(b"".join(parts), np.uint8), "ends": ends}
-
-
-def _unpacked(content: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    side, data = WINDOW_RULE.size, content.tobytes()
-    out = np.empty((len(ends), side, side, 3), np.uint8)
-
-    def decode(i: int) -> None:
-        start = int(ends[i - 1]) if i else 0
-        out[i] = np.asarray(Image.open(io.BytesIO(data[start : int(ends[i])])).convert("RGB"))
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(decode, range(len(ends))))
     return out

@@ -10,18 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from leukoscope.crop import crop_cells, match_nuclei
-from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
-from leukoscope.errors import DataError, ImageError, TaxonomyError
-from leukoscope.images import background_color, read_field, white_balance
+from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.errors import DataError, TaxonomyError
 from leukoscope.models.bundle import CropRule
 from leukoscope.progress import Progress, no_progress
-from leukoscope.scale import with_scale
 from leukoscope.taxonomy import Taxonomy, nearest_class
-from leukoscope.train.classifier.data import NOT_WHITE
-from leukoscope.types import Cells, Field
+from leukoscope.train.crops.cut import Cut, cut_field, white_cells
 
 PAPER_PAD_PX = 50.0  # PCM, section 2.3.2
 UNKNOWN = -1
@@ -125,14 +120,14 @@ def read_crop_set(
     if clusters and len(several) != 1:
         raise DataError("clusters name rows of one data set's fields: read the sets one by one and join_crop_sets them")
     rule = rule or CropRule(size=size, pad_px=pad_px)
-    chosen = [(d, f) for d in several for f in d.fields if (split is None or f.split == split) and _white_cells(f)]
+    chosen = [(d, f) for d in several for f in d.fields if (split is None or f.split == split) and white_cells(f)]
     if not chosen:
         sets = ", ".join(d.name for d in several)
         raise DataError(f"no white cells in {sets}" + (f", split {split}" if split else "") + ": nothing to cut out")
     unit, groups = _groups(several, chosen, clusters)
-    parts: list[_Cut] = []
+    parts: list[Cut] = []
     for done, (dataset, truth) in enumerate(chosen, 1):
-        parts.append(_cut_field(dataset, truth, rule, white_balance=white_balance, masks=masks))
+        parts.append(cut_field(dataset, truth, rule, white_balance=white_balance, masks=masks))
         progress(done, len(chosen))
     cells = [c for p in parts for c in p.cells]
     names = [c.class_name for c in cells]
@@ -250,52 +245,6 @@ def taxonomy_without(taxonomy: Taxonomy, names: Sequence[str]) -> Taxonomy:
         lymphoid_blasts=rest(taxonomy.lymphoid_blasts),
         lineage_known=taxonomy.lineage_known and bool(rest(taxonomy.blasts)),
     )
-
-
-def cut_boxes(field: Field, boxes: np.ndarray, rule: CropRule, *, balance: bool) -> np.ndarray:
-    """Crops (N, S, S, 3) of boxes (N, 4) of a photograph as it was read, prepared as analysis prepares them."""
-    view = field
-    if balance:
-        view = replace(field, pixels=white_balance(field.pixels, background_color(field.pixels)))
-    if rule.pad_um is not None:
-        view = with_scale(view, Cells(field.key, boxes, np.ones(len(boxes))))
-    return match_nuclei(crop_cells(view.pixels, boxes, rule, um_per_px=view.um_per_px), rule.nucleus_density)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cut:
-    cells: list[TruthCell]
-    crops: np.ndarray
-    masks: np.ndarray | None
-
-
-def _white_cells(truth: TruthField) -> list[TruthCell]:
-    return [c for c in truth.cells if c.class_name not in NOT_WHITE]
-
-
-def _cut_field(dataset: Dataset, truth: TruthField, rule: CropRule, *, white_balance: bool, masks: bool) -> _Cut:
-    try:
-        picture = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
-    except ImageError as error:
-        raise DataError(f"{dataset.path(truth)}: {error}") from None
-    cells = _white_cells(truth)
-    boxes = np.array([c.box for c in cells], np.float64)
-    crops = cut_boxes(picture, boxes, rule, balance=white_balance)
-    drawn = None
-    if masks:
-        drawn = np.stack([_mask(picture.pixels.shape[:2], c, rule, truth.um_per_px) for c in cells])
-    return _Cut(cells, crops, drawn)
-
-
-def _mask(shape: tuple[int, int], cell: TruthCell, rule: CropRule, um_per_px: float | None) -> np.ndarray:
-    """(S, S) uint8: 1 inside the cell's contour, cut as its crop is."""
-    height, width = shape
-    drawn = Image.new("L", (width, height))
-    if cell.contour is not None:
-        ImageDraw.Draw(drawn).polygon([(x - 0.5, y - 0.5) for x, y in cell.contour], fill=255)
-    pixels = np.repeat(np.asarray(drawn)[..., None], 3, 2)
-    crop = crop_cells(pixels, np.array([cell.box]), rule, um_per_px=um_per_px, background=0)[0, ..., 0]
-    return (crop >= 128).astype(np.uint8)
 
 
 def _column(class_name: str | None, taxonomy: Taxonomy) -> int:

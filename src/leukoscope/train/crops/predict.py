@@ -20,7 +20,8 @@ from leukoscope.models.torch_checkpoints import load_exactly, read_weights, tens
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.train import run_folder
 from leukoscope.train.crops.config import FinetuneConfig
-from leukoscope.train.crops.data import CropSet, cut_boxes
+from leukoscope.train.crops.cut import cut_boxes
+from leukoscope.train.crops.data import CropSet
 from leukoscope.types import Field
 
 
