@@ -10,7 +10,6 @@ pytest.importorskip("torch", reason="training needs the extra: pip install '.[tr
 from leukoscope.train.adapt import neighbours  # noqa: E402
 from leukoscope.train.adapt.heads import softmax, with_one  # noqa: E402
 from leukoscope.train.adapt.neighbours import lean_on_neighbours  # noqa: E402
-from leukoscope.train.adapt.site_head import fit_site_head, fit_site_layer  # noqa: E402
 
 WIDTH, N_CLASSES = 30, 3
 
@@ -44,24 +43,9 @@ def test_like_cells_are_called_alike_and_no_surer_than_before():
     assert warm == pytest.approx(2 * fitted, abs=1e-6)
 
 
-def test_a_few_labels_turn_their_clusters():
-    heard, labels, layer = site(width=2.0)
-    used = np.arange(9)
-    allowed = np.eye(N_CLASSES, dtype=bool)[labels[used]]
-    alone = fit_site_head(heard[used], allowed, layer, groups=used)
-    both = fit_site_layer(heard, allowed, layer, used=used, groups=used, temperature=1.0)
-    assert both.neighbours and both.after >= alone.after
-    rest = np.arange(9, len(heard))
-    assert right(heard[rest], both.weights, labels[rest]) > right(heard[rest], alone.weights, labels[rest])
-    left = fit_site_layer(heard, allowed, layer, used=used, groups=used, temperature=None)
-    assert not left.neighbours and left.weights == pytest.approx(alone.weights)
-
-
-def test_a_large_site_is_drawn_from_and_its_labels_kept(monkeypatch):
+def test_a_large_site_is_drawn_from(monkeypatch):
     monkeypatch.setattr(neighbours, "MOST_CELLS", 60)
-    heard, labels, layer = site(400)
-    used = np.array([399, 398, 397])
-    told = {"temperature": 1.0, "used": used, "allowed": np.eye(N_CLASSES, dtype=bool)[labels[used]]}
-    fitted = lean_on_neighbours(heard, layer, **told)
-    assert right(heard, fitted, labels) > right(heard, layer, labels)
-    assert fitted == pytest.approx(lean_on_neighbours(heard, layer, **told))
+    features, labels, layer = site(400)
+    fitted = lean_on_neighbours(features, layer, temperature=1.0)
+    assert right(features, fitted, labels) > right(features, layer, labels)
+    assert fitted == pytest.approx(lean_on_neighbours(features, layer, temperature=1.0))

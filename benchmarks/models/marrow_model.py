@@ -25,6 +25,7 @@ from leukoscope.taxonomy import Taxonomy, nearest_class, read_taxonomy
 from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.network import read_network, set_last_layer, write_adapted
 from leukoscope.train.adapt.profile import REFERENCE, read_reference
+from leukoscope.train.adapt.site import what_was_learnt
 from leukoscope.train.adapt.site_head import fit_site_layer, old_weights
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "marrow.toml"
@@ -57,11 +58,12 @@ def measure(cells: Heard, layer: np.ndarray, blood: Bundle, config: dict, *, dra
     def right(weights: np.ndarray, rows: np.ndarray) -> float:
         return float((of_model[(with_one(heard[rows]) @ weights).argmax(1)] == truth[rows]).mean())
 
+    learnt = what_was_learnt(heard, layer, blood)
     every, scores = np.arange(len(truth)), []
     for seed in range(draws):
         used = draw(truth, seed)
         allowed = truth[used][:, None] == of_model[None]
-        told = {"used": used, "groups": used, "temperature": temperature, "seed": seed}
+        told = {"used": used, "groups": used, "learnt": learnt, "seed": seed}
         head = fit_site_layer(heard, allowed, layer, **told)
         weights = np.where(allowed.any(0), head.weights, 0.0)
         weights[-1, ~allowed.any(0)] = -1e6

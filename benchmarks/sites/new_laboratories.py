@@ -30,7 +30,7 @@ from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.neighbours import lean_on_neighbours
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.profile import Reference, fit_profile, read_reference
-from leukoscope.train.adapt.site import allowed_classes, choose_start
+from leukoscope.train.adapt.site import allowed_classes, choose_start, what_was_learnt
 from leukoscope.train.adapt.site_head import fit_site_layer, old_weights
 from leukoscope.train.classifier.bundle import run_named
 from leukoscope.train.classifier.data import WINDOW_PAD, load_cells
@@ -127,12 +127,12 @@ def new_site(cells: Heard, layer: np.ndarray, reference: Reference, bundle: Bund
         rows.append(_row(cells, f"ECE, five types, strict, {words}", ece, most=ECE[which]))
         restricted, _ = restricted_types(probs, bundle.card.taxonomy)
         rows.append(_row(cells, f"accuracy, five types, restricted, {words}", (restricted == truth).mean()))
-    scores = []
+    scores, learnt = [], what_was_learnt(heard, layer, bundle)
     for seed in range(draws):
         used = draw(truth, LABELLED, seed)
         allowed = allowed_classes(names, bundle.card.taxonomy)
-        start = choose_start(heard, allowed[used], used, layer, bundle)
-        told = {"groups": cells.files[rows_of][used], "temperature": temperature, "seed": seed}
+        start = choose_start(heard, allowed[used], used, layer, learnt)
+        told = {"groups": cells.files[rows_of][used], "learnt": learnt, "seed": seed}
         head = fit_site_layer(heard, allowed[used], start, used=used, **told)
         rest = np.setdiff1d(np.arange(len(truth)), used)
         logits = np.where(allowed.any(0), with_one(heard[rest]) @ head.weights, -np.inf)

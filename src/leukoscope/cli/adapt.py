@@ -96,8 +96,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"labelled cells used: {adapted['n_labelled']} ({counts})")
     if adapted["profiled"]:
         print("features were first brought to those of the training cells, without labels (see --unlabelled)")
-    if adapted["neighbours"]:
-        print("cells without a label took part: cells that look alike are called alike")
+    if adapted["class_means"]:
+        print("cells without a label took part: each class's mean is that of its labelled and of its likely cells")
     elif adapted["pull"] is None:
         print("no new last layer was better than the old one by cross-validation: it stays as it was")
     _say_accuracy("cross-validation", adapted["cross_validated"], adapted["n_labelled"])

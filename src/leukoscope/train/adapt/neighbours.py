@@ -1,4 +1,4 @@
-"""A last layer that calls like cells alike: what the site's own cells say about one another, labelled or not.
+"""A last layer that calls like cells alike: what the site's own cells say about one another, without a label.
 
 On a new stain a cell's call may be a coin's toss while most cells that look like it are called right. Probabilities
 are spread over a graph of the site's nearest cells (Zhou et al. 2003), and the layer is fitted to what comes of that,
@@ -14,50 +14,19 @@ from leukoscope.train.adapt.heads import logistic_weights, nearest_graph, with_o
 
 NEIGHBOURS = 8
 REACH = 0.8  # share of a cell's probabilities that comes from its neighbours; chosen on development sets
-TRUST = 0.3  # weight of an unlabelled cell's call beside a label's 1
 PULL = 0.1
 MOST_CELLS = 2000  # drawn from a larger site: the graph is quadratic
-LABEL_WEIGHT = 3.0  # of a labelled cell in the fit beside an unlabelled one's 1
 _ROUNDS = 25
 
 
-def lean_on_neighbours(
-    features: np.ndarray,
-    weights: np.ndarray,
-    *,
-    temperature: float,
-    used: np.ndarray | None = None,
-    allowed: np.ndarray | None = None,
-    seed: int = 0,
-) -> np.ndarray:
-    """The layer `weights` (F + 1, C), fitted to the site's cells heard (N, F); as sure on average as it was.
-
-    used, allowed  rows of labelled cells, and (n, C) bool: the classes that each may be
-    """
-    used = np.zeros(0, np.int64) if used is None else np.asarray(used)
-    rows, places = _some(len(features), used, seed)
-    x = np.asarray(features, np.float64)[rows]
+def lean_on_neighbours(features: np.ndarray, weights: np.ndarray, *, temperature: float, seed: int = 0) -> np.ndarray:
+    """The layer `weights` (F + 1, C), fitted to the site's cells heard (N, F); as sure on average as it was."""
+    drawn = np.random.default_rng(seed).permutation(len(features))[:MOST_CELLS]
+    x = np.asarray(features, np.float64)[np.sort(drawn)]
     probs = softmax(with_one(x) @ weights / temperature)
-    seeds, sizes = probs, np.ones(len(x))
-    if len(used):
-        named = allowed.any(0)
-        seeds = np.where(named, probs + 1e-9, 0.0)
-        seeds = TRUST * seeds / seeds.sum(1, keepdims=True)
-        of_labels = np.where(allowed, probs[places] + 1e-9, 0.0)
-        seeds[places] = of_labels / of_labels.sum(1, keepdims=True)
-        sizes[places] = LABEL_WEIGHT
-    spread = _spread(nearest_graph(_compared(x), NEIGHBOURS), seeds)
-    if len(used):
-        spread[places] = seeds[places]
-    fitted = logistic_weights(x, spread, penalty=PULL, weights=sizes, start=weights / temperature)
-    return fitted * _as_sure(with_one(x) @ fitted, float(probs.max(1).mean())) * temperature
-
-
-def _some(n: int, used: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of at most MOST_CELLS cells, the labelled ones first, and where those stand among them."""
-    others = np.setdiff1d(np.arange(n), used)
-    drawn = np.random.default_rng(seed).permutation(others)[: max(0, MOST_CELLS - len(used))]
-    return np.concatenate([used, np.sort(drawn)]), np.arange(len(used))
+    spread = _spread(nearest_graph(_compared(x), NEIGHBOURS), probs)
+    fitted = logistic_weights(x, spread, penalty=PULL, start=weights / temperature)
+    return fitted * as_sure(with_one(x) @ fitted, float(probs.max(1).mean())) * temperature
 
 
 def _compared(x: np.ndarray) -> np.ndarray:
@@ -73,7 +42,7 @@ def _spread(edges: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return out / np.maximum(out.sum(1, keepdims=True), 1e-12)
 
 
-def _as_sure(logits: np.ndarray, wanted: float) -> float:
+def as_sure(logits: np.ndarray, wanted: float) -> float:
     """By what to multiply logits (N, C) for their best probabilities to have a mean of `wanted`: spreading makes calls
     right more often and less sure."""
     low, high = 0.25, 4.0

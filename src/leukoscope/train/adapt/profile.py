@@ -71,13 +71,15 @@ def read_reference(folder: str | Path) -> Reference | None:
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
     """weights (F + 1, C): the new layer; mix (C,): the site's classes; shift (F,): how far its features lie from the
-    reference's, in deviations; mean, spread (F,): the site's own."""
+    reference's, in deviations; mean, spread (F,): the site's own; gain, offset (F,): what brings its features there."""
 
     weights: np.ndarray
     mix: np.ndarray
     shift: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
+    gain: np.ndarray
+    offset: np.ndarray
 
 
 def fit_profile(
@@ -100,4 +102,4 @@ def fit_profile(
         offset = (to_mean - mean) * strength + mean - gain * mean
         weights = np.concatenate([old[:-1] * gain[:, None], (old[-1] + offset @ old[:-1])[None]])
     mix = softmax(with_one(features) @ weights / temperature).mean(0)
-    return Profile(weights, mix, (mean - to_mean) / to_spread, mean, spread)
+    return Profile(weights, mix, (mean - to_mean) / to_spread, mean, spread, gain, offset)

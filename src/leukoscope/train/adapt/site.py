@@ -20,6 +20,7 @@ from leukoscope.taxonomy import Taxonomy, nearest_class
 from leukoscope.taxonomy.vocabulary import PARENTS
 from leukoscope.train.adapt.cells import read_site_cells
 from leukoscope.train.adapt.choose import choose_cells
+from leukoscope.train.adapt.class_means import Learnt
 from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.network import read_network, set_last_layer, write_adapted
 from leukoscope.train.adapt.profile import fit_profile, read_reference
@@ -117,7 +118,7 @@ def adapt_heard(site: HeardSite, out: str | Path, *, fraction: float | None = No
         "labelled": dict(sorted(Counter(cells.class_names[used].tolist()).items())),
         "pull": head.pull,
         "profiled": profiled,
-        "neighbours": head.neighbours,
+        "class_means": head.class_means,
         "cross_validated": {"before": before, "after": head.after},
         "held_out": _held_out(site.features, site.allowed, rest, old, head) if len(rest) else None,
     }
@@ -132,22 +133,29 @@ def fit_rows(site: HeardSite, used: np.ndarray, *, among: np.ndarray, seed: int 
     """
     features, bundle, old = site.features[among], site.bundle, old_weights(site.network)
     allowed, places = site.allowed[used], np.searchsorted(among, used)
-    start = choose_start(features, allowed, places, old, bundle)
-    settings = {"temperature": bundle.card.temperature if len(features) >= LEAST_FOR_PROFILE else None, "seed": seed}
-    head = fit_site_layer(features, allowed, start, used=places, groups=site.cells.files[used], **settings)
-    return head, start is not old
+    learnt = what_was_learnt(features, old, bundle)
+    start = choose_start(features, allowed, places, old, learnt)
+    labelled = {"used": places, "groups": site.cells.files[used]}
+    return fit_site_layer(features, allowed, start, **labelled, learnt=learnt, seed=seed), start is not old
+
+
+def what_was_learnt(features: np.ndarray, old: np.ndarray, bundle: Bundle) -> Learnt | None:
+    """What the bundle knows before any label, and the profile of all the site's cells (heard (N, F)); None with too few
+    cells to tell the stain from the mix, or without a reference."""
+    reference, temperature = read_reference(bundle.path), bundle.card.temperature
+    if reference is None or len(features) < LEAST_FOR_PROFILE:
+        return None
+    return Learnt(temperature, reference, fit_profile(features, old, reference, temperature=temperature))
 
 
 def choose_start(
-    features: np.ndarray, allowed: np.ndarray, used: np.ndarray, old: np.ndarray, bundle: Bundle
+    features: np.ndarray, allowed: np.ndarray, used: np.ndarray, old: np.ndarray, learnt: Learnt | None
 ) -> np.ndarray:
     """The layer that labels are fitted from: the old one, or its profile of all the site's cells (heard (N, F)) where
     that explains the labelled ones (rows `used`, allowed (n, C)) better. Neither has seen a label."""
-    reference = read_reference(bundle.path)
-    if reference is None or len(features) < LEAST_FOR_PROFILE:
+    if learnt is None:
         return old
-    profiled = fit_profile(features, old, reference, temperature=bundle.card.temperature).weights
-    of_used = with_one(features[used])
+    profiled, of_used = learnt.profile.weights, with_one(features[used])
     return profiled if set_loss(of_used @ profiled, allowed) < set_loss(of_used @ old, allowed) else old
 
 
@@ -246,7 +254,7 @@ def _write(bundle, models, network, head: SiteHead, dataset: Dataset, allowed, m
         for when in ("before", "after")
     ]
     entry = {"name": site, "sha256": dataset.sha256(), "licence": dataset.licence}
-    entry |= {k: measured[k] for k in ("n_labelled", "labelled", "pull", "profiled", "neighbours")}
+    entry |= {k: measured[k] for k in ("n_labelled", "labelled", "pull", "profiled", "class_means")}
     changes = {
         "name": f"{card.name}, adapted to {site}",
         "training": card.training | {"adapted_to": entry},

@@ -16,10 +16,11 @@ from leukoscope.crop import match_nuclei
 from leukoscope.errors import DataError
 from leukoscope.models.probabilities import softmax
 from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.train.adapt.class_means import Learnt, follow_class_means
 from leukoscope.train.adapt.heads import balanced, logistic_weights, with_one
-from leukoscope.train.adapt.neighbours import lean_on_neighbours
 
 PULLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+CHANCE = 0.1  # three of thirty labelled cells: less of a difference says nothing
 _FOLDS = 5
 _STALE = 1e-9
 
@@ -30,7 +31,7 @@ class SiteHead:
 
     before, after  accuracy on labelled cells by cross-validation, of the old and the new layer (NaN with too few)
     held_logits    (N, C) of each labelled cell from a layer that did not see it
-    neighbours     whether the layer also follows the site's cells without a label (`lean_on_neighbours`)
+    class_means    whether the layer also follows class means and the cells without a label (`follow_class_means`)
     """
 
     weights: np.ndarray
@@ -38,7 +39,7 @@ class SiteHead:
     before: float
     after: float
     held_logits: np.ndarray
-    neighbours: bool = False
+    class_means: bool = False
 
 
 @torch.no_grad()
@@ -97,30 +98,29 @@ def fit_site_layer(
     *,
     used: np.ndarray,
     groups: np.ndarray,
-    temperature: float | None,
+    learnt: Learnt | None,
     seed: int = 0,
 ) -> SiteHead:
-    """`fit_site_head` on the labelled rows `used` of the site's cells heard (N, F), and then, where it calls labelled
-    cells left out no worse, a layer that follows the cells without a label too.
+    """`fit_site_head` on the labelled rows `used` of the site's cells heard (N, F), and then, where that is not clearly
+    worse than `old` on labelled cells left out, a layer that follows class means and the site's other cells.
 
-    allowed (n, C), groups (n,): of the labelled rows; temperature: the card's, None: leave unlabelled cells alone
+    allowed (n, C), groups (n,): of the labelled rows; learnt: None: leave unlabelled cells alone
     """
     head = fit_site_head(features[used], allowed, old, groups=groups, seed=seed)
     folds = _folds(allowed.argmax(1), groups, seed)
-    if temperature is None or folds.max() == 0:
+    if learnt is None or folds.max() == 0:
         return head
     held = np.empty_like(head.held_logits)
     for fold in range(folds.max() + 1):
         seen = folds != fold
         first = old if head.pull is None else _fit(features[used[seen]], allowed[seen], old, head.pull)
-        settings = {"temperature": temperature, "used": used[seen], "allowed": allowed[seen], "seed": seed}
-        held[~seen] = with_one(features[used[~seen]]) @ lean_on_neighbours(features, first, **settings)
+        of_seen = {"used": used[seen], "allowed": allowed[seen], "seed": seed}
+        held[~seen] = with_one(features[used[~seen]]) @ follow_class_means(features, first, learnt, **of_seen)
     after = right_share(held, allowed)
-    if after < head.after:
+    if after < head.before - CHANCE:
         return head
-    settings = {"temperature": temperature, "used": used, "allowed": allowed, "seed": seed}
-    weights = lean_on_neighbours(features, head.weights, **settings)
-    return replace(head, weights=weights, after=after, held_logits=held, neighbours=True)
+    weights = follow_class_means(features, head.weights, learnt, used=used, allowed=allowed, seed=seed)
+    return replace(head, weights=weights, after=after, held_logits=held, class_means=True)
 
 
 def _fit(features: np.ndarray, allowed: np.ndarray, old: np.ndarray, pull: float) -> np.ndarray:
