@@ -9,6 +9,7 @@ from data.make_untrained import make_coloured_site, make_untrained
 from leukoscope.cli import main
 from leukoscope.errors import DataError
 from leukoscope.models.bundle import find_model
+from leukoscope.progress import no_progress  # noqa: E402
 from leukoscope.taxonomy import BLOOD_12
 
 pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
@@ -122,7 +123,7 @@ def test_the_command_writes_a_profiled_model_or_says_why_not(tmp_path, capsys, m
     assert main(words) == 2
     assert "holds no reference" in capsys.readouterr().err
     network = read_network(bundle)
-    cells, heard = hear_site({}, bundle, network, site, None)
+    cells, heard = hear_site({}, bundle, network, site, no_progress)
     write_reference(measure_reference(heard, np.arange(len(heard)) % 3, 3), bundle.path)
     assert main(words) == 2
     assert f"a profile needs {LEAST_CELLS} or more" in capsys.readouterr().err
