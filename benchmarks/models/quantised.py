@@ -13,6 +13,7 @@ Writes benchmarks/results/quantised.csv.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from leukoscope.types import FieldKey
 
 READINGS = {"pbc": "as_labelled", "bccd": "five_types_strict", "jtsc": "five_types_strict",
             "cellavision": "five_types_strict"}  # fmt: skip
+LOCATED = {"bccd": "test", "pbc": "test", "draaslan": "all"}
 KEY = FieldKey("f", "s", "p", "bccd", "blood")
 MOST_LOST, LEAST_SAME, MOST_ECE, LEAST_FASTER = 0.005, 0.99, 0.01, 1.5
 EMULATED = 24  # photographs on which calls without integer kernels are compared
@@ -41,16 +43,21 @@ def main(args: Args) -> Rows:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         sets = {name: import_public(name, args.data, work) for name in READINGS}
-        new = Path(args.keep or work / "int8")
-        losses = quantise_model(args.model, [work / "pbc", work / "bccd"], new, pictures=args.pictures, say=print)
+        new, only = Path(args.keep or work / "int8"), args.only or ["locate", "classify"]
+        learnt = [work / "pbc", work / "bccd"]
+        losses = quantise_model(args.model, learnt, new, only=only, pictures=args.pictures, say=print)
         models = find_model(args.model), find_model(new)
         rows = [
             row(f"{task}, calls", "times as fast, processor time", loss.times_as_fast, least=LEAST_FASTER)
             for task, loss in losses.items()
         ]
-        for name, dataset in sets.items():
-            rows += calls(name, dataset, models, work)
-        rows += counts(files, models)
+        if "classify" in only:
+            for name, dataset in sets.items():
+                rows += calls(name, dataset, models, work)
+        if "locate" in only:
+            rows += counts(files, models)
+            for name, split in LOCATED.items():
+                rows += precision(import_public(name, args.data, work), split, models, work, most=args.most_fields)
         rows += emulated(files[:EMULATED], models)
     digests = {f"{task}_onnx_sha256": b.card.onnx_sha256[:12] for task, b in models[0].items()}
     yield from rows
@@ -68,6 +75,20 @@ def counts(files: list[Path], models: tuple[dict, dict]) -> list[dict]:
     same = float((found[:, 0] == found[:, 1]).mean())
     total = {"before": int(found[:, 0].sum()), "after": int(found[:, 1].sum())}
     return [row(f"bccd, {len(files)} fields", "share with as many cells", same, least=LEAST_SAME) | total]
+
+
+def precision(dataset: Dataset, split: str, models: tuple[dict, dict], work: Path, *, most: int) -> list[dict]:
+    """AP50-95 of both locators on one set, at most so many of its fields, spread evenly."""
+    fields = [f for f in dataset.fields if split in ("all", f.split)]
+    fields = fields[:: max(1, len(fields) // most)][:most]
+    dataset = replace(dataset, fields=tuple(fields))
+    found = [
+        evaluate_model({"locate": model["locate"]}, dataset, split, work / f"at-{dataset.name}-{number}")["location"]
+        for number, model in enumerate(models)
+    ]
+    before, after = (f["ap50_95"]["value"] for f in found)
+    line = row(f"{dataset.name}, {split}, {len(fields)} fields", "AP50-95 lost", before - after, most=MOST_LOST)
+    return [line | {"before": round(before, 4), "after": round(after, 4)}]
 
 
 def emulated(files: list[Path], models: tuple[dict, dict]) -> list[dict]:
@@ -142,5 +163,7 @@ if __name__ == "__main__":
         MODEL,
         option("--pictures", type=int, default=PICTURES, help="training photographs that set the ranges"),
         option("--limit", type=int, help="count cells in the first N photographs of bccd only"),
+        option("--only", action="append", choices=("locate", "classify"), help="this part alone"),
+        option("--most-fields", type=int, default=300, help="of a set that AP is measured on"),
         option("--keep", help="keep the quantised model here (a new folder)"),
     )

@@ -31,6 +31,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--data", metavar="DIR", nargs="+", required=True, help="data sets with splits train and val (`dataset split`)"
     )
     quantise.add_argument("--out", metavar="DIR", required=True, help="new folder for the quantised model")
+    quantise.add_argument(
+        "--only", nargs="+", choices=("locate", "classify"), default=("locate", "classify"), help="default: both"
+    )
     quantise.set_defaults(run=quantise_model)
 
 
@@ -60,5 +63,5 @@ def quantise_model(args: argparse.Namespace) -> None:
         raise InputError("quantising needs torch and onnx, which are not installed: pip install 'leukoscope[train]'")
     from leukoscope.train.quantise import quantise_model as quantise
 
-    quantise(args.model, args.data, args.out, say=print)
+    quantise(args.model, args.data, args.out, only=args.only, say=print)
     print(f"model: {args.out} (use it with --model; its cards say what was lost)")

@@ -37,7 +37,7 @@ def apply_split_file(dataset: Dataset, path: str | Path) -> Dataset:
     without = [f.file for f in dataset.fields if f.file not in split_of]
     for what, files in (("rows that name no picture of the set", unknown), ("pictures of the set without", without)):
         if files:
-            listed = ", ".join(files[:_LISTED]) + (", …" if len(files) > _LISTED else "")
+            listed = ", ".join(f[:200] for f in files[:_LISTED]) + (", …" if len(files) > _LISTED else "")
             tail = " a row" if files is without else ""
             raise InputError(f"{path}: {len(files)} {what}{tail}: {listed}; one row for every picture is expected")
     return replace(dataset, fields=tuple(replace(f, split=split_of[f.file]) for f in dataset.fields))

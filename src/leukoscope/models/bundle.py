@@ -148,6 +148,9 @@ def read_card(path: str | Path) -> Card:
         )
     taxonomy_sha256 = values.pop("taxonomy_sha256")
     try:
+        odd = [key for key in ("name", "task", "onnx_sha256", "licence") if not isinstance(values[key], str)]
+        if odd:
+            raise TypeError(f"{', '.join(odd)} must be text")
         taxonomy = Taxonomy.from_dict(values["taxonomy"]) if values["taxonomy"] else None
         values |= {
             "taxonomy": taxonomy,
@@ -158,8 +161,8 @@ def read_card(path: str | Path) -> Card:
             "limits": tuple(values["limits"]),
             "attributes": WordRule.from_dict(values["attributes"]) if values.get("attributes") else None,
         }
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} holds a value of the wrong kind: {error}") from None
+    except UNREADABLE as error:
+        raise ModelError(f"{path} holds a value of the wrong kind: {in_short(error)}") from None
     if taxonomy is not None and taxonomy.sha256() != taxonomy_sha256:
         raise ModelError(
             f"{path}: taxonomy {taxonomy.name!r} does not fit its digest: the card was edited; "

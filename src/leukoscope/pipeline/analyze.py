@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import leukoscope
-from leukoscope.cores import one_blas_thread
+from leukoscope.cores import give_memory_back, one_blas_thread
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
@@ -137,6 +137,7 @@ def _analyze(
             if store is not None:
                 store.keep(journal)
         remove_parts(out / WORK)
+        give_memory_back()  # the models, and what photographs were worked on in: the report has other needs
         record = out / "record.json"
         stated = {} if patients is None else read_facts(patients)
         said = {"correction": correction, "knowledge": knowledge, "stated": stated}

@@ -12,7 +12,7 @@ from leukoscope.entries import FieldEntry
 from leukoscope.report.json_stream import JsonStream
 from leukoscope.report.record import Record
 
-_KEPT_CELLS = 20_000  # in memory at a time, with their fields: some 40 MB; one larger field is held alone
+_KEPT_CELLS = 4_000  # in memory at a time, with their fields: some 8 MB; one larger field is held alone
 
 
 class Fields(Mapping[int, FieldEntry]):

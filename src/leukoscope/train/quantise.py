@@ -58,6 +58,7 @@ def quantise_model(
     data: Sequence[str | Path],
     out: str | Path,
     *,
+    only: Sequence[str] = QUANTISED,
     pictures: int = PICTURES,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Loss]:
@@ -66,15 +67,16 @@ def quantise_model(
     model  a bundled model's name, or a model folder
     data   data sets with splits: ranges of activations are set on fields of split "train", and on those of "val" the
            temperature, the confusion matrix and the words are measured anew, and the loss
+    only   which parts, of "locate" and "classify"; the others stay as they are
     pictures  training photographs, spread evenly; fewer take less time
     An outliner is copied as it is. InputError where `out` holds something, the data have no such splits or the model
     is a one-stage detector; nothing is written then.
     """
     out, models = Path(out), find_model(model)
-    parts = {task: bundle for task, bundle in models.items() if task in QUANTISED}
+    parts = {task: bundle for task, bundle in models.items() if task in QUANTISED and task in only}
     if not parts:
-        have = ", ".join(models)
-        raise InputError(f"only locators and classifiers are quantised, and the model has: {have}; use it as it is")
+        have, wanted = ", ".join(models), " and ".join(only)
+        raise InputError(f"only locators and classifiers are quantised, and the model has: {have} (asked: {wanted})")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} holds something already: give the path of a new folder")
     sets = [read_dataset(d) for d in data]
