@@ -95,6 +95,15 @@ def test_the_model_answers_as_before_and_its_cards_say_what_was_lost(work, quant
     assert main(["models", "show", str(quantised)]) == 0
 
 
+def test_one_part_alone_is_quantised_and_the_other_stays(work, tmp_path):
+    data, out = str(work / "drawn" / "set"), tmp_path / "half"
+    words = ["models", "quantise", str(work / "model"), "--data", data, "--out", str(out), "--only", "locate"]
+    assert main(words) == 0
+    before, after = find_model(work / "model"), find_model(out)
+    assert before["classify"].card == after["classify"].card
+    assert "quantised" in after["locate"].card.training and "quantised" not in before["locate"].card.training
+
+
 def test_ends_stay_in_float_and_weights_cannot_overflow(quantised):
     for part in ("locator", "classifier"):
         graph = graph_of(quantised / part)

@@ -231,7 +231,7 @@ def _fact(key: str, text: str, where: str) -> float | str:
     if key == "sex":
         sex = SEXES.get(text.lower())
         if sex is None:
-            raise InputError(f"{where}: sex must be female or male (or f, m), or empty, got {text!r}")
+            raise InputError(f"{where}: sex must be female or male (or f, m), or empty, got {text[:60]!r}")
         return sex
     try:
         value = float(text.replace(",", "."))
@@ -239,7 +239,7 @@ def _fact(key: str, text: str, where: str) -> float | str:
         value = -1.0
     most = FACTS[key]
     if not 0 <= value <= most:
-        raise InputError(f"{where}: {key} must be a number from 0 to {most:g}, or empty, got {text!r}")
+        raise InputError(f"{where}: {key} must be a number from 0 to {most:g}, or empty, got {text[:60]!r}")
     return value
 
 
