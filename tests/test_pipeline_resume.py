@@ -208,6 +208,19 @@ def test_a_journal_holds_what_was_written(tmp_path):
     again.close()
 
 
+def test_a_run_that_was_begun_before_lines_had_checksums_goes_on(whole, smears, model, tmp_path):
+    out = cut(whole, tmp_path / "old", 10**9, 10**9)
+    journal = out / ".work" / "journal.jsonl"
+    first, *lines = journal.read_bytes().splitlines(keepends=True)
+    head = json.loads(first) | {"journal_version": 2}
+    del head["slides_sha256"]
+    old = [json.dumps(head, separators=(",", ":")).encode() + b"\n", *(b"{" + ln.partition(b",")[2] for ln in lines)]
+    journal.write_bytes(b"".join(old[:3]))
+    analyze([smears], out, model=model, resume=True)
+    assert (out / "record.json").read_bytes() == (whole / "record.json").read_bytes()
+    assert journal.read_bytes() == b"".join(old)  # as it began
+
+
 def test_lines_of_other_photographs_and_spoilt_thumbnails_are_done_again(whole, smears, model, tmp_path):
     """As two runs at once left them (74 lines of 40 photographs), and as a power failure does."""
     lines = (whole / ".work" / "journal.jsonl").read_bytes().splitlines(keepends=True)

@@ -28,6 +28,7 @@ from leukoscope.pipeline.photographs import Analysed
 from leukoscope.pipeline.sources import Source, sources_sha256
 
 JOURNAL_VERSION = 3
+UNCHECKED = 2  # version whose lines have no checksum: such a run goes on as it began
 
 
 class Journal:
@@ -42,6 +43,7 @@ class Journal:
         self.n_sources = self.n_fields = 0
         self.n_of_patient: Counter[str] = Counter()  # patient id -> fields
         self._thumbs_end = 0
+        self._unchecked: bool | None = None
         self._journal = self._thumbs = None
 
     def begin(self, head: dict, sources: Sequence[Source]) -> None:
@@ -53,6 +55,7 @@ class Journal:
         # Unbuffered: when the disk is full nothing is left over that Python would try to write again at the end.
         self._journal, self._thumbs = open(self.path, "wb", buffering=0), open(self.thumbs_path, "wb", buffering=0)
         self.n_sources = self.n_fields = self._thumbs_end = 0
+        self._unchecked = False
         self.n_of_patient.clear()
         first = {"journal_version": JOURNAL_VERSION} | head | _pictures(sources)
         _write(self._journal, _line(first | {"slides_sha256": self._slides_sha256()}))
@@ -71,7 +74,8 @@ class Journal:
     def check_head(self, head: dict) -> None:
         """InputError when the journal is of another run than `head` says: the message names what differs."""
         have = self._read_head() or {}
-        wanted = {"journal_version": JOURNAL_VERSION} | head
+        version = UNCHECKED if have.get("journal_version") == UNCHECKED else JOURNAL_VERSION
+        wanted = {"journal_version": version} | head
         differs = [d for d in (_difference(k, have.get(k), v) for k, v in wanted.items()) if d]
         if differs:
             raise InputError(
@@ -90,7 +94,7 @@ class Journal:
                 f"can't resume in {self.path.parent.parent}: it holds a run of other pictures; "
                 "give the same paths as then, or another folder"
             )
-        if self._read_head().get("slides_sha256") != self._slides_sha256():
+        if not self._is_unchecked() and self._read_head().get("slides_sha256") != self._slides_sha256():
             raise InputError(
                 f"can't resume in {self.path.parent.parent}: {self.slides_path} was changed since the run began; "
                 "put it back, or give another folder"
@@ -116,7 +120,7 @@ class Journal:
         _write(self._thumbs, data)
         self._thumbs_end += len(data)
         line = {"thumbs_end": self._thumbs_end, "thumbs_crc32": zlib.crc32(data), "fields": entries, "looks": looks}
-        _write(self._journal, _checked(_line(line)))
+        _write(self._journal, _line(line) if self._is_unchecked() else _checked(_line(line)))
         self.n_sources += 1
         self.n_fields += len(entries)
         self.n_of_patient.update(e["patient_id"] for e in entries)
@@ -167,6 +171,12 @@ class Journal:
             line = lines.readline()
         return _parse(line) if line.endswith(b"\n") else None
 
+    def _is_unchecked(self) -> bool:
+        """Whether the run was begun before lines had a checksum; asked of the first line once."""
+        if self._unchecked is None:
+            self._unchecked = (self._read_head() or {}).get("journal_version") == UNCHECKED
+        return self._unchecked
+
     def _slides_sha256(self) -> str | None:
         """Of the list of slides; None where there are none."""
         said = self.slides_path.read_bytes() if self.slides_path.is_file() else b""
@@ -174,13 +184,14 @@ class Journal:
 
     def _sound_part(self, sources: Sequence[Source], most: int | None) -> tuple[int, int, int, int]:
         """(bytes of the journal, bytes of the thumbnails, photographs, fields) up to the last line to be trusted."""
+        is_sound = _is_whole if self._is_unchecked() else _is_sound
         self.thumbs_path.touch()
         self.n_of_patient.clear()
         todo = iter(sources if most is None else sources[:most])
         with open(self.path, "rb") as lines, open(self.thumbs_path, "rb") as thumbs:
             journal_end, thumbs_end, n_sources, n_fields = len(next(lines)), 0, 0, 0
             for line in lines:
-                entry = _parse(line) if _is_sound(line) else None
+                entry = _parse(line) if is_sound(line) else None
                 source = next(todo, None)
                 if entry is None or source is None or not _is_of(entry["fields"], source):
                     break
@@ -245,6 +256,11 @@ def _line(entry: dict) -> bytes:
 def _checked(line: bytes) -> bytes:
     """A line that begins with the checksum of the rest."""
     return b'{"crc32":%d,' % zlib.crc32(line[1:]) + line[1:]
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line without a checksum was written to its end."""
+    return line.endswith(b"\n")
 
 
 def _is_sound(line: bytes) -> bool:

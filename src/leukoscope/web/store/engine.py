@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from leukoscope.errors import InputError
+from leukoscope.errors import UNREADABLE, InputError, in_short
 from leukoscope.web.store.schema import bring_up_to_date
 from leukoscope.web.store.shares import network_file_system
 
@@ -78,11 +78,10 @@ def open_store(where: str | Path, *, folder: str | Path | None = None) -> Store:
         engine = create_engine(url, pool_size=POOL, pool_pre_ping=True)
     try:
         bring_up_to_date(engine)
-    except DBAPIError as error:
+    except (DBAPIError, *UNREADABLE) as error:  # SQLite's own words about a damaged file may be no text
         engine.dispose()
-        raise InputError(
-            f"can't open the database {url.render_as_string(hide_password=True)}: {_first_line(error)}"
-        ) from None
+        why = _first_line(error) if isinstance(error, DBAPIError) else f"it is damaged ({in_short(error)})"
+        raise InputError(f"can't open the database {url.render_as_string(hide_password=True)}: {why}") from None
     except (InputError, SQLAlchemyError):
         engine.dispose()
         raise
