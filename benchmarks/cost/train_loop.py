@@ -1,13 +1,13 @@
 """Each task of `train`: weights after six steps, before and after the one loop; killed and resumed; made infinite.
 
-    python -m benchmarks.cost.train_loop [--before d37236b --before a0e6751]
+    python -m benchmarks.cost.train_loop [--before a0e6751]
 
-Small runs on painted cells (tests/data/small_runs.py). "before" is the code of a commit when each task had a loop of
-its own: it is checked out beside, and the same runs are made with it in another process. A task that this code can't
-run as it is called today is compared with the next commit given, with none where none can. A digest is of all weights
-and of their running average. Then, with today's code: the run is killed at its second step and resumed; and its loss is
-made infinite from there on, after which the checkpoint must be finite and the run must go on from it to the same
-weights. Torch on one thread.
+Small runs on painted cells (tests/data/small_runs.py). "before" is the code of a commit before run folders, cards and
+settings became one each: it is checked out beside, and the same runs are made with it in another process. A digest is
+of all weights and of their running average; those of locator, outliner, detectors and finetune are also the ones that
+d37236b gave, when each task had a loop of its own. A task that "before" can't run as it is called today has no such
+row. Then, with today's code: the run is killed at its second step and resumed; and its loss is made infinite from there
+on, after which the checkpoint must be finite and the run must go on from it to the same weights. Torch on one thread.
 
 Writes benchmarks/results/train_loop.csv.
 """
@@ -28,8 +28,6 @@ from data.small_runs import LOSSES, TASKS, digest, infinite, small_run
 from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.provenance import ROOT
 
-BEFORE = ("d37236b", "a0e6751")  # each task a loop of its own; before rooms shared run folders and settings
-
 
 class Killed(Exception):
     """As if by a signal."""
@@ -42,13 +40,11 @@ def main(args: Args) -> Rows:
             with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ImportError, TypeError):
                 print(task, digest(small_run(task, Path(folder))(Path(folder) / "run")), flush=True)
         return
-    before: dict[str, tuple[str, str]] = {}
-    for commit in args.before or BEFORE:
-        before = {task: (commit, made) for task, made in digests_of(commit).items()} | before
+    before = digests_of(args.before)
     for task in TASKS:
         with tempfile.TemporaryDirectory() as folder:
-            yield from check(task, Path(folder), *before.get(task, ("", "")))
-    return {"steps": 6}
+            yield from check(task, Path(folder), before.get(task, ""))
+    return {"before": args.before, "steps": 6}
 
 
 def digests_of(commit: str) -> dict[str, str]:
@@ -67,8 +63,8 @@ def digests_of(commit: str) -> dict[str, str]:
     return dict(line.split() for line in told.stdout.splitlines())
 
 
-def check(task: str, folder: Path, commit: str, before: str) -> list[dict]:
-    """The task's rows; before: its digest with the code of a commit, "" where that can't run it."""
+def check(task: str, folder: Path, before: str) -> list[dict]:
+    """The task's rows; before: its digest with the code of that commit, "" where that can't run it."""
     from leukoscope.errors import TrainingError
     from leukoscope.train import loop
 
@@ -102,7 +98,7 @@ def check(task: str, folder: Path, commit: str, before: str) -> list[dict]:
     }
     return [
         {"set": task, "measure": name, "value": "yes" if is_so else "no", "threshold": "yes",
-         "met": "yes" if is_so else "no", "digest": whole[:16], "before": commit}
+         "met": "yes" if is_so else "no", "digest": whole[:16]}
         for name, is_so in found.items()
     ]  # fmt: skip
 
@@ -110,6 +106,6 @@ def check(task: str, folder: Path, commit: str, before: str) -> list[dict]:
 if __name__ == "__main__":
     benchmark(
         main,
-        option("--before", action="append", default=[], help="commit whose code the weights are compared with"),
+        option("--before", default="a0e6751", help="commit whose code the weights are compared with"),
         option("--digests", action="store_true", help="print the tasks' digests with the code on the path"),
     )
