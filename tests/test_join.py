@@ -125,7 +125,7 @@ def test_runs_that_do_not_belong_together_are_refused(joined, tmp_path):
         config = JoinConfig(name="odd", first=str(joined / first), second=str(joined / second))
         with pytest.raises(ConfigError, match="grey"):
             join_classifiers(config, tmp_path / "run", [])
-    with pytest.raises(ConfigError, match="nowhere holds no run"):
+    with pytest.raises(ConfigError, match="nowhere is no training run of task 'classify'"):
         join_classifiers(JoinConfig(name="x", first="nowhere", second="b"), tmp_path / "run", [])
     with pytest.raises(ConfigError, match="already holds a run"):
         join_classifiers(JoinConfig(name="x", first="a", second="b"), joined / "joined", [])
