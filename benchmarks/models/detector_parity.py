@@ -45,11 +45,11 @@ def main(args: Args) -> Rows:
 def of_run(path: str, dataset: Dataset) -> dict:
     """The row of one trained detector."""
     from leukoscope.train.detector.predict import detect, read_detector
-    from leukoscope.train.detector.run import read_run
+    from leukoscope.train.run_folder import read_run
 
     detector = read_detector(path)
     usable = usable_fields(dataset, detector.taxonomy, leave_out=LEFT_OUT)
-    name = f"{read_run(path)['arch']}, {detector.taxonomy.name}"
+    name = f"{read_run(path, 'detect')['arch']}, {detector.taxonomy.name}"
     return compare(name, truth_of(usable, detector.taxonomy), detect(detector, usable), detector.taxonomy)
 
 

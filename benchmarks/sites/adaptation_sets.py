@@ -18,7 +18,8 @@ from leukoscope.evaluate.coarse import FIVE_TYPES, TYPES
 from leukoscope.models.bundle import CropRule
 from leukoscope.taxonomy import TAXONOMIES, Taxonomy
 from leukoscope.train.adapt.cells import read_site_cells
-from leukoscope.train.crops.data import NOT_WHITE, CropSet
+from leukoscope.train.classifier.data import NOT_WHITE
+from leukoscope.train.crops.data import CropSet
 
 SITES = ("jtsc", "cellavision", "bccd")
 RULE = CropRule(size=160, pad_fraction=0.25)  # the bundled classifier's, before its stain matching
