@@ -9,7 +9,7 @@ from data.make_untrained import make_coloured_site, make_untrained
 from leukoscope.cli import main
 from leukoscope.errors import DataError
 from leukoscope.models.bundle import find_model
-from leukoscope.progress import no_progress  # noqa: E402
+from leukoscope.progress import no_progress
 from leukoscope.taxonomy import BLOOD_12
 
 pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
