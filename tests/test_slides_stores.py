@@ -133,6 +133,16 @@ def test_an_older_copy_is_not_taken_for_the_slide(s3, slides, tmp_path):
     assert slide_digest(address) == slide_sha256(slides / "bert" / "b.tif") != first
 
 
+def test_a_slide_that_changed_while_it_is_open_is_not_waited_for(s3, slides, tmp_path):
+    address = f"{put(s3, slides)}/anna/a.svs"
+    with slide_of(address):
+        s3.put_file(str(slides / "bert" / "b.tif"), "slides/in/anna/a.svs")
+        copy_slide(address)  # its own reader holds the copy
+        assert slide_digest(address) == slide_sha256(slides / "anna" / "a.svs")
+    put_away_copies([address])
+    assert slide_digest(address) == slide_sha256(slides / "bert" / "b.tif")
+
+
 def test_copies_are_bounded_and_one_that_is_read_stays(s3, slides, tmp_path, monkeypatch):
     address = put(s3, slides)
     first, second = f"{address}/anna/a.svs", f"{address}/bert/b.tif"

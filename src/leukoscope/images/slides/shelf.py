@@ -75,8 +75,11 @@ class _Shelf:
                 return self._digests[path][1]
 
     def copy(self, path: str, progress: Progress) -> None:
-        """Copy a slide in a store to here; nothing where it is here."""
-        self._copied(path, progress).close()
+        """Copy a slide in a store to here; nothing where it is open, for nobody waits for readers that are himself."""
+        with self._lock:
+            is_open = path in self._slides
+        if not is_open:
+            self._copied(path, progress).close()
 
     def put_away(self, addresses: Iterable[str]) -> None:
         """Close these slides, and take their copies away."""
