@@ -114,6 +114,26 @@ def test_ends_stay_in_float_and_weights_cannot_overflow(quantised):
         assert "deep1" in left and not {"deep2", "deep3", "deep4"} & set(left)
 
 
+def test_what_is_done_with_pixels_and_with_answers_stays_in_float(tmp_path):
+    """Places in px, added up behind the last convolution, are not rounded to 256 steps over the whole picture."""
+    value, n = helper.make_tensor_value_info, [1, 1, 8, 8]
+    kernel = numpy_helper.from_array(np.full((1, 1, 1, 1), 1.0, np.float32), "kernel")
+    scale = numpy_helper.from_array(np.float32(100), "scale")
+    nodes = [helper.make_node("Mul", ["x", "scale"], ["a"], name="pixels")]
+    nodes += [
+        helper.make_node("Conv", [f"{chr(97 + k)}", "kernel"], [f"{chr(98 + k)}"], name=f"conv{k}") for k in range(3)
+    ]
+    nodes += [
+        helper.make_node("Relu", ["d"], ["e"], name="last"),
+        helper.make_node("Mul", ["e", "scale"], ["y"], name="places"),
+    ]
+    graph = helper.make_graph(nodes, "g", [value("x", 1, n)], [value("y", 1, n)], [kernel, scale])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
+    shown = [{"x": np.random.default_rng(k).uniform(0, 9, n).astype(np.float32)} for k in range(3)]
+    left = quantise_graph(tmp_path / "a.onnx", tmp_path / "b.onnx", iter(shown))
+    assert left == ["conv0", "conv2", "last", "pixels", "places"]
+
+
 def test_the_same_calls_without_a_processors_own_integer_kernels(quantised):
     """Nothing fused, each number quantised and multiplied as a float: what any processor must come near to."""
     plain = ort.SessionOptions()
