@@ -65,8 +65,9 @@ $(TEST)/.validators: tests/validators/package.json | $(TEST)/.installed
 	@command -v dciodvfy > /dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq dicom3tools; } \
 	  || echo "make: no dciodvfy here (Debian's package dicom3tools): the tests that need it are skipped"
 
+# Neighbours stay on one worker, which makes what a file's tests share once; who is done early takes from the other's end.
 test: $(TEST)/.installed $(TEST)/.validators
-	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q -n auto
+	OMP_NUM_THREADS=1 $(TEST)/bin/python -m pytest -q -n auto --dist worksteal
 
 $(YOLO)/.installed: pyproject.toml constraints.txt | $(YOLO)/bin/python
 	$(YOLO)/bin/python $(PIP) -e '.[study,yolo,test]'

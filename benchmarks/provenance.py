@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.verdicts import judged
+from leukoscope.cores import processor_name, usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -50,8 +51,7 @@ def commit() -> str:
 
 def machine() -> str:
     """Cores, processor and the versions that numbers depend on."""
-    parts = [f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"]
-    parts += [_processor(), platform.system(), f"Python {platform.python_version()}"]
+    parts = [f"{usable_cores()} cores", processor_name(), platform.system(), f"Python {platform.python_version()}"]
     for package in ("numpy", "onnxruntime", "torch"):
         if package in sys.modules:
             parts.append(f"{package} {sys.modules[package].__version__}")
@@ -69,15 +69,6 @@ def _without_folder(word: str) -> str:
     """A word of the command, PATH or NAME=PATH, without the folders of this machine."""
     name, equals, path = word.rpartition("=")
     return name + equals + (os.path.join("…", os.path.basename(path.rstrip("/"))) if os.path.isabs(path) else path)
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _git(*words: str) -> str:

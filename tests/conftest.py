@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,30 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real images here ({path} is absent): the fabricated sets are tested in every checkout")
     return path
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """A tiny model that finds and names the cells of `make_bundles.draw_field`; a test that spoils it copies it."""
+    from data.make_bundles import make_model
+
+    return Path(make_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; without it the tests are skipped, where CI is "true" they fail."""
+    api = pytest.importorskip("playwright.sync_api", reason="no browser was found: playwright is not installed")
+    found = next((p for p in map(shutil.which, ("/usr/bin/chromium", "chromium", "google-chrome")) if p), None)
+    if found is None:
+        message = "no browser was found: install chromium to test the pages in one"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield running
+        running.close()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from data.stopping import stop_after
 from PIL import Image, ImageDraw
 
 from leukoscope.cli import main
@@ -179,26 +180,22 @@ def test_a_loss_at_home_is_refused():
 def test_a_stopped_run_goes_on_to_the_same_weights(too_wide, sets, tmp_path, small_steps, monkeypatch):
     monkeypatch.setattr(site, "_is_better", lambda adapted: True)
 
-    def stop(done, total):
-        if done == 2:
-            raise KeyboardInterrupt
-
     def weights(folder):
         return read_locator_network(find_model(folder)["locate"]).state_dict()
 
     options = {"replay": [sets[1]]}
     with monkeypatch.context() as often, pytest.raises(KeyboardInterrupt):
         often.setattr(loop, "CHECKPOINT_SECONDS", 0)
-        site.adapt_locator(too_wide, sets[0], tmp_path / "ours", progress=stop, **options)
+        site.adapt_locator(too_wide, sets[0], tmp_path / "ours", progress=stop_after(2), **options)
     with pytest.raises(ConfigError, match="--resume"):
         site.adapt_locator(too_wide, sets[0], tmp_path / "ours", **options)
     with pytest.raises(ConfigError, match="other data"):
         site.adapt_locator(too_wide, sets[1], tmp_path / "ours", resume=True, **options)
     site.adapt_locator(too_wide, sets[0], tmp_path / "ours", resume=True, **options)
     site.adapt_locator(too_wide, sets[0], tmp_path / "once", **options)
-    ours, once = weights(tmp_path / "ours"), weights(tmp_path / "once")
+    ours, once, start = (weights(folder) for folder in (tmp_path / "ours", tmp_path / "once", too_wide))
     assert all(torch.equal(value, once[name]) for name, value in ours.items())
-    assert any(not torch.equal(value, weights(too_wide)[name]) for name, value in ours.items())
+    assert any(not torch.equal(value, start[name]) for name, value in ours.items())
 
 
 def test_fields_are_divided_by_patient_and_stated_splits_are_kept(sets):

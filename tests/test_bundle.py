@@ -24,11 +24,6 @@ from leukoscope.models.bundle import (
 from leukoscope.models.runtime import Session
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
-
-
 @pytest.fixture
 def copy(model, tmp_path) -> Path:
     """A model that a test may spoil."""

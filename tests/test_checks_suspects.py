@@ -23,11 +23,6 @@ from leukoscope.dataset.manifest import TruthCell, write_dataset
 from leukoscope.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("model"))
-
-
 @pytest.fixture
 def drawn(tmp_path):
     return make_checked_set(tmp_path)

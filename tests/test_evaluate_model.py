@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_model, scatter_cells
+from data.make_bundles import draw_field, scatter_cells
 from PIL import Image
 
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dataset, write_dataset
@@ -42,11 +42,6 @@ def make_set(folder, *, rename=None, patients=("p1", "p2"), miss=0, spoil=False)
     dataset = Dataset("drawn", folder, tuple(fields), "none", "none", "test")
     write_dataset(dataset, folder / "set")
     return folder / "set"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("model"))
 
 
 def test_a_right_model_scores_one(tmp_path, model):

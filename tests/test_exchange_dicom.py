@@ -42,11 +42,7 @@ ALLOWED = (
 HOSTILE = ("=cmd|' /C calc'!A0", "a\x00b\x1b[31m\r\nc", "x" * 300, "患者 ‮١٢٣", "", "a\\b", "\ud800x", "Ärzte^=&")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    make_record.make_run(folder, n_patients=2, n_fields=5, n_cells=4)
-    return folder
+run = make_record.run_fixture(n_patients=2, n_fields=5, n_cells=4)
 
 
 @pytest.fixture(scope="module")

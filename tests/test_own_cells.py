@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_model, scatter_cells
+from data.make_bundles import draw_field, scatter_cells
 from PIL import Image
 
 from leukoscope.cli import main
@@ -23,11 +22,6 @@ from leukoscope.taxonomy import BLOOD_12
 from leukoscope.types import Differential
 
 BLAST, LYMPHOCYTE = BLOOD_12.index("lymphoblast"), BLOOD_12.index("lymphocyte")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return Path(make_model(tmp_path_factory.mktemp("model")))
 
 
 def own_table():

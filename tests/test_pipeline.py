@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_classifier, make_locator, make_model, scatter_cells
+from data.make_bundles import draw_field, make_classifier, make_locator, scatter_cells
 from PIL import Image
 
 from leukoscope.errors import InputError, ModelError
@@ -23,11 +23,6 @@ from leukoscope.taxonomy import BLOOD_12
 from leukoscope.types import Cells
 
 HEIGHT, WIDTH = 256, 320
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
 
 
 def save(path: Path, cells, *, shape=(HEIGHT, WIDTH), blur=0.0, **more) -> Path:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_model, noisy_field, scatter_cells
+from data.make_bundles import draw_field, noisy_smears, scatter_cells
 from data.make_slide import make_slide
-from PIL import Image
+from data.stopping import stop_after
 
 from leukoscope.cli import main
 from leukoscope.errors import InputError
@@ -26,26 +26,17 @@ from leukoscope.report import read_record
 from leukoscope.types import FieldKey
 
 ray = pytest.importorskip("ray")
-HEIGHT, WIDTH = 128, 160
 # Where Ray could not start, what it had started is still running when its handles are collected.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 OUTPUTS = ("record.json", "cells.csv", "patients.csv", "report.html", ".work/thumbs.jsonl", ".work/journal.jsonl")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def smears(tmp_path_factory) -> Path:
     """Three patients of four photographs, one of which can't be read."""
-    folder = tmp_path_factory.mktemp("smears")
-    for number in range(12):
-        path = folder / f"patient{number // 4}" / f"{number}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(noisy_field(number, HEIGHT, WIDTH)).save(path)
-    path.write_bytes(path.read_bytes()[:300])
+    folder = noisy_smears(tmp_path_factory.mktemp("smears"), {f"patient{n}": 4 for n in range(3)})
+    broken = folder / "patient2" / "11.png"
+    broken.write_bytes(broken.read_bytes()[:300])
     return folder
 
 
@@ -82,14 +73,10 @@ def test_ray_writes_the_bytes_of_one_process(cluster, smears, model, whole, tmp_
 
 
 def test_a_driver_that_stopped_goes_on_with_either_engine(cluster, smears, model, whole, tmp_path):
-    def stop(done, total):
-        if done == 2:  # in the middle of the first patient
-            raise KeyboardInterrupt
-
     for first, second in ((ON_RAY, None), (None, ON_RAY)):
         out = tmp_path / f"{first is None}"
         with pytest.raises(KeyboardInterrupt):
-            analyze([smears], out, model=model, options=first, progress=stop)
+            analyze([smears], out, model=model, options=first, progress=stop_after(2))
         assert_same(analyze([smears], out, model=model, options=second, resume=True).parent, whole)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_model, scatter_cells
+from data.make_bundles import draw_field, scatter_cells
 from PIL import Image, ImageFilter
 
 from leukoscope.dataset.audit import find_overlaps
@@ -18,11 +18,6 @@ from leukoscope.pipeline import analyze
 from leukoscope.report import counted_cells
 
 HEIGHT, WIDTH = 320, 400
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
 
 
 def smear(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:

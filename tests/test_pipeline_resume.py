@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.make_bundles import draw_field, make_model, scatter_cells
+from data.stopping import stop_after
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -34,11 +35,6 @@ from leukoscope.types import FieldKey
 OUTPUTS = ("record.json", "cells.csv", "patients.csv", "report.html", ".work/journal.jsonl", ".work/thumbs.jsonl")
 
 N_FIELDS = 5
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +145,8 @@ def test_the_number_of_workers_may_differ(whole, smears, model, tmp_path):
 
 
 def test_an_error_in_the_middle_keeps_what_was_done(whole, smears, model, tmp_path):
-    def stop(done, total):
-        if done == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        analyze([smears], tmp_path / "out", model=model, progress=stop)
+        analyze([smears], tmp_path / "out", model=model, progress=stop_after(3))
     assert not (tmp_path / "out" / "record.json").exists()
     analyze([smears], tmp_path / "out", model=model, resume=True)
     assert_same(tmp_path / "out", whole)
@@ -240,12 +232,8 @@ def started(smears: Path, model: Path, folder: Path, n_done: int) -> tuple[Path,
     """A copy of the smears, and a run over it that was stopped after so many photographs."""
     shutil.copytree(smears, folder / "in")
 
-    def stop(done, total):
-        if done == n_done:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        analyze([folder / "in"], folder / "out", model=model, progress=stop)
+        analyze([folder / "in"], folder / "out", model=model, progress=stop_after(n_done))
     return folder / "in", folder / "out"
 
 

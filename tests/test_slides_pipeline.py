@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_model, scatter_cells
+from data.make_bundles import draw_field, scatter_cells
 from data.make_slide import make_slide, make_stitched
 
 from leukoscope.cli.analyze import slide_line
@@ -24,11 +24,6 @@ from leukoscope.types import FieldKey
 
 HEIGHT, WIDTH, N_CELLS = 1100, 1500, 75
 WHOLE = AnalyzeOptions(um_per_px=0.5, whole=True, tile_px=256, workers=2)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from data.make_bundles import draw_field, make_model, scatter_cells
+from data.make_bundles import draw_field, scatter_cells
 from data.make_slide import make_slide, make_stitched
 from data.make_store import make_server, make_store
 from PIL import Image
@@ -37,11 +37,6 @@ def s3(server, monkeypatch, tmp_path):
     """The store, empty, with the bucket "slides"; copies go below tmp_path."""
     monkeypatch.setenv(stores.CACHE, str(tmp_path / "cache"))
     return make_store(server, monkeypatch, "slides")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
 
 
 def write_series(folder: Path, number: int) -> None:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from data.make_bundles import make_model, noisy_field
+from data.make_bundles import noisy_smears
 from data.make_store import make_server, make_store
-from PIL import Image
+from data.stopping import stop_after
 
 from leukoscope import stores
 from leukoscope.cli import main
@@ -19,7 +19,6 @@ from leukoscope.pipeline import store_run as runs
 from leukoscope.report import read_record
 
 pytest.importorskip("s3fs")
-HEIGHT, WIDTH = 128, 160
 # s3fs keeps its connections in a thread of its own until the process ends.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 
@@ -35,18 +34,8 @@ def s3(server, monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def smears(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("smears")
-    for number in range(4):
-        path = folder / ("anna" if number < 2 else "bert") / f"{number}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(noisy_field(number, HEIGHT, WIDTH)).save(path)
-    return folder
+    return noisy_smears(tmp_path_factory.mktemp("smears"), {"anna": 2, "bert": 2})
 
 
 @pytest.fixture
@@ -94,12 +83,8 @@ def test_outputs_in_a_store_are_those_of_a_folder(photographs, model, tmp_path, 
 def test_a_run_in_a_store_goes_on_on_another_machine(photographs, model, tmp_path, s3, monkeypatch):
     whole = analyze([photographs], tmp_path / "out", model=model).read_bytes()
 
-    def stop(done, total):
-        if done == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        analyze([photographs], "s3://smears/run", model=model, progress=stop)
+        analyze([photographs], "s3://smears/run", model=model, progress=stop_after(3))
     assert not s3.exists("smears/run/record.json")
     last = sorted(s3.find("smears/run/.work/segments"))[-1]
     s3.pipe_file(last, s3.cat_file(last)[:-7])  # torn, as no store leaves it
@@ -110,12 +95,8 @@ def test_a_run_in_a_store_goes_on_on_another_machine(photographs, model, tmp_pat
 
 
 def test_an_object_that_changed_is_noticed_by_its_digest(photographs, model, tmp_path, s3):
-    def stop(done, total):
-        if done == 2:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        analyze([photographs], tmp_path / "out", model=model, progress=stop)
+        analyze([photographs], tmp_path / "out", model=model, progress=stop_after(2))
     data = s3.cat_file("smears/in/anna/0.png")
     s3.pipe_file("smears/in/anna/0.png", data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(InputError, match=r"s3://smears/in/anna/0.png is not what was analysed"):

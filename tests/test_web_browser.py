@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import shutil
 
 import pytest
 from data import make_room
@@ -27,20 +25,6 @@ WIDE = """[...document.querySelectorAll("body *")].filter((e) => e.getBoundingCl
 .slice(0, 4).map((e) => e.outerHTML.slice(0, 90))"""
 # WCAG A and AA, and what axe itself holds to be good practice.
 AXE = "(async () => (await axe.run()).violations.map((v) => v.id + ': ' + v.nodes.slice(0, 3).map((n) => n.target)))()"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next((p for p in map(shutil.which, ("/usr/bin/chromium", "chromium", "google-chrome")) if p), None)
-    if found is None:
-        message = "no browser was found: install chromium to test the reading room in one"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -336,7 +336,6 @@ if __name__ == "__main__":
     benchmark(
         main,
         option("--seconds", type=float, default=95.0, help="of the whole; parts that do not fit are left out"),
-        option("--only", default="matrix,vit,detector,small"),
-        QUICK,
+        option("--only", default="matrix,vit,detector,small"), QUICK,
         option("--commit", help="of the code, where the folder is no repository"),
-    )
+    )  # fmt: skip

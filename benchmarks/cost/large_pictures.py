@@ -65,10 +65,6 @@ def make_pictures(folder: Path, count: int, side: int, files: list[Path]) -> Non
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--count", type=int, default=8),
-        option("--side", type=int, default=13_000, help="px"),
-        option("--workers", type=int, default=8),
-        option("--tile-px", type=int, default=3_250),
-    )
+        main, DATA, option("--count", type=int, default=8), option("--side", type=int, default=13_000, help="px"),
+        option("--workers", type=int, default=8), option("--tile-px", type=int, default=3_250),
+    )  # fmt: skip

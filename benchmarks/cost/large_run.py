@@ -144,12 +144,10 @@ def _say(start: float):
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--sizes", type=int, nargs="+", default=(1000, 100_000), metavar="N"),
+        main, DATA, option("--sizes", type=int, nargs="+", default=(1000, 100_000), metavar="N"),
         option("--side", type=int, default=320, help="longer side of the photographs in px; 0: as they are"),
         option("--workers", type=int, default=2),
         option("--work", help="folder for the photographs and the run (default: a temporary one)"),
         option("--add", action="store_true", help="keep the sizes that the result file has"),
         hidden("--one", nargs=2, metavar=("IN", "OUT")),
-    )
+    )  # fmt: skip

@@ -220,10 +220,9 @@ def alike(record) -> list[str]:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--size", default="60000x40000", help="of the large slide, px"),
+        main, option("--size", default="60000x40000", help="of the large slide, px"),
         option("--whole-size", default="12000x8000", help="of the slide that is analysed whole, px"),
         option("--regions", type=int, default=24, help="of the large slide that are analysed"),
         option("--keep", help="folder for the slides: drawn where they are not there, and kept"),
         hidden("--one", nargs=3, metavar=("SLIDE", "OUT", "N")),
-    )
+    )  # fmt: skip

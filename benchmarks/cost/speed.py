@@ -270,10 +270,7 @@ def digests(models: dict[str, Bundle]) -> dict[str, str]:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        MODEL,
-        option("--limit", type=int, help="use the first N photographs only"),
+        main, DATA, MODEL, option("--limit", type=int, help="use the first N photographs only"),
         option("--repeats", type=int, default=3),
         option("--int8", help="folder of the same model in eight bits, to be timed beside it"),
-    )
+    )  # fmt: skip

@@ -5,7 +5,7 @@
 Small runs on painted cells (tests/data/small_runs.py). "before" is the code of a commit before run folders, cards and
 settings became one each: it is checked out beside, and the same runs are made with it in another process. A digest is
 of all weights and of their running average; those of locator, outliner, detectors and finetune are also the ones that
-d37236b gave, when each task had a loop of its own. A task that "before" can't run as it is called today has no such
+a0e6751 gave, when each task had a loop of its own. A task that "before" can't run as it is called today has no such
 row. Then, with today's code: the run is killed at its second step and resumed; and its loss is made infinite from there
 on, after which the checkpoint must be finite and the run must go on from it to the same weights. Torch on one thread.
 
@@ -105,7 +105,6 @@ def check(task: str, folder: Path, before: str) -> list[dict]:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--before", default="a0e6751", help="commit whose code the weights are compared with"),
+        main, option("--before", default="a0e6751", help="commit whose code the weights are compared with"),
         option("--digests", action="store_true", help="print the tasks' digests with the code on the path"),
-    )
+    )  # fmt: skip

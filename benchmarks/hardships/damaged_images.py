@@ -304,10 +304,7 @@ def _row(kind: str, results: list[tuple[str, Path, str, float]]) -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--n", type=int, default=3000),
-        option("--seed", type=int, default=1),
-        option("--limit", type=float, default=20.0, help="seconds after which a file counts as a hang"),
-        MODEL,
+        main, option("--n", type=int, default=3000), option("--seed", type=int, default=1),
+        option("--limit", type=float, default=20.0, help="seconds after which a file counts as a hang"), MODEL,
         option("--read-only", action="store_true", help="leave `analyze` out"),
-    )
+    )  # fmt: skip

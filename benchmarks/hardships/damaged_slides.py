@@ -165,8 +165,6 @@ def ended(folder: Path) -> str:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--n", type=int, default=600, help="damaged slides"),
-        option("--seed", type=int, default=1),
+        main, option("--n", type=int, default=600, help="damaged slides"), option("--seed", type=int, default=1),
         hidden("--child", nargs=2, metavar=("FOLDER", "FIRST")),
-    )
+    )  # fmt: skip

@@ -272,8 +272,6 @@ FAULTS: dict[str, Callable[[Place], tuple[int, list[str]]]] = {
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--step", type=int, default=4, help="KiB that a disk grows by"),
-        option("--seed", type=int, default=1),
-        option("--only", help="one kind of fault"),
-    )
+        main, option("--step", type=int, default=4, help="KiB that a disk grows by"),
+        option("--seed", type=int, default=1), option("--only", help="one kind of fault"),
+    )  # fmt: skip

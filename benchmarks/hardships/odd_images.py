@@ -242,10 +242,6 @@ def _row(kind: str, listed: list[list[dict]]) -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        MODEL,
-        option("--n", type=int, default=1000),
-        option("--seed", type=int, default=1),
+        main, DATA, MODEL, option("--n", type=int, default=1000), option("--seed", type=int, default=1),
         option("--limit", type=float, default=10.0, help="seconds a picture after which the run hangs"),
-    )
+    )  # fmt: skip

@@ -152,11 +152,8 @@ def state(pid: int) -> str:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--images", type=int, default=240),
+        main, DATA, option("--images", type=int, default=240),
         option("--every", type=float, default=10.0, help="seconds between two killed workers"),
         option("--drivers", type=int, default=10, help="times that the driver is killed"),
-        option("--workers", type=int, default=2),
-        option("--seed", type=int, default=1),
-    )
+        option("--workers", type=int, default=2), option("--seed", type=int, default=1),
+    )  # fmt: skip

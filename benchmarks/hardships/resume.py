@@ -154,12 +154,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        MODEL,
-        option("--images", type=int, default=12),
+        main, DATA, MODEL, option("--images", type=int, default=12),
         option("--trials", type=int, default=10, help="of one run"),
         option("--pairs", type=int, default=5, help="of two runs at once"),
-        option("--full-disks", type=int, default=10),
-        option("--seed", type=int, default=1),
-    )
+        option("--full-disks", type=int, default=10), option("--seed", type=int, default=1),
+    )  # fmt: skip

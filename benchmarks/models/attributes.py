@@ -287,10 +287,7 @@ def shown_rows(bundle: Bundle, cells: dict[str, np.ndarray], split: str) -> list
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        MODEL,
-        option("--runs", default="runs", help="holds `classifier`, whose trunk is a baseline"),
+        main, DATA, MODEL, option("--runs", default="runs", help="holds `classifier`, whose trunk is a baseline"),
         option("--work", default="runs/attributes", help="folder for crops and features"),
         option("--split", default="test", choices=("val", "test"), help="what is scored; val writes nothing"),
-    )
+    )  # fmt: skip

@@ -122,10 +122,8 @@ def small_config(name: str, weights: Path | None) -> FinetuneConfig:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--weights", type=Path, help="folder of published weights files"),
+        main, DATA, option("--weights", type=Path, help="folder of published weights files"),
         option("--only", action="append", metavar="ROW", help="run this row (again for several)"),
         option("--large", action="store_true", help="DinoBloom-G too: 16 GB of memory and of disk"),
         option("--keep", type=Path, help="folder of finished rows, kept and taken from there"),
-    )
+    )  # fmt: skip

@@ -154,7 +154,6 @@ def distort(rng: np.random.Generator, contour: np.ndarray) -> np.ndarray:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--cells", type=int, default=2000),
+        main, option("--cells", type=int, default=2000),
         option("--small", type=int, default=300, help="small cases compared with brute force"),
-    )
+    )  # fmt: skip

@@ -102,5 +102,6 @@ def coco_means(truth: list[FieldBoxes], found: list[FieldBoxes], n_classes: int)
 
 if __name__ == "__main__":
     benchmark(
-        main, DATA, option("--run", action="append", default=[], help="a detector's run folder; may be given again")
-    )
+        main, DATA,
+        option("--run", action="append", default=[], help="a detector's run folder; may be given again"),
+    )  # fmt: skip

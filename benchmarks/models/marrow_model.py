@@ -120,8 +120,6 @@ def write(blood: Bundle, taxonomy: Taxonomy, layer: np.ndarray, config: dict, ro
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--data", type=Path, required=True),
-        option("--write", action="store_true"),
+        main, option("--data", type=Path, required=True), option("--write", action="store_true"),
         option("--draws", type=int, default=5),
-    )
+    )  # fmt: skip

@@ -260,14 +260,12 @@ def draw_cell(cell: Drawn, side: int) -> Image.Image:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--sets", required=True, help="folder of the data sets to train the folds on"),
+        main, option("--sets", required=True, help="folder of the data sets to train the folds on"),
         option("--runs", required=True, help="folder of the folds' runs"),
         option("--config", default=ROOT / "configs" / "outliner.toml"),
         option("--fold", type=int, choices=range(N_FOLDS), help="train this fold and stop"),
-        option("--outliner", help="bundle that jtsc and cellavision are measured with"),
-        DATA,
+        option("--outliner", help="bundle that jtsc and cellavision are measured with"), DATA,
         option("--folds", type=int, nargs="+", default=list(range(N_FOLDS)), help="of bccd, to measure"),
         option("--only", nargs="+", choices=SETS, default=SETS, help="measure these, keep the rows, stop"),
         option("--sheets", help="write the worst cells of each set into this folder"),
-    )
+    )  # fmt: skip

@@ -1,6 +1,6 @@
 """What eight bits cost: a model and the same model by `leukoscope models quantise`, on the same cells and fields.
 
-    python -m benchmarks.models.quantised [--model blood] [--data FOLDER] [--out FOLDER]
+    python -m benchmarks.models.quantised [--model blood] [--data FOLDER] [--keep FOLDER]
 
 Quantised on training photographs of pbc and bccd, temperature and confusion matrix measured anew on their validation
 photographs. Compared on pbc's test split (ten subtypes) and on the development sets bccd, jtsc and cellavision (five
@@ -158,12 +158,10 @@ def row(name: str, measure: str, value: float, *, least: float | None = None, mo
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        MODEL,
+        main, DATA, MODEL,
         option("--pictures", type=int, default=PICTURES, help="training photographs that set the ranges"),
         option("--limit", type=int, help="count cells in the first N photographs of bccd only"),
         option("--only", action="append", choices=("locate", "classify"), help="this part alone"),
         option("--most-fields", type=int, default=300, help="of a set that AP is measured on"),
         option("--keep", help="keep the quantised model here (a new folder)"),
-    )
+    )  # fmt: skip

@@ -191,10 +191,8 @@ def _named(text: str) -> tuple[str, str]:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--model", default="blood", help="whose locator, and the first classifier"),
+        main, DATA, option("--model", default="blood", help="whose locator, and the first classifier"),
         option("--classifier", type=_named, action="append", default=[], metavar="NAME=BUNDLE"),
         option("--retrain", type=_named, action="append", default=[], metavar="NAME=RUN"),
         option("--one-stage", type=_named, action="append", default=[], metavar="NAME=RUN"),
-    )
+    )  # fmt: skip

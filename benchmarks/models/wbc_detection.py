@@ -155,9 +155,7 @@ def score(name: str, dataset: Dataset, found: list[FieldBoxes], *, least: float 
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--work", required=True, help="folder of the runs"),
+        main, DATA, option("--work", required=True, help="folder of the runs"),
         option("--only", choices=SYSTEMS, action="append", help="a system; may be given again"),
         option("--val", action="store_true", help="measure on bccd's split val instead; print, write nothing"),
-    )
+    )  # fmt: skip

@@ -147,7 +147,6 @@ def export_of(folder: Path, n_cells: int) -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--cells", type=int, default=1_000_000),
+        main, option("--cells", type=int, default=1_000_000),
         option("--validators", type=Path, default=Path(sys.prefix) / "validators" / "node_modules"),
-    )
+    )  # fmt: skip

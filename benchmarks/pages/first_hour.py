@@ -150,8 +150,6 @@ def row(on: str, measure: str, value: float, threshold: str) -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--patients", type=int, default=100),
-        option("--cells", type=int, default=20_000),
+        main, option("--patients", type=int, default=100), option("--cells", type=int, default=20_000),
         option("--skip-demo", action="store_true", help="leave the demo's rows out"),
-    )
+    )  # fmt: skip

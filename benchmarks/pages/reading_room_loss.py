@@ -224,9 +224,7 @@ def check(db: Path, acknowledged: list[str], *, thorough: bool) -> tuple[int, in
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--kills", type=int, default=200),
-        option("--faults", type=int, default=40, help="runs with a failing file system"),
-        QUICK,
+        main, option("--kills", type=int, default=200),
+        option("--faults", type=int, default=40, help="runs with a failing file system"), QUICK,
         hidden("--shimmed", metavar="DB"),
-    )
+    )  # fmt: skip

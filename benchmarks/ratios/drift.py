@@ -152,11 +152,8 @@ def drifted_rows(plain: Profile, changed: dict[str, Profile], seed: int) -> list
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--photographs", type=int, default=364),
-        option("--splits", type=int, default=100),
+        main, DATA, option("--photographs", type=int, default=364), option("--splits", type=int, default=100),
         option("--seed", type=int, default=1),
         option("--work", help="folder for the runs; those that are there are taken"),
         option("--keep-reference", action="store_true", help="write the bundled classifier's drift.json"),
-    )
+    )  # fmt: skip

@@ -153,9 +153,6 @@ def main(args: Args) -> Rows:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        MODEL,
-        DATA,
-        option("--films", type=int, default=1000),
+        main, MODEL, DATA, option("--films", type=int, default=1000),
         option("--write", action="store_true", help="write what was found into the model's card"),
-    )
+    )  # fmt: skip

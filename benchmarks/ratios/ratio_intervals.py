@@ -308,9 +308,8 @@ def main(args: Args) -> Rows:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("what", choices=("coverage", "centres", "bayesian", "quapy", "write")),
+        main, option("what", choices=("coverage", "centres", "bayesian", "quapy", "write")),
         option("--parts", type=Path, default=Path("ratio-parts")),
         option("--only", nargs="*", type=int, default=[], help="classifiers by their place in CLASSIFIERS"),
         option("--repeats", type=int, default=2000),
-    )
+    )  # fmt: skip

@@ -186,10 +186,9 @@ def main(args: Args) -> Rows:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("what", choices=("run", "write")),
+        main, option("what", choices=("run", "write")),
         option("--parts", type=Path, default=Path("ratio-patients-parts")),
         option("--only", nargs="*", type=int, default=[], help="classifiers by their place in CLASSIFIERS"),
         option("--patients", nargs="*", type=int, default=[30, 8], help="sizes of the validation"),
         option("--repeats", type=int, default=600),
-    )
+    )  # fmt: skip

@@ -108,9 +108,7 @@ def _row(measure_name: str, value: float, *, most: float | None = None) -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--size", type=int, default=50_000, help="pictures (default: 50000)"),
-        option("--work", help="keep the pictures here (default: a temporary folder)"),
-        DATA,
+        main, option("--size", type=int, default=50_000, help="pictures (default: 50000)"),
+        option("--work", help="keep the pictures here (default: a temporary folder)"), DATA,
         option("--pictures", help="folder of real .jpg pictures to make from (default: pbc's training pictures)"),
-    )
+    )  # fmt: skip

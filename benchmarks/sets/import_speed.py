@@ -167,9 +167,7 @@ def main(args: Args) -> Rows:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--part", type=int, default=1, help="make one part of so many: 4 for a quarter"),
-        option("--formats", default=",".join(FORMATS)),
-        option("--repeats", type=int, default=3),
+        main, option("--part", type=int, default=1, help="make one part of so many: 4 for a quarter"),
+        option("--formats", default=",".join(FORMATS)), option("--repeats", type=int, default=3),
         option("--seed", type=int, default=1),
-    )
+    )  # fmt: skip

@@ -183,9 +183,6 @@ def result(name: str, measure: str, shares: list[float], *, least: float | None 
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        MODEL,
-        option("--seeds", type=int, default=20, help="how many plantings a set"),
+        main, DATA, MODEL, option("--seeds", type=int, default=20, help="how many plantings a set"),
         option("--sets", nargs="+", default=sorted({*TYPED, *BOXED}), choices=sorted({*TYPED, *BOXED})),
-    )
+    )  # fmt: skip

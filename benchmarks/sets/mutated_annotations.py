@@ -357,8 +357,6 @@ def main(args: Args) -> Rows:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--n", type=int, default=3000),
-        option("--seed", type=int, default=1),
+        main, option("--n", type=int, default=3000), option("--seed", type=int, default=1),
         option("--limit", type=float, default=20.0, help="seconds after which an import counts as a hang"),
-    )
+    )  # fmt: skip

@@ -120,8 +120,7 @@ def ratio_row(name: str, measure: str, n_false: int, n: int, *, most: float) -> 
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
+        main, DATA,
         option("--part", choices=tuple(SPLITS), default="measure", help="which half of pbc (default: measure)"),
         option("--each", type=int, default=200, help="copies of each kind (default: 200)"),
-    )
+    )  # fmt: skip

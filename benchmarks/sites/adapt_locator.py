@@ -145,9 +145,7 @@ def compared(name: str, dataset: Dataset, models: list[Bundle]) -> list[dict]:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("work", type=Path),
-        DATA,
+        main, option("work", type=Path), DATA,
         option("--without-bccd", metavar="MODEL", help="without it the rows of bccd are left out"),
         option("--only", action="append", choices=list(CASES)),
-    )
+    )  # fmt: skip

@@ -202,12 +202,10 @@ def _row(site: str, kind: str, method: str, per_draw: list[np.ndarray], *, asked
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--cache", required=True, help="folder for features, made once"),
+        main, DATA, option("--cache", required=True, help="folder for features, made once"),
         option("--draws", type=int, default=10),
         option("--kinds", nargs="+", choices=KINDS, default=KINDS, help="ways to draw the tenth"),
         option("--tuned", help="folder of adaptation_tuning.py"),
         option("--site", choices=SITES, help="only this site's part, kept in the cache"),
         option("--embed-only", action="store_true", help="make the features and stop"),
-    )
+    )  # fmt: skip

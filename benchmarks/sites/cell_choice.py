@@ -152,9 +152,7 @@ def limits(values: np.ndarray) -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--cache", required=True, help="folder for features, made once"),
+        main, DATA, option("--cache", required=True, help="folder for features, made once"),
         option("--seeds", type=int, default=10),
         option("--site", choices=(*SITES, "pbc-test"), help="only this site's part, kept in the cache"),
-    )
+    )  # fmt: skip

@@ -188,9 +188,7 @@ def draw_row(site: str, measure: str, per_draw: list[np.ndarray], *, asked: floa
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        DATA,
-        option("--cache", required=True, help="folder for features, made once"),
+        main, DATA, option("--cache", required=True, help="folder for features, made once"),
         option("--draws", type=int, default=20),
         option("--site", choices=SITES, help="only this site's part, kept in the cache"),
-    )
+    )  # fmt: skip

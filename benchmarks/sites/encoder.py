@@ -147,13 +147,11 @@ def nearest_share(features: np.ndarray, types: np.ndarray) -> float:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("work", type=Path),
-        DATA,
+        main, option("work", type=Path), DATA,
         option("--arch", default="efficientnet-lite0", choices=("efficientnet-lite0", "efficientnet-lite2")),
         option("--weight", type=float, default=1.0, help="of the contrast beside the class loss; 0: none"),
         option("--epochs", type=int, default=20),
         option("--fields", type=int, help="of each set, at random; all unless given"),
         option("--without", nargs="*", default=[], choices=TRAIN, help="laboratories left out, and looked at"),
         QUICK,
-    )
+    )  # fmt: skip

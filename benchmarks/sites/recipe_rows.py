@@ -108,11 +108,7 @@ def main(args: Args) -> Rows:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--store", nargs="+", required=True),
-        option("--files", type=Path, required=True),
-        option("--only", nargs="*"),
-        option("--prior", type=float, default=0.0),
-        option("--temperature", type=float, default=1.0),
-        option("--key", default="logits"),
-    )
+        main, option("--store", nargs="+", required=True), option("--files", type=Path, required=True),
+        option("--only", nargs="*"), option("--prior", type=float, default=0.0),
+        option("--temperature", type=float, default=1.0), option("--key", default="logits"),
+    )  # fmt: skip

@@ -113,8 +113,7 @@ def _row(set_name: str, measure: str, values: np.ndarray, *, n: int) -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        *OPTIONS,
+        main, *OPTIONS,
         option("--outliners", required=True, help="folder of the folds' runs, made by outlines.py --fold"),
         option("--only", type=int, choices=SEEDS, help="train this seed and stop"),
-    )
+    )  # fmt: skip

@@ -161,7 +161,6 @@ def read(out: Path, name: str) -> list[dict[str, str]]:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--work", required=True, help="folder for the cohort and the study"),
+        main, option("--work", required=True, help="folder for the cohort and the study"),
         option("--resume", action="store_true", help="go on with what is in --work"),
-    )
+    )  # fmt: skip

@@ -116,8 +116,7 @@ def asked(measure: str, number: Limits, threshold: str = "") -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--study", required=True, type=Path, help="folder of a finished cblc_small study"),
+        main, option("--study", required=True, type=Path, help="folder of a finished cblc_small study"),
         option("--work", required=True, type=Path, help="folder for the cohort, the run and the comparison"),
         option("--patients", type=int, default=60),
-    )
+    )  # fmt: skip

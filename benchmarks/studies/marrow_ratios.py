@@ -247,8 +247,7 @@ def _row(part: str, measure: str, number: Limits, threshold: str = "") -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("--work", required=True, type=Path, help="folder for the cohort and the cells found"),
+        main, option("--work", required=True, type=Path, help="folder for the cohort and the cells found"),
         option("--cohort", type=Path, help="a cohort that is there (default: drawn into --work)"),
         option("--patients", type=int, default=60),
-    )
+    )  # fmt: skip

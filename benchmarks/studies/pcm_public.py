@@ -104,9 +104,6 @@ def from_root(field: TruthField, dataset: Dataset, data: Path) -> TruthField:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        option("work", type=Path),
-        DATA,
-        option("--cells", type=int, default=CELLS, help="of a class and source, to train on"),
-        ONLY,
-    )
+        main, option("work", type=Path), DATA,
+        option("--cells", type=int, default=CELLS, help="of a class and source, to train on"), ONLY,
+    )  # fmt: skip

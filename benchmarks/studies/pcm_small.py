@@ -89,5 +89,6 @@ def line(head: dict, set_name: str, measure: str, values: dict) -> dict:
 
 if __name__ == "__main__":
     benchmark(
-        main, option("work", type=Path), ONLY, option("--sets-only", action="store_true", help="draw the sets and stop")
-    )
+        main, option("work", type=Path), ONLY,
+        option("--sets-only", action="store_true", help="draw the sets and stop"),
+    )  # fmt: skip

@@ -164,8 +164,6 @@ def write_sheet(path: Path, before: np.ndarray, after: np.ndarray) -> None:
 
 if __name__ == "__main__":
     benchmark(
-        main,
-        *OPTIONS,
-        option("--only", type=int, choices=SEEDS, help="do this seed and stop"),
+        main, *OPTIONS, option("--only", type=int, choices=SEEDS, help="do this seed and stop"),
         option("--sheet", help="write examples into this PNG"),
-    )
+    )  # fmt: skip

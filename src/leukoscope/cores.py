@@ -1,13 +1,15 @@
-"""What a run may use of the machine: processor cores, and memory at a time."""
+"""What a run may use of the machine, processor cores and memory at a time, and what the processor is called."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 
 class Room:
@@ -65,3 +67,13 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """The processor as the system names it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

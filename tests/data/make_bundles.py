@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from leukoscope.models.bundle import Card, CropRule, write_card
 from leukoscope.models.words import WordRule
@@ -23,19 +24,11 @@ KERNEL = 41
 
 # One colour a class: all with little green, as stained nuclei are, and 30 levels or more apart.
 COLORS = {
-    "band_neutrophil": (110, 40, 160),
-    "segmented_neutrophil": (110, 90, 160),
-    "eosinophil": (180, 40, 100),
-    "basophil": (40, 40, 160),
-    "lymphocyte": (40, 90, 160),
-    "monocyte": (110, 90, 90),
-    "promyelocyte": (180, 90, 160),
-    "myelocyte": (180, 90, 210),
-    "metamyelocyte": (110, 90, 230),
-    "erythroblast": (40, 90, 90),
-    "lymphoblast": (40, 40, 90),
-    "artefact": (30, 100, 30),
-}
+    "band_neutrophil": (110, 40, 160), "segmented_neutrophil": (110, 90, 160), "eosinophil": (180, 40, 100),
+    "basophil": (40, 40, 160), "lymphocyte": (40, 90, 160), "monocyte": (110, 90, 90),
+    "promyelocyte": (180, 90, 160), "myelocyte": (180, 90, 210), "metamyelocyte": (110, 90, 230),
+    "erythroblast": (40, 90, 90), "lymphoblast": (40, 40, 90), "artefact": (30, 100, 30),
+}  # fmt: skip
 # Two attributes of neutrophils: the tiny classifier is sure of the first; the second is never shown.
 ATTRIBUTES = AttributeSet(
     "tiny-2",
@@ -316,3 +309,14 @@ def noisy_field(seed: int, height: int, width: int) -> np.ndarray:
     noise = np.random.default_rng(seed).integers(-4, 5, (height, width, 1))
     cells = scatter_cells(np.random.default_rng(seed), height, width, 2, apart=60)
     return np.clip(draw_field(height, width, cells).astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def noisy_smears(folder: Path, patients: dict[str, int], *, height: int = 128, width: int = 160) -> Path:
+    """Patients' folders below `folder`, each with so many noisy fields 0.png, 1.png … counted over all patients."""
+    number = 0
+    for patient, n_fields in patients.items():
+        (folder / patient).mkdir(parents=True)
+        for _ in range(n_fields):
+            Image.fromarray(noisy_field(number, height, width)).save(folder / patient / f"{number}.png")
+            number += 1
+    return folder

@@ -16,6 +16,7 @@ import math
 import random
 from pathlib import Path
 
+import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from leukoscope.flags import Knowledge, not_offered
@@ -205,6 +206,18 @@ def record_of(patients: list[dict], fields: list[dict], taxonomy: Taxonomy, *, m
     assert {p["patient_id"] for p in patients} >= {e["patient_id"] for e in entries}
     fields = [f | {"cells": [c | {"identified": True} for c in f["cells"]]} for f in fields]
     return {"record_version": 2, "provenance": provenance, "patients": entries, "fields": fields}
+
+
+def run_fixture(**sizes: int):
+    """A fixture of a test file: the folder of a run of these sizes, made once."""
+
+    @pytest.fixture(scope="module")
+    def run(tmp_path_factory) -> Path:
+        folder = tmp_path_factory.mktemp("run")
+        make_run(folder, **sizes)
+        return folder
+
+    return run
 
 
 def make_run(out: Path, *, n_patients: int = 3, n_fields: int = 40, n_cells: int = 9, seed: int = 1) -> dict[str, Path]:

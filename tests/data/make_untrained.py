@@ -29,15 +29,9 @@ def make_untrained(folder: Path) -> Bundle:
         p.data += 0.01 * torch.randn(p.shape)
     export_classifier(network, folder / "model.onnx", size=SIZE)
     write_bundle_card(
-        folder,
-        name="untrained",
-        task="classify",
-        input_size=(SIZE, SIZE),
-        taxonomy=THREE,
-        crop=CropRule(size=SIZE, pad_fraction=0.25),
-        temperature=1.0,
-        white_balance=True,
-    )
+        folder, name="untrained", task="classify", input_size=(SIZE, SIZE), taxonomy=THREE, temperature=1.0,
+        crop=CropRule(size=SIZE, pad_fraction=0.25), white_balance=True,
+    )  # fmt: skip
     return read_bundle(folder)
 
 

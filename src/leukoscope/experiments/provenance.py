@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from leukoscope.cores import usable_cores
+from leukoscope.cores import processor_name, usable_cores
 from leukoscope.train.run import source_commit
 
 PACKAGES = ("numpy", "torch", "transformers", "ultralytics", "onnxruntime")
@@ -23,7 +23,7 @@ def provenance() -> dict[str, str]:
 def machine() -> str:
     """Cores, processor, system and accelerator."""
     cores = usable_cores()
-    parts = [f"{cores} cores", _processor(), platform.system(), _accelerator()]
+    parts = [f"{cores} cores", processor_name(), platform.system(), _accelerator()]
     return ", ".join(p for p in parts if p)
 
 
@@ -44,15 +44,6 @@ def command() -> str:
         return "called from Python"
     words = [f"…/{shlex.quote(Path(w).name)}" if os.path.isabs(w) else shlex.quote(w) for w in sys.argv[1:]]
     return " ".join(["leukoscope", *words])
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _accelerator() -> str:
