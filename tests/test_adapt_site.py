@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from data.make_untrained import THREE, make_coloured_site, make_untrained
 from leukoscope.cli import main
 from leukoscope.dataset.manifest import read_dataset
 from leukoscope.errors import DataError, InputError
-from leukoscope.models.bundle import find_model
+from leukoscope.models.bundle import CropRule, find_model
 from leukoscope.taxonomy import TAXONOMIES
 from leukoscope.train.adapt import adapt
 from leukoscope.train.adapt.cells import read_site_cells
@@ -63,6 +64,13 @@ def test_a_fraction_and_a_choice_together_are_refused(model, site, capsys):
     words = ["adapt", str(model), "--data", str(site), "--out", "x", "--choose", "5", "--fraction", "0.5"]
     assert main(words) == 2
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_a_set_without_white_cells_says_which_splits_were_looked_at(site):
+    dataset = read_dataset(site)
+    fields = tuple(replace(f, cells=(), split="test" if i else None) for i, f in enumerate(dataset.fields[:3]))
+    with pytest.raises(DataError, match=r"none of the 3 fields looked at \(2 split test, 1 without a split\)"):
+        read_site_cells(replace(dataset, fields=fields), CropRule(size=32, pad_fraction=0.25), taxonomy=THREE)
 
 
 def test_adapt_gives_a_predictor_for_crop_sets(model, site):

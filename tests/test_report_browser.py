@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from data import make_record
 
-from leukoscope.report import write_report
-
 sync_api = pytest.importorskip("playwright.sync_api", reason="no browser was found: playwright is not installed")
 
 USE = "Research use only — not for diagnosis; a morphologist must review"
@@ -35,20 +33,14 @@ CONTRAST = """() => {
 }"""
 
 
-def _report(out: Path, **sizes: int) -> Path:
-    paths = make_record.make_run(out, **sizes)
-    write_report(paths["record"], paths["thumbs"], out / "report.html")
-    return out / "report.html"
-
-
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
-    return _report(tmp_path_factory.mktemp("small"), n_patients=3, n_fields=24, n_cells=5)
+    return make_record.make_report(tmp_path_factory.mktemp("small"), n_patients=3, n_fields=24, n_cells=5)["report"]
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory) -> Path:
-    return _report(tmp_path_factory.mktemp("large"), n_patients=3, n_fields=106, n_cells=20)
+    return make_record.make_report(tmp_path_factory.mktemp("large"), n_patients=3, n_fields=106, n_cells=20)["report"]
 
 
 @pytest.fixture

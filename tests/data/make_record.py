@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from leukoscope.flags import Knowledge, not_offered
 from leukoscope.pipeline.ratios import Correction, ratio_entries
 from leukoscope.pipeline.summary import summarise
+from leukoscope.report import write_report
 from leukoscope.taxonomy import BLOOD_12, Taxonomy
 from leukoscope.types import Differential
 
@@ -218,6 +219,21 @@ def run_fixture(**sizes: int):
         return folder
 
     return run
+
+
+def make_report(out: Path, **sizes: int) -> dict[str, Path]:
+    """`make_run`, and its page as "report"."""
+    paths = make_run(out, **sizes)
+    write_report(paths["record"], paths["thumbs"], out / "report.html")
+    return paths | {"report": out / "report.html"}
+
+
+def rewrite(source: Path, target: Path, change) -> Path:
+    """A copy of a record with something changed."""
+    record = json.loads(source.read_text("utf-8"))
+    change(record)
+    target.write_text(json.dumps(record), "utf-8")
+    return target
 
 
 def make_run(out: Path, *, n_patients: int = 3, n_fields: int = 40, n_cells: int = 9, seed: int = 1) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -51,7 +52,10 @@ def read_site_cells(
             parts.append((crops, diameters_um(view, boxes), boxes, [c.class_name for c in cells], truth.file, group))
         progress(done, len(chosen))
     if not parts:
-        raise DataError(f"no white cells in {dataset.name}: nothing to adapt to")
+        raise DataError(
+            f"no white cells in {dataset.name}, in none of the {len(chosen)} fields looked at ({_splits(chosen)}): "
+            "nothing to adapt to; give a set whose white cells are marked"
+        )
     names = [name for part in parts for name in part[3]]
     counts = [len(part[3]) for part in parts]
     has_patients = all(f.key.patient_id for f in chosen)
@@ -69,6 +73,12 @@ def read_site_cells(
         sources=({"name": dataset.name, "sha256": dataset.sha256(), "licence": dataset.licence},),
         extras={"diameter_um": np.concatenate([p[1] for p in parts])},
     )
+
+
+def _splits(fields: list[TruthField]) -> str:
+    """How many fields each split has, in words."""
+    counts = Counter(f"split {f.split}" if f.split else "without a split" for f in fields)
+    return ", ".join(f"{n} {of}" for of, n in sorted(counts.items()))
 
 
 def _column(name: str | None, taxonomy: Taxonomy) -> int:
