@@ -83,7 +83,7 @@ def deidentified_signed(signed: dict, names: Pseudonyms) -> dict:
         "patient_id": names.of("patient", signed["patient_id"]),
         "center": names.of("center", signed.get("center") or ""),
         "smear_ids": [names.of("smear", smear) for smear in signed["smear_ids"]],
-        "file_digest": names.of("run", signed["file_digest"]),
+        "record_sha256": names.of("run", signed["record_sha256"]),
         "provenance": _provenance(signed["provenance"]),
         "readings": readings,
         "cells": cells,

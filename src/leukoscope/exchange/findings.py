@@ -17,7 +17,7 @@ from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Differential
 
 SIGNED_VERSION = 1  # of signed records that are read here (web/signing.py writes them)
-_SIGNED_KEYS = frozenset("signed_version patient_id specimen smear_ids file_digest provenance numbers".split())
+_SIGNED_KEYS = frozenset("signed_version patient_id specimen smear_ids record_sha256 provenance numbers".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def findings_of_signed(signed: dict) -> Findings:
         taxonomy=taxonomy,
         version=str(provenance.get("leukoscope", "")),
         models=_models(provenance),
-        run=signed["file_digest"],
+        run=signed["record_sha256"],
         signature=_signature(signed),
     )
 
