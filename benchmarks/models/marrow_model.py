@@ -2,8 +2,8 @@
 
     python -m benchmarks.models.marrow_model --data DATA [--write] [--draws 5] [--dry-run]
 
-DATA: folders that benchmarks/sites/laboratories.py made. The network is blood's; its last layer has the prior of
-configs/ marrow.toml. --write leaves models/bundled/marrow/classifier, with what was measured in its card. `marrow` is a
+DATA: folders that benchmarks/sites/laboratories.py made. The bundled marrow classifier is measured; with --write it is
+made anew first, of the present network of blood whose last layer gets the prior of configs/marrow.toml. `marrow` is a
 development set of normal marrow whose pictures' terms are unclear: it chose the prior and is in no weight. Types are
 compared in the coarsest vocabulary that its labels and the model share. Writes benchmarks/results/marrow_model.csv.
 """
@@ -35,30 +35,31 @@ LABELLED = 60
 
 
 def main(args: Args) -> Rows:
-    config, blood = tomllib.loads(CONFIG.read_text("utf-8")), find_model("blood")["classify"]
-    taxonomy, layer = read_taxonomy(config["taxonomy"]), old_weights(read_network(blood))
-    for name, shift in config["prior"].items():
+    config = tomllib.loads(CONFIG.read_text("utf-8"))
+    bundle = find_model("blood" if args.write else "marrow")["classify"]
+    taxonomy, layer = read_taxonomy(config["taxonomy"]), old_weights(read_network(bundle))
+    for name, shift in config["prior"].items() if args.write else ():
         layer[-1, taxonomy.index(name)] += shift
-    rows = measure(hear(Session(blood), blood, chosen(args.data, "marrow")), layer, blood, config, draws=args.draws)
+    rows = measure(hear(Session(bundle), bundle, chosen(args.data, "marrow")), layer, bundle, config, draws=args.draws)
     yield from rows
     if args.write:
-        write(blood, taxonomy, layer, config, rows)
-    return {"onnx_sha256": blood.card.onnx_sha256[:12], "draws": args.draws}
+        write(bundle, taxonomy, layer, config, rows)
+    return {"onnx_sha256": bundle.card.onnx_sha256[:12], "draws": args.draws}
 
 
-def measure(cells: Heard, layer: np.ndarray, blood: Bundle, config: dict, *, draws: int) -> list[dict]:
+def measure(cells: Heard, layer: np.ndarray, bundle: Bundle, config: dict, *, draws: int) -> list[dict]:
     """Accuracy as it is, with a profile of the same cells without labels, and on the rest with LABELLED labelled."""
     taxonomy, temperature = read_taxonomy(config["taxonomy"]), config["temperature"]
     of_model = np.array([coarse(name) or "" for name in taxonomy.names])
     names = np.array([coarse(name) or "" for name in cells.classes])
     known = np.flatnonzero(names != "")
     heard, truth = cells.features[known], names[known]
-    profiled = settled(cells.features, layer, read_reference(blood.path), temperature=temperature)
+    profiled = settled(cells.features, layer, read_reference(bundle.path), temperature=temperature)
 
     def right(weights: np.ndarray, rows: np.ndarray) -> float:
         return float((of_model[(with_one(heard[rows]) @ weights).argmax(1)] == truth[rows]).mean())
 
-    learnt = what_was_learnt(heard, layer, blood)
+    learnt = what_was_learnt(heard, layer, bundle)
     every, scores = np.arange(len(truth)), []
     for seed in range(draws):
         used = draw(truth, seed)
