@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_a_file_that_is_no_onnx_is_refused(copy):
     folder = copy / "locator"
     (folder / "model.onnx").write_bytes(b"not onnx at all")
     card = read_card(folder / "card.json")
-    digest = bundle_module.hashlib.sha256(b"not onnx at all").hexdigest()
+    digest = hashlib.sha256(b"not onnx at all").hexdigest()
     edit_card(folder, onnx_sha256=digest)
     assert card.name == "blob-locator"
     with pytest.raises(ModelError, match="can't be loaded"):
