@@ -53,8 +53,8 @@ def measure(cells: Heard, layer: np.ndarray, bundle: Bundle, config: dict, *, dr
     of_model = np.array([coarse(name) or "" for name in taxonomy.names])
     names = np.array([coarse(name) or "" for name in cells.classes])
     known = np.flatnonzero(names != "")
-    heard, truth = cells.features[known], names[known]
-    profiled = settled(cells.features, layer, read_reference(bundle.path), temperature=temperature)
+    heard, truth = cells.heard[known], names[known]
+    profiled = settled(cells.heard, layer, read_reference(bundle.path), temperature=temperature)
 
     def right(weights: np.ndarray, rows: np.ndarray) -> float:
         return float((of_model[(with_one(heard[rows]) @ weights).argmax(1)] == truth[rows]).mean())

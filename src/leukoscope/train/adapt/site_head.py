@@ -20,7 +20,7 @@ from leukoscope.train.adapt.class_means import Learnt, follow_class_means
 from leukoscope.train.adapt.heads import balanced, logistic_weights, with_one
 
 PULLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-CHANCE = 0.05  # of labelled cells, one or two of thirty: less of a difference says nothing
+CHANCE = 1.5  # labelled cells: one more called right says nothing, whatever their number
 _FOLDS = 5
 _STALE = 1e-9
 
@@ -117,7 +117,7 @@ def fit_site_layer(
         of_seen = {"used": used[seen], "allowed": allowed[seen], "seed": seed}
         held[~seen] = with_one(features[used[~seen]]) @ follow_class_means(features, first, learnt, **of_seen)
     after = right_share(held, allowed)
-    if after < head.after - CHANCE:
+    if after < head.after - CHANCE / len(used):
         return head
     weights = follow_class_means(features, head.weights, learnt, used=used, allowed=allowed, seed=seed)
     return replace(head, weights=weights, after=after, held_logits=held, class_means=True)
