@@ -109,8 +109,8 @@ def _measured(record: Record, name: str) -> Profile:
     of_run: dict[str, list[float]] = {}
     for entry in record.fields():
         patient = gathered.setdefault(entry["patient_id"], _Gathered(entry["center"]))
-        for name, value in _add(patient, entry).items():
-            of_run.setdefault(name, []).append(value)
+        for measure, value in _add(patient, entry).items():
+            of_run.setdefault(measure, []).append(value)
     quantiles = {
         name: [round(float(v), DIGITS) for v in np.percentile(values, sorted(QUANTILES))]
         for name, values in of_run.items()
