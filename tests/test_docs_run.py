@@ -44,6 +44,11 @@ ELSEWHERE = (
     ("leukoscope dataset import xyc ALL_IDB1/", "test_dataset_sources.py"),
     ("leukoscope dataset import folders Munich/", "test_dataset_sources.py"),
     ("leukoscope demo", "test_demo.py"),
+    # Cohorts take half a minute to draw.
+    ("leukoscope simulate --out cohort", "test_simulate_cohort.py"),
+    ("leukoscope simulate --out hard", "test_simulate_cohort.py"),
+    ("leukoscope dataset import cvat cohort/cvat", "test_simulate_cohort.py"),
+    ("leukoscope dataset split set --by patient --test 0.15", "test_dataset_splitting.py"),
     ("leukoscope analyze smears/images --out report --um-per-px 0.1", "test_readme.py"),
     # As docs/adaptation.md has them, where they run.
     ("leukoscope adapt blood --data smears", "test_adapt_site.py"),

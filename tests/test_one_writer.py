@@ -15,6 +15,7 @@ ALLOWED = {
     "files.py": "it is the writer",
     "pipeline/journal.py": "a log that grows line by line; a torn last line is dropped",
     "train/checkpoint.py": "the same, of a training",
+    "images/slides/copies.py": "a copy that is removed with the run; it is made beside its place and then renamed",
     "dataset/archive.py": "unpacked into a folder that is removed when it fails",
     "simulate/slide_files.py": "spools of tiles in a temporary folder, from which the slide is made",
     "web/media.py": "named by its digest, which is known when it is whole; synced there",

@@ -123,7 +123,7 @@ def test_what_a_worker_says_is_said_by_the_driver(cluster, smears, model, tmp_pa
     monkeypatch.setattr(engine.leukoscope, "__version__", "0.0.1")
     with pytest.raises(InputError, match="a node has Leukoscope .* and the driver 0.0.1: install the same on all"):
         options = {"models": {}, "um_per_px": None, "tile_px": None}
-        setup = engine.Setup((), None, None, os.getcwd(), "0.0.1")
+        setup = engine.Setup((), None, None, os.getcwd(), version="0.0.1")
         key = FieldKey("a", "s", "p", "c", "blood")
         list(engine.on_ray([Source("a", key)], {("p", "s"): []}, work=tmp_path, head=options, setup=setup))
 

@@ -36,7 +36,8 @@ server = pytest.fixture(scope="module")(make_server)
 def s3(server, monkeypatch, tmp_path):
     """The store, empty, with the bucket "slides"; copies go below tmp_path."""
     monkeypatch.setenv(stores.CACHE, str(tmp_path / "cache"))
-    return make_store(server, monkeypatch, "slides")
+    yield make_store(server, monkeypatch, "slides")
+    put_away_copies(f"s3://slides/in/{name}" for name in ("anna/a.svs", "bert/b.tif"))  # the next test has its own
 
 
 def write_series(folder: Path, number: int) -> None:

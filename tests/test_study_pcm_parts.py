@@ -16,6 +16,7 @@ from leukoscope.evaluate.boxes import FieldBoxes, score_boxes
 from leukoscope.experiments.pcm import adaptation, audits, boxes, calls, data, labels
 from leukoscope.experiments.pcm.config import read_study
 from leukoscope.models.bundle import CropRule
+from leukoscope.models.probabilities import softmax
 from leukoscope.taxonomy import BLOOD_12, PCM_9
 from leukoscope.train.crops.data import CropSet
 
@@ -122,7 +123,7 @@ def test_conformal_sets_are_read_in_the_sets_labels():
     mapping = labels.map_labels(BLOOD_12.names, ["neutrophil", "lymphocyte"])
     rng = np.random.default_rng(0)
     truth = rng.integers(0, len(BLOOD_12.names), 600)
-    probs = calls.softmax(np.eye(len(BLOOD_12.names))[truth] * 3 + rng.normal(size=(600, len(BLOOD_12.names))))
+    probs = softmax(np.eye(len(BLOOD_12.names))[truth] * 3 + rng.normal(size=(600, len(BLOOD_12.names))))
     sets = calls.label_sets(probs[:300], truth[:300], probs[300:], mapping, level=0.9)
     assert sets.shape == (300, 2)
     band = BLOOD_12.index("band_neutrophil")

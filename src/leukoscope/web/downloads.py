@@ -27,7 +27,7 @@ def audit_rows(connection: Connection, patient_id: int) -> list[dict]:
             rows.append(
                 said
                 | {
-                    "ms": e.time_ms,
+                    "ms": e.at,
                     "reader": names[e.reader_id],
                     "event": e.seq,
                     "what": what,
