@@ -27,6 +27,13 @@ def give_back_pictures() -> None:
     Image.core.set_block_size(1 << 26)
 
 
+def give_memory_back() -> None:
+    """What was freed goes back to the system now, which glibc would else keep for later; nothing elsewhere."""
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
 @contextmanager
 def freed_memory_kept() -> Iterator[bool]:
     """What is freed stays with this process, ready for the next step; at the end all goes back. Gives whether it does.
@@ -45,7 +52,7 @@ def freed_memory_kept() -> Iterator[bool]:
     finally:
         for setting, value in _USUAL.items():
             library.mallopt(setting, value)
-        library.malloc_trim(0)
+        give_memory_back()
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import leukoscope
-from leukoscope.cores import give_memory_back, one_blas_thread
+from leukoscope.allocation import give_memory_back
+from leukoscope.cores import one_blas_thread
 from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
