@@ -29,144 +29,110 @@ def _id() -> Column:
     return Column("id", _ID, primary_key=True)
 
 
+def _key(table: str) -> Column:
+    return Column(f"{table}_id", _ID, ForeignKey(f"{table}.id"), primary_key=True)
+
+
+def _unique(name: str) -> Column:
+    return Column(name, Text, nullable=False, unique=True)
+
+
+def _required(kind: type, *names: str) -> list[Column]:
+    return [Column(name, kind, nullable=False) for name in names]
+
+
+def _optional(kind: type, *names: str) -> list[Column]:
+    return [Column(name, kind) for name in names]
+
+
 def _of(table: str, *, null: bool = False, index: bool = False) -> Column:
     return Column(f"{table}_id", _ID, ForeignKey(f"{table}.id"), nullable=null, index=index)
 
 
+def _numbered(name: str, *parts: Column | Index | UniqueConstraint) -> Table:
+    return Table(name, metadata, _id(), *parts)
+
+
 # Immutable: one analysed record. Opening the same digest twice is the same run.
-run = Table(
-    "run",
-    metadata,
-    _id(),
-    Column("digest", Text, nullable=False, unique=True),
-    Column("folder", Text, nullable=False),
-    Column("provenance", Text, nullable=False),
-    Column("opened_at", BigInteger, nullable=False),
-)
+run = _numbered("run", _unique("digest"), *_required(Text, "folder", "provenance"), *_required(BigInteger, "opened_at"))
 
 # What the record says is immutable; the columns from state on follow from the log.
-patient = Table(
+patient = _numbered(
     "patient",
-    metadata,
-    _id(),
-    Column("key", Text, nullable=False, unique=True),
+    _unique("key"),
     _of("run", index=True),
     Column("label", Text, nullable=False, index=True),
-    Column("specimen", Text, nullable=False),
-    Column("center", Text, nullable=False),
-    Column("entry", Text, nullable=False),
-    Column("n_cells", Integer, nullable=False),
-    Column("urgency", Integer, nullable=False),
-    Column("marks", Text, nullable=False),
-    Column("ratio", Text),
-    Column("state", Text, nullable=False),
-    Column("share", Float),
-    Column("read_ratio", Text),
-    Column("n_seen", Integer, nullable=False),
-    Column("n_corrected", Integer, nullable=False),
-    Column("readers", Text, nullable=False),
-    Column("changed_at", BigInteger, nullable=False),
+    *_required(Text, "specimen", "center", "entry", "marks", "state", "readers"),
+    *_required(Integer, "n_cells", "urgency", "n_seen", "n_corrected"),
+    *_optional(Text, "ratio", "read_ratio"),
+    *_optional(Float, "share"),
+    *_required(BigInteger, "changed_at"),
     # All that a worklist filters, sorts and counts by: it reads no row before it knows which hundred to show.
     Index("patient_listed", "state", "urgency", "share", "id", "n_cells", "changed_at", "label"),
 )
 
 # Immutable, but for where the photograph now is. region: the record's, of a field that is a part of a slide.
 # elsewhere: boxes of cells that this field shows and another counts.
-field = Table(
+field = _numbered(
     "field",
-    metadata,
-    _id(),
     _of("patient"),
-    Column("number", Integer, nullable=False),
-    Column("file", Text, nullable=False),
+    *_required(Integer, "number"),
+    *_required(Text, "file", "smear", "status"),
     Column("sha256", Text, index=True),
-    Column("smear", Text, nullable=False),
-    Column("width", Integer),
-    Column("height", Integer),
-    Column("um_per_px", Float),
-    Column("scale_from", Text),
-    Column("status", Text, nullable=False),
-    Column("reason", Text),
-    Column("place", Text),
-    Column("pages", Text),
-    Column("region", Text),
-    Column("elsewhere", Text),
+    *_optional(Integer, "width", "height"),
+    *_optional(Float, "um_per_px"),
+    *_optional(Text, "scale_from", "reason", "place", "pages", "region", "elsewhere"),
     Index("field_of_patient", "patient_id", "number"),
 )
 
 # Immutable. probs: float32, the taxonomy's order. `reading_id` is set for cells that a reader added.
-cell = Table(
+cell = _numbered(
     "cell",
-    metadata,
-    _id(),
     _of("patient"),
     _of("field"),
-    Column("number", Integer, nullable=False),
-    Column("reading_id", _ID),
-    Column("called", Integer),
-    Column("probs", LargeBinary),
-    Column("score", Float, nullable=False),
-    Column("x0", Float, nullable=False),
-    Column("y0", Float, nullable=False),
-    Column("x1", Float, nullable=False),
-    Column("y1", Float, nullable=False),
-    Column("thumb_at", BigInteger),
-    Column("contour", Text),
+    *_required(Integer, "number"),
+    *_optional(_ID, "reading_id"),
+    *_optional(Integer, "called"),
+    *_optional(LargeBinary, "probs"),
+    *_required(Float, "score", "x0", "y0", "x1", "y1"),
+    *_optional(BigInteger, "thumb_at"),
+    *_optional(Text, "contour"),
     Index("cell_of_patient", "patient_id", "id"),
 )
 
 # Immutable: what the classifier hears of a cell, float16, and its sketch (`sketches`).
-feature = Table(
-    "feature",
-    metadata,
-    Column("cell_id", _ID, ForeignKey("cell.id"), primary_key=True),
-    Column("vector", LargeBinary, nullable=False),
-    Column("sketch", LargeBinary),
-)
+feature = Table("feature", metadata, _key("cell"), *_required(LargeBinary, "vector"), *_optional(LargeBinary, "sketch"))
 
-reader = Table(
+reader = _numbered(
     "reader",
-    metadata,
-    _id(),
-    Column("name", Text, nullable=False, unique=True),
-    Column("role", Text, nullable=False),
-    Column("password", Text),
-    Column("disabled", Boolean, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
+    _unique("name"),
+    *_required(Text, "role"),
+    *_optional(Text, "password"),
+    *_required(Boolean, "disabled"),
+    *_required(BigInteger, "created_at"),
 )
 
 # state, n_events, active_ms and hidden are projected from the log.
-reading = Table(
+reading = _numbered(
     "reading",
-    metadata,
-    _id(),
-    Column("key", Text, nullable=False, unique=True),
+    _unique("key"),
     _of("patient", index=True),
     _of("reader"),
-    Column("kind", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("parents", Text, nullable=False),
-    Column("hidden", Boolean, nullable=False),
-    Column("opened_at", BigInteger, nullable=False),
-    Column("closed_at", BigInteger),
-    Column("active_ms", BigInteger, nullable=False),
-    Column("n_events", Integer, nullable=False),
+    *_required(Text, "kind", "state", "parents"),
+    *_required(Integer, "version", "n_events"),
+    *_required(Boolean, "hidden"),
+    *_required(BigInteger, "opened_at", "active_ms"),
+    *_optional(BigInteger, "closed_at"),
 )
 
 # Append only. hash = SHA-256 of the previous event's hash in this reading and of this row.
-event = Table(
+event = _numbered(
     "event",
-    metadata,
-    _id(),
     _of("reading"),
-    Column("seq", Integer, nullable=False),
-    Column("at", BigInteger, nullable=False),
+    *_required(Integer, "seq"),
+    *_required(BigInteger, "at"),
     _of("reader"),
-    Column("kind", Text, nullable=False),
-    Column("payload", Text, nullable=False),
-    Column("op", Text, nullable=False),
-    Column("hash", Text, nullable=False),
+    *_required(Text, "kind", "payload", "op", "hash"),
     UniqueConstraint("reading_id", "seq"),
     UniqueConstraint("reading_id", "op"),
 )
@@ -175,102 +141,55 @@ event = Table(
 now = Table(
     "now",
     metadata,
-    Column("reading_id", _ID, ForeignKey("reading.id"), primary_key=True),
-    Column("cell_id", _ID, ForeignKey("cell.id"), primary_key=True),
-    Column("call", Text),
-    Column("seen", Boolean, nullable=False),
-    Column("box", Text),
-    Column("gone", Boolean, nullable=False),
-    Column("hidden", Boolean, nullable=False),
-    Column("seq", Integer, nullable=False),
+    _key("reading"),
+    _key("cell"),
+    *_optional(Text, "call", "box"),
+    *_required(Boolean, "seen", "gone", "hidden"),
+    *_required(Integer, "seq"),
     _of("reader"),
 )
-step = Table(
-    "step",
-    metadata,
-    Column("reading_id", _ID, ForeignKey("reading.id"), primary_key=True),
-    Column("seq", Integer, primary_key=True),
-    Column("done", Boolean, nullable=False),
-)
-touched = Table(
-    "touched",
-    metadata,
-    Column("cell_id", _ID, ForeignKey("cell.id"), primary_key=True),
-    Column("event_id", _ID, ForeignKey("event.id"), primary_key=True),
-)
+step = Table("step", metadata, _key("reading"), Column("seq", Integer, primary_key=True), *_required(Boolean, "done"))
+touched = Table("touched", metadata, _key("cell"), _key("event"))
 
 # Immutable: a signed record as canonical JSON.
-signed = Table(
+signed = _numbered(
     "signed",
-    metadata,
-    _id(),
     _of("patient", index=True),
     _of("reading"),
-    Column("version", Integer, nullable=False),
+    *_required(Integer, "version"),
     _of("reader"),
-    Column("at", BigInteger, nullable=False),
-    Column("record", Text, nullable=False),
-    Column("digest", Text, nullable=False),
+    *_required(BigInteger, "at"),
+    *_required(Text, "record", "digest"),
     UniqueConstraint("patient_id", "version"),
 )
 # What a signed record teaches: of each class [cells that were seen, corrected ones]. Apart, for records are large.
 taught = Table(
     "taught",
     metadata,
-    Column("signed_id", _ID, ForeignKey("signed.id"), primary_key=True),
-    Column("patient_id", _ID, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("counts", Text, nullable=False),
+    _key("signed"),
+    *_required(_ID, "patient_id"),
+    *_required(Integer, "version"),
+    *_required(Text, "counts"),
 )
-sent = Table(
-    "sent",
-    metadata,
-    _id(),
-    _of("signed", index=True),
-    _of("reader"),
-    Column("system", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
+sent = _numbered(
+    "sent", _of("signed", index=True), _of("reader"), *_required(Text, "system"), *_required(BigInteger, "at")
 )
 
 # Who saw what: append only.
-access = Table(
-    "access",
-    metadata,
-    _id(),
-    _of("patient", index=True),
-    _of("reader"),
-    Column("what", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
+access = _numbered(
+    "access", _of("patient", index=True), _of("reader"), *_required(Text, "what"), *_required(BigInteger, "at")
 )
 
 # Server-side sessions and tokens for scripts: only a digest of the secret is kept.
-login = Table(
+login = _numbered(
     "login",
-    metadata,
-    _id(),
-    Column("secret", Text, nullable=False, unique=True),
-    Column("kind", Text, nullable=False),
+    _unique("secret"),
+    *_required(Text, "kind", "form_token"),
     _of("reader", null=True),
-    Column("form_token", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),
-    Column("revoked", Boolean, nullable=False),
+    *_required(BigInteger, "created_at", "expires_at"),
+    *_required(Boolean, "revoked"),
 )
-attempt = Table(
-    "attempt",
-    metadata,
-    _id(),
-    Column("who", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Index("attempt_of", "who", "at"),
-)
+attempt = _numbered("attempt", *_required(Text, "who"), *_required(BigInteger, "at"), Index("attempt_of", "who", "at"))
 
 # The laboratory's settings as TOML: the newest row holds.
-settings = Table(
-    "settings",
-    metadata,
-    _id(),
-    _of("reader", null=True),
-    Column("at", BigInteger, nullable=False),
-    Column("toml", Text, nullable=False),
-)
+settings = _numbered("settings", _of("reader", null=True), *_required(BigInteger, "at"), *_required(Text, "toml"))
