@@ -9,7 +9,8 @@
 
 `benchmark` reads the command line, prints each row when it is measured and writes benchmarks/results/NAME.csv, NAME
 being the script's. A row for another file is the pair (its name, the row). Where no row comes (a part that is kept for
-later) nothing is written.
+later) nothing is written. Until the end the rows lie in benchmarks/results/unfinished/, so that a measurement which is
+stopped leaves what it has, and never half a result file.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,7 @@ Option = tuple[tuple[str, ...], dict]
 Args = argparse.Namespace
 # Yields rows, or pairs of another file's name and its row; returns what stands beside all of them.
 Rows = Generator[dict | tuple[str, dict], None, dict | None]
+UNFINISHED = "unfinished"
 # What of a row is printed; the file holds all of it.
 SHOWN = ("system", "set", "measure", "value", "low", "high", "threshold", "met")
 
@@ -67,10 +70,14 @@ def benchmark(measure: Callable[[Args], Rows], *options: Option, words: list[str
     """
     args = parse(inspect.getmodule(measure).__doc__, *options, *_COMMON, words=words)
     files: dict[str, list[dict]] = {}
-    context = _run(measure, args, files)
-    if not args.dry_run and (args.out or not getattr(args, "quick", False)):
+    folder = None if args.dry_run or (getattr(args, "quick", False) and not args.out) else args.out or RESULTS
+    context = _run(measure, args, files, folder=folder)
+    if folder is not None:
         for name, rows in files.items():
-            print(write_results(name, rows, folder=args.out or RESULTS, **context))
+            print(write_results(name, rows, folder=folder, **context))
+            (folder / UNFINISHED / f"{name}.csv").unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or other measurements' rows are in it
+            (folder / UNFINISHED).rmdir()
     if any(row.get("threshold") == "<= 0" and judged(row).get("met") == NO for rows in files.values() for row in rows):
         raise SystemExit(1)
 
@@ -83,21 +90,32 @@ def parse(doc: str, *options: Option, words: list[str] | None = None) -> Args:
     return parser.parse_args(words)
 
 
-def _run(measure: Callable[[Args], Rows], args: Args, files: dict[str, list[dict]]) -> dict:
-    """Measure, each row into `files` as it comes; the context that the measurement returned."""
+def _run(measure: Callable[[Args], Rows], args: Args, files: dict[str, list[dict]], *, folder: Path | None) -> dict:
+    """Measure, each row into `files` and below `folder` as it comes; the context that the measurement returned."""
     stem = Path(inspect.getfile(measure)).stem
-
     context: dict = {}
+    written: dict[str, tuple[int, float]] = {}
+
+    def keep(least_s: float) -> None:
+        for name, rows in files.items() if folder else ():
+            n, when = written.get(name, (0, 0.0))
+            if len(rows) > n and time.monotonic() - when >= least_s:
+                write_results(name, rows, folder=folder / UNFINISHED, **context)
+                written[name] = len(rows), time.monotonic()
 
     def with_context() -> Rows:
         context.update((yield from measure(args)) or {})
 
-    for item in with_context():
-        name, row = item if isinstance(item, tuple) else (stem, item)
-        files.setdefault(name, []).append(row)
-        row = judged(row)
-        if name == stem:
-            print({k: row[k] for k in (*SHOWN, *row) if k in row and row[k] != ""}, flush=True)
+    try:
+        for item in with_context():
+            name, row = item if isinstance(item, tuple) else (stem, item)
+            files.setdefault(name, []).append(row)
+            row = judged(row)
+            if name == stem:
+                print({k: row[k] for k in (*SHOWN, *row) if k in row and row[k] != ""}, flush=True)
+            keep(least_s=1)
+    finally:
+        keep(least_s=0)
     return context
 
 

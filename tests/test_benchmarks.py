@@ -68,6 +68,24 @@ def test_a_measurement_that_lost_something_ends_with_one_after_it_is_written(tmp
     assert rows_of(tmp_path / "test_benchmarks.csv")[0]["met"] == "no"
 
 
+def stopped_rows(args: harness.Args) -> harness.Rows:
+    yield {"set": "a", "measure": "first", "value": 1}
+    yield {"set": "a", "measure": "second", "value": 2}
+    raise KeyboardInterrupt
+
+
+def test_a_stopped_measurement_leaves_what_it_has_beside_the_whole_file_of_before(tmp_path):
+    whole = tmp_path / "test_benchmarks.csv"
+    whole.write_text("set\nof before\n")
+    with pytest.raises(KeyboardInterrupt):
+        harness.benchmark(stopped_rows, words=["--out", str(tmp_path)])
+    left = tmp_path / harness.UNFINISHED / whole.name
+    assert [row["measure"] for row in rows_of(left)] == ["first", "second"]
+    assert whole.read_text() == "set\nof before\n"
+    harness.benchmark(two_rows, LOST, words=["--out", str(tmp_path)])
+    assert not left.exists() and rows_of(whole)
+
+
 def test_a_dry_or_quick_measurement_leaves_the_committed_files_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     harness.benchmark(two_rows, LOST, words=["--dry-run"])

@@ -9,6 +9,9 @@ import pytest
 
 from benchmarks.hardships.damaged_files import judge, nested, swapped, zeros
 from benchmarks.hardships.damaged_originals import ORIGINALS
+from leukoscope.errors import ConfigError, DataError, ImageError, InputError
+from leukoscope.pipeline.sources import read_facts, read_patients_table
+from leukoscope.train.config import RunConfig, build_config, read_toml
 
 pytest.importorskip("torch")
 pytest.importorskip("sqlalchemy")
@@ -37,3 +40,39 @@ def test_a_flipped_bit_of_a_stopped_run_is_done_again_and_not_believed(tmp_path)
     place = shutil.copytree(call.folder, tmp_path / "copy")
     (place / journal.relative_to(call.folder)).write_bytes(data)
     assert judge(call.run, place) == ("taken", "")  # the very record of the undisturbed run
+
+
+LONG = "x y" * 40_000
+TABLES = {
+    "names of columns": f"file,patient_id,{LONG}\n".replace("patient_id", LONG),
+    "a name where its patient is missing": f"file,patient_id\n{LONG},\n",
+    "a number": f"file,patient_id,age_years\na.png,1,{LONG}\n",
+    "a patient whose rows differ": f"file,patient_id,age_years\na.png,{LONG},1\nb.png,{LONG},2\n",
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_a_very_long_value_of_a_table_is_quoted_shortened(table, tmp_path):
+    path = tmp_path / "patients.csv"
+    path.write_text(table, "utf-8")
+    with pytest.raises(InputError) as raised:
+        read_patients_table(path)
+        read_facts(path)
+    assert str(path) in str(raised.value) and len(str(raised.value)) < 2000
+
+
+def test_whatever_a_message_quotes_its_beginning_and_its_end_stay():
+    for error in (DataError, lambda said: ImageError("damaged", said)):
+        for value in (repr(LONG), LONG, "/" + "a" * 90_000, f'"{LONG}"', ", ".join(map(str, range(9000)))):
+            said = str(error(f"a.toml has {value}: expected one of b, c; got {value!r}; remove it"))
+            assert said.startswith("a.toml has ") and said.endswith("remove it") and len(said) <= 2100, said
+    whole = f"{'long path/' * 15}{'a' * 200}.png is empty: take it anew"
+    assert str(InputError(whole)) == whole and InputError().args
+
+
+def test_a_very_long_key_of_a_configuration_is_quoted_shortened(tmp_path):
+    path = tmp_path / "training.toml"
+    path.write_text(f'"{LONG}" = 1\n', "utf-8")
+    with pytest.raises(ConfigError) as raised:
+        build_config(RunConfig, read_toml(path), path)
+    assert len(str(raised.value)) < 2000

@@ -52,9 +52,10 @@ def test_own_cells_are_read_if_they_measured_this_classifier(model, tmp_path):
         read_own_cells(write_metrics(tmp_path / "m.json", card, models=other), card)
     with pytest.raises(InputError, match="no reading 'as_labelled'"):
         read_own_cells(write_metrics(tmp_path / "m.json", card, classification={"readings": {}}), card)
-    (tmp_path / "m.json").write_text("{}", "utf-8")
-    with pytest.raises(InputError, match="not the metrics.json"):
-        read_own_cells(tmp_path / "m.json", card)
+    no_table = {"readings": {"as_labelled": {"labels": list(card.taxonomy.names)}}}
+    for changes in ({"models": {}}, {"models": []}, {"classification": []}, {"classification": no_table}):
+        with pytest.raises(InputError, match="not the metrics.json"):
+            read_own_cells(write_metrics(tmp_path / "m.json", card, **changes), card)
     with pytest.raises(InputError, match="can't read the own cells"):
         read_own_cells(tmp_path / "absent.json", card)
 

@@ -43,24 +43,21 @@ def main(args: Args) -> Rows:
         run(command, Path(work) / "whole")
         seconds = time.perf_counter() - start
         wanted = digests(Path(work) / "whole")
-        trials = [("one", kill_one)] * args.trials + [("two", kill_two)] * args.pairs
-        trials += [("full disk", fill_disk)] * (args.full_disks if can_mount(Path(work)) else 0)
-        trials_of: dict[str, list[dict]] = {}
-        for number, (kind, trial) in enumerate(trials):
-            out = Path(work) / f"trial{number}"
-            kills = trial(command, out, chance, seconds)
-            differ = differing(out, wanted)
-            row = {"set": kind, "trial": number, "at": " ".join(map(str, kills)), "differ": " ".join(differ)}
-            trials_of.setdefault(kind, []).append(row)
-            yield row
-            if out.is_mount():
-                subprocess.run(["umount", str(out)], check=True)
-            shutil.rmtree(out)
-    for kind, of_kind in trials_of.items():
-        n_differ = sum(bool(r["differ"]) for r in of_kind)
-        n = sum(len(r["at"].split()) for r in of_kind)
-        yield {"set": kind, "measure": f"trials that differ, of {len(of_kind)}", "value": n_differ,
-                     "threshold": "<= 0", "at": n}  # fmt: skip
+        kinds = [("one", kill_one, args.trials), ("two", kill_two, args.pairs)]
+        kinds += [("full disk", fill_disk, args.full_disks)] if can_mount(Path(work)) else []
+        for kind, trial, n_trials in kinds:
+            n_differ = n_kills = 0
+            for number in range(n_trials):
+                out = Path(work) / "trial"
+                kills = trial(command, out, chance, seconds)
+                differ = differing(out, wanted)
+                n_differ, n_kills = n_differ + bool(differ), n_kills + len(kills)
+                yield {"set": kind, "trial": number, "at": " ".join(map(str, kills)), "differ": " ".join(differ)}
+                if out.is_mount():
+                    subprocess.run(["umount", str(out)], check=True)
+                shutil.rmtree(out)
+            yield {"set": kind, "measure": f"trials that differ, of {n_trials}", "value": n_differ,
+                   "threshold": "<= 0", "at": n_kills}  # fmt: skip
     return {"images": args.images, "undisturbed_s": round(seconds, 1), "seed": args.seed}
 
 

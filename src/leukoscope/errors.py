@@ -13,12 +13,34 @@ Each message says what, what was expected, what was got, and what to do. The com
 one line and leaves with exit code 2.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LONGEST_MESSAGE = 2000  # characters
+# What a user's value looks like in a message: quoted, or without a blank (a path). Longer ones lose their middle.
+_VALUE = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")|\S{400,}")
+
+
+def without_long_values(message: str) -> str:
+    """A message in which no quoted value is over 200 characters, no word over 400, and all of it not over 2,000.
+
+    Values that a user gave (cells of a table, keys, names of files and columns) stand in messages wherever they are
+    built; how long they may be is decided here alone. The beginning and the end stay: the end says what to do.
+    """
+    message = _VALUE.sub(lambda found: _ends(found[0], 120, 40) if len(found[0]) > 200 else found[0], message)
+    return message if len(message) <= LONGEST_MESSAGE else _ends(message, LONGEST_MESSAGE - 600, 500)
+
+
+def _ends(text: str, first: int, last: int) -> str:
+    return f"{text[:first]} … ({len(text) - first - last:,} characters) … {text[-last:]}"
+
 
 class LeukoscopeError(Exception):
-    """The root: catch this to catch all of them."""
+    """The root: catch this to catch all of them. Its message never quotes a value at length."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_long_values(str(message)))
 
 
 class InputError(LeukoscopeError):

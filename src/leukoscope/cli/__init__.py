@@ -28,7 +28,7 @@ from leukoscope.cli import (
     study,
     train,
 )
-from leukoscope.errors import LeukoscopeError
+from leukoscope.errors import LeukoscopeError, without_long_values
 
 COMMANDS = (demo, analyze, review, export, drift, models, dataset, train, adapt, evaluate, simulate, study, doctor)
 
@@ -111,7 +111,7 @@ def _occupy_standard_handles() -> None:
 
 def _fail(message: str) -> int:
     with suppress(OSError):  # nowhere to say it: the exit code still does
-        print(f"leukoscope: {' '.join(message.split())}", file=sys.stderr)
+        print(f"leukoscope: {without_long_values(' '.join(message.split()))}", file=sys.stderr)
     return 2
 
 

@@ -91,6 +91,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Analyse, then say in a few lines with which models, what was found and where the report is."""
+    from leukoscope.dataset.spreadsheet import shown
     from leukoscope.models.devices import choose_device
     from leukoscope.pipeline import AnalyzeOptions, analyze
     from leukoscope.pipeline.sources import unknown_columns
@@ -131,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
     record = read_record(path)
     unread = unknown_columns(args.patients) if args.patients else []
     if unread:
-        print(f"note: nothing reads the columns {', '.join(unread)} of {args.patients}", file=sys.stderr)
+        print(f"note: nothing reads the columns {shown(unread)} of {args.patients}", file=sys.stderr)
     models = ", ".join(f"{part} {m['name']}" for part, m in record.provenance["models"].items())
     why = "" if args.model else f" (the bundled {args.specimen} model: no --model was given)"
     print(f"model: {models}{why}")

@@ -40,20 +40,25 @@ def read_own_cells(path: str | Path, card: Card) -> OwnCells:
     try:
         data = path.read_bytes()
         metrics = json.loads(data)
-        measured = metrics["models"]["classify"]["onnx_sha256"]
-        readings = metrics["classification"]["readings"]
+        return _own_cells(path, data, metrics, card)
     except OSError as error:
         raise InputError(f"can't read the own cells {path}: {error.strerror}") from None
     except UNREADABLE:
         raise InputError(
-            f"{path} is not the metrics.json of a classifier: write one with `leukoscope evaluate --model ... --data "
-            "your-labelled-cells`"
+            f"{path} is not the metrics.json of a classifier, or was edited: write one with `leukoscope evaluate "
+            "--model ... --data your-labelled-cells`"
         ) from None
-    if measured != card.onnx_sha256:
+
+
+def _own_cells(path: Path, data: bytes, metrics: dict, card: Card) -> OwnCells:
+    """The tables of a file that was read; one of UNREADABLE where its keys or values are others."""
+    if metrics["models"]["classify"]["onnx_sha256"] != card.onnx_sha256:
         raise InputError(
             f"{path} measured another classifier than {card.name!r}: evaluate the model that you analyse with"
         )
-    digest, by_patient = hashlib.sha256(data).hexdigest(), metrics["classification"].get("confusion_by_patient")
+    classification = metrics["classification"]
+    readings, by_patient = classification["readings"], classification.get("confusion_by_patient")
+    digest = hashlib.sha256(data).hexdigest()
     if by_patient is not None:
         tables = cells_by_patient(by_patient, card.taxonomy, least=1)
         if tables is not None:
