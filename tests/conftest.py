@@ -65,6 +65,16 @@ def browser():
         running.close()
 
 
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """The reading room with accounts on a socket (`data.web_room.Room`): Anna the admin, Ben and Cleo, readers."""
+    pytest.importorskip("fastapi", reason="the reading room is not installed: pip install '.[review]'")
+    from data.web_room import room_with_accounts
+
+    with room_with_accounts(tmp_path_factory.mktemp("room")) as room:
+        yield room
+
+
 @pytest.fixture
 def one_thread():
     """Torch on one thread: sums in the same order each time, and quick where tests run side by side."""
