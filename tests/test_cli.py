@@ -179,6 +179,17 @@ def test_analyze_names_the_first_pictures_that_it_could_not_read(run, smear, tmp
     assert lines[3] == "not read: 2 more; the report lists all"
 
 
+def test_a_name_can_not_command_the_terminal(run, smear, tmp_path):
+    pictures = tmp_path / "in" / "red\x1b[31m\nward"
+    pictures.mkdir(parents=True)
+    (pictures / "no\x1b[2J.png").write_bytes(b"?")
+    (pictures / "yes.png").write_bytes((smear / "good.png").read_bytes())
+    code, out, _err = run("analyze", tmp_path / "in", "--out", tmp_path / "out", "--workers", "1")
+    assert code == 0 and "\x1b" not in out and "no\\x1b[2J.png" in out and "red\\x1b[31m\\nward: " in out
+    _code, _out, err = run("analyze", tmp_path / "absent\x1b[31m", "--out", tmp_path / "out2")
+    assert "\x1b" not in err and "absent\\x1b[31m" in err
+
+
 def test_a_name_that_the_terminal_lacks_and_a_closed_terminal(smear, tmp_path):
     pictures = tmp_path / "in" / "Мария"
     pictures.mkdir(parents=True)

@@ -10,6 +10,7 @@ from test_images_quality import draw_smear
 
 from leukoscope.errors import ImageError
 from leukoscope.images import open_stored, read_image, read_pictures
+from leukoscope.images.pages import ANIMATION
 
 
 def found(path) -> list:
@@ -102,3 +103,13 @@ def test_channels_without_a_colour_and_raw_files_are_refused(tmp_path, fields):
         with pytest.raises(ImageError) as caught:
             read_image(tmp_path / name)
         assert caught.value.reason == "unsupported"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
+def test_of_an_animation_the_first_picture_is_read_and_the_others_are_named(tmp_path, fields, suffix):
+    first, *others = (Image.fromarray(pixels) for pixels in fields)
+    first.save(tmp_path / f"a{suffix}", save_all=True, append_images=others)
+    first.save(tmp_path / f"b{suffix}")
+    (animation,), (still,) = found(tmp_path / f"a{suffix}"), found(tmp_path / f"b{suffix}")
+    assert ANIMATION in animation.notes and ANIMATION not in still.notes
+    assert animation.pixels.size == still.pixels.size == first.size

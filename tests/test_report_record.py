@@ -38,6 +38,15 @@ def test_archived_record_is_read_for_ever(tmp_path):
     assert "The picture is not shown" in text  # the pictures are not in the archive
 
 
+@pytest.mark.parametrize("key", ["ratios", "differential", "flags"])
+def test_a_record_of_version_1_with_other_keys_is_refused_in_one_line(tmp_path, key):
+    record = json.loads((ARCHIVE / "record.json").read_text("utf-8"))
+    record["patients"][0][key] = [{"of": "another tool"}, 7]
+    (tmp_path / "record.json").write_text(json.dumps(record), "utf-8")
+    with pytest.raises(DataError, match="is no whole record, or was damaged or edited"):
+        read_record(tmp_path / "record.json")
+
+
 def test_archived_record_of_version_2_is_read_for_ever(tmp_path):
     archive = ARCHIVE.parent / "record-v2"
     record = read_record(archive / "record.json")

@@ -99,6 +99,12 @@ def test_a_differential_refuses(counts, expected):
         Differential("p", "blood", counts, expected, 1, TWO)
 
 
+@pytest.mark.parametrize("count", [math.nan, math.inf, 1e300])
+def test_a_differential_takes_no_number_that_is_no_count(count):
+    with pytest.raises(DataError, match="whole numbers of cells"):
+        Differential("p", "blood", [1, count, 0], [1, 1, 0], 1, TWO)
+
+
 def test_a_ratio_of_nothing_is_not_a_number():
     assert math.isnan(Ratio("blasts", 0, 0, math.nan, math.nan, 0.95, "clopper-pearson").value)
     assert Ratio("blasts", 1, 4, 0, 1, 0.95, "clopper-pearson").value == 0.25

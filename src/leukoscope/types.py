@@ -148,7 +148,10 @@ class Differential:
     n_unidentified: int = 0
 
     def __post_init__(self) -> None:
-        counts = np.asarray(self.counts, np.int64)
+        counts = np.asarray(self.counts)
+        if counts.dtype.kind == "f" and not (np.abs(counts) < 2**53).all():  # nor NaN: a cast would make numbers of it
+            raise DataError("a differential's counts must be whole numbers of cells")
+        counts = counts.astype(np.int64)
         expected = np.asarray(self.expected, np.float64)
         shape = (len(self.taxonomy.names),)
         if counts.shape != shape or expected.shape != shape:

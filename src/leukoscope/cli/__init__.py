@@ -110,8 +110,10 @@ def _occupy_standard_handles() -> None:
 
 
 def _fail(message: str) -> int:
+    from leukoscope.exchange.text import printable  # a file's name must not command the terminal
+
     with suppress(OSError):  # nowhere to say it: the exit code still does
-        print(f"leukoscope: {without_long_values(' '.join(message.split()))}", file=sys.stderr)
+        print(f"leukoscope: {printable(without_long_values(' '.join(message.split())))}", file=sys.stderr)
     return 2
 
 

@@ -92,6 +92,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Analyse, then say in a few lines with which models, what was found and where the report is."""
     from leukoscope.dataset.spreadsheet import shown
+    from leukoscope.exchange.text import one_line
     from leukoscope.models.devices import choose_device
     from leukoscope.pipeline import AnalyzeOptions, analyze
     from leukoscope.pipeline.sources import unknown_columns
@@ -137,13 +138,13 @@ def run(args: argparse.Namespace) -> None:
     why = "" if args.model else f" (the bundled {args.specimen} model: no --model was given)"
     print(f"model: {models}{why}")
     for patient in record.patients:
-        print(patient_line(patient))
+        print(one_line(patient_line(patient)))
     place = f"{args.out.rstrip('/')}/report.html" if "://" in args.out else path.with_name("report.html")
     print(f"report: {place} (also record.json, cells.csv and patients.csv)")
     for slide in record.slides:
-        print(slide_line(slide))
+        print(one_line(slide_line(slide)))
     for line in failed_lines(record.fields()):
-        print(line)
+        print(one_line(line))
     print(record.provenance["use"])
     n_fields = sum(p["n_fields"] for p in record.patients)
     if n_fields == sum(p["n_failed"] for p in record.patients):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ _MOST_PAGES = 1000
 _LOOK_PX = 32
 _SAME_FIELD = 0.8  # correlation of two looks; planes of a stack blurred by up to 9 px reach 0.9, other fields 0.5
 _REDUCED, _MASK = 1, 4  # bits of TIFF's NewSubfileType
+ANIMATION = "an animation, of which the first picture is read: save the others as files of their own, or as a TIFF"
 _COLOR_PLANES = 1.15  # optical density of the second plane over the first, from which three grey pages are R, G, B
 
 
@@ -65,7 +67,7 @@ def read_pictures(file: Stored) -> Iterator[Picture]:
             colors = _stated_colors(image, n_pages)
     if n_pages == 1:
         raster, notes = decode(file)
-        yield Picture(raster, notes=notes)
+        yield Picture(raster, notes=(*notes, ANIMATION) if _is_animation(file) else notes)
         return
     looks, unread = _looks(file, _as_triples(file, numbers, colors))
     for group in _same_fields(looks):
@@ -74,6 +76,21 @@ def read_pictures(file: Stored) -> Iterator[Picture]:
         yield Picture(raster, best.pages, n_pages, (_page_words(best, group, n_pages), *notes))
     for page, error in unread.items():
         yield Picture(None, (page,), n_pages, error=error)
+
+
+def _is_animation(file: Stored) -> bool:
+    """Whether a file that is no TIFF holds several pictures, by its header; a GIF has none: by its pictures."""
+    if file.data is None or file.image_format not in ("GIF", "PNG", "WebP", "AVIF"):
+        return False
+    if file.image_format == "GIF":
+        with suppress(ImageError), opened_image(file) as (image, _orientation):
+            return bool(getattr(image, "is_animated", False))
+        return False
+    file.data.seek(0)
+    head = file.data.read(65_536)  # where a PNG says so is behind its colour profile
+    if file.image_format == "PNG":
+        return b"acTL" in head.partition(b"IDAT")[0]
+    return head[8:12] == b"avis" or (head[12:16] == b"VP8X" and bool(head[20] & 2))
 
 
 def header_megapixels(file: Stored) -> float:

@@ -174,11 +174,11 @@ def _patient_entry(patient: _Patient, min_cells: int, correction: Correction, kn
 def _repeated(entry: FieldEntry) -> dict[str, int]:
     """What a field says of having been seen twice."""
     return {
-        "fields": "repeats" in entry,
+        "fields": int("repeats" in entry),
         # What two regions of a slide see at their border is no finding, only bookkeeping.
         "cells": sum("same_as" in c and "border" not in c["same_as"] for c in entry["cells"]),
-        "perhaps": any(not o["proven"] for o in entry.get("overlaps", ())),
-        "shared": "also_of" in entry,
+        "perhaps": int(any(not o["proven"] for o in entry.get("overlaps", ()))),
+        "shared": int("also_of" in entry),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leukoscope.count import roles_of
 from leukoscope.entries import CellEntry, FieldEntry, PatientEntry
-from leukoscope.errors import DataError
+from leukoscope.errors import DataError, said_damaged
 from leukoscope.report.json_stream import JsonStream
 from leukoscope.report.record_v1 import upgraded, upgraded_cell, upgraded_cells
 from leukoscope.taxonomy import Taxonomy
@@ -163,7 +163,8 @@ def read_record(path: str | Path) -> Record:
     taxonomy = Taxonomy.from_dict(head["provenance"]["taxonomy"])
     patients = head["patients"]
     if version == 1:
-        patients = tuple(upgraded(p, taxonomy, head["provenance"]["min_cells"]) for p in patients)
+        with said_damaged(path, "is no whole record"):
+            patients = tuple(upgraded(p, taxonomy, head["provenance"]["min_cells"]) for p in patients)
     return Record(path, head["provenance"], patients, taxonomy, version, head.get("slides", ()))
 
 
