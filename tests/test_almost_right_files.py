@@ -96,7 +96,7 @@ def test_ids_spelled_twice_are_noted_by_the_import_and_the_audit(tmp_path, capsy
 
 
 def test_an_annotation_in_another_patients_folder_is_of_another_picture(tmp_path):
-    from test_tool_formats import labelme, shape
+    from data.tool_texts import labelme, shape
 
     picture(tmp_path / "v/P2/a.png")
     put(tmp_path / "v/P1/a.xml", voc(voc_object(NEUTROPHIL)))
@@ -109,7 +109,7 @@ def test_an_annotation_in_another_patients_folder_is_of_another_picture(tmp_path
 
 @pytest.mark.parametrize("format", ["coco", "cvat", "datumaro"])
 def test_a_picture_in_another_split_is_another_picture(tmp_path, format):
-    from test_tool_formats import datumaro
+    from data.tool_texts import datumaro
 
     picture(tmp_path / "images/val/a.png")
     box = '<box label="neutrophil" xtl="10" ytl="10" xbr="40" ybr="50"/>'

@@ -1,0 +1,31 @@
+"""QuPath's GeoJSON: annotations are read, detections and points listed."""
+
+from __future__ import annotations
+
+import pytest
+from data.almost_right import picture, put, reasons, take
+from data.annotation_texts import NEUTROPHIL
+from data.tool_texts import OUTLINE
+
+
+def feature(name="neutrophil", kind="annotation", ring=OUTLINE, geometry="Polygon"):
+    points = [[*ring, ring[0]]]
+    classification = {"name": name, "color": [200, 0, 0]} if name else None
+    return {"type": "Feature", "id": "x", "geometry": {"type": geometry, "coordinates": points},
+            "properties": {"objectType": kind, "classification": classification}}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrap", [lambda f: {"type": "FeatureCollection", "features": f}, list])
+@pytest.mark.parametrize("file", ["a.geojson", "a.png.geojson", "a.json"])
+def test_geojson_of_qupath(tmp_path, wrap, file):
+    picture(tmp_path / "a.png")
+    lone = feature(geometry="Point", ring=[[1, 1]])
+    put(
+        tmp_path / file, wrap([feature(), feature("", ring=[[60, 10], [90, 10], [90, 50]]), feature(kind="cell"), lone])
+    )
+    report, cells = take("geojson", tmp_path)
+    assert cells == {"a.png": [("neutrophil", NEUTROPHIL), (None, [60, 10, 90, 50])]}
+    assert sorted(reasons(report)) == [
+        "a Point is no outline of a cell",
+        "a model's prediction, not truth (--keep-predictions)",
+    ]
