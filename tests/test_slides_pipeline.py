@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,24 @@ def test_looking_over_a_slide_shows_progress(pixels, tmp_path):
     source = Source(path, FieldKey(path, "s", "p", "c", "blood"))
     planning.plan_slides([source], 0.25, whole=False, progress=lambda done, total: said.append((done, total)))
     assert said == sorted(said) and (not said or said[-1][0] == said[-1][1])
+
+
+def test_several_slides_are_looked_over_at_once_and_planned_as_one_by_one(pixels, tmp_path, monkeypatch):
+    paths = [str(make_slide(tmp_path / f"{name}.svs", pixels[:600, : 600 + 64 * n])) for n, name in enumerate("abc")]
+    paths.insert(1, str(tmp_path / "photograph.png"))
+    Path(paths[1]).write_bytes(b"?")
+    sources = [Source(path, FieldKey(path, "s", "p", "c", "blood")) for path in paths]
+    one_by_one = planning.plan_slides(sources, 0.5, whole=True)
+    plan, all_here, said = planning._plan, threading.Barrier(3, timeout=30), []
+
+    def together(*args, **more):
+        all_here.wait()
+        return plan(*args, **more)
+
+    monkeypatch.setattr(planning, "_plan", together)
+    at_once = planning.plan_slides(sources, 0.5, whole=True, workers=3, progress=lambda *n: said.append(n))
+    assert at_once[0] == one_by_one[0] and sources[1] in at_once[0] and len(at_once[0]) > 6
+    assert [p.said for p in at_once[1]] == [p.said for p in one_by_one[1]] and said == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_slide_given_twice_counts_once(pixels, model, tmp_path):

@@ -63,8 +63,8 @@ def analyze(
               known of the patients (`read_facts`)
     segmenter finds and outlines cells in the place of the model's locator
     resume    go on with a run of the same pictures and options that was stopped; its record is the very same
-    progress  called with (tiles looked at, in all) of each slide, before that with (megabytes copied, in all) of one in
-              a store, then with (photographs or regions done, in all)
+    progress  called with (tiles looked at, in all) of a slide, before that with (megabytes copied, in all) of one in a
+              store, or with (slides looked over, in all) of several; then with (photographs or regions done, in all)
     out may be an address in an object store ("s3://…"), as may paths and the table (extra stores).
     Returns the path of record.json; of a run in a store, that of the copy here.
     A picture that can't be read is listed with its reason and the run goes on.
@@ -120,7 +120,8 @@ def _analyze(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
     with RunLock(out / WORK), _copies_put_away(sources):
-        plan = partial(plan_slides, um_per_px=options.um_per_px, whole=options.whole, progress=progress)
+        looked = {"um_per_px": options.um_per_px, "whole": options.whole, "workers": n_workers(options.workers)}
+        plan = partial(plan_slides, **looked, progress=progress)
         journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
         if store is not None:
             store.begun(journal)

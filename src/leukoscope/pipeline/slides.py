@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ HALO_UM = {"blood": 25.0, "marrow": 60.0}  # around what is counted: half of the
 BAND_UM = 3.0  # boxes of one cell in two views differ by less
 _MOST_REGION = 2304  # px a side of what is counted in one region
 _UNKNOWN_UM = 0.25  # µm/px that halo and band are made for where nothing says the scale
+_AT_ONCE = 4  # slides of this machine's drives; each holds its reader's cache
 _ASKED = 16  # objects of a store at a time
 _RULED, _RULER_PX = 12, 1024  # pieces that red cells are measured in, and their side in px
 
@@ -42,29 +44,49 @@ class SlidePlan:
 
 
 def plan_slides(
-    sources: Sequence[Source], um_per_px: float | None, *, whole: bool, progress: Progress = no_progress
+    sources: Sequence[Source],
+    um_per_px: float | None,
+    *,
+    whole: bool,
+    workers: int = 1,
+    progress: Progress = no_progress,
 ) -> tuple[list[Source], list[SlidePlan]]:
     """The sources with every slide replaced by its regions, in order, and what to say of each slide.
 
     A slide that can't be read, or of which nothing can be counted, stays one source that says why. One whose library
-    is not installed stays as it is: it may be a photograph in tiles. progress: of each slide (megabytes copied, in all)
-    where it is in a store, then (tiles looked at, in all).
+    is not installed stays as it is: it may be a photograph in tiles.
+    workers   slides that are looked over at a time, at most _AT_ONCE; those of stores one after the other, for how many
+              copies fit on the disk at once must not decide what a record says
+    progress  of one slide (megabytes copied, in all) where it is in a store, then (tiles looked at, in all); of several
+              at a time (slides looked over, in all)
     """
-    planned: list[Source] = []
+    slides = [source for source, of_slide in zip(sources, _are_slides(sources), strict=True) if of_slide]
+    at_once = 1 if any(is_address(s.file) for s in slides) else max(1, min(workers, len(slides), _AT_ONCE))
+    told, of_each = (no_progress, progress) if at_once > 1 else (progress, no_progress)
+    parts: dict[int, list[Source]] = {}
     plans: list[SlidePlan] = []
-    for source, of_slide in zip(sources, _are_slides(sources), strict=True):
-        if not of_slide:
-            planned.append(source)
-            continue
-        try:
-            regions, plan = _plan(source, um_per_px, whole=whole, progress=progress)
-        except ImageError as error:
-            planned.append(source if error.reason == "slide" else replace(source, part=_unread(source, error)))
-            continue
-        plans.append(plan)
-        why = ImageError("no_monolayer", f"{source.file}: {_why_nothing(plan.said)}")
-        planned += [replace(source, part=r) for r in regions] or [replace(source, part=_unread(source, why))]
-    return planned, plans
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        planned = pool.map(partial(_planned, um_per_px=um_per_px, whole=whole, progress=told), slides)
+        for n_done, (source, (regions, plan)) in enumerate(zip(slides, planned, strict=True), 1):
+            parts[id(source)] = regions
+            plans += [] if plan is None else [plan]
+            of_each(n_done, len(slides))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [part for source in sources for part in parts.get(id(source), [source])], plans
+
+
+def _planned(
+    source: Source, *, um_per_px: float | None, whole: bool, progress: Progress
+) -> tuple[list[Source], SlidePlan | None]:
+    """What stands in a slide's place among the sources, and what to say of it where it could be read."""
+    try:
+        regions, plan = _plan(source, um_per_px, whole=whole, progress=progress)
+    except ImageError as error:
+        return [source if error.reason == "slide" else replace(source, part=_unread(source, error))], None
+    why = ImageError("no_monolayer", f"{source.file}: {_why_nothing(plan.said)}")
+    return [replace(source, part=r) for r in regions] or [replace(source, part=_unread(source, why))], plan
 
 
 def _are_slides(sources: Sequence[Source]) -> Iterator[bool]:
