@@ -88,6 +88,14 @@ def test_an_edited_taxonomy_is_refused(copy):
         ("locator", {"input_size": None}, "wrong kind"),
         ("locator", {"input_size": ["wide"]}, "wrong kind"),
         ("locator", {"thresholds": [0.5]}, "wrong kind"),
+        ("locator", {"thresholds": {"score": "nan", "nms_iou": 0.5}}, "finite"),
+        ("locator", {"white_balance": [True]}, "white_balance: expected bool"),
+        ("classifier", {"temperature": "2"}, "temperature: expected float"),
+        ("classifier", {"temperature": True}, "temperature: expected float"),
+        ("classifier", {"training": 3}, "training: expected dict"),
+        ("classifier", {"limits": "none"}, "limits: expected list"),
+        ("classifier", {"crop": {"size": 32, "pad_px": "5"}}, "wrong kind"),
+        ("classifier", {"crop": {"size": 32, "pad_px": -5}}, "padding and scale"),
     ],
 )
 def test_a_card_that_says_something_else_is_refused(copy, part, changes, message):

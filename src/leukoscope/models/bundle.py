@@ -8,6 +8,7 @@ results, confusion matrix, limits). A bundle that does not fit its card is refus
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,16 @@ from leukoscope.taxonomy import Taxonomy
 
 CARD_VERSION = 1
 TASKS = ("locate", "classify", "detect", "outline")
+# What the values of a card's keys may be; null where nothing is known.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "task", "onnx_sha256", "licence", "description"), (str,)),
+    **dict.fromkeys(("confusion", "confusion_by_patient", "clinical", "taxonomy", "crop", "attributes"), (dict,)),
+    **dict.fromkeys(("results", "limits", "input_size"), (list,)),
+    **dict.fromkeys(("training", "thresholds"), (dict,)),
+    "white_balance": (bool,),
+    "temperature": (float, int),
+}
+_MAY_BE_NULL = ("confusion", "confusion_by_patient", "clinical", "taxonomy", "crop", "attributes", "temperature")
 LATER_KEYS = ("attributes", "confusion_by_patient", "clinical")  # cards without them are read for ever
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -65,6 +76,9 @@ class CropRule:
                 "a crop rule needs either pad_px, or pad_fraction with pad_um where the scale may be known; "
                 f"got pad_px={self.pad_px}, pad_fraction={self.pad_fraction}, pad_um={self.pad_um}"
             )
+        numbers = {k: getattr(self, k) for k in ("pad_px", "pad_um", "pad_fraction", "um_per_px")}
+        if not all(v is None or 0 <= v < math.inf for v in numbers.values()) or self.um_per_px == 0:
+            raise ModelError(f"a crop rule's padding and scale must be numbers of 0 or more, got {numbers}")
         if not 16 <= self.size <= 1024:
             raise ModelError(f"a crop's size must be 16 to 1024 px, got {self.size}")
 
@@ -148,9 +162,9 @@ def read_card(path: str | Path) -> Card:
         )
     taxonomy_sha256 = values.pop("taxonomy_sha256")
     try:
-        odd = [key for key in ("name", "task", "onnx_sha256", "licence") if not isinstance(values[key], str)]
+        odd = [key for key, value in values.items() if not _is_of_kind(key, value)]
         if odd:
-            raise TypeError(f"{', '.join(odd)} must be text")
+            raise TypeError(f"{', '.join(odd)}: expected {_KINDS[odd[0]][0].__name__}, got {values[odd[0]]!r}")
         taxonomy = Taxonomy.from_dict(values["taxonomy"]) if values["taxonomy"] else None
         values |= {
             "taxonomy": taxonomy,
@@ -161,6 +175,8 @@ def read_card(path: str | Path) -> Card:
             "limits": tuple(values["limits"]),
             "attributes": WordRule.from_dict(values["attributes"]) if values.get("attributes") else None,
         }
+        if not all(map(math.isfinite, values["thresholds"].values())):
+            raise ValueError(f"thresholds must be finite numbers, got {values['thresholds']}")
     except UNREADABLE as error:
         raise ModelError(f"{path} holds a value of the wrong kind: {in_short(error)}") from None
     if taxonomy is not None and taxonomy.sha256() != taxonomy_sha256:
@@ -169,6 +185,13 @@ def read_card(path: str | Path) -> Card:
             f"take it from its source again"
         )
     return Card(**values)
+
+
+def _is_of_kind(key: str, value: object) -> bool:
+    """Whether a card may have this value; true is no number."""
+    if value is None:
+        return key in _MAY_BE_NULL
+    return isinstance(value, _KINDS[key]) and (key == "white_balance" or not isinstance(value, bool))
 
 
 def write_card(card: Card, path: str | Path) -> None:
