@@ -1,8 +1,7 @@
-"""Fine-tuning on painted crops: it learns, resumes to the same weights, shares batches between processes, exports."""
+"""LP+FT on crops: it learns, resumes to the same weights, and its bundle computes what torch computes."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import socket
@@ -16,36 +15,15 @@ from data.make_crops import make_crops
 
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 
+from data.tiny_finetune import CONFIG, log_of, same, weights_of  # noqa: E402
+
 from leukoscope.errors import ConfigError, DataError, ModelError  # noqa: E402
 from leukoscope.models.bundle import read_bundle  # noqa: E402
 from leukoscope.models.runtime import Session  # noqa: E402
 from leukoscope.train.crops import task as finetune_loop  # noqa: E402
-from leukoscope.train.crops.batches import draw_turns, epoch_batches, make_batch, prepared, turn  # noqa: E402
 from leukoscope.train.crops.bundle import export_finetuned  # noqa: E402
-from leukoscope.train.crops.finetune import FinetuneConfig, finetune, load_finetuned, predict_logits  # noqa: E402
+from leukoscope.train.crops.finetune import finetune, load_finetuned, predict_logits  # noqa: E402
 from leukoscope.train.crops.predict import box_classifier, softmax  # noqa: E402
-from leukoscope.train.loop import warm_cosine  # noqa: E402
-
-CONFIG = FinetuneConfig(
-    name="painted", arch="tiny", taxonomy="drawn", epochs=3, size=32, batch_size=8, learning_rate=1e-2, head_rate=3e-2,
-    augment="none", norms="trained", pad_px=None, pad_fraction=0.2,
-)  # fmt: skip
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def log_of(run):
-    with open(run / "log.csv", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def weights_of(run, which="last"):
-    return torch.load(run / f"{which}.pt", weights_only=True)["model"]
-
-
-def same(a: dict, b: dict, *, atol: float = 0.0) -> bool:
-    return a.keys() == b.keys() and all(torch.allclose(a[k].float(), b[k].float(), rtol=0, atol=atol) for k in a)
 
 
 def test_it_learns_and_leaves_a_full_run_folder(tmp_path):
@@ -213,44 +191,6 @@ def test_mixed_precision_trains_too(tmp_path):
     assert all(v.dtype == torch.float32 for v in weights_of(run).values() if v.is_floating_point())
 
 
-def test_every_crop_is_seen_once_an_epoch_in_even_batches():
-    batches = epoch_batches(19, replace(CONFIG, batch_size=8), 0)
-    assert sorted(np.concatenate(batches)) == list(range(19)) and {len(b) for b in batches} == {6, 7}
-    other = epoch_batches(19, replace(CONFIG, batch_size=8), 1)
-    assert not np.array_equal(np.concatenate(batches), np.concatenate(other))
-    assert len(epoch_batches(19, replace(CONFIG, batch_size=4, max_steps=2), 0)) == 2
-
-
-def test_masks_are_turned_with_their_crops_and_batches_do_not_depend_on_threads():
-    crops = make_crops(6)
-    crops = replace(crops, crops=np.repeat(crops.extras["masks"][..., None] * 255, 3, 3))
-    corner = crops.extras["masks"].copy()
-    corner[:, :16, :] = 0
-    crops = replace(crops, crops=np.repeat(corner[..., None] * 255, 3, 3), extras={"masks": corner})
-    jobs = [lambda s=s: make_batch(crops, np.arange(6), CONFIG, augment="paper", seed=(0, s)) for s in range(5)]
-    plain, threaded = list(prepared(jobs, 0)), list(prepared(jobs, 3))
-    assert all(torch.equal(a["pixels"], b["pixels"]) for a, b in zip(plain, threaded, strict=True))
-    assert not torch.equal(plain[0]["pixels"], plain[1]["pixels"])
-    inside = plain[0]["pixels"][..., 0] > 127
-    assert (inside == plain[0]["extras"]["masks"].bool()).float().mean() > 0.97
-    assert not torch.equal(plain[0]["extras"]["masks"], torch.from_numpy(corner))
-
-
-def test_a_turn_by_nothing_changes_nothing():
-    batch = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
-    identity = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]]).repeat(2, 1, 1)
-    assert torch.allclose(turn(batch, identity), batch, atol=1e-6)
-    theta = draw_turns(200, np.random.default_rng(0))
-    areas = theta[:, 0, 0] * theta[:, 1, 1] - theta[:, 0, 1] * theta[:, 1, 0]
-    assert torch.allclose(areas.abs(), torch.ones(200), atol=1e-5) and {-1, 1} == set(areas.round().int().tolist())
-
-
-def test_the_rate_rises_then_falls():
-    shares = [warm_cosine(s, 100, warm=10, final=0.01) for s in range(100)]
-    assert shares[0] == pytest.approx(0.1) and max(shares) == pytest.approx(1.0) and shares[10] == pytest.approx(1.0)
-    assert shares[-1] < 0.02 and all(b <= a for a, b in zip(shares[10:], shares[11:], strict=False))
-
-
 @pytest.mark.parametrize("arch", ["tiny", "tiny-resnet", "tiny-efficientnet", "tiny-vit", "tiny-vit-swiglu"])
 def test_the_bundle_computes_what_torch_computes(arch, tmp_path):
     if arch != "tiny":
@@ -305,6 +245,8 @@ import torch
 torch.set_num_threads(1)
 from data.make_crops import make_crops
 from leukoscope.train.crops.finetune import FinetuneConfig, finetune
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 config = FinetuneConfig(**{config!r})
 finetune(config, make_crops(22), make_crops(9, seed=1), {out!r})
 torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""The classifier's loop on small painted cells: what it is fed, resuming to the same weights, the exported bundle."""
+"""The classifier's loop on small painted cells: resuming to the same weights, the exported bundle."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from data.make_painted_cells import paint, write_config
+from data.make_painted_cells import write_config
 
-from leukoscope.crop import match_nuclei
 from leukoscope.dataset.manifest import read_dataset, write_dataset
 from leukoscope.errors import ConfigError, DataError
 from leukoscope.models.bundle import read_bundle
@@ -20,154 +19,37 @@ from leukoscope.taxonomy import BLOOD_12, WBC_11
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
-from leukoscope.train.augment import jitter_colour, jitter_stain, match_nuclei_of  # noqa: E402
 from leukoscope.train.checkpoint import AFTER, LATER, WORDS, read_average, run_fingerprint  # noqa: E402
 from leukoscope.train.classifier import task as loop  # noqa: E402
-from leukoscope.train.classifier.attribute_layer import fit_logistic, turned  # noqa: E402
+from leukoscope.train.classifier.attribute_layer import fit_logistic  # noqa: E402
 from leukoscope.train.classifier.bundle import ATTRIBUTE_LAYER, read_classifier, restain, typed_crops  # noqa: E402
-from leukoscope.train.classifier.data import class_targets, load_cells  # noqa: E402
-from leukoscope.train.classifier.dress import Dress, Wardrobe  # noqa: E402
+from leukoscope.train.classifier.data import load_cells  # noqa: E402
 from leukoscope.train.classifier.loss import (  # noqa: E402
     attribute_loss,
-    contrast_loss,  # noqa: E402
     value_weights,
 )
-from leukoscope.train.classifier.made_cells import SMUDGE, make_cells  # noqa: E402
 from leukoscope.train.classifier.network import mix_with_start  # noqa: E402
-from leukoscope.train.classifier.store_file import read_store, write_store  # noqa: E402
 from leukoscope.train.fields import seen_fields, with_validation  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def sets(tmp_path):
-    smears = paint(tmp_path, "smears", ["lymphocyte", "monocyte", "neutrophil"])
-    cutouts = paint(tmp_path, "cutouts", ["lymphoblast", "lymphoid_precursor"], black=True)
-    return [smears, cutouts]
-
-
-CLASS_SETS = {"neutrophil": ("band_neutrophil", "segmented_neutrophil"), "lymphoid_precursor": ("lymphocyte",)}
-
-
-@pytest.fixture
-def store(sets):
-    return load_cells([read_dataset(s) for s in sets], um_per_px={"smears": 0.1, "cutouts": 0.1}, seed=0)
-
-
-def test_a_store_knows_what_was_cut_out_and_what_a_cell_may_be(store):
-    cut = np.char.startswith(store.groups, "cutouts")
-    assert (store.masked == cut).all()
-    targets = class_targets(store, BLOOD_12, CLASS_SETS)
-    neutrophils = targets[store.groups == "smears:neutrophil"]
-    assert (neutrophils.sum(1) == 2).all() and neutrophils[:, [0, 1]].all()
-    assert np.allclose(store.diameters[cut], 5.0)
-    assert (targets.any(1)).all()
-    assert not class_targets(store, BLOOD_12, CLASS_SETS | {"neutrophil": ()})[store.classes == "neutrophil"].any()
-
-
-def test_an_unmapped_class_is_refused_by_name(store):
-    with pytest.raises(DataError, match="lymphoid_precursor"):
-        class_targets(store, BLOOD_12, {"neutrophil": ("band_neutrophil",)})
-
-
-def test_a_store_in_a_file_is_the_same_store(store, tmp_path):
-    write_store(store, tmp_path / "cells.npz")
-    again = read_store(tmp_path / "cells.npz")
-    for name in ("diameters", "box_shapes", "masked", "sets", "classes", "patients", "splits", "ground_sets"):
-        assert (getattr(again, name) == getattr(store, name)).all(), name
-    assert np.abs(again.windows.astype(int) - store.windows).mean() < 8  # WebP loses a little
-    assert np.abs(again.masks.astype(int) - store.masks).mean() < 8
-    (tmp_path / "other.npz").write_bytes(b"no store")
-    with pytest.raises(DataError, match="not a store"):
-        read_store(tmp_path / "other.npz")
-
-
-def test_made_cells_are_smudges_and_artefacts_of_real_ones(store):
-    made = make_cells(store, destroyed=3, drawn=2, artefacts=6, seed=0)
-    assert (made.sets == "made").all() and (made.classes == SMUDGE).sum() == 5 and len(made) == 11
-    of_cells = made.patients != ""
-    assert of_cells.sum() == 5 and all(p.startswith("smears/") for p in made.patients[of_cells])
-    same = make_cells(store, destroyed=3, drawn=2, artefacts=6, seed=0)
-    assert (same.windows == made.windows).all()
-    targets = class_targets(store.joined(made), BLOOD_12, CLASS_SETS)[-11:]
-    assert targets[:, BLOOD_12.index("artefact")].all()  # a taxonomy without smudges has them among its artefacts
-    without = store.grounds_of([])
-    assert not len(make_cells(without, destroyed=3, drawn=2, artefacts=6, seed=0))
-
-
-def test_cut_out_cells_land_on_smear_and_smear_cells_on_black(store):
-    wardrobe = Wardrobe(store, "cpu")
-    cut, smear = (np.flatnonzero(store.masked == masked)[:4] for masked in (True, False))
-    plain = Dress(frame=(1.5, 1.5), grounds=0, black=0, cut=0, own_colour=1)
-    pasted = wardrobe.batch(cut, 64, plain, (0,))
-    rim = torch.cat([pasted[:, :, :3], pasted[:, :, -3:]], 2)
-    assert rim.amax(1).min() > 0.3  # the black has gone
-    before = wardrobe.plain(cut, 64, 0.25)[:, :, 28:36, 28:36].mean()
-    assert pasted[:, :, 28:36, 28:36].mean() > before + 0.05  # and the cell has the smear's brightness
-    black = wardrobe.batch(smear, 64, Dress(frame=(1.5, 1.5), black=1, cut=0, own_colour=1), (0,))
-    assert black[:, :, :3].max() < 0.05 and black[:, :, 28:36, 28:36].max() > 0.2
-    other = wardrobe.batch(smear, 64, Dress(), (1,))
-    assert torch.equal(other, wardrobe.batch(smear, 64, Dress(), (1,)))
-    assert not torch.equal(other, wardrobe.batch(smear, 64, Dress(), (2,)))
-
-
-def test_a_cell_cut_by_the_frame_keeps_more_than_half_and_is_centred_anew(store):
-    wardrobe = Wardrobe(store, "cpu")
-    smear = np.repeat(np.flatnonzero(~store.masked)[:1], 12)
-    crops = wardrobe.batch(smear, 64, Dress(frame=(1.5, 1.5), grounds=0, black=0, cut=1, own_colour=1), (3,))
-    dark = (crops[:, 1] < 0.6).float()  # the cell is the darkest thing there
-    assert (dark[:, 26:38, 26:38].mean((1, 2)) > 0.5).all()
-    white = (crops - 240 / 255).abs().amax(1) < 0.01
-    assert (white.float().mean((1, 2)) > 0.05).all()  # and beyond the frame there is nothing
-
-
-def test_contrast_pulls_a_class_together_across_laboratories():
-    targets = torch.eye(2, dtype=torch.bool)[torch.tensor([0, 0, 1, 1])]
-    sets = torch.tensor([0, 1, 0, 1])
-    by_class = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-    by_set = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
-    assert contrast_loss(by_class, targets, sets) < contrast_loss(by_set, targets, sets) - 5
-    assert contrast_loss(by_class, targets, torch.zeros(4)) == 0  # one laboratory has nothing to say
-    both = torch.ones_like(targets)
-    assert contrast_loss(by_class, both, sets) == 0  # nor a cell that may be anything
-
-
-def test_unspecified_cells_teach_the_sum_of_their_classes():
-    logits = torch.tensor([[2.0, 1.0, 0.0]])
-    one = loop.set_cross_entropy(logits, torch.tensor([[True, False, False]]), smoothing=0.0)
-    two = loop.set_cross_entropy(logits, torch.tensor([[True, True, False]]), smoothing=0.0)
-    probs = torch.softmax(logits, 1)[0]
-    assert one.item() == pytest.approx(-torch.log(probs[0]).item(), abs=1e-6)
-    assert two.item() == pytest.approx(-torch.log(probs[0] + probs[1]).item(), abs=1e-6)
-
-
-def test_stain_changes_and_the_white_background_stays():
-    white = torch.full((6, 3, 8, 8), 240 / 255)
-    stained = torch.full((6, 3, 8, 8), 0.4)
-    rng = torch.Generator().manual_seed(0)
-    assert (jitter_stain(stained, rng) - stained).abs().mean() > 0.05
-    light = jitter_stain(white, torch.Generator().manual_seed(0))
-    assert light.min() > 0.6
-    assert torch.equal(jitter_colour(stained, rng, strength=0), stained)
-    both = [jitter_colour(stained, torch.Generator().manual_seed(3)) for _ in range(2)]
-    assert torch.equal(*both) and 0 <= both[0].min() and both[0].max() <= 1
-
-
-def test_a_resumed_run_refuses_another_configuration(sets, tmp_path):
-    train(write_config(tmp_path, steps=1), sets, tmp_path / "run")
+def test_a_resumed_run_refuses_another_configuration(painted_sets, tmp_path):
+    train(write_config(tmp_path, steps=1), painted_sets, tmp_path / "run")
     with pytest.raises(ConfigError, match="another configuration"):
-        train(write_config(tmp_path, steps=2), sets, tmp_path / "run", resume=True)
+        train(write_config(tmp_path, steps=2), painted_sets, tmp_path / "run", resume=True)
 
 
-def test_held_out_patients_and_other_splits_are_never_seen(sets, tmp_path):
+def test_held_out_patients_and_other_splits_are_never_seen(painted_sets, tmp_path):
     config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4, holdout_patients=("p0",))
-    smears, cutouts = seen_fields([read_dataset(s) for s in sets], config.splits, without=config.holdout_patients)
+    smears, cutouts = seen_fields(
+        [read_dataset(s) for s in painted_sets], config.splits, without=config.holdout_patients
+    )
     assert {f.key.patient_id for f in smears.fields} == {"p1"}  # p2 is in the validation split
     assert {f.key.patient_id for f in cutouts.fields} == {"p1", "p2"}
     twin = replace(
-        read_dataset(sets[0]),
+        read_dataset(painted_sets[0]),
         fields=tuple(replace(f, sha256="a" * 64) for f in smears.fields[:1])
         + tuple(replace(f, sha256="a" * 64, split="val") for f in smears.fields[1:2]),
     )
@@ -178,9 +60,9 @@ def test_held_out_patients_and_other_splits_are_never_seen(sets, tmp_path):
     assert not seen.fields  # nor of a held-out patient's
 
 
-def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
-    run = train(write_config(tmp_path), sets, tmp_path / "run")
-    validation = [read_dataset(sets[0]).subset("val")]
+def test_the_bundle_computes_what_torch_computes(painted_sets, tmp_path):
+    run = train(write_config(tmp_path), painted_sets, tmp_path / "run")
+    validation = [read_dataset(painted_sets[0]).subset("val")]
     bundle = read_bundle(run / "bundle")
     model, _ = read_classifier(run)
     crops, diameters, truth = typed_crops(validation, bundle.card)
@@ -196,13 +78,13 @@ def test_the_bundle_computes_what_torch_computes(sets, tmp_path):
     assert restain(crops, seed=1).shape == crops.shape
 
 
-def test_without_a_validation_split_some_patients_are_kept_for_it(sets):
-    cutouts = read_dataset(sets[1])
+def test_without_a_validation_split_some_patients_are_kept_for_it(painted_sets):
+    cutouts = read_dataset(painted_sets[1])
     (divided,) = with_validation([cutouts], ("train",), 0)
     kept = {f.key.patient_id for f in divided.fields if f.split == "val"}
     learnt = {f.key.patient_id for f in divided.fields if f.split == "train"}
     assert kept and learnt and not kept & learnt
-    assert with_validation([read_dataset(s) for s in sets], ("train",), 0)[1] == cutouts  # the smears have one
+    assert with_validation([read_dataset(s) for s in painted_sets], ("train",), 0)[1] == cutouts  # the smears have one
     with pytest.raises(ConfigError, match="val"):
         with_validation([cutouts], ("train", "val"), 0)
 
@@ -219,12 +101,12 @@ def with_attributes(folder, *, seed=0):
     write_dataset(replace(dataset, fields=fields), folder)
 
 
-def test_attributes_teach_only_where_they_are_stated(sets):
-    with_attributes(sets[0])
-    store = load_cells([read_dataset(s) for s in sets], um_per_px={}, seed=0, attributes=WBC_11)
-    stated = store.attributes
-    assert stated.shape == (len(store.groups), 11)
-    assert ((stated >= 0).all(1) == np.char.startswith(store.groups, "smears:")).all()
+def test_attributes_teach_only_where_they_are_stated(painted_sets):
+    with_attributes(painted_sets[0])
+    cells = load_cells([read_dataset(s) for s in painted_sets], um_per_px={}, seed=0, attributes=WBC_11)
+    stated = cells.attributes
+    assert stated.shape == (len(cells.groups), 11)
+    assert ((stated >= 0).all(1) == np.char.startswith(cells.groups, "smears:")).all()
     weights = value_weights(stated, WBC_11)
     assert len(weights) == 11 and [len(w) for w in weights[:3]] == [2, 2, 6]
     values = torch.zeros(len(stated), WBC_11.n_values, requires_grad=True)
@@ -236,9 +118,9 @@ def test_attributes_teach_only_where_they_are_stated(sets):
         value_weights(np.full((3, 11), -1), WBC_11)
 
 
-def test_the_layer_fitted_last_is_the_one_that_is_exported(sets, tmp_path):
-    with_attributes(sets[0])
-    run = train(write_config(tmp_path, steps=1, more='attributes = "wbc-11"'), sets, tmp_path / "run")
+def test_the_layer_fitted_last_is_the_one_that_is_exported(painted_sets, tmp_path):
+    with_attributes(painted_sets[0])
+    run = train(write_config(tmp_path, steps=1, more='attributes = "wbc-11"'), painted_sets, tmp_path / "run")
     fitted = torch.load(run / ATTRIBUTE_LAYER, weights_only=True)
     model, _ = read_classifier(run)
     assert torch.equal(model.attributes.weight, fitted["weight"])
@@ -246,7 +128,7 @@ def test_the_layer_fitted_last_is_the_one_that_is_exported(sets, tmp_path):
     kept = [torch.equal(own[columns], fitted["weight"][columns]) for columns in WBC_11.slices()]
     assert any(kept) and not all(kept)  # an attribute that was right already keeps its weights
     with pytest.raises(DataError, match="no cell of the validation fields states attributes"):
-        train(write_config(tmp_path, more='attributes = "wbc-11"'), sets[1:], tmp_path / "other")
+        train(write_config(tmp_path, more='attributes = "wbc-11"'), painted_sets[1:], tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -267,12 +149,12 @@ def test_rare_values_weigh_more_and_the_mean_weight_is_one():
     assert weight[1] == pytest.approx(3 * weight[0]) and (weight * [0.9, 0.1]).sum() == pytest.approx(1)
 
 
-def test_a_run_with_attributes_starts_from_one_without_and_its_bundle_speaks(sets, tmp_path):
-    for folder in sets[:1]:
+def test_a_run_with_attributes_starts_from_one_without_and_its_bundle_speaks(painted_sets, tmp_path):
+    for folder in painted_sets[:1]:
         with_attributes(folder)
-    first = train(write_config(tmp_path, steps=1), sets, tmp_path / "first")
+    first = train(write_config(tmp_path, steps=1), painted_sets, tmp_path / "first")
     more = f'attributes = "wbc-11"\ninit_from = "{first}"'
-    run = train(write_config(tmp_path, more=more), sets, tmp_path / "run")
+    run = train(write_config(tmp_path, more=more), painted_sets, tmp_path / "run")
     model, _ = read_classifier(run)
     crops = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3)).astype(np.uint8)
     sizes = np.array([9.0, 0.0, 12.0], np.float32)
@@ -285,7 +167,11 @@ def test_a_run_with_attributes_starts_from_one_without_and_its_bundle_speaks(set
     assert np.abs(alone - logits).max() < 1e-4
     assert bundle.card.attributes.attributes == WBC_11 and bundle.card.attributes.classes == ()  # too few cells here
     with pytest.raises(ConfigError, match="do not fit"):
-        train(write_config(tmp_path, more=more.replace(str(first), str(tmp_path / "odd"))), sets, odd_run(tmp_path))
+        train(
+            write_config(tmp_path, more=more.replace(str(first), str(tmp_path / "odd"))),
+            painted_sets,
+            odd_run(tmp_path),
+        )
 
 
 def odd_run(folder):
@@ -295,10 +181,10 @@ def odd_run(folder):
     return folder / "odd-out"
 
 
-def test_settings_that_came_later_leave_old_fingerprints_alone(sets):
+def test_settings_that_came_later_leave_old_fingerprints_alone(painted_sets):
     config = loop.ClassifierConfig("x", "blood-12", 32, 0.25, 1, 2, 1e-4)
     old = {k: v for k, v in asdict(config).items() if k not in (*WORDS, *AFTER, *LATER)}
-    data = [read_dataset(sets[0])]
+    data = [read_dataset(painted_sets[0])]
     text = json.dumps([old, [data[0].sha256()]], sort_keys=True)
     assert run_fingerprint(config, data).partition(".")[0] == hashlib.sha256(text.encode()).hexdigest()
     assert run_fingerprint(replace(config, attributes="wbc-11"), data) != run_fingerprint(config, data)
@@ -320,9 +206,9 @@ def test_finished_weights_keep_a_share_of_their_start(tmp_path):
             loop.train_classifier(odd, [], tmp_path)
 
 
-def test_trained_norms_are_folded_in_and_a_prior_is_in_the_bundle(sets, tmp_path):
+def test_trained_norms_are_folded_in_and_a_prior_is_in_the_bundle(painted_sets, tmp_path):
     more = 'norms = "trained"\ntemperature = 1.5\n[prior]\nlymphocyte = -2.0\n[thresholds]\nunidentified = 0.3'
-    run = train(write_config(tmp_path, more=more), sets, tmp_path / "run")
+    run = train(write_config(tmp_path, more=more), painted_sets, tmp_path / "run")
     model, _ = read_classifier(run)
     assert not [k for k in model.state_dict() if "running_mean" in k]
     bundle = read_bundle(run / "bundle")
@@ -339,27 +225,9 @@ def test_trained_norms_are_folded_in_and_a_prior_is_in_the_bundle(sets, tmp_path
     assert heard @ layer[0].T + layer[1] == pytest.approx(plain, abs=1e-3)
 
 
-def test_nuclei_are_matched_alike_in_batches():
-    crops = np.random.default_rng(0).integers(60, 230, (3, 48, 48, 3)).astype(np.uint8)
-    crops[:, 16:32, 16:32] //= 2
-    density = (1.29, 2.16, 0.43)
-    batch = match_nuclei_of(torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255, density)
-    ours = (batch * 255).permute(0, 2, 3, 1).numpy()
-    assert np.abs(ours - match_nuclei(crops, density)).mean() < 1.5
-    assert torch.equal(match_nuclei_of(batch, None), batch)
-
-
-def test_a_class_that_one_laboratory_shows_is_said_in_the_card(sets, tmp_path):
-    run = train(write_config(tmp_path, steps=1), sets, tmp_path / "run")
+def test_a_class_that_one_laboratory_shows_is_said_in_the_card(painted_sets, tmp_path):
+    run = train(write_config(tmp_path, steps=1), painted_sets, tmp_path / "run")
     told = json.loads((run / "run.json").read_text())["one_source"]
     assert told["lymphoblast"] == "cutouts" and told["monocyte"] == "smears"
     assert "lymphoblast (cutouts)" in read_bundle(run / "bundle").card.limits[-1]
     assert "artefact" not in told  # made cells are of no set
-
-
-def test_turned_crops_are_the_same_pixels_elsewhere():
-    crops = np.random.default_rng(0).integers(0, 255, (2, 6, 6, 3), np.uint8)
-    seen = {turned(crops, k).tobytes() for k in range(4)}
-    assert len(seen) == 4 and turned(crops, 4).tobytes() == crops.tobytes()
-    for k in range(4):
-        assert (turned(crops, k).sum((1, 2)) == crops.sum((1, 2))).all()
