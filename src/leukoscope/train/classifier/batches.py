@@ -30,8 +30,9 @@ class Feeder:
     def __init__(self, config: ClassifierConfig, store: CellStore, device: str) -> None:
         self.config, self.dress, self.device = config, config.dressed(), device
         targets = class_targets(store, read_taxonomy(config.taxonomy), config.class_sets)
-        self.store = store.subset(targets.any(1))
-        self.targets = torch.from_numpy(targets[targets.any(1)]).to(device)
+        taught = targets.any(1)
+        self.store = store if taught.all() else store.subset(taught)  # a copy is a gigabyte
+        self.targets = torch.from_numpy(targets[taught]).to(device)
         self.stated = torch.from_numpy(self.store.attributes).to(device)
         self.wardrobe = Wardrobe(self.store, device)
         _, sets = np.unique(self.store.sets, return_inverse=True)
