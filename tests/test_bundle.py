@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,9 @@ def test_an_edited_taxonomy_is_refused(copy):
         ("locator", {"input_size": ["wide"]}, "wrong kind"),
         ("locator", {"thresholds": [0.5]}, "wrong kind"),
         ("locator", {"thresholds": {"score": "nan", "nms_iou": 0.5}}, "finite"),
+        ("locator", {"input_size": [640]}, "two sides of 16 to 8192 px"),
+        ("locator", {"input_size": [640, 10**9]}, "two sides of 16 to 8192 px"),
+        ("classifier", {"temperature": math.inf}, "finite"),
         ("locator", {"white_balance": [True]}, "white_balance: expected bool"),
         ("classifier", {"temperature": "2"}, "temperature: expected float"),
         ("classifier", {"temperature": True}, "temperature: expected float"),

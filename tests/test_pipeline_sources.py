@@ -162,12 +162,36 @@ def test_rows_may_repeat_but_not_differ(tmp_path):
         (b"file,patient_id\n1.jpg,anna\n,bert\n", "line 3: expected file and patient_id"),
         (b"file,patient_id\n1.jpg\n", "line 2: expected file and patient_id, got '1.jpg' and ''"),
         (b"file,patient_id\n1.jpg,J\xfcrgen\n", "not UTF-8"),
+        (b"file,patient_id,Patient_ID\n1.jpg,anna,bert\n", "the column patient_id twice"),
+        (b"file,patient_id\n\na,1.jpg,anna\n", "line 3 has 3 values and the table 2 columns"),
+        (b"file,patient_id\n1.jpg,anna\0\n", "bytes of zero"),
+        (b'file,patient_id\n1.jpg,"anna\n', "is not a CSV table"),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path, content, message):
     (tmp_path / "p.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_patients_table(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"sep=;\r\nfile;patient_id\r\n1.jpg;anna\r\n",
+        "file\tpatient_id\n1.jpg\tanna\n".encode("utf-16"),
+        b"file,patient_id\r1.jpg,anna\r",
+        b'"File", "patient_id"\n"1.jpg", "anna"\n',
+    ],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path, content):
+    (tmp_path / "p.csv").write_bytes(content)
+    assert [(row.file, row.patient_id) for row in read_patients_table(tmp_path / "p.csv")] == [("1.jpg", "anna")]
+
+
+def test_ids_with_a_line_end_or_a_decimal_comma_stay_as_they_are(tmp_path):
+    (tmp_path / "p.csv").write_bytes(b'file;patient_id;age_years\n1.jpg;"an\nna";40,5\n2.jpg;12,5;\n')
+    rows = read_patients_table(tmp_path / "p.csv")
+    assert [(r.line, r.patient_id, r.facts) for r in rows] == [(3, "an\nna", {"age_years": 40.5}), (4, "12,5", {})]
 
 
 def test_a_table_that_is_not_there(tmp_path):

@@ -22,25 +22,37 @@ def shown(names: Iterable[str]) -> str:
     return ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
 
 
-def read_rows(path: Path) -> tuple[list[list[str]], str]:
-    """(rows of stripped values, delimiter) of a CSV file, empty rows and Excel's `sep=` line left out.
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV file, as `rows_of` gives them.
 
     Where the delimiter is not a comma, `10,5` is ten and a half.
     """
-    text = read_text(path)
-    stated = _SEPARATOR.match(text)
-    if stated:
-        text = text[stated.end() :]
-    first = text.lstrip("\r\n").split("\n", 1)[0]
-    delimiter = stated.group(1) if stated else max(",;\t", key=first.count)
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except (csv.Error, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not a CSV table ({error}): save it as CSV again") from None
-    rows = [[unguarded(value.strip()) for value in row] for row in rows if any(value.strip() for value in row)]
+    numbered, delimiter = rows_of(read_text(path), path)
+    rows = [row for _, row in numbered]
     if delimiter != ",":
         rows = [[v.replace(",", ".") if _DECIMAL_COMMA.match(v) else v for v in row] for row in rows]
-    return rows, delimiter
+    return rows
+
+
+def rows_of(text: str, path: Path | str) -> tuple[list[tuple[int, list[str]]], str]:
+    """((line, its stripped values) of every row, delimiter) of a CSV text, empty rows and Excel's `sep=` line left out.
+
+    line  of the file, where the row ends; path: the file, for the message of a DataError
+    """
+    stated = _SEPARATOR.match(text)
+    text, n_before = (text[stated.end() :], text[: stated.end()].count("\n")) if stated else (text, 0)
+    first = text.lstrip("\r\n").split("\n", 1)[0]
+    delimiter = stated.group(1) if stated else max(",;\t", key=first.count)
+    if "\0" in text:
+        raise DataError(f"{path} is not a CSV table (it holds bytes of zero): save it as CSV again")
+    try:
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t"
+        )
+        rows = [(n_before + reader.line_num, [unguarded(value.strip()) for value in row]) for row in reader]
+    except (csv.Error, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not a CSV table ({error}): save it as CSV again") from None
+    return [(line, row) for line, row in rows if any(row)], delimiter
 
 
 def read_table(path: Path, header: list[str] | None = None) -> list[dict[str, str]]:
@@ -48,7 +60,7 @@ def read_table(path: Path, header: list[str] | None = None) -> list[dict[str, st
 
     header  the columns' names where the file has no line of them
     """
-    rows, _ = read_rows(path)
+    rows = read_rows(path)
     if header is not None:
         rows = [header, *rows]
     if len(rows) < 2:

@@ -60,7 +60,7 @@ def read_csv(
     root = source_folder(src)
     masks = PurePosixPath(mask_name or "").parts[:-1]
     path = _table_file(root, table)
-    header = header_of(read_rows(path)[0], path)
+    header = header_of(read_rows(path), path)
     rows = read_table(path, header)
     names = match_columns(list(rows[0]), columns or {}, path)
     form, names = box_form(names, list(rows[0]), path, has_masks=mask_name is not None)

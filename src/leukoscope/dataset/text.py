@@ -43,7 +43,11 @@ def read_bytes(path: Path | str) -> bytes:
 
 def read_text(path: Path | str) -> str:
     """A text file as UTF-8 with or without a byte order mark, or UTF-16 with one; DataError otherwise."""
-    data = read_bytes(path)
+    return decoded(read_bytes(path), path)
+
+
+def decoded(data: bytes, path: Path | str) -> str:
+    """What `read_text` gives of these bytes. path: the file, for the message."""
     try:
         return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:

@@ -29,6 +29,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "white_balance": (bool,),
     "temperature": (float, int),
 }
+_MOST_SIDE = 8192  # px that a network takes at once
 _MAY_BE_NULL = ("confusion", "confusion_by_patient", "clinical", "taxonomy", "crop", "attributes", "temperature")
 LATER_KEYS = ("attributes", "confusion_by_patient", "clinical")  # cards without them are read for ever
 BUNDLED = Path(__file__).parent / "bundled"
@@ -175,8 +176,10 @@ def read_card(path: str | Path) -> Card:
             "limits": tuple(values["limits"]),
             "attributes": WordRule.from_dict(values["attributes"]) if values.get("attributes") else None,
         }
-        if not all(map(math.isfinite, values["thresholds"].values())):
-            raise ValueError(f"thresholds must be finite numbers, got {values['thresholds']}")
+        if not all(map(math.isfinite, (values["temperature"] or 0, *values["thresholds"].values()))):
+            raise ValueError(f"temperature and thresholds must be finite, got {values['thresholds']}")
+        if len(values["input_size"]) != 2 or not all(16 <= side <= _MOST_SIDE for side in values["input_size"]):
+            raise ValueError(f"input_size must be two sides of 16 to {_MOST_SIDE} px, got {values['input_size']}")
     except UNREADABLE as error:
         raise ModelError(f"{path} holds a value of the wrong kind: {in_short(error)}") from None
     if taxonomy is not None and taxonomy.sha256() != taxonomy_sha256:

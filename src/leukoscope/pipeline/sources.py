@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -11,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from leukoscope.errors import InputError
-from leukoscope.files import unguarded
+from leukoscope.dataset.spreadsheet import rows_of, shown
+from leukoscope.dataset.text import decoded
+from leukoscope.errors import DataError, InputError
 from leukoscope.images import list_images
 from leukoscope.images.listing import IMAGE_SUFFIXES
 from leukoscope.images.slides import Region, one_a_slide
@@ -184,14 +184,15 @@ def unknown_columns(path: str | Path) -> list[str]:
 def read_patients_table(path: str | Path) -> list[_Row]:
     """Rows of a CSV with the columns file and patient_id, and if known smear_id, center and FACTS; others are ignored.
 
-    Comma, semicolon or tab; UTF-8, with or without a byte order mark; centre is center. InputError with the line.
+    Comma, semicolon or tab, also as Excel's `sep=` line states it; UTF-8, with or without a byte order mark, or UTF-16;
+    centre is center. InputError with the line.
     """
     header, lines = _table(path)
     absent = [name for name in ("file", "patient_id") if name not in header]
     if absent:
         raise InputError(
             f"the patients table {path} lacks the column {' and '.join(absent)}: expected a first line "
-            f"file,patient_id,smear_id,center; got {', '.join(header)[:200]!r}"
+            f"file,patient_id,smear_id,center; got {shown(header) or 'nothing'}"
         )
     return [_row(dict(zip(header, values, strict=False)), path, line) for line, values in lines]
 
@@ -199,22 +200,23 @@ def read_patients_table(path: str | Path) -> list[_Row]:
 def _table(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The column names of a patients table, and its lines with their numbers; empty lines are left out."""
     try:
-        text = read(str(path)).decode("utf-8-sig") if is_address(path) else Path(path).read_text("utf-8-sig")
+        data = read(str(path)) if is_address(path) else Path(path).read_bytes()
+        rows, _ = rows_of(decoded(data, path), path)
     except OSError as error:
         raise InputError(f"can't read the patients table {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"the patients table {path} is not UTF-8 text: save it as CSV UTF-8") from None
-    first = text.partition("\n")[0]
-    reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
-    try:
-        header = [SPELLINGS.get(name.strip().lower(), name.strip().lower()) for name in next(reader, [])]
-        return header, [
-            (reader.line_num, [unguarded(v.strip()) for v in values])
-            for values in reader
-            if any(map(str.strip, values))
-        ]
-    except csv.Error as error:
-        raise InputError(f"{path} is not a CSV table ({error}): save it as CSV UTF-8") from None
+    except DataError as error:
+        raise InputError(f"the patients table {error}") from None
+    header = [SPELLINGS.get(name.lower(), name.lower()) for name in rows[0][1]] if rows else []
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise InputError(f"the patients table {path} has the column {shown(twice)} twice: keep one")
+    for line, values in rows[1:]:
+        if any(values[len(header) :]):
+            raise InputError(
+                f"{path} line {line} has {len(values)} values and the table {len(header)} columns: put a value that "
+                "holds the delimiter in double quotes"
+            )
+    return header, rows[1:]
 
 
 def _row(values: dict[str, str], path: str | Path, line: int) -> _Row:
