@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from leukoscope.cores import usable_cores
 from leukoscope.dataset.audit import Pair, compare_thumbnails, connected, find_overlaps
 from leukoscope.dataset.audit.thumbnails import Thumbnails, shrink
 from leukoscope.dataset.audit.turns import NAMES
@@ -186,7 +187,7 @@ def _within_patient(seen: list[_Seen], repeats: Repeats) -> None:
         return
     looks = {s.place: read_look(s.look) for s in seen}
     small = np.stack([shrink(Image.fromarray(looks[s.place])) for s in seen])
-    pairs = compare_thumbnails(Thumbnails(small, tuple(s.sha256 for s in seen), {}), workers=1).pairs
+    pairs = compare_thumbnails(Thumbnails(small, tuple(s.sha256 for s in seen), {}), workers=usable_cores()).pairs
     whole = [p for p in pairs if p.is_same_file or _is_whole(p)]
     for cluster in connected(whole):
         kept = max(cluster, key=lambda row: (seen[row].size[0] * seen[row].size[1], seen[row].focus, -row))

@@ -47,10 +47,11 @@ def structure_strength(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _high_pass(thumbnails: np.ndarray, side: int) -> np.ndarray:
-    pixels = thumbnails.astype(np.float32)
-    if side < SIDE:
-        step = SIDE // side
-        pixels = pixels.reshape(-1, side, step, side, step).mean(axis=(2, 4))
+    if side < SIDE:  # numpy's own mean over two short axes takes as long as all the rest
+        rows = thumbnails[:, ::2].astype(np.uint16) + thumbnails[:, 1::2]
+        pixels = (rows[..., ::2] + rows[..., 1::2]) * np.float32(1 / 4)
+    else:
+        pixels = thumbnails.astype(np.float32)
     blur = blur_table(side, _BLUR)
     return pixels - blur @ pixels @ blur.T
 
