@@ -1,38 +1,17 @@
 """Class colours that stay apart for the common colour-blindnesses; a label always stands beside the colour.
 
-After Paul Tol's "muted" and "bright" qualitative schemes (technical note SRON/EPS/TN/09-002), grouped by lineage:
-neutrophils and their precursors blue to cyan, lymphoid green, blasts red to magenta, artefacts grey. Each has a lighter
-twin for dark pages, of the same hue.
+The colours stand in `taxonomy/classes.toml`, after Paul Tol's "muted" and "bright" qualitative schemes (technical note
+SRON/EPS/TN/09-002), grouped by lineage: neutrophils and their precursors blue to cyan, lymphoid green, blasts red to
+magenta, artefacts grey. Each has a lighter twin for dark pages, of the same hue.
 """
 
 from __future__ import annotations
 
 import colorsys
 
-_COLORS = {
-    "segmented_neutrophil": "#33558b",
-    "neutrophil": "#33558b",
-    "band_neutrophil": "#5b8fd6",
-    "metamyelocyte": "#88ccee",
-    "myelocyte": "#44aaaa",
-    "immature_granulocyte": "#44aaaa",
-    "promyelocyte": "#117788",
-    "eosinophil": "#ee8833",
-    "basophil": "#332288",
-    "monocyte": "#999933",
-    "lymphocyte": "#117733",
-    "erythroblast": "#7a4a2e",
-    "proerythroblast": "#a8643c",
-    "lymphoblast": "#cc2255",
-    "myeloblast": "#aa2299",
-    "apl_promyelocyte": "#882255",
-    "blast": "#cc2255",
-    "cblc": "#cc2255",
-    "artefact": "#9a9a9a",
-    "smudge_cell": "#bbbbbb",
-    "other": "#9a9a9a",
-    "platelet": "#ddcc77",
-}
+from leukoscope.taxonomy.vocabulary import CLASSES
+
+_COLORS = {name: c.colour for name, c in CLASSES.items() if c.colour is not None}
 LEAST_LIGHT = 0.62  # of a colour on the dark cards, so that bars and boxes stand out there
 _SPARE = ("#aa4499", "#ddcc77", "#44aa99", "#cc6677", "#6699cc", "#999933", "#882255", "#332288")
 

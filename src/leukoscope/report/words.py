@@ -7,34 +7,10 @@ import re
 
 from leukoscope.entries import FlagEntry, PatientEntry, RatioEntry
 from leukoscope.practice import BAND_EDGES
+from leukoscope.taxonomy.vocabulary import CLASSES, CellClass
 
 USE = "Research use only — not for diagnosis; a morphologist must review"
-
-# Words that are not simply the class name with spaces. The short form is what laboratories write on a count sheet.
-_CLASS_WORDS = {
-    "apl_promyelocyte": ("APL promyelocyte", "APL"),
-    "artefact": ("artefact", "ART"),
-    "band_neutrophil": ("band neutrophil", "BAND"),
-    "basophil": ("basophil", "BASO"),
-    "blast": ("blast", "BLAST"),
-    "cblc": ("CBLC", "CBLC"),
-    "eosinophil": ("eosinophil", "EOS"),
-    "erythroblast": ("erythroblast", "NRBC"),
-    "immature_granulocyte": ("immature granulocyte", "IG"),
-    "lymphoblast": ("lymphoblast", "L-BL"),
-    "lymphocyte": ("lymphocyte", "LYM"),
-    "metamyelocyte": ("metamyelocyte", "META"),
-    "monocyte": ("monocyte", "MONO"),
-    "myeloblast": ("myeloblast", "M-BL"),
-    "myelocyte": ("myelocyte", "MYELO"),
-    "neutrophil": ("neutrophil", "NEUT"),
-    "other": ("other or artefact", "OTHER"),
-    "platelet": ("platelet", "PLT"),
-    "proerythroblast": ("proerythroblast", "PRO-E"),
-    "promyelocyte": ("promyelocyte", "PROMY"),
-    "segmented_neutrophil": ("segmented neutrophil", "SEG"),
-    "smudge_cell": ("smudge cell", "SMUDGE"),
-}
+_UNKNOWN = CellClass()
 
 _REASONS = {
     "missing": "the file was not found",
@@ -92,14 +68,12 @@ def name_of(value: object) -> str:
 
 def class_words(class_name: str) -> str:
     """ "segmented_neutrophil" -> "segmented neutrophil"; not escaped (a user's own taxonomy may hold anything)."""
-    return _CLASS_WORDS[class_name][0] if class_name in _CLASS_WORDS else class_name.replace("_", " ")
+    return CLASSES.get(class_name, _UNKNOWN).words or class_name.replace("_", " ")
 
 
 def class_short(class_name: str) -> str:
     """A short form for boxes on small screens; not escaped."""
-    if class_name in _CLASS_WORDS:
-        return _CLASS_WORDS[class_name][1]
-    return class_name.replace("_", " ").upper()[:8]
+    return CLASSES.get(class_name, _UNKNOWN).short or class_name.replace("_", " ").upper()[:8]
 
 
 def reason_words(reason: str | None) -> str:

@@ -10,9 +10,8 @@ import tomllib
 from pathlib import Path
 
 from leukoscope.errors import UNREADABLE, TaxonomyError
-from leukoscope.taxonomy.attributes import ATTRIBUTE_SETS, WBC_11, Attribute, AttributeSet, read_attribute_set
+from leukoscope.taxonomy.attributes import ATTRIBUTE_SETS, SHIPPED, WBC_11, Attribute, AttributeSet, read_attribute_set
 from leukoscope.taxonomy.definition import Taxonomy
-from leukoscope.taxonomy.shipped import BLOOD_12, BLOOD_14, MARROW_16, PCM_9, TAXONOMIES
 from leukoscope.taxonomy.vocabulary import PARENTS, VOCABULARY, nearest_class
 
 __all__ = [
@@ -32,6 +31,14 @@ __all__ = [
     "read_attribute_set",
     "read_taxonomy",
 ]
+
+# Files as a user writes them (docs/format.md); one of your own replaces any of them.
+TAXONOMIES = {
+    name: Taxonomy.from_dict(tomllib.loads((SHIPPED / f"{name}.toml").read_text("utf-8")))
+    for name in ("blood-12", "blood-14", "pcm-9", "marrow-14", "marrow-16")
+}
+BLOOD_12, BLOOD_14 = TAXONOMIES["blood-12"], TAXONOMIES["blood-14"]
+PCM_9, MARROW_16 = TAXONOMIES["pcm-9"], TAXONOMIES["marrow-16"]
 
 
 def read_taxonomy(name_or_file: str | Path) -> Taxonomy:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from leukoscope.errors import UNREADABLE, TaxonomyError, in_short
 
+SHIPPED = files("leukoscope.taxonomy") / "shipped"
 PARTS = ("cell", "nucleus", "cytoplasm", "granules")  # in the order a cell is described
 
 
@@ -104,68 +106,9 @@ class AttributeSet:
             ) from None
 
 
-def _attribute(name: str, part: str, *rows: tuple[str, str, str]) -> Attribute:
-    """rows: (our value, the words of a report, the source's word)."""
-    return Attribute(name, part, *zip(*rows, strict=True))
-
-
 # Tsutsui, Pang, Wen: WBCAtt, NeurIPS 2023 (apple2373/wbcatt, MIT): 11 attributes of 10,298 cells of Acevedo's PBC set,
 # by pathologists. Only normal cells of five types carry them.
-WBC_11 = AttributeSet(
-    "wbc-11",
-    (
-        _attribute("cell_size", "cell", ("small", "small", "small"), ("large", "large", "big")),
-        _attribute("cell_shape", "cell", ("round", "round", "round"), ("irregular", "irregular in shape", "irregular")),
-        _attribute(
-            "nucleus_shape",
-            "nucleus",
-            ("round", "round", "unsegmented-round"),
-            ("indented", "indented", "unsegmented-indented"),
-            ("band", "band-shaped", "unsegmented-band"),
-            ("bilobed", "two lobes", "segmented-bilobed"),
-            ("multilobed", "three lobes or more", "segmented-multilobed"),
-            ("irregular", "irregular", "irregular"),
-        ),
-        _attribute(
-            "nuclear_cytoplasmic_ratio", "nucleus", ("low", "low N:C ratio", "low"), ("high", "high N:C ratio", "high")
-        ),
-        _attribute(
-            "chromatin_density",
-            "nucleus",
-            ("dense", "dense chromatin", "densely"),
-            ("loose", "loose chromatin", "loosely"),
-        ),
-        _attribute("cytoplasm_vacuole", "cytoplasm", ("no", "no vacuoles", "no"), ("yes", "vacuoles", "yes")),
-        _attribute("cytoplasm_texture", "cytoplasm", ("clear", "clear", "clear"), ("frosted", "frosted", "frosted")),
-        _attribute(
-            "cytoplasm_colour",
-            "cytoplasm",
-            ("light_blue", "light blue", "light blue"),
-            ("blue", "blue", "blue"),
-            ("purple_blue", "purple-blue", "purple blue"),
-        ),
-        _attribute(
-            "granule_type",
-            "granules",
-            ("none", "none", "nil"),
-            ("small", "small", "small"),
-            ("round", "round", "round"),
-            ("coarse", "coarse", "coarse"),
-        ),
-        _attribute(
-            "granule_colour",
-            "granules",
-            ("none", "none", "nil"),
-            ("pink", "pink", "pink"),
-            ("purple", "purple", "purple"),
-            ("red", "red", "red"),
-        ),
-        _attribute("granularity", "granules", ("no", "none", "no"), ("yes", "present", "yes")),
-    ),
-    "Tsutsui, Pang and Wen, WBCAtt: a white blood cell dataset annotated with detailed morphological attributes, "
-    "NeurIPS 2023",
-)
-
+WBC_11 = AttributeSet.from_dict(json.loads((SHIPPED / "wbc-11.json").read_text("utf-8")))
 ATTRIBUTE_SETS = {s.name: s for s in (WBC_11,)}
 
 
