@@ -11,15 +11,7 @@ import numpy as np
 from leukoscope.errors import ImageError
 from leukoscope.images.slides.names import is_dicom, siblings
 from leukoscope.images.slides.region import Box
-from leukoscope.images.slides.slide import (
-    CACHE_BYTES,
-    Level,
-    SlideFacts,
-    check_facts,
-    check_read,
-    reading,
-    sensible_scale,
-)
+from leukoscope.images.slides.slide import CACHE_BYTES, Level, SlideFacts, opening, reading
 from leukoscope.stores import StoreError, is_address, opened
 
 WSM = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
@@ -37,23 +29,19 @@ class DicomReader:
         self.path = path
         self._lock = threading.Lock()
         settings = Settings(decoded_frame_cache_size=CACHE_BYTES // 2, encoded_frame_cache_size=CACHE_BYTES // 2)
-        with reading(path, "can't be opened: is its series complete?"), warnings.catch_warnings():
+        what = "can't be opened: is its series complete?"
+        with reading(path, what), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._slide = wsidicom.WsiDicom.open([str(f) for f in files], settings=settings)
-        try:
-            with reading(path, "can't be opened: is its series complete?"):
-                self._pyramid = self._slide.pyramid
-                self._levels = sorted(self._pyramid, key=lambda level: level.level)
-                self._planes = sorted(self._levels[0].focal_planes)
-                self.facts = self._read_facts()
-            check_facts(path, self.facts)
-        except BaseException:
-            self.close()
-            raise
+        with opening(self, what):
+            self._pyramid = self._slide.pyramid
+            self._levels = sorted(self._pyramid, key=lambda level: level.level)
+            self._planes = sorted(self._levels[0].focal_planes)
+            self.facts = self._read_facts()
 
     def read(self, box: Box, *, level: int = 0, plane: int = 0) -> np.ndarray:
         """As `Slide.read`."""
-        check_read(self.path, self.facts, box, level)
+        self.facts.check_box(self.path, box, level)
         x0, y0, x1, y1 = box
         z = self._planes[plane] if len(self._planes) > 1 else None
         with reading(self.path), warnings.catch_warnings():
@@ -77,7 +65,7 @@ class DicomReader:
             raise ImageError("damaged", f"{self.path}: the series lacks its finest level; copy all of its files")
         width = base.size.width
         levels = tuple(Level(width / lv.size.width, lv.size.width, lv.size.height) for lv in self._levels)
-        scale = sensible_scale(round((base.mpp.width + base.mpp.height) / 2, 5))
+        scale = (base.mpp.width + base.mpp.height) / 2
         return SlideFacts("wsidicom", "DICOM", scale, levels, max(len(self._planes), 1))
 
 

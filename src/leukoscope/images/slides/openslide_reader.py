@@ -8,16 +8,7 @@ import numpy as np
 
 from leukoscope.errors import ImageError
 from leukoscope.images.slides.region import Box
-from leukoscope.images.slides.slide import (
-    CACHE_BYTES,
-    MOST_TILE_PX,
-    Level,
-    SlideFacts,
-    check_facts,
-    check_read,
-    reading,
-    sensible_scale,
-)
+from leukoscope.images.slides.slide import CACHE_BYTES, MOST_TILE_PX, Level, SlideFacts, opening, reading
 
 
 class OpenSlideReader:
@@ -27,14 +18,9 @@ class OpenSlideReader:
         self.path = path
         self._lock = threading.Lock()
         self._slide = self._open()
-        try:
-            with reading(path):
-                self.facts = _facts(self._slide)
-            check_facts(path, self.facts)
+        with opening(self):
+            self.facts = _facts(self._slide)
             _check_tiles(path, self._slide)
-        except BaseException:
-            self.close()
-            raise
 
     @staticmethod
     def detects(path: str) -> bool:
@@ -46,7 +32,7 @@ class OpenSlideReader:
 
     def read(self, box: Box, *, level: int = 0, plane: int = 0) -> np.ndarray:
         """As `Slide.read`; what was not scanned is white."""
-        check_read(self.path, self.facts, box, level)
+        self.facts.check_box(self.path, box, level)
         with self._lock:
             slide = self._slide = self._slide or self._open()
         x0, y0, x1, y1 = box
@@ -86,7 +72,7 @@ def _facts(slide) -> SlideFacts:
         Level(float(d), int(w), int(h))
         for (w, h), d in zip(slide.level_dimensions, slide.level_downsamples, strict=True)
     )
-    scale = sensible_scale(round(float(np.mean(known)), 5)) if known else None
+    scale = float(np.mean(known)) if known else None
     return SlideFacts("openslide", said.get("openslide.vendor", "unknown"), scale, levels)
 
 

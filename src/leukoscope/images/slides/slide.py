@@ -44,10 +44,30 @@ class SlideFacts:
     levels: tuple[Level, ...]
     n_planes: int = 1
 
+    def __post_init__(self) -> None:
+        """ValueError for sizes that no slide has; a scale that no microscope has (0, inches taken for one) is none."""
+        for level in self.levels:
+            if not (0 < level.width <= MOST_SIDE and 0 < level.height <= MOST_SIDE and level.downsample > 0):
+                raise ValueError(f"its header says {level.width} x {level.height} px, no slide has that size")
+            if level.width > self.levels[0].width or level.height > self.levels[0].height:
+                raise ValueError("a level of its pyramid is larger than the first one")
+        if self.um_per_px is not None:
+            sensible = 0.02 <= self.um_per_px <= 10
+            object.__setattr__(self, "um_per_px", round(self.um_per_px, 5) if sensible else None)
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of level 0, px."""
         return self.levels[0].width, self.levels[0].height
+
+    def check_box(self, path: str, box: Box, level: int) -> None:
+        """ImageError for a box outside the level, or one too large to be held."""
+        x0, y0, x1, y1 = box
+        of = self.levels[level]
+        if not (0 <= x0 < x1 <= of.width and 0 <= y0 < y1 <= of.height):
+            raise ImageError("damaged", f"{path}: {box} is outside its level of {of.width} x {of.height} px")
+        if (x1 - x0) * (y1 - y0) > MOST_READ_PX:
+            raise ImageError("too_large", f"{path}: {x1 - x0} x {y1 - y0} px are too many to be read at once")
 
 
 class Slide(Protocol):
@@ -65,33 +85,15 @@ class Slide(Protocol):
         ...
 
 
-def check_facts(path: str, facts: SlideFacts) -> None:
-    """ImageError for sizes that no slide has."""
-    for level in facts.levels:
-        if not (0 < level.width <= MOST_SIDE and 0 < level.height <= MOST_SIDE and level.downsample > 0):
-            raise ImageError(
-                "damaged",
-                f"{path}: its header says {level.width} x {level.height} px: no slide has that size; copy it again",
-            )
-    first = facts.levels[0]
-    for level in facts.levels[1:]:
-        if level.width > first.width or level.height > first.height:
-            raise ImageError("damaged", f"{path}: a level of its pyramid is larger than the first one; copy it again")
-
-
-def check_read(path: str, facts: SlideFacts, box: Box, level: int) -> None:
-    """ImageError for a box outside the level, or one too large to be held."""
-    x0, y0, x1, y1 = box
-    of = facts.levels[level]
-    if not (0 <= x0 < x1 <= of.width and 0 <= y0 < y1 <= of.height):
-        raise ImageError("damaged", f"{path}: {box} is outside its level of {of.width} x {of.height} px")
-    if (x1 - x0) * (y1 - y0) > MOST_READ_PX:
-        raise ImageError("too_large", f"{path}: {x1 - x0} x {y1 - y0} px are too many to be read at once")
-
-
-def sensible_scale(um_per_px: float | None) -> float | None:
-    """A file's µm/px where a microscope can have it; None for 0, for inches taken for a scale, for nonsense."""
-    return um_per_px if um_per_px is not None and 0.02 <= um_per_px <= 10 else None
+@contextmanager
+def opening(slide: Slide, what: str = "can't be opened") -> Iterator[None]:
+    """As `reading`, while a slide is being opened: where that fails its files are released."""
+    try:
+        with reading(slide.path, what):
+            yield
+    except BaseException:
+        slide.close()
+        raise
 
 
 @contextmanager

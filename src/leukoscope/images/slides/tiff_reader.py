@@ -15,15 +15,7 @@ import numpy as np
 
 from leukoscope.errors import ImageError
 from leukoscope.images.slides.region import Box
-from leukoscope.images.slides.slide import (
-    MOST_TILE_PX,
-    Level,
-    SlideFacts,
-    check_facts,
-    check_read,
-    reading,
-    sensible_scale,
-)
+from leukoscope.images.slides.slide import MOST_TILE_PX, Level, SlideFacts, opening, reading
 
 _CACHE_BYTES = 192 << 20  # strips are as wide as the picture: a row of regions is held
 MOST_SAMPLES = 4  # a pixel: red, green, blue and transparency
@@ -51,20 +43,15 @@ class TiffReader:
         self._held = 0
         with reading(path, "can't be opened"):
             self._file = tifffile.TiffFile(path)
-        try:
-            with reading(path, "can't be opened"):
-                series = _largest(self._file, path)
-                levels = [_pages_of(path, level) for level in series.levels]
-                self._pages = [pages for pages in levels if pages is not None]
-                self.facts = self._read_facts(series)
-            check_facts(path, self.facts)
-        except BaseException:
-            self.close()
-            raise
+        with opening(self):
+            series = _largest(self._file, path)
+            levels = [_pages_of(path, level) for level in series.levels]
+            self._pages = [pages for pages in levels if pages is not None]
+            self.facts = self._read_facts(series)
 
     def read(self, box: Box, *, level: int = 0, plane: int = 0) -> np.ndarray:
         """As `Slide.read`."""
-        check_read(self.path, self.facts, box, level)
+        self.facts.check_box(self.path, box, level)
         pages = self._pages[level].planes[plane]
         with reading(self.path):
             if len(pages) == 1:
@@ -202,16 +189,16 @@ def _as_bytes(pixels: np.ndarray, page) -> np.ndarray:
 
 
 def _scale(file, page) -> float | None:
-    """Micrometres a pixel by OME's words, else by the resolution tags; None where neither says anything sensible."""
+    """Micrometres a pixel by OME's words, else by the resolution tags; None where neither says anything."""
     if file.is_ome:
         text = (file.ome_metadata or "")[:200_000]
         size = re.search(r'PhysicalSizeX="([\d.eE+-]+)"', text)
         unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', text)
         factor = _OME_UNITS.get(unit[1] if unit else "µm")
         if size and factor:
-            return sensible_scale(round(float(size[1]) * factor, 5))
+            return float(size[1]) * factor
     tag, unit = page.tags.get(282), page.tags.get(296)
     um = _RESOLUTION_UM.get(int(unit.value)) if unit is not None else None
     if tag is None or um is None or not tag.value or not tag.value[0]:
         return None
-    return sensible_scale(round(um * tag.value[1] / tag.value[0], 5))
+    return um * tag.value[1] / tag.value[0]
