@@ -69,33 +69,31 @@ RTDETR_SIZES |= {
 }
 # Decoder layers that answer outside training, where not all of them do: r50m is published so (eval_idx: 2).
 ANSWERING_LAYERS = {"rtdetrv2-r50m": 3, f"{DEIM}rtdetrv2-r50m": 3}
-_HGNET_TINY = {
-    "stem_channels": [3, 8, 8],
-    "stage_in_channels": [8, 16, 16, 24],
-    "stage_mid_channels": [8, 8, 16, 16],
-    "stage_out_channels": [16, 16, 24, 32],
-    "hidden_sizes": [16, 16, 24, 32],
-    "stage_num_blocks": [1, 1, 1, 1],
-    "stage_numb_of_layers": [1, 1, 1, 1],
-}
+
+
+def _hgnet(stem: int, outer: list[int], *, inner: list[int], blocks: list[int], layers: int) -> dict:
+    """An HGNetV2 of four stages: channels of the stem, of each stage's output and of its middle, blocks and layers."""
+    return {
+        "stem_channels": [3, stem, stem],
+        "stage_in_channels": [stem, *outer[:-1]],
+        "stage_mid_channels": inner,
+        "stage_out_channels": outer,
+        "hidden_sizes": outer,
+        "stage_num_blocks": blocks,
+        "stage_numb_of_layers": [layers] * 4,
+    }
+
+
+_HGNET_TINY = _hgnet(8, [16, 16, 24, 32], inner=[8, 8, 16, 16], blocks=[1, 1, 1, 1], layers=1)
 # DEIMv2's N size as its authors publish it (HGNetV2-B0, two levels); `tiny` is for tests.
-_HGNET_N = {
-    "stem_channels": [3, 16, 16],
-    "stage_in_channels": [16, 64, 256, 512],
-    "stage_mid_channels": [16, 32, 64, 128],
-    "stage_out_channels": [64, 256, 512, 1024],
-    "hidden_sizes": [64, 256, 512, 1024],
-    "stage_num_blocks": [1, 1, 2, 1],
-    "stage_numb_of_layers": [3, 3, 3, 3],
-    "use_learnable_affine_block": True,
-}
+_HGNET_N = _hgnet(16, [64, 256, 512, 1024], inner=[16, 32, 64, 128], blocks=[1, 1, 2, 1], layers=3)
 DEIMV2_SIZES = {
     "deimv2-tiny": (
         _HGNET_TINY,
         {"encoder_in_channels": [16, 24, 32], "max_num_bins": 8, **_narrow(32, layers=2, queries=20, points=2)},
     ),
     "deimv2-n": (
-        _HGNET_N,
+        {**_HGNET_N, "use_learnable_affine_block": True},
         {
             "encoder_in_channels": [256, 512, 1024],
             "max_num_bins": 32,

@@ -3,14 +3,16 @@
 transformers' files (a folder with `model.safetensors`, or that file, or a `.bin`) name their keys `model.…`; those
 written before transformers 5 call four parts by older names. RT-DETR's and DEIM's own `.pth` hold a dictionary with
 `ema` → `module` (or `model`), names `backbone.…`, `encoder.…`, `decoder.…`, and one fused input projection an
-attention. The names were read in transformers' own converter and in the two projects' code.
+attention. `detr_names.toml` has what is called otherwise.
 """
 
 from __future__ import annotations
 
 import pickle
 import re
+import tomllib
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -23,47 +25,7 @@ from leukoscope.models.torch_detr import DEIM, RTDETR_SIZES
 CLASS_PARTS = r"class_embed\.\d+\.(weight|bias)$|enc_score_head\.(weight|bias)$|denoising_class_embed\.weight$"
 COMPUTED = r"(^|\.)(anchors|valid_mask|num_batches_tracked)$"  # made anew by the network
 
-_OLDER = (  # transformers 4 → 5
-    (r"out_proj", "o_proj"),
-    (r"layers\.(\d+)\.fc([12])\.", r"layers.\1.mlp.fc\2."),
-    (r"encoder\.encoder\.(\d+)\.layers", r"encoder.aifi.\1.layers"),
-)
-_STAGE = "model.backbone.model.encoder.stages"
-_AUTHORS = (
-    (r"^backbone\.conv1\.conv1_1\.", "model.backbone.model.embedder.embedder.0."),
-    (r"^backbone\.conv1\.conv1_2\.", "model.backbone.model.embedder.embedder.1."),
-    (r"^backbone\.conv1\.conv1_3\.", "model.backbone.model.embedder.embedder.2."),
-    (r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.branch2a\.", rf"{_STAGE}.\1.layers.\2.layer.0."),
-    (r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.branch2b\.", rf"{_STAGE}.\1.layers.\2.layer.1."),
-    (r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.branch2c\.", rf"{_STAGE}.\1.layers.\2.layer.2."),
-    (
-        r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.short\.conv\.(conv|norm)\.",
-        rf"{_STAGE}.\1.layers.\2.shortcut.1.\3.",
-    ),
-    (r"^backbone\.res_layers\.(\d+)\.blocks\.(\d+)\.short\.", rf"{_STAGE}.\1.layers.\2.shortcut."),
-    (r"^(model\.backbone\..*)\.conv\.weight$", r"\1.convolution.weight"),
-    (r"^(model\.backbone\..*)\.norm\.(\w+)$", r"\1.normalization.\2"),
-    (r"^(encoder|decoder)\.input_proj\.(\d+)\.conv\.", r"model.\1_input_proj.\2.0."),
-    (r"^(encoder|decoder)\.input_proj\.(\d+)\.norm\.", r"model.\1_input_proj.\2.1."),
-    (r"^encoder\.encoder\.(\d+)\.layers\.", r"model.encoder.aifi.\1.layers."),
-    (r"^encoder\.(fpn_blocks|pan_blocks|lateral_convs|downsample_convs)\.", r"model.encoder.\1."),
-    (r"^decoder\.decoder\.layers\.", "model.decoder.layers."),
-    (r"^decoder\.dec_score_head\.", "model.decoder.class_embed."),
-    (r"^decoder\.dec_bbox_head\.", "model.decoder.bbox_embed."),
-    (r"^decoder\.query_pos_head\.", "model.decoder.query_pos_head."),
-    (r"^decoder\.enc_output\.proj\.", "model.enc_output.0."),
-    (r"^decoder\.enc_output\.norm\.", "model.enc_output.1."),
-    (r"^decoder\.(denoising_class_embed|enc_score_head|enc_bbox_head)\.", r"model.\1."),
-    (r"\.self_attn\.out_proj\.", ".self_attn.o_proj."),
-    (r"\.cross_attn\.num_points_scale$", ".encoder_attn.n_points_scale"),
-    (r"\.cross_attn\.", ".encoder_attn."),
-    (r"\.linear([12])\.", r".mlp.fc\1."),
-    (r"(model\.decoder\.layers\.\d+)\.norm1\.", r"\1.self_attn_layer_norm."),
-    (r"(model\.decoder\.layers\.\d+)\.norm2\.", r"\1.encoder_attn_layer_norm."),
-    (r"(model\.decoder\.layers\.\d+)\.norm3\.", r"\1.final_layer_norm."),
-    (r"(model\.encoder\.aifi\.\d+\.layers\.\d+)\.norm1\.", r"\1.self_attn_layer_norm."),
-    (r"(model\.encoder\.aifi\.\d+\.layers\.\d+)\.norm2\.", r"\1.final_layer_norm."),
-)
+_RENAMED = tomllib.loads((files("leukoscope.models") / "detr_names.toml").read_text("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,26 +101,25 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def _from_transformers(state: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    named = {}
-    for key, value in state.items():
-        if key not in ours:
-            for old, new in _OLDER:
-                key = re.sub(old, new, key)
-        named[key] = value
-    return named
+    return {key if key in ours else _renamed(key, "older"): value for key, value in state.items()}
 
 
 def _from_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     named = {}
-    for key, value in state.items():
-        for old, new in _AUTHORS:
-            key = re.sub(old, new, key)
+    for name, value in state.items():
+        key = _renamed(name, "authors")
         if (fused := re.search(r"^(.*self_attn)\.in_proj_(weight|bias)$", key)) is not None:
-            for name, part in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True):
-                named[f"{fused[1]}.{name}.{fused[2]}"] = part
+            for part, piece in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True):
+                named[f"{fused[1]}.{part}.{fused[2]}"] = piece
         else:
             named[key] = value
     return named
+
+
+def _renamed(key: str, layout: str) -> str:
+    for theirs, ours in _RENAMED[layout]:
+        key = re.sub(theirs, ours, key)
+    return key
 
 
 def _one_copy(key: str, ours: dict[str, Tensor]) -> str:
