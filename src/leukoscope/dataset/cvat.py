@@ -83,7 +83,7 @@ def _read_image(image: ElementTree.Element, where: str, intake: Intake, labels: 
     for element in others:
         raw.drop(seat.file, f"a {element.tag} is no outline of a cell", f"{where}, {element.get('label', '')[:60]}")
     cells = [read_shape(e, f"{where}, {e.tag} {n}", seat.file, raw) for n, e in enumerate(shapes)]
-    classes = whole_picture([t.get("label", "") for t in whole], where, seat.file, seat.stated, raw)
+    classes = whole_picture([t.get("label", "") for t in whole], where, seat, raw)
     cells += [with_attributes(_marked(c, whole[0]), _attributes(whole[0])) for c in classes]
     extras = None
     for tag in image.iter("tag"):

@@ -98,7 +98,7 @@ def _read_frame(stated: str | None, where: str, shapes: list[dict], tags: list[s
     seat = intake.seat(stated, where, len(shapes) + len(tags))
     if seat is not None:
         cells = [_read_shape(s, f"{where} shape {n}", seat, raw) for n, s in enumerate(shapes)]
-        intake.take(seat, cells + whole_picture(tags, where, seat.file, seat.stated, raw))
+        intake.take(seat, cells + whole_picture(tags, where, seat, raw))
 
 
 def _read_shape(shape: dict, where: str, seat: Seat, raw: RawSet) -> RawCell | None:

@@ -85,7 +85,7 @@ def _read_item(
         raw.note(seat.file, "words about the whole picture not kept", f"{where}: {len(rest)}")
     cells = [_read_shape(a, f"{where}, annotation {n}", labels, seat, raw) for n, a in enumerate(shapes)]
     classes = [_code(a, labels) for a in whole]
-    intake.take(seat, cells + whole_picture(classes, where, seat.file, seat.stated, raw), split=split)
+    intake.take(seat, cells + whole_picture(classes, where, seat, raw), split=split)
 
 
 def _find(stated: str, subset: str, intake: Intake) -> str | None:

@@ -154,6 +154,26 @@ def stated_size(size: tuple | None) -> tuple[float, float] | None:
     return (width, height) if 0 < width < 1e9 and 0 < height < 1e9 else None
 
 
+def read_json_pictures(
+    src: str | Path, listed: str, read_file: Callable, *, what: str, expected: str, has: str = "", beside: tuple = ()
+) -> RawSet:
+    """A set of one JSON file a picture, an object with its shapes in the list `listed`, and with the key `has`.
+
+    read_file  (file, content, intake, is_classified) → None takes one; is_classified: no file of the set has a shape
+    beside     names of files that are expected there and hold no shapes; DataError where no file is one
+    """
+    intake = Intake(src)
+
+    def is_one(content: object) -> bool:
+        return isinstance(content, dict) and isinstance(content.get(listed), list) and (not has or has in content)
+
+    files = annotation_files(intake.raw, is_one, what=what, expected=expected, beside=beside)
+    is_classified = not any(content[listed] for content in files.values())
+    for file, content in files.items():
+        read_file(file, content, intake, is_classified=is_classified)
+    return intake.finish()
+
+
 def annotation_files(
     raw: RawSet, is_one: Callable[[object], bool], *, what: str, expected: str, beside: tuple[str, ...] = ()
 ) -> dict[str, dict]:

@@ -149,9 +149,9 @@ def _whole_cells(
 ) -> list[RawCell]:
     """The full-frame cell of a picture that choices classify, by the control that was stated where several do."""
     if code_attribute in choices:
-        cells = whole_picture([choices[code_attribute]], where, seat.file, seat.stated, raw)
+        cells = whole_picture([choices[code_attribute]], where, seat, raw)
         return [with_attributes(cell, choices) for cell in cells]
-    return whole_picture(list(choices.values()), where, seat.file, seat.stated, raw)
+    return whole_picture(list(choices.values()), where, seat, raw)
 
 
 class _Side:

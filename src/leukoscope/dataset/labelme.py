@@ -8,13 +8,14 @@ import io
 import math
 import posixpath
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from leukoscope.dataset.extras import with_attributes
-from leukoscope.dataset.intake import Intake, Seat, annotation_files
+from leukoscope.dataset.intake import Intake, Seat, read_json_pictures
 from leukoscope.dataset.raw import RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of
 from leukoscope.dataset.shapes import drawn_cell, ellipse, polygon, whole_picture
@@ -25,18 +26,8 @@ _MOST_MASK_BYTES = 50_000_000
 
 def read_labelme(src: str | Path) -> RawSet:
     """Read a folder of pictures and LabelMe files; DataError where there is none."""
-    intake = Intake(src)
-    raw = intake.raw
-    files = annotation_files(
-        raw,
-        lambda content: isinstance(content, dict) and isinstance(content.get("shapes"), list),
-        what="LabelMe file",
-        expected="a list `shapes` for each picture",
-    )
-    is_classified = not any(content["shapes"] for content in files.values())
-    for file, content in files.items():
-        _read_file(file, content, intake, is_classified=is_classified)
-    return intake.finish()
+    expected = "a list `shapes` for each picture"
+    return read_json_pictures(src, "shapes", _read_file, what="LabelMe file", expected=expected)
 
 
 def _read_file(file: str, content: dict, intake: Intake, *, is_classified: bool) -> None:
@@ -53,20 +44,16 @@ def _read_file(file: str, content: dict, intake: Intake, *, is_classified: bool)
     if seat is None:
         return
     cells = [_read_shape(s, f"{file} shape {n}", seat, raw) for n, s in enumerate(content["shapes"])]
-    intake.take(seat, cells + whole_picture(classes, file, seat.file, seat.stated, raw))
+    intake.take(seat, cells + whole_picture(classes, file, seat, raw))
 
 
 def _read_shape(shape: object, where: str, seat: Seat, raw: RawSet) -> RawCell | None:
     """One shape in px, or None where it outlines no cell or can't be read: listed then."""
     shape = shape if isinstance(shape, dict) else {}
     kind, code = str(shape.get("shape_type") or "polygon"), str(shape.get("label") or "").strip()
+    read, place = partial(_shape, kind, shape, code), (raw, seat.file, where)
     cell = drawn_cell(
-        kind,
-        code,
-        lambda: _shape(kind, shape, code),
-        is_outline=kind not in _OTHER_SHAPES,
-        unnamed="shape without a label",
-        place=(raw, seat.file, where),
+        kind, code, read, is_outline=kind not in _OTHER_SHAPES, unnamed="shape without a label", place=place
     )
     if cell is None:
         return None

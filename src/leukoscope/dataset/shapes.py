@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from leukoscope.dataset.intake import Seat
 from leukoscope.dataset.raw import Box, Contour, Issue, RawCell, RawSet, bounds, number
 from leukoscope.errors import DataError
 
@@ -87,14 +88,12 @@ def pairs_of(values: object) -> list[tuple[float, float]]:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def whole_picture(
-    classes: Sequence[str], where: str, file: str, size: tuple[float, float], raw: RawSet
-) -> list[RawCell]:
+def whole_picture(classes: Sequence[str], where: str, seat: Seat, raw: RawSet) -> list[RawCell]:
     """The full-frame cell of a picture that one word classifies; of several words none can be chosen: listed."""
     if len(classes) > 1:
-        raw.drop(file, "several classes of one whole picture", f"{where}: {', '.join(classes)[:80]}", len(classes))
+        raw.drop(seat.file, "several classes of one whole picture", f"{where}: {', '.join(classes)[:80]}", len(classes))
         return []
-    return [RawCell((0.0, 0.0, *map(float, size)), code.strip()) for code in classes]
+    return [RawCell((0.0, 0.0, *map(float, seat.stated)), code.strip()) for code in classes]
 
 
 def note_turned(raw: RawSet, file: str, where: str) -> None:

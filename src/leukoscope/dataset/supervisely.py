@@ -7,13 +7,14 @@ import binascii
 import io
 import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from leukoscope.dataset.extras import with_attributes
-from leukoscope.dataset.intake import Intake, Seat, annotation_files
+from leukoscope.dataset.intake import Intake, Seat, read_json_pictures
 from leukoscope.dataset.raw import Issue, RawCell, RawSet, number
 from leukoscope.dataset.rle import outline_of
 from leukoscope.dataset.shapes import drawn_cell, polygon, whole_picture
@@ -25,19 +26,9 @@ _MOST_BYTES = 200_000_000
 
 def read_supervisely(src: str | Path) -> RawSet:
     """Read a Supervisely project; DataError where it has no annotation. Corners are taken as they stand."""
-    intake = Intake(src)
-    raw = intake.raw
-    files = annotation_files(
-        raw,
-        lambda content: isinstance(content, dict) and isinstance(content.get("objects"), list) and "size" in content,
-        what="annotation of Supervisely",
-        expected="`objects` and `size` in ann/NAME.json for each picture",
-        beside=("meta.json",),
-    )
-    is_classified = not any(content["objects"] for content in files.values())
-    for file, content in files.items():
-        _read_file(file, content, intake, is_classified=is_classified)
-    return intake.finish()
+    expected, what = "`objects` and `size` in ann/NAME.json for each picture", "annotation of Supervisely"
+    beside = ("meta.json",)
+    return read_json_pictures(src, "objects", _read_file, what=what, expected=expected, has="size", beside=beside)
 
 
 def _read_file(file: str, content: dict, intake: Intake, *, is_classified: bool) -> None:
@@ -56,7 +47,7 @@ def _read_file(file: str, content: dict, intake: Intake, *, is_classified: bool)
     if tags and not is_classified:
         raw.note(seat.file, "tags of a picture not kept", ", ".join(tags)[:80])
     cells = [_read_object(o, f"{file} object {n}", seat, raw) for n, o in enumerate(content["objects"])]
-    intake.take(seat, cells + whole_picture(classes, file, seat.file, seat.stated, raw))
+    intake.take(seat, cells + whole_picture(classes, file, seat, raw))
 
 
 def _tags(tags: object) -> dict[str, str]:
@@ -72,14 +63,8 @@ def _read_object(entry: object, where: str, seat: Seat, raw: RawSet) -> RawCell 
     """One object in px, or None where it outlines no cell or can't be read: listed then."""
     entry = entry if isinstance(entry, dict) else {}
     kind, code = str(entry.get("geometryType")), str(entry.get("classTitle") or "").strip()
-    cell = drawn_cell(
-        kind,
-        code,
-        lambda: _shape(kind, entry, code, where, seat.file, raw),
-        is_outline=kind in _SHAPES,
-        unnamed="object without a class",
-        place=(raw, seat.file, where),
-    )
+    read, place = partial(_shape, kind, entry, code, where, seat.file, raw), (raw, seat.file, where)
+    cell = drawn_cell(kind, code, read, is_outline=kind in _SHAPES, unnamed="object without a class", place=place)
     if cell is None:
         return None
     tags = _tags(entry.get("tags"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 from leukoscope.dataset.extras import with_attributes
@@ -142,20 +143,16 @@ def _read_entry(entry: dict, where: str, key: str, intake: Intake, *, is_classif
     cells = [
         _read_region(r, f"{where} region {n}", key, seat, raw, keeps=keeps) for n, r in enumerate(entry["regions"])
     ]
-    intake.take(seat, cells + whole_picture(classes, where, seat.file, seat.stated, raw))
+    intake.take(seat, cells + whole_picture(classes, where, seat, raw))
 
 
 def _read_region(region: dict, where: str, key: str, seat: Seat, raw: RawSet, *, keeps: bool) -> RawCell | None:
     """One region in px, or None where it can't be one cell: listed then. keeps: its class stays an attribute too."""
     shape, said = region["shape_attributes"], region["region_attributes"]
     kind, code = str(shape.get("name")), said.get(key, "")
+    read, place = partial(_shape, kind, shape, code), (raw, seat.file, where)
     cell = drawn_cell(
-        kind,
-        code,
-        lambda: _shape(kind, shape, code),
-        is_outline=kind not in _OTHER_SHAPES,
-        unnamed="region without a class",
-        place=(raw, seat.file, where),
+        kind, code, read, is_outline=kind not in _OTHER_SHAPES, unnamed="region without a class", place=place
     )
     if cell is None:
         return None
