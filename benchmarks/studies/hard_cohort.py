@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.cli import main as leukoscope
 from leukoscope.evaluate.patients import ANY, clustered_limits
-from leukoscope.evaluate.roc import Limits, at_threshold, auroc_delong
-from leukoscope.intervals import clopper_pearson
+from leukoscope.evaluate.roc import at_threshold, auroc_delong
+from leukoscope.intervals import Limits, clopper_pearson
 from leukoscope.report import read_record
 
 LINE, HELD = 0.20, 0.92

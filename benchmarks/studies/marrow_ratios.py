@@ -28,7 +28,6 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.harness import Args, Rows, benchmark, option
 from leukoscope.cli import main as leukoscope
 from leukoscope.evaluate.boxes import pair_boxes
-from leukoscope.evaluate.roc import Limits
 from leukoscope.experiments.cblc.calibration import calibrated_ratios
 from leukoscope.experiments.cblc.cohort import DEVELOP, Cohort, patient_key, read_cohort
 from leukoscope.experiments.cblc.measure import area, coverage, error_difference, patient_scores
@@ -45,6 +44,7 @@ from leukoscope.experiments.cblc.settings import with_artefact
 from leukoscope.experiments.cblc.tables import POOLED
 from leukoscope.experiments.cblc.verdicts import HELD, corrected, parts, raw
 from leukoscope.images import background_color, read_image, white_balance
+from leukoscope.intervals import Limits
 from leukoscope.models.bundle import CropRule
 from leukoscope.quantify import Scatter, no_scatter
 from leukoscope.taxonomy import MARROW_16, nearest_class

@@ -6,9 +6,19 @@ They cover sampling error alone: cells are taken as independent draws, and the c
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 
 from leukoscope.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """An estimate with its limits; NaN where it can't be had."""
+
+    value: float
+    low: float
+    high: float
 
 
 def clopper_pearson(numerator: int, denominator: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -16,8 +16,7 @@ import numpy as np
 
 from leukoscope.errors import UNREADABLE, InputError
 from leukoscope.evaluate.counts import Aligned, ancestors
-from leukoscope.evaluate.roc import Limits
-from leukoscope.intervals import clopper_pearson
+from leukoscope.intervals import Limits, clopper_pearson
 from leukoscope.taxonomy import VOCABULARY
 
 KINDS = ("distribution", "morphology")

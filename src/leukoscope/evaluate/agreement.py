@@ -15,8 +15,8 @@ from statistics import NormalDist
 import numpy as np
 
 from leukoscope.errors import DataError
-from leukoscope.evaluate.roc import Limits, midranks
-from leukoscope.intervals import student_t
+from leukoscope.evaluate.roc import midranks
+from leukoscope.intervals import Limits, student_t
 
 Values = Sequence[float] | np.ndarray
 

@@ -15,7 +15,7 @@ import numpy as np
 from leukoscope.errors import InputError
 from leukoscope.evaluate.counts import CountTable, counted_classes
 from leukoscope.evaluate.patients import clustered_limits
-from leukoscope.evaluate.roc import Limits
+from leukoscope.intervals import Limits
 
 
 @dataclass(frozen=True, slots=True)

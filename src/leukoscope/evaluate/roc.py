@@ -20,19 +20,10 @@ from statistics import NormalDist
 import numpy as np
 
 from leukoscope.errors import DataError
-from leukoscope.intervals import clopper_pearson, student_t
+from leukoscope.intervals import Limits, clopper_pearson, student_t
 
 FEW = 10  # patients of a kind, below which DeLong's normal limits are not relied upon
 MOST_SWAPS = 1 << 12  # permutations; as many as 12 patients have, all of which are then gone through
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """An estimate with its limits; NaN where it can't be had."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate.boxes import RECALLS, Matches, best_boxes
 from leukoscope.evaluate.classes import confusion_matrix, macro_f1
 from leukoscope.evaluate.patients import ANY, SHARE, clustered_limits, limits_of_moves
+from leukoscope.intervals import Limits
 
 PATIENT, CLUSTER = "patient", "near-duplicate cluster"
 
@@ -46,6 +47,11 @@ class Estimate:
         """The inverse of `to_dict`."""
         numbers = {k: math.nan if values[k] is None else values[k] for k in ("value", "low", "high")}
         return cls(**numbers, n=values["n"], n_groups=values["n_groups"], unit=values["unit"])
+
+
+def as_estimate(limits: Limits, n: int) -> Estimate:
+    """Limits that were found by patients, n of them, as an estimate of a table."""
+    return Estimate(limits.value, limits.low, limits.high, n, n, PATIENT)
 
 
 @dataclass(frozen=True, slots=True)

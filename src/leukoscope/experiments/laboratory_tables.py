@@ -11,11 +11,10 @@ from leukoscope.evaluate.abnormal import KINDS, NormalLimit, draw_counts, two_by
 from leukoscope.evaluate.agreement import bland_altman, deming, lin_ccc, passing_bablok
 from leukoscope.evaluate.counts import Aligned
 from leukoscope.evaluate.imprecision import Imprecision
-from leukoscope.evaluate.roc import Limits
 from leukoscope.evaluate.two_counts import agree_by_chance, assertable, missed_share
-from leukoscope.experiments.intervals import PATIENT, Estimate
-from leukoscope.experiments.tables import Column, Table, Value, percents, texts
-from leukoscope.intervals import clopper_pearson
+from leukoscope.experiments.intervals import as_estimate
+from leukoscope.experiments.tables import Table, Value, study_table
+from leukoscope.intervals import Limits, clopper_pearson
 from leukoscope.report.words import class_words
 
 USUAL = (100, 200, 400, 500)
@@ -31,20 +30,7 @@ def classes_table(pairs: dict[str, Aligned], *, seed: int = 0) -> Table:
             if pair.reference[:, column].any() or pair.test[:, column].any():
                 by_chance = [within_band(pair, a[:, column], b[:, column]).mean() for a, b in zip(*draws, strict=True)]
                 rows.append((name, *_class_row(pair, column, float(np.mean(by_chance)))))
-    columns = (
-        *texts("Comparison", "Class", "Patients"), *percents("Reference", "Test", "Bias", "Lower limit", "Upper limit"),
-        Column("Passing-Bablok slope", digits=2), *percents("Passing-Bablok intercept"),
-        Column("Deming slope", digits=2), *percents("Deming intercept"), Column("Lin's concordance", digits=3),
-        *percents("Within the two-count band", "The same by chance", digits=0), Column("SD over binomial SD", digits=2),
-    )  # fmt: skip
-    note = (
-        "Shares of the specimen's differential; red precursors of blood per leukocyte. Bias and limits of agreement: "
-        "test minus reference, Bland and Altman. Deming: error variances as the numbers of cells make them, jackknife "
-        "limits. Band: patients whose two counts differ no more than two counts of one sample may (95 %, Rümke, "
-        "hypergeometric); beside it what two perfect readers reach. SD over binomial SD: of the differences; 1 is "
-        "chance alone."
-    )
-    return Table("classes", "Each class", columns, tuple(rows), note)
+    return study_table("laboratory_tables.toml:classes", rows)
 
 
 def _class_row(pair: Aligned, column: int, by_chance: float) -> tuple[Value, ...]:
@@ -61,7 +47,7 @@ def _class_row(pair: Aligned, column: int, by_chance: float) -> tuple[Value, ...
     of += [lin_ccc(x, y), Limits(held / n, *clopper_pearson(held, n))]
     shares = (float(x.mean()), float(y.mean()))
     words = class_words(pair.classes[column])
-    return words, n, *shares, *(_estimate(v, n) for v in of), by_chance, _over_binomial(pair, column)
+    return words, n, *shares, *(as_estimate(v, n) for v in of), by_chance, _over_binomial(pair, column)
 
 
 def within_band(pair: Aligned, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -111,39 +97,22 @@ def abnormal_table(pairs: dict[str, Aligned], limits: Sequence[NormalLimit], *, 
                 (counted.neither + counted.test_only, "negative"),
                 (n, "overall"),
             ]
-            values = [v for m, k in of for v in (_estimate(getattr(counted, k), m), _estimate(counted.chance[k], m))]
+            values = [
+                v for m, k in of for v in (as_estimate(getattr(counted, k), m), as_estimate(counted.chance[k], m))
+            ]
             rows.append((name, kind, *counts, *values))
-    heads = ("Comparison", "By", "Abnormal by both", "By the reference alone", "By the test alone", "By neither")
-    agreed = (
-        "Positive agreement",
-        "by chance alone",
-        "Negative agreement",
-        "by chance alone ",
-        "Overall",
-        "by chance alone  ",
-    )
-    note = (
-        "Agreement with exact limits. By chance alone: what two perfect readers who counted so many cells of these "
-        "patients would reach (mean and central 95 % of 1,000 draws): no method can be asked for more."
-    )
-    return Table("abnormal", "Abnormal or normal", (*texts(*heads), *percents(*agreed)), tuple(rows), note)
+    return study_table("laboratory_tables.toml:abnormal", rows)
 
 
 def imprecision_table(measured: Sequence[Imprecision]) -> Table:
     """Repeated counts by condition and class."""
     rows = [
         (x.condition, class_words(x.class_name), x.n_patients, x.n_repeats, x.share, x.deviation,
-         _estimate(x.ratio, x.n_patients), x.scatter, round(x.mean_cells),
+         as_estimate(x.ratio, x.n_patients), x.scatter, round(x.mean_cells),
          "–" if math.isnan(x.effective_cells) else f"{x.effective_cells:,.0f}")
         for x in measured
     ]  # fmt: skip
-    columns = (
-        *texts("Repeated", "Class", "Patients", "Counts"), *percents("Share", "SD between repeats"),
-        Column("SD over binomial SD", digits=2), *percents("Scatter beyond counting", digits=2),
-        *texts("Cells of a count", "Worth so many at random"),
-    )  # fmt: skip
-    note = "Pooled over patients; limits by patients. A method that adds nothing to counting has a ratio of 1."
-    return Table("imprecision", "Imprecision", columns, tuple(rows), note)
+    return study_table("laboratory_tables.toml:imprecision", rows)
 
 
 def assertable_table(pairs: dict[str, Aligned], measured: Sequence[Imprecision]) -> Table:
@@ -161,15 +130,7 @@ def assertable_table(pairs: dict[str, Aligned], measured: Sequence[Imprecision])
         (words, n, a.line, a.lowest_above, a.highest_below, missed_share(n))
         for words, n in sizes.items() for a in assertable(n)
     ]  # fmt: skip
-    columns = (
-        *texts("Count", "Cells"), *percents("Line", digits=0), *percents("Asserted from", "Excluded up to"),
-        *percents("Missed when none is seen, up to"),
-    )  # fmt: skip
-    note = (
-        "Counted shares whose exact 95 % limits lie wholly on one side of the line. Sampling alone: a classifier's "
-        "errors come on top. Effective cells: what the count is worth with its scatter between repeats."
-    )
-    return Table("assertable", "What a count of so many cells can say", columns, tuple(rows), note)
+    return study_table("laboratory_tables.toml:assertable", rows)
 
 
 def patients_table(pairs: dict[str, Aligned]) -> Table:
@@ -182,11 +143,7 @@ def patients_table(pairs: dict[str, Aligned]) -> Table:
                 cells = [(pair.reference, pair.n_reference), (pair.test, pair.n_test)]
                 values = [v for t, n in cells for v in (int(t[p, c]), int(n[p]), float(t[p, c] / n[p]))]
                 rows.append((name, patient, class_name, *values, "yes" if held[p, c] else "no"))
-    columns = (
-        *texts("Comparison", "Patient", "Class", "Reference cells", "of"), *percents("Reference"),
-        *texts("Test cells", "of "), *percents("Test"), *texts("Within the band"),
-    )  # fmt: skip
-    return Table("patients", "Every patient", columns, tuple(rows))
+    return study_table("laboratory_tables.toml:patients", rows)
 
 
 def limits_table(pairs: dict[str, Aligned], limits: Sequence[NormalLimit]) -> Table:
@@ -195,8 +152,4 @@ def limits_table(pairs: dict[str, Aligned], limits: Sequence[NormalLimit]) -> Ta
     used, left = usable(limits, pair)
     rows = [(x.kind, class_words(x.class_name), x.words(), x.source) for x in used]
     rows += [(*text.split(": ", 1)[0].split(" of "), "not applied", text.split(": ", 1)[1]) for text in left]
-    return Table("limits", "What was taken as abnormal", texts("By", "Class", "Abnormal", "Source"), tuple(rows))
-
-
-def _estimate(limits: Limits, n: int) -> Estimate:
-    return Estimate(limits.value, limits.low, limits.high, n, n, PATIENT)
+    return study_table("laboratory_tables.toml:limits", rows)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 from leukoscope.experiments.intervals import Estimate
@@ -53,6 +56,33 @@ def percents(*headings: str, digits: int = 1) -> tuple[Column, ...]:
 def texts(*headings: str) -> tuple[Column, ...]:
     """Columns of words and counts."""
     return tuple(Column(h) for h in headings)
+
+
+@cache
+def _heads(file: str) -> dict[str, dict]:
+    return tomllib.loads((files("leukoscope.experiments") / file).read_text("utf-8"))
+
+
+def study_table(
+    place: str, rows: Iterable[Sequence[Value]], *, name: str = "", more: str = "", **words: object
+) -> Table:
+    """A table whose title, columns and note stand in a TOML file below `leukoscope.experiments`.
+
+    place  "pcm/tables.toml:table6": the file, and what is said of the table; name: of its CSV, where it is another
+    more   sentences that only this run's note has
+    words  what stands in braces there; a heading "{key}" alone becomes as many as the tuple `key` has
+    """
+    file, key = place.split(":")
+    head, columns = _heads(file)[key], []
+    for group in head["columns"]:
+        (kind,) = set(group) & {"text", "number", "percent"}
+        how = {"digits": group.get("digits", 1), "in_page": group.get("in_page", True)}
+        for heading in group[kind]:
+            several = words.get(heading[1:-1]) if heading[:1] == "{" else None
+            said = several if isinstance(several, tuple) else (heading.format(**words),)
+            columns += [Column(h, kind == "percent", **how) for h in said]
+    note = " ".join(filter(None, (head.get("note", "").format(**words), more)))
+    return Table(name or key, head["title"].format(**words), tuple(columns), tuple(map(tuple, rows)), note)
 
 
 def write_table(table: Table, folder: str | Path) -> Path:

@@ -10,10 +10,11 @@ import numpy as np
 
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate.classes import roc_auc
-from leukoscope.evaluate.roc import Limits, choose_threshold
+from leukoscope.evaluate.roc import choose_threshold
 from leukoscope.experiments.cblc.cohort import AML, Cohort, patient_key
 from leukoscope.experiments.cblc.patients import PatientRatio
 from leukoscope.images.color import optical_density
+from leukoscope.intervals import Limits
 from leukoscope.train.crops.data import CropSet
 
 N_DRAWS = 1000

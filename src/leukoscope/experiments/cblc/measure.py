@@ -11,7 +11,7 @@ import numpy as np
 from leukoscope.evaluate.agreement import bland_altman, lin_ccc, passing_bablok, pearson, spearman
 from leukoscope.evaluate.classes import confusion_matrix, weighted_f1
 from leukoscope.evaluate.patients import ANY
-from leukoscope.evaluate.roc import Limits, OperatingPoint, at_threshold, auroc_delong, choose_threshold
+from leukoscope.evaluate.roc import OperatingPoint, at_threshold, auroc_delong, choose_threshold
 from leukoscope.experiments.cblc.cohort import AML
 from leukoscope.experiments.cblc.patients import PatientRatio
 from leukoscope.experiments.intervals import (
@@ -22,7 +22,7 @@ from leukoscope.experiments.intervals import (
     macro_f1_of,
     paired_difference,
 )
-from leukoscope.intervals import clopper_pearson
+from leukoscope.intervals import Limits, clopper_pearson
 from leukoscope.taxonomy import Taxonomy
 
 MEASURES = ("weighted F1", "composite F1", "accuracy", "macro F1")

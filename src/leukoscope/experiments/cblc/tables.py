@@ -12,7 +12,7 @@ from leukoscope.experiments.cblc.crops import matched_cells
 from leukoscope.experiments.cblc.measure import MEASURES, cell_differences, cell_scores
 from leukoscope.experiments.cblc.result import DETECTOR, StudyResult
 from leukoscope.experiments.cblc.segment import segmentation_rows
-from leukoscope.experiments.tables import Column, Table, percents, texts
+from leukoscope.experiments.tables import Table, study_table
 from leukoscope.report.words import class_words
 
 POOLED = "all validation centres"
@@ -47,19 +47,7 @@ def patients_table(result: StudyResult) -> Table:
                 (center, role, len(patients), kinds[AML], kinds[NOT_AML], kinds["unknown"],
                  sum(p.n_fields for p in patients), int(expert.sum()), n_found[center], share)
             )  # fmt: skip
-    heads = (
-        "Centre",
-        "Role",
-        "Patients",
-        "AML",
-        "not AML",
-        "unknown",
-        "Photographs",
-        "Expert cells",
-        "Predicted cells",
-    )
-    columns = (*texts(*heads), *percents(f"{composite} among counted"))
-    return Table("patients", "Patients and cells by centre and role", columns, tuple(rows))
+    return study_table("cblc/tables.toml:patients", rows, composite=composite)
 
 
 def splits_table(result: StudyResult) -> Table:
@@ -69,8 +57,7 @@ def splits_table(result: StudyResult) -> Table:
          p.n_fields, int(p.expert.sum()))
         for p in result.cohort.patients.values()
     ]  # fmt: skip
-    heads = ("Centre", "Patient", "Role", "Left out by member", "Diagnosis", "Photographs", "Expert cells")
-    return Table("splits", "Patient-level split", texts(*heads), tuple(rows))
+    return study_table("cblc/tables.toml:splits", rows)
 
 
 def folds_table(result: StudyResult) -> Table:
@@ -91,17 +78,7 @@ def folds_table(result: StudyResult) -> Table:
                     int(sum(p.expert.sum() for p in part)),
                 )
             )
-    note = (
-        "Locator and outliner are trained once, on the patients that member 1 is trained on. A fifth of each member's "
-        "training patients choose its epoch; the left-out fold decides nothing."
-    )
-    return Table(
-        "folds",
-        "Members of the ensemble",
-        texts("Member", "Part", "Patients", "AML", "Expert cells"),
-        tuple(rows),
-        note,
-    )
+    return study_table("cblc/tables.toml:folds", rows)
 
 
 def segmentation_table(result: StudyResult) -> Table:
@@ -112,13 +89,7 @@ def segmentation_table(result: StudyResult) -> Table:
          r["matched"] / max(r["expert"], 1), r["matched"] / max(r["predicted"], 1), r["iou"])
         for role in (DEVELOP, VALIDATE) for c in result.cohort.centers(role) if (r := measured.get(c))
     ]  # fmt: skip
-    columns = (
-        *texts("Centre", "Role", "Expert", "Predicted", "Matched", "Missed", "Extra"),
-        *percents("Found", "Right"),
-        Column("Mean IoU of matched", digits=3),
-    )
-    note = f"One to one, optimal, contour IoU at least {result.files.study.match_iou}."
-    return Table("segmentation", "Predicted contours against the expert's", columns, tuple(rows), note)
+    return study_table("cblc/tables.toml:segmentation", rows, match_iou=result.files.study.match_iou)
 
 
 def cells_table(result: StudyResult) -> Table:
@@ -134,13 +105,7 @@ def cells_table(result: StudyResult) -> Table:
             scores = cell_scores(p.crops.labels[chosen], calls, p.crops.groups[chosen], p.crops.taxonomy, composite)
             role = "development, left out" if p.develop[chosen].any() else "validation"
             rows.append((center, role, name, int(chosen.sum()), *(scores[m] for m in MEASURES)))
-    heads = percents("Weighted F1", f"Weighted F1, {composite} or not", "Accuracy", "Macro F1")
-    note = (
-        "Matched predicted cells. Development cells are called by the one member that left their patient out. Limits: "
-        "95 %, patients left out in turn."
-    )
-    columns = (*texts("Centre", "Role", "System", "Cells"), *heads)
-    return Table("cells", "Cells: weighted F1 by centre", columns, tuple(rows), note)
+    return study_table("cblc/tables.toml:cells", rows, composite=composite)
 
 
 def classes_table(result: StudyResult) -> Table:
@@ -156,8 +121,7 @@ def classes_table(result: StudyResult) -> Table:
         )
         for i, n in enumerate(p.crops.taxonomy.names)
     ]
-    columns = (*texts("Class", "Cells"), *percents("Precision", "Recall", "F1"))
-    return Table("classes", "Each class, ensemble, validation centres", columns, tuple(rows))
+    return study_table("cblc/tables.toml:classes", rows)
 
 
 def validation_confusion(result: StudyResult) -> np.ndarray:
@@ -172,7 +136,7 @@ def confusion_table(result: StudyResult) -> Table:
     """The ensemble's confusion matrix on validation centres, rows truth."""
     names = result.cohort.taxonomy.names
     rows = [(n, *row.tolist()) for n, row in zip(names, validation_confusion(result), strict=True)]
-    return Table("confusion", "Confusion, ensemble, validation centres", texts("Truth", *names), tuple(rows))
+    return study_table("cblc/tables.toml:confusion", rows, classes=names)
 
 
 def ablation_table(result: StudyResult) -> Table:
@@ -193,18 +157,13 @@ def ablation_table(result: StudyResult) -> Table:
     for name, (on, off) in pairs.items():
         gain = cell_differences(labels, on, off, groups, taxonomy, composite)
         rows.append((name, gain["weighted F1"], gain["composite F1"]))
-    columns = (*texts("Component"), *percents("Weighted F1", f"Weighted F1, {composite} or not"))
-    note = (
-        "Points of F1, with the component minus without it; 95 % limits by patients. One training each: "
-        "they don't hold the chance of training; benchmarks/studies/cblc_ablation.py repeats over seeds."
-    )
     failed = [f"{n} ({r.status}: {r.reason})" for n, r in result.rows.items() if n != DETECTOR and not r.is_done]
-    note += f" Not measured: {'; '.join(failed)}." if failed else ""
-    return Table("ablation", "Each component on and off", columns, tuple(rows), note)
+    more = f"Not measured: {'; '.join(failed)}." if failed else ""
+    return study_table("cblc/tables.toml:ablation", rows, composite=composite, more=more)
 
 
 def seconds_table(result: StudyResult) -> Table:
     """How long each step took."""
     rows = tuple((name, round(s)) for name, s in result.seconds.items())
     total = (("all steps", round(sum(result.seconds.values()))),)
-    return Table("seconds", "Time of each step", texts("Step", "Seconds"), rows + total)
+    return study_table("cblc/tables.toml:seconds", [*rows, *total])

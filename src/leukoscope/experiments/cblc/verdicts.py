@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leukoscope.evaluate.roc import Limits, compare_delong
+from leukoscope.evaluate.roc import compare_delong
 from leukoscope.experiments.cblc import baselines
 from leukoscope.experiments.cblc.calibration import calibrated_ratios
 from leukoscope.experiments.cblc.cohort import DEVELOP, VALIDATE
@@ -30,8 +30,9 @@ from leukoscope.experiments.cblc.patients import (
 )
 from leukoscope.experiments.cblc.result import DETECTOR, StudyResult
 from leukoscope.experiments.cblc.tables import POOLED
-from leukoscope.experiments.intervals import PATIENT, Estimate
-from leukoscope.experiments.tables import Column, Table, percents, texts
+from leukoscope.experiments.intervals import as_estimate
+from leukoscope.experiments.tables import Table, study_table
+from leukoscope.intervals import Limits
 from leukoscope.quantify.trend import Trend
 
 HELD = 0.92  # asked of nominal 95 % limits
@@ -106,20 +107,12 @@ def diagnosis_table(ratios: Ratios) -> Table:
             n, n_aml = len(scores.score), int(scores.positive.sum())
             point = operate(scores, threshold)
             judged = (
-                [_estimate(getattr(point, k), n) for k in ("sensitivity", "specificity", "accuracy")]
+                [as_estimate(getattr(point, k), n) for k in ("sensitivity", "specificity", "accuracy")]
                 if point
                 else [None] * 3
             )
-            rows.append((part, name, n, n_aml, scores.n_left_out, _estimate(area(scores), n), threshold, *judged))
-    columns = (
-        *texts("Patients of", "Ratio", "Judged", "AML", "Left out"), Column("AUROC", digits=3),
-        *percents("Threshold", "Sensitivity", "Specificity", "Accuracy"),
-    )  # fmt: skip
-    note = (
-        "AUROC with DeLong's limits (Newcombe's where the separation is perfect); the others exact. The threshold is "
-        "Youden's on left-out development patients and frozen. Left out: without a diagnosis or without a ratio."
-    )
-    return Table("diagnosis", "Patients: AML or not", columns, tuple(rows), note)
+            rows.append((part, name, n, n_aml, scores.n_left_out, as_estimate(area(scores), n), threshold, *judged))
+    return study_table("cblc/tables.toml:diagnosis", rows)
 
 
 def agreement_table(ratios: Ratios) -> Table:
@@ -129,17 +122,9 @@ def agreement_table(ratios: Ratios) -> Table:
     for name, (of_patients, value) in ratios.systems().items():
         for part, chosen in parts(of_patients).items():
             agreed = agreement(chosen, value)
-            values = [_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in keys]
+            values = [as_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in keys]
             rows.append((part, name, agreed["n"], agreed["n_left_out"], *values))
-    numbers = [Column(h, digits=3) for h in ("Pearson", "Spearman", "Lin's concordance")]
-    shares = percents("Bias", "Lower limit", "Upper limit")
-    lines = [Column("Passing-Bablok slope", digits=2), *percents("Passing-Bablok intercept", "Mean absolute error")]
-    note = (
-        "Bias and limits of agreement: Bland and Altman, automated minus expert, in points of the ratio. All intervals "
-        "are 95 %; the expert's own count is taken as it is."
-    )
-    columns = (*texts("Patients of", "Ratio", "Patients", "Left out"), *numbers, *shares, *lines)
-    return Table("agreement", "Agreement with the expert's count", columns, tuple(rows), note)
+    return study_table("cblc/tables.toml:agreement", rows)
 
 
 def correction_table(ratios: Ratios) -> Table:
@@ -151,20 +136,8 @@ def correction_table(ratios: Ratios) -> Table:
         if every
         for part, of_patients in parts(every).items()
     ]
-    columns = (
-        *texts("Patients of", "Corrected by", "Patients"),
-        *(Column(h, digits=3) for h in ("AUROC corrected", "AUROC raw", "Difference", "p")),
-        *percents("Change of mean absolute error"),
-        *percents("Expert within corrected limits", "Expert within raw limits", digits=0),
-    )
-    note = (
-        f"{BY_MATRIX.capitalize()}: cells' errors taken out, patients' scatter in the limits. {BY_LINE.capitalize()}: "
-        "what a called ratio has meant in left-out development patients. Difference of the areas: DeLong, paired. "
-        "Change of error: corrected minus raw, below 0 is better, limits by patients. Raw limits are binomial: "
-        "sampling error only. The expert's count is a sample itself. Limits that hold what they say contain "
-        f"{100 * HELD:.0f} % of the experts' ratios or more."
-    )
-    return Table("correction", "The corrected ratio against the raw count", columns, tuple(rows), note)
+    words = {"matrix": BY_MATRIX.capitalize(), "line": BY_LINE.capitalize(), "held": 100 * HELD}
+    return study_table("cblc/tables.toml:correction", rows, **words)
 
 
 def _correction_row(part: str, way: str, of_patients: Sequence[PatientRatio]) -> tuple:
@@ -175,10 +148,10 @@ def _correction_row(part: str, way: str, of_patients: Sequence[PatientRatio]) ->
     gain = compare_delong(positive, *both) if shared else None
     moved = Limits(gain.difference, gain.low, gain.high) if gain else Limits(*[math.nan] * 3)
     held, n = coverage(of_patients), len(of_patients)
-    areas = [_estimate(area(s), len(s.score)) for s in (a, b)]
-    change = _estimate(error_difference(of_patients, corrected, raw), n)
-    within = [_estimate(held[k], n) for k in ("corrected", "raw")]
-    return part, way, n, *areas, _estimate(moved, len(shared)), gain.p if gain else math.nan, change, *within
+    areas = [as_estimate(area(s), len(s.score)) for s in (a, b)]
+    change = as_estimate(error_difference(of_patients, corrected, raw), n)
+    within = [as_estimate(held[k], n) for k in ("corrected", "raw")]
+    return part, way, n, *areas, as_estimate(moved, len(shared)), gain.p if gain else math.nan, change, *within
 
 
 def baselines_table(result: StudyResult, ratios: Ratios) -> Table:
@@ -191,17 +164,13 @@ def baselines_table(result: StudyResult, ratios: Ratios) -> Table:
     n = len(expert[POOLED])
     rows.append(("expert count itself", *_judged(ratios.patients, lambda r: r.expert), ""))
     words = f"binomial draws of {result.files.study.manual_cells} cells; limits: percentiles of the draws"
-    values = [_estimate(noise[k], n) for k in ("auroc", "pearson", "mae")]
+    values = [as_estimate(noise[k], n) for k in ("auroc", "pearson", "mae")]
     rows.append(("manual count's noise alone", n, values[0], None, None, *values[1:], words))
     for name, (of_patients, value) in ratios.systems().items():
         rows.append((f"pipeline, {name}", *_judged(of_patients, value), ""))
     rows.append(_nucleus_row(result, ratios))
     rows.append(_detector_row(result, ratios))
-    columns = (
-        *texts("System", "Patients"), Column("AUROC", digits=3), *percents("Sensitivity", "Specificity"),
-        Column("Pearson", digits=3), *percents("Mean absolute error"), *texts("Note"),
-    )  # fmt: skip
-    return Table("baselines", f"Baselines, {POOLED}", columns, tuple(rows))
+    return study_table("cblc/tables.toml:baselines", rows, pooled=POOLED)
 
 
 def _judged(
@@ -217,9 +186,9 @@ def _judged(
     scores = patient_scores(by_part[POOLED], value)
     point, n = operate(scores, threshold), len(scores.score)
     agreed = agreement(by_part[POOLED], value)
-    rates = [_estimate(point.sensitivity, n), _estimate(point.specificity, n)] if point else [None, None]
-    close = [_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in ("pearson", "mae")]
-    return n, _estimate(area(scores), n), *rates, *close
+    rates = [as_estimate(point.sensitivity, n), as_estimate(point.specificity, n)] if point else [None, None]
+    close = [as_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in ("pearson", "mae")]
+    return n, as_estimate(area(scores), n), *rates, *close
 
 
 def _nucleus_row(result: StudyResult, ratios: Ratios) -> tuple:
@@ -268,15 +237,9 @@ def composites_table(result: StudyResult) -> Table:
         held = parts(of_patients)[POOLED]
         for system, value in (("raw count", raw), ("corrected", corrected)):
             agreed = agreement(held, value)
-            values = [_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in ("lin", "bias", "mae")]
+            values = [as_estimate(agreed[k], agreed["n"]) if k in agreed else None for k in ("lin", "bias", "mae")]
             rows.append((name, ", ".join(members), system, agreed["n"], *values))
-    columns = (
-        *texts("Composite", "Classes", "Ratio", "Patients"), Column("Lin's concordance", digits=3),
-        *percents("Bias", "Mean absolute error"),
-    )  # fmt: skip
-    return Table(
-        "composites", "Every composite", columns, tuple(rows), "Composites of your own: [composites] in study.toml."
-    )
+    return study_table("cblc/tables.toml:composites", rows)
 
 
 def ratios_table(ratios: Ratios) -> Table:
@@ -286,12 +249,7 @@ def ratios_table(ratios: Ratios) -> Table:
          r.expert, r.n_cells, r.raw, r.raw_low, r.raw_high, r.corrected, r.low, r.high, r.reason)
         for r in ratios.patients
     ]  # fmt: skip
-    shares = percents("Raw", "Raw low", "Raw high", "Corrected", "Corrected low", "Corrected high")
-    columns = (
-        *texts("Centre", "Patient", "Role", "Diagnosis", "Expert cells"), *percents("Expert"),
-        *texts("Called cells"), *shares, *texts("Reason"),
-    )  # fmt: skip
-    return Table("ratios", "Every patient's ratio", columns, tuple(rows))
+    return study_table("cblc/tables.toml:ratios", rows)
 
 
 def smears_table(ratios: Ratios) -> Table:
@@ -303,15 +261,4 @@ def smears_table(ratios: Ratios) -> Table:
         values = (step.difference, step.low, step.high, step.p) if step else (None,) * 4
         who = (s.patient.center, s.patient.key.split("/", 1)[1], s.smear, s.n_cells)
         rows.append((*who, s.expert, s.corrected, s.low, s.high, *values, course.rising_p if course else None))
-    shares = percents("Expert", "Corrected", "Low", "High", "Change", "Change low", "Change high")
-    tests = (Column("p of the change", digits=3), Column("p of a rise or fall", digits=3))
-    columns = (*texts("Centre", "Patient", "Smear", "Called cells"), *shares, *tests)
-    note = (
-        "Smears in the order of their names. Change: from the smear before, with the classifier's errors, which both "
-        "smears share, drawn once for both. Rise or fall: Cochran-Armitage over three smears or more."
-    )
-    return Table("smears", "Every smear, and its change from the one before", columns, tuple(rows), note)
-
-
-def _estimate(limits: Limits, n: int) -> Estimate:
-    return Estimate(limits.value, limits.low, limits.high, n, n, PATIENT)
+    return study_table("cblc/tables.toml:smears", rows)

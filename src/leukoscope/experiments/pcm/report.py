@@ -20,7 +20,7 @@ from leukoscope.experiments.pcm.tables_results import (
     table_two_stage,
 )
 from leukoscope.experiments.pcm.tables_sets import table_2, table_3, table_labels, table_rows, table_sets
-from leukoscope.experiments.tables import Column, Table, table_html, write_table
+from leukoscope.experiments.tables import Table, study_table, table_html, write_table
 from leukoscope.files import write_text
 from leukoscope.report.words import plural
 
@@ -66,13 +66,7 @@ def table_audit(run: StudyRun) -> Table:
         )
         for f in run.study.findings
     ]  # fmt: skip
-    heads = ("Audited", "Photographs", "Pairs on two sides", "Patients on two sides", "Smears on two sides",
-             "Cells under two labels", "Pairs inside one split", "Not read or changed", "Verdict")  # fmt: skip
-    note = (
-        "Pairs show the same cell or field: the same file, or turned, saved again, rescaled, brighter, cropped. Where "
-        "no patient is stated, nobody can say that none is on two sides."
-    )
-    return Table("audit", "The audit", tuple(Column(h) for h in heads), tuple(rows), note)
+    return study_table("pcm/tables.toml:audit", rows)
 
 
 def _notices(run: StudyRun) -> list[str]:

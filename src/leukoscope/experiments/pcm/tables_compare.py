@@ -21,7 +21,7 @@ from leukoscope.experiments.pcm.detectors import read_detections
 from leukoscope.experiments.pcm.report_words import estimate_in, part_words, set_words
 from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.rows import Row
-from leukoscope.experiments.tables import Column, Table, Value, percents, texts
+from leukoscope.experiments.tables import Table, Value, study_table
 
 MOST_PAIRS = 6  # of systems that are compared one by one; more are compared with the first
 
@@ -33,14 +33,7 @@ def table_differences(run: StudyRun) -> Table:
         rows += _detector_differences(run, classes, measure)
     rows += _end_to_end_differences(run)
     rows += _classifier_differences(run)
-    columns = (
-        *texts("System", "minus", "Test Dataset", "Measure"), *percents("Difference"), *texts("Clear"),
-    )  # fmt: skip
-    note = (
-        "In percentage points, the same groups left out of both systems. Clear: the 95 % limits leave out zero; no "
-        f"correction for the number of comparisons. Of more than {MOST_PAIRS // 2 + 1} systems, each against the first."
-    )
-    return Table("differences", "Paired differences", columns, tuple(rows), note)
+    return study_table("pcm/tables.toml:differences", rows, most=MOST_PAIRS // 2 + 1)
 
 
 def _pairs(done: list[tuple[RowPlan, Row]]) -> list[tuple[tuple[RowPlan, Row], tuple[RowPlan, Row]]]:
@@ -133,17 +126,8 @@ def table_calibration(run: StudyRun) -> Table:
             f"{plan.label}: thresholds from the labelled cells", f"{row.result['set']} (the rest)", None, None,
             coverage, estimate_in(after["size"]), *handed, coverage.n,
         ))  # fmt: skip
-    columns = (
-        *texts("Model", "Test Dataset"), Column("Temperature", digits=2), Column("ECE", as_percent=True),
-        Column("Coverage of the sets", as_percent=True), Column("Classes a set", digits=2),
-        *(Column(f"Accuracy, {100 * s:.0f} % handed over", as_percent=True) for s in run.config.handed),
-        *texts("Cells"),
-    )  # fmt: skip
-    note = (
-        f"Temperature and thresholds of the {100 * run.config.level:.0f} % sets come from validation cells of the "
-        "data, class by class: on another laboratory's cells nothing is promised, which the coverage there shows."
-    )
-    return Table("calibration", "Calibration, conformal sets, cells handed to a human", columns, tuple(rows), note)
+    handed_over = tuple(f"Accuracy, {100 * s:.0f} % handed over" for s in run.config.handed)
+    return study_table("pcm/tables.toml:calibration", rows, handed=handed_over, level=100 * run.config.level)
 
 
 def _calibration_row(label: str, where: str, temperature: float | None, part: dict) -> tuple[Value, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from leukoscope.experiments.intervals import Estimate
 from leukoscope.experiments.pcm.report_words import counted_words, estimate_in, part_words, why
 from leukoscope.experiments.pcm.result import StudyRun
-from leukoscope.experiments.tables import Table, Value, percents, texts
+from leukoscope.experiments.tables import Table, Value, study_table
 from leukoscope.report.words import class_words
 
 METHOD_WORDS = {
@@ -32,16 +32,7 @@ def table_detectors(run: StudyRun, classes: str, name: str) -> Table:
             ))  # fmt: skip
         rows += [(plan.label, s, *[None] * 6, "single cells: nothing to locate") for s in row.result["skipped"]]
     what = "WBC and Other" if classes == "wbc" else f"{len(run.study.taxonomy.names)} classes"
-    number = "5" if classes == "wbc" else "4"
-    columns = (
-        *texts("Model", "Test Dataset"), *percents("mAP50-95", "mAP50"),
-        *texts("Cells", "Photographs"), *percents("Found"), *texts("Cells found", "Remark"),
-    )  # fmt: skip
-    note = (
-        "COCO's average precision, mean over the classes that the set has. Found: a detection of any class overlaps "
-        "the cell by half, above the score that is best on validation."
-    )
-    return Table(name, f"Table {number}: detectors, {what}", columns, tuple(rows), note)
+    return study_table("pcm/tables.toml:detectors", rows, name=name, number=name.removeprefix("table"), what=what)
 
 
 def table_6(run: StudyRun) -> Table:
@@ -62,12 +53,7 @@ def table_6(run: StudyRun) -> Table:
                 plan.label, part_words(part), estimate_in(part["macro_f1"]), estimate_in(part["accuracy"]),
                 part["n_cells"], part["n_outside"], "; ".join(words),
             ))  # fmt: skip
-    columns = (
-        *texts("Model", "Test Dataset"), *percents("F1-Score (Macro)", "Accuracy"),
-        *texts("Cells", "Called a class that the set lacks", "Remark"),
-    )  # fmt: skip
-    note = "Cells of true boxes. A call of a class that the set lacks is an error."
-    return Table("table6", "Table 6: crop classifiers", columns, tuple(rows), note)
+    return study_table("pcm/tables.toml:table6", rows)
 
 
 def table_7(run: StudyRun) -> Table:
@@ -101,16 +87,7 @@ def table_7(run: StudyRun) -> Table:
                 estimate_in(m["macro_f1"]), estimate_in(m["accuracy"]), Estimate.from_dict(m["accuracy"]).n, labelled,
                 f"{draws} draws; accuracy {_signed(gain)} points over zero-shot on the same cells and classes",
             ))  # fmt: skip
-    columns = (
-        *texts("Training Strategy", "Test Dataset"), *percents("F1-Score (Macro)", "Accuracy"),
-        *texts("Cells", "Labelled cells of the target", "Remark"),
-    )  # fmt: skip
-    share = 100 * run.config.target_share
-    note = (
-        f"{share:.0f} % of the target's cells labelled, drawn by whole photographs; limits hold for one draw. The "
-        "source classifier and its temperature never saw the target. Its patients may stand on both sides of a draw."
-    )
-    return Table("table7", "Table 7: another laboratory, zero-shot and adapted", columns, tuple(rows), note)
+    return study_table("pcm/tables.toml:table7", rows, share=100 * run.config.target_share)
 
 
 def table_two_stage(run: StudyRun) -> Table:
@@ -129,15 +106,7 @@ def table_two_stage(run: StudyRun) -> Table:
                 estimate_in(e["macro_f1"]), estimate_in(e["found"]), estimate_in(e["found_and_right"]), e["n_cells"],
                 f"{e['n_false']} false detections",
             ))  # fmt: skip
-    columns = (
-        *texts("System", "Kind", "Test Dataset"),
-        *percents("mAP50", "mAP50-95", "Macro-F1", "Found", "Found and rightly typed"), *texts("Cells", "Remark"),
-    )  # fmt: skip
-    note = (
-        "A missed cell, a wrong type and a false detection all count. Macro-F1 and shares above the score that is best "
-        "on validation, one call a place. Two stages type boxes above a score of 0.05: their AP lacks the tail below."
-    )
-    return Table("two_stage", "End to end: one stage and two", columns, tuple(rows), note)
+    return study_table("pcm/tables.toml:two_stage", rows)
 
 
 def table_detected_classes(run: StudyRun) -> Table:
@@ -150,10 +119,7 @@ def table_detected_classes(run: StudyRun) -> Table:
             for name, c in part["classes"].items():
                 numbers = (estimate_in(c["ap50_95"]), estimate_in(c["ap50"]), estimate_in(f1[name]), c["n_truth"])
                 rows.append((plan.label, part_words(part), class_words(name), *numbers))
-    columns = (
-        *texts("Model", "Test Dataset", "Class"), *percents("AP50-95", "AP50", "F1 end to end"), *texts("Cells"),
-    )  # fmt: skip
-    return Table("classes_detected", "Detectors by class", columns, tuple(rows))
+    return study_table("pcm/tables.toml:classes_detected", rows)
 
 
 def table_called_classes(run: StudyRun) -> Table:
@@ -165,8 +131,7 @@ def table_called_classes(run: StudyRun) -> Table:
             for name, c in part.get("classes", {}).items():
                 numbers = [estimate_in(c[k]) for k in ("precision", "recall", "f1")]
                 rows.append((plan.label, part_words(part), class_words(name), *numbers, c["recall"]["n"]))
-    columns = (*texts("Model", "Test Dataset", "Class"), *percents("Precision", "Recall", "F1"), *texts("Cells"))
-    return Table("classes_called", "Classifiers by class", columns, tuple(rows))
+    return study_table("pcm/tables.toml:classes_called", rows)
 
 
 def _found_words(end_to_end: dict) -> str:

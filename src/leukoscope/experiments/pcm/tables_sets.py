@@ -6,7 +6,7 @@ from collections import Counter
 
 from leukoscope.experiments.pcm.report_words import ROLE_WORDS, counted_words
 from leukoscope.experiments.pcm.result import StudyRun
-from leukoscope.experiments.tables import Column, Table, Value, texts
+from leukoscope.experiments.tables import Table, Value, study_table
 from leukoscope.report.words import class_words
 
 
@@ -17,11 +17,9 @@ def table_2(run: StudyRun) -> Table:
     if n["none"]:
         rows.append(("No split (not used)", n["none"], None, None))
     rows.append(("Total", sum(n.values()), None, None))
-    columns = (*texts("Dataset Split", "Image Count"), *texts("of which train", "of which val"))
-    note = f"Splits: {run.study.split_by}."
-    if run.study.dropped:
-        note += f" {len(run.study.dropped)} photographs that stood on two sides are left out (drop_leaks)."
-    return Table("table2", "Table 2: photographs by split", columns, tuple(rows), note)
+    n_left = len(run.study.dropped)
+    more = f"{n_left} photographs that stood on two sides are left out (drop_leaks)." if n_left else ""
+    return study_table("pcm/tables.toml:table2", rows, split_by=run.study.split_by, more=more)
 
 
 def table_3(run: StudyRun) -> Table:
@@ -33,7 +31,6 @@ def table_3(run: StudyRun) -> Table:
     rows = [_split_counts(class_words(name), counts[name]) for name in counts]
     total = sum(counts.values(), Counter())
     rows.append(_split_counts("Total", total))
-    columns = texts("Cell Type", "Train/Val", "Test", "Overall", "of which train", "of which val")
     mapped = run.study.data.all
     notes = []
     empty = [class_words(n) for n in counts if not counts[n]]
@@ -44,7 +41,7 @@ def table_3(run: StudyRun) -> Table:
         notes.append(f"No class of the study, and neither trained on nor scored: {left_out}.")
     if mapped.background:
         notes.append("Annotated but not asked for: " + counted_words(mapped.background) + ".")
-    return Table("table3", "Table 3: annotated cells by class and split", columns, tuple(rows), " ".join(notes))
+    return study_table("pcm/tables.toml:table3", rows, more=" ".join(notes))
 
 
 def _split_counts(name: str, n: Counter) -> tuple[Value, ...]:
@@ -61,10 +58,7 @@ def table_sets(run: StudyRun) -> Table:
         n_cells = sum(len(f.cells) for f in s.all.dataset.fields)
         groups = len(set(s.groups.of_file.values()))
         rows.append((s.name, ROLE_WORDS[s.role], len(fields), n_cells, groups, s.groups.unit, absent, unmapped))
-    columns = texts(
-        "Set", "Role", "Photographs", "Cells", "Groups", "A group is a", "Classes that it lacks", "Cells of no class"
-    )
-    return Table("sets", "The sets", columns, tuple(rows), "Intervals leave out whole groups in turn.")
+    return study_table("pcm/tables.toml:sets", rows)
 
 
 def table_labels(run: StudyRun) -> Table:
@@ -77,9 +71,7 @@ def table_labels(run: StudyRun) -> Table:
             called = class_words(s.mapping.labels[label]) if label is not None else "–"
             boxed = s.all.read_as.get(name, name if name in run.study.taxonomy.names else "")
             rows.append((s.name, name, n, class_words(boxed) if boxed else "left out", called))
-    columns = texts("Set", "Its class", "Cells", "Detected as", "Called as (crops)")
-    note = "Crops leave out artefacts (section 2.2). A class of a set that is coarser than the study's gathers them."
-    return Table("labels", "Label spaces", columns, tuple(rows), note)
+    return study_table("pcm/tables.toml:labels", rows)
 
 
 def table_rows(run: StudyRun) -> Table:
@@ -90,7 +82,4 @@ def table_rows(run: StudyRun) -> Table:
         arch = (row.result or {}).get("arch", "")
         seconds = round(row.seconds) if row.seconds else None
         rows.append((plan.name, plan.label, row.status, seconds, arch, row.reason, row.commit, row.machine))
-    columns = (
-        *texts("Row", "System", "State", "Seconds", "Network", "Reason", "Commit"), Column("Machine", in_page=False),
-    )  # fmt: skip
-    return Table("rows", "Rows", columns, tuple(rows), "Each row's run, weights and answers: rows/NAME.")
+    return study_table("pcm/tables.toml:rows", rows)
