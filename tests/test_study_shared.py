@@ -28,7 +28,7 @@ from leukoscope.experiments.intervals import (
     weighted_ap,
 )
 from leukoscope.experiments.rows import DONE, FAILED, NOT_INSTALLED, NOT_RUN, fingerprint_of, read_row, run_row
-from leukoscope.experiments.tables import Column, Table, percents, table_html, texts, write_table
+from leukoscope.experiments.tables import Column, Table, table_html, texts, write_table
 from leukoscope.types import FieldKey
 
 
@@ -129,7 +129,8 @@ def test_class_estimates_equal_those_of_the_evaluation():
 def test_a_table_is_written_with_limits_and_shown_with_the_same_numbers(tmp_path):
     number = Estimate(0.808, 0.781, 0.83, 7733, 12, "patient")
     table = Table(
-        "table4", "Table 4", (*texts("Model", "Cells"), *percents("mAP50-95"), Column("Seconds", digits=2)),
+        "table4", "Table 4",
+        (*texts("Model", "Cells"), Column("mAP50-95", as_percent=True), Column("Seconds", digits=2)),
         (("YOLO11m", 7733, number, 1.5), ("DEIM", 7733, None, math.nan)), note="A < note",
     )  # fmt: skip
     rows = list(csv.reader(write_table(table, tmp_path).read_text("utf-8").splitlines()))

@@ -48,11 +48,6 @@ class Table:
             raise ValueError(f"table {self.name}: rows need {len(self.columns)} values, got {wrong[0]}")
 
 
-def percents(*headings: str, digits: int = 1) -> tuple[Column, ...]:
-    """Columns of shares shown as percent."""
-    return tuple(Column(h, as_percent=True, digits=digits) for h in headings)
-
-
 def texts(*headings: str) -> tuple[Column, ...]:
     """Columns of words and counts."""
     return tuple(Column(h) for h in headings)
