@@ -12,8 +12,8 @@ PAGE = Path(__file__).resolve().parent / "format.md"
 
 def tables() -> dict[str, str]:
     """{mark in the page: Markdown table}."""
-    read = [f"| `{f.name}` | {f.reads} |" for f in FORMATS if f.reader]
-    written = [f"| `{f.name}` | {f.writes} | {f.beside} |" for f in FORMATS if f.writer]
+    read = [f"| `{f.name}` | {f.reads.says} |" for f in FORMATS if f.reads]
+    written = [f"| `{f.name}` | {f.writes.says} | {f.writes.beside} |" for f in FORMATS if f.writes]
     return {
         "formats read": "\n".join(["| `FORMAT` | reads |", "|---|---|", *read]),
         "formats written": "\n".join(

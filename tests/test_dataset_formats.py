@@ -14,7 +14,7 @@ from leukoscope.dataset.importer import import_dataset
 from leukoscope.errors import DataError, InputError
 
 
-@pytest.mark.parametrize("format", [f.name for f in FORMATS if f.reader])
+@pytest.mark.parametrize("format", [f.name for f in FORMATS if f.reads])
 def test_a_set_of_another_format_is_refused_on_one_line(tmp_path, format):
     picture(tmp_path / "a.png")
     put(tmp_path / "notes.md", "nothing here")

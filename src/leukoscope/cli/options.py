@@ -19,6 +19,11 @@ def add_command(
     )
 
 
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """The data set that an action is about."""
+    parser.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+
+
 def add_deidentify(parser: argparse.ArgumentParser) -> None:
     """The options of whatever can be handed on without names."""
     parser.add_argument(

@@ -43,7 +43,7 @@ def list_codes(
     form, known = format_named(format, among=readable()), read_source(source)
     stated = {"code_attribute": code_attribute} if code_attribute else {}
     known = changed_source(known, columns=columns or {}, stated=stated)
-    raw = form.read()(Path(src), **{key: getattr(known, key) for key in form.settings})
+    raw = form.reads.function()(Path(src), **{key: getattr(known, key) for key in form.reads.settings})
     place_codes(raw, known, names_state_codes=format != "xyc")
     counts, first = count_codes(raw)
     return [_row(code, n, first[code], known) for code, n in counts.most_common()]

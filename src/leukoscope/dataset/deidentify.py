@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,23 +25,14 @@ _SHIPPED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Deidentified:
-    """What became of a data set. dropped: names of attributes that were left out, for they may hold anything."""
-
-    n_fields: int
-    n_patients: int
-    dropped: tuple[str, ...]
-    fields_sha256: str
-
-
 def deidentify_dataset(
     dataset_dir: str | Path, out: str | Path, names: Pseudonyms, *, progress: Progress = no_progress
-) -> Deidentified:
+) -> tuple[Dataset, tuple[str, ...]]:
     """Write the data set in folder `dataset_dir` into the new folder `out` without a name in it: manifest and pictures.
 
     Pictures hold their pixels and nothing else (`images.clean`). Classes, source codes, boxes, outlines, splits,
     scales, licence and citation stay; of attributes those of the shipped sets, with values that these know.
+    Gives what was written, and the names of the attributes that were left out, for they may hold anything.
     InputError where `out` is not empty, DataError where a picture is gone, changed or unreadable.
     """
     out = Path(out)
@@ -49,9 +40,8 @@ def deidentify_dataset(
         raise InputError(f"{out} is there already: expected an empty folder or a new one; name another")
     dataset = read_dataset(dataset_dir)
     made = _without_names(dataset, out / PICTURES, names, progress)
-    return Deidentified(
-        len(made.fields), len({f.key.patient_id for f in made.fields}), _dropped(dataset), write_dataset(made, out)
-    )
+    write_dataset(made, out)
+    return made, _dropped(dataset)
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def export_dataset(
     names, classes = picture_names(dataset), _class_order(dataset)
     out.mkdir(parents=True, exist_ok=True)
     copy_pictures(dataset, lambda f: out / picture_place(format, f, names), progress)
-    beside = form.write()(dataset, out, names, classes)
+    beside = form.writes.function()(dataset, out, names, classes)
     head = {"name": dataset.name, "licence": dataset.licence, "citation": dataset.citation}
     settle()  # the many files are on the disk before the two that say that they are whole
     write_json(out / HEAD_FILE, head)
@@ -75,7 +75,7 @@ def export_dataset(
 
 def picture_place(format: str, field: TruthField, names: dict[str, str]) -> str:
     """Where a field's picture stands in an export, relative."""
-    folder = format_named(format, among=writable()).pictures.format(split=field.split or NEITHER_SPLIT)
+    folder = format_named(format, among=writable()).writes.pictures.format(split=field.split or NEITHER_SPLIT)
     return folder + names[field.file]
 
 

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leukoscope.dataset.raw import Box, RawCell, RawField, number, split_named
+from leukoscope.dataset.raw import Box, FieldExtras, RawCell, RawField, number, split_named
 from leukoscope.dataset.text import read_json, read_text
 from leukoscope.errors import DataError
 from leukoscope.files import unguarded
@@ -25,19 +25,6 @@ CELL_COLUMNS = ("label_file", "line", "text", "source_code", "exact_box", "attri
 # Attributes of a cell that are no attributes: an export writes them so that nothing is lost.
 SOURCE_CODE, EXACT_BOX = "source_code", "exact_box"
 FIELD_LABEL = "field"  # the tag that carries a picture's patient and smear in CVAT
-
-
-@dataclass(frozen=True, slots=True)
-class FieldExtras:
-    """What is known of a picture; "" and None: not stated, but for `split`, where None is "in no split"."""
-
-    field_id: str = ""
-    smear_id: str = ""
-    patient_id: str = ""
-    center: str = ""
-    specimen: str = ""
-    um_per_px: float | None = None
-    split: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,12 +161,12 @@ def import_dataset(
 
 def _read(form: Format, root: Path, known: Source, *, keep_predictions: bool) -> RawSet:
     """What the format's reader finds: no predictions, boxes in px of the pictures as seen, codes in their place."""
-    raw = form.read()(root, **{key: getattr(known, key) for key in form.settings})
+    raw = form.reads.function()(root, **{key: getattr(known, key) for key in form.reads.settings})
     drop_predictions(raw, keep=keep_predictions)
     if known.coordinates == "relative" and form.name != "csv":
         _as_shares(raw)
     # An export of ours says what it means: there no box is a share of the picture.
-    fit_to_pictures(raw, shares="keep" if (root / HEAD_FILE).is_file() else form.shares)
+    fit_to_pictures(raw, shares="keep" if (root / HEAD_FILE).is_file() else form.reads.shares)
     # ALL-IDB1's file names state the patient's diagnosis, not each cell's.
     place_codes(raw, known, names_state_codes=form.name != "xyc")
     if known.type_table:

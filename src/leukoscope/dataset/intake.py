@@ -128,7 +128,7 @@ class Intake:
             seat.file,
             *seat.size,
             tuple(c for c in cells if c is not None),
-            split or split_of(seat.file),
+            split=split or split_of(seat.file),
             sha256=seat.picture.sha256,
             n_objects=seat.n_objects,
             stated_size=seat.stated_size,

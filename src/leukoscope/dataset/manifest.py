@@ -155,6 +155,9 @@ def read_dataset(directory: str | Path) -> Dataset:
     )
 
 
+_STATED = ("file", "sha256", "width", "height", "um_per_px", "split")  # of a field, as they stand in its line
+
+
 def _field_to_dict(field: TruthField) -> dict:
     cells = []
     for cell in field.cells:
@@ -165,31 +168,15 @@ def _field_to_dict(field: TruthField) -> dict:
         if cell.attributes:
             entry["attributes"] = dict(cell.attributes)
         cells.append(entry)
-    return {
-        **asdict(field.key),
-        "file": field.file,
-        "sha256": field.sha256,
-        "width": field.width,
-        "height": field.height,
-        "um_per_px": field.um_per_px,
-        "split": field.split,
-        "cells": cells,
-    }
+    return {**asdict(field.key), **{name: getattr(field, name) for name in _STATED}, "cells": cells}
 
 
 def _field_from_dict(d: dict) -> TruthField:
     if d["split"] is not None and d["split"] not in SPLITS:
         raise DataError(f"split must be one of {', '.join(SPLITS)} or null, got {d['split']!r}")
-    return TruthField(
-        key=FieldKey(d["field_id"], d["smear_id"], d["patient_id"], d["center"], d["specimen"]),
-        file=d["file"],
-        sha256=d["sha256"],
-        width=int(d["width"]),
-        height=int(d["height"]),
-        um_per_px=d["um_per_px"],
-        split=d["split"],
-        cells=tuple(_cell_from_dict(c) for c in d["cells"]),
-    )
+    plain = {name: d[name] for name in _STATED} | {"width": int(d["width"]), "height": int(d["height"])}
+    key = FieldKey(d["field_id"], d["smear_id"], d["patient_id"], d["center"], d["specimen"])
+    return TruthField(key=key, cells=tuple(_cell_from_dict(c) for c in d["cells"]), **plain)
 
 
 def _cell_from_dict(c: dict) -> TruthCell:

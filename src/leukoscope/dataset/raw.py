@@ -47,9 +47,22 @@ class RawCell:
     predicted: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldExtras:
+    """What is known of a picture; "" and None: not stated, but for `split`, where None is "in no split"."""
+
+    field_id: str = ""
+    smear_id: str = ""
+    patient_id: str = ""
+    center: str = ""
+    specimen: str = ""
+    um_per_px: float | None = None
+    split: str | None = ""
+
+
 @dataclass(frozen=True, slots=True)
-class RawField:
-    """One annotated picture; `file` is relative to the source folder, forward slashes. "" and None: not stated.
+class RawField(FieldExtras):
+    """One annotated picture, and what is known of it; `file` is relative to the source folder, forward slashes.
 
     width, height  px as the picture is seen
     n_objects      objects that its annotation states, those included that could not be read
@@ -61,13 +74,6 @@ class RawField:
     width: int
     height: int
     cells: tuple[RawCell, ...]
-    split: str | None = None
-    patient_id: str = ""
-    smear_id: str = ""
-    center: str = ""
-    specimen: str = ""
-    field_id: str = ""
-    um_per_px: float | None = None
     sha256: str = ""
     n_objects: int = 0
     stated_size: tuple[float, float] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.options import add_command
+from leukoscope.cli.options import add_command, add_dataset
 from leukoscope.cli.progress import progress_bar
 from leukoscope.progress import for_stages
 
@@ -23,7 +23,7 @@ _SHOWN = 20
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     parser = add_command(actions, "audit", "find duplicates, and patients on both sides of a split", EXAMPLE)
-    parser.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+    add_dataset(parser)
     parser.add_argument("--against", metavar="DIR", help="also look for what stands in this other data set")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--html", metavar="FILE", help="also write a contact sheet of the pairs")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.options import add_command, add_deidentify, positive, whole
+from leukoscope.cli.options import add_command, add_dataset, add_deidentify, positive, whole
 from leukoscope.cli.progress import progress_bar
 
 EXAMPLE = """\
@@ -20,7 +20,7 @@ goes on where it was stopped (with --deidentify only where --key keeps the pseud
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     parser = add_command(actions, "crops", "cut out every annotated cell with its surroundings", EXAMPLE)
-    parser.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+    add_dataset(parser)
     parser.add_argument("--out", metavar="DST", required=True, help="a new folder for the crops")
     parser.add_argument(
         "--pad-px",

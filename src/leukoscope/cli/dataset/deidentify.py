@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.options import add_command, add_key
+from leukoscope.cli.options import add_command, add_dataset, add_key
 from leukoscope.cli.progress import progress_bar
 
 EXAMPLE = """\
@@ -20,7 +20,7 @@ outlines, splits and scales stay. `dataset export` and `dataset crops` have --de
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     action = add_command(actions, "deidentify", "write a data set without names, pictures included", EXAMPLE)
-    action.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+    add_dataset(action)
     action.add_argument("--out", metavar="NEW", required=True, help="new folder for the manifest and the pictures")
     add_key(action)
     action.set_defaults(run=run)
@@ -33,10 +33,11 @@ def run(args: argparse.Namespace) -> None:
 
     names = open_key(args.key, out=args.out)
     with progress_bar("pictures") as progress:
-        done = deidentify_dataset(args.dir, args.out, names, progress=progress)
+        made, dropped = deidentify_dataset(args.dir, args.out, names, progress=progress)
+    n_patients = len({f.key.patient_id for f in made.fields})
     if args.key is not None:
         names.save(args.key)
-    print(f"{done.n_fields} pictures of {done.n_patients} patients, without names: {args.out}")
-    if done.dropped:
-        print(f"  attributes left out, for they may say anything: {', '.join(done.dropped)}")
+    print(f"{len(made.fields)} pictures of {n_patients} patients, without names: {args.out}")
+    if dropped:
+        print(f"  attributes left out, for they may say anything: {', '.join(dropped)}")
     print("who is who: " + (args.key or "nobody can tell; --key FILE would have kept it"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from leukoscope.cli.options import add_command, whole
+from leukoscope.cli.options import add_command, add_dataset, whole
 from leukoscope.cli.progress import progress_bar
 from leukoscope.errors import InputError
 from leukoscope.progress import for_stages
@@ -27,7 +27,7 @@ _SHOWN = 20
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     parser = add_command(actions, "split", "deal a data set to training, validation and test", EXAMPLE)
-    parser.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+    add_dataset(parser)
     parser.add_argument(
         "--by",
         choices=("patient", "smear", "center", "cluster"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.options import add_command, whole
+from leukoscope.cli.options import add_command, add_dataset, whole
 from leukoscope.cli.progress import progress_bar
 
 EXAMPLE = """\
@@ -19,7 +19,7 @@ The data sheet (Gebru et al. 2021) is filled in from the manifest; what only peo
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     parser = add_command(actions, "stats", "count a set by class, split, centre and patient", EXAMPLE)
-    parser.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+    add_dataset(parser)
     parser.add_argument("--html", metavar="FILE", help="write a page with tables, charts and the data sheet")
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON")
     parser.add_argument("--datasheet", metavar="FILE", help="write the data sheet as Markdown into a new file")

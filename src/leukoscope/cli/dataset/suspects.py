@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leukoscope.cli.options import add_command, whole
+from leukoscope.cli.options import add_command, add_dataset, whole
 from leukoscope.cli.progress import progress_bar
 
 EXAMPLE = """\
@@ -20,7 +20,7 @@ view, not a finding: look at the cell, then decide. docs/data-checks.md says how
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
     parser = add_command(actions, "suspects", "list annotations that look wrong, the most suspect first", EXAMPLE)
-    parser.add_argument("dir", metavar="DIR", help="a data set folder made by `dataset import`")
+    add_dataset(parser)
     parser.add_argument(
         "--model", metavar="NAME|DIR", default="blood", help="a bundled model's name or a model folder (default: blood)"
     )
