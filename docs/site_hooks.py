@@ -99,16 +99,16 @@ def training_page() -> str:
 
 def _docstring(settings: type) -> tuple[str, dict[str, str]]:
     """The first paragraph of a class's docstring, and what its table of keys says of each."""
-    lines = inspect.getdoc(settings).splitlines()
     told: dict[str, str] = {}
-    names: list[str] = []
-    for line in lines[1:]:
-        entry = re.match(r"^([a-z_]+(?:, [a-z_]+)*) {1,}(\S.*)$", line)
-        if entry and all(n in settings.__dataclass_fields__ for n in entry.group(1).split(", ")):
-            names = entry.group(1).split(", ")
-            told |= dict.fromkeys(names, entry.group(2))
-        elif names and line.startswith(" "):
-            told |= {n: f"{told[n]} {line.strip()}" for n in names}
+    for kind in reversed(settings.__mro__[:-1]):  # what it shares with other tasks stands in the classes above it
+        lines, names = inspect.getdoc(kind).splitlines(), []
+        for line in lines[1:]:
+            entry = re.match(r"^([a-z_]+(?:, [a-z_]+)*) {1,}(\S.*)$", line)
+            if entry and all(n in kind.__dataclass_fields__ for n in entry.group(1).split(", ")):
+                names = entry.group(1).split(", ")
+                told |= dict.fromkeys(names, entry.group(2))
+            elif names and line.startswith(" "):
+                told |= {n: f"{told[n]} {line.strip()}" for n in names}
     return lines[0].replace("<", "&lt;"), told
 
 

@@ -85,11 +85,7 @@ class _Gathered:
     """What is collected of one patient."""
 
     center: str
-    n_fields: int = 0
-    n_failed: int = 0
-    n_poor: int = 0
-    n_cells: int = 0
-    n_withheld: int = 0
+    n: Counter = field(default_factory=Counter)  # fields, failed and poor ones; cells, withheld ones
     probs: float = 0.0
     of_fields: dict[str, list[float]] = field(default_factory=dict)
     classes: Counter = field(default_factory=Counter)
@@ -134,11 +130,11 @@ def measure_runs(paths: Sequence[str | Path]) -> list[Profile]:
 
 def _add(patient: _Gathered, entry: FieldEntry) -> dict[str, float]:
     """Add a photograph to its patient; its own measures."""
-    patient.n_fields += 1
+    patient.n["fields"] += 1
     if entry["status"] == "failed":
-        patient.n_failed += 1
+        patient.n["failed"] += 1
         return {}
-    patient.n_poor += entry["status"] == "poor"
+    patient.n["poor"] += entry["status"] == "poor"
     cells = counted_cells(entry)
     quality = entry["quality"] or {}
     measured = {"stain": quality.get("stain"), "focus": quality.get("focus"), "light": quality.get("exposure")}
@@ -147,8 +143,8 @@ def _add(patient: _Gathered, entry: FieldEntry) -> dict[str, float]:
         side = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1)))
         tops = [max(c["probs"].values()) for c in cells]
         measured |= {"cell_px": side, "cell_size": _in_red_cells(side, entry), "confidence": float(np.mean(tops))}
-        patient.n_cells += len(cells)
-        patient.n_withheld += sum(not c.get("identified", True) for c in cells)
+        patient.n["cells"] += len(cells)
+        patient.n["withheld"] += sum(not c.get("identified", True) for c in cells)
         patient.probs += sum(tops)
         patient.classes.update(c["class"] for c in cells)
     known = {name: float(value) for name, value in measured.items() if value is not None}
@@ -167,12 +163,12 @@ def _in_red_cells(side_px: float, entry: FieldEntry) -> float | None:
 def _look(patient: _Gathered) -> PatientLook:
     values: dict[str, float | None] = {m.name: None for m in MEASURES}
     values |= {name: round(float(np.median(v)), DIGITS) for name, v in patient.of_fields.items()}
-    n = patient.n_cells
+    fields, failed, n, withheld = (patient.n[k] for k in ("fields", "failed", "cells", "withheld"))
     values["confidence"] = round(patient.probs / n, DIGITS) if n else None
-    values["withheld"] = round(patient.n_withheld / n, DIGITS) if n else None
-    values["poor"] = round((patient.n_failed + patient.n_poor) / patient.n_fields, DIGITS)
+    values["withheld"] = round(withheld / n, DIGITS) if n else None
+    values["poor"] = round((failed + patient.n["poor"]) / fields, DIGITS)
     mix = {name: round(count / n, DIGITS) for name, count in sorted(patient.classes.items())}
-    return PatientLook(patient.center, patient.n_fields, patient.n_failed, n, patient.n_withheld, values, mix)
+    return PatientLook(patient.center, fields, failed, n, withheld, values, mix)
 
 
 def write_profile(profile: Profile, path: str | Path, *, patients: bool = True) -> None:

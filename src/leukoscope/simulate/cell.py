@@ -25,16 +25,16 @@ class Clone:
     rods      share of cells with Auer rods
     """
 
-    size: float = 1.0
-    nucleus: float = 1.0
-    blue: float = 1.0
-    granules: float = 1.0
-    open: float = 0.0
-    folds: float = 1.0
-    rods: float = 0.35
+    size: float
+    nucleus: float
+    blue: float
+    granules: float
+    open: float
+    folds: float
+    rods: float
 
 
-USUAL = Clone()
+USUAL = Clone(size=1.0, nucleus=1.0, blue=1.0, granules=1.0, open=0.0, folds=1.0, rods=0.35)
 
 
 def choose_clone(rng: np.random.Generator) -> Clone:

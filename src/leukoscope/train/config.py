@@ -49,6 +49,67 @@ class PictureConfig(RunConfig):
     shares: dict = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class EpochConfig(RunConfig):
+    """What the configurations of runs that are counted in epochs share: fine-tuning and detectors.
+
+    arch     the network, by its name
+    weights  published weights by path that the run starts from, or None
+    workers  threads or processes that prepare batches
+    """
+
+    arch: str
+    epochs: int
+    _: KW_ONLY
+    weights: str | None = None
+    batch_size: int = 16
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TunedConfig(EpochConfig):
+    """The same of those whose epochs are the one loop's.
+
+    val_share   held out for validation, by group, where no data set has a split "val"
+    patience    epochs without a better validation result before the run ends; None: all epochs
+    accumulate  pieces (of a detector: batches) that a step is worked through in
+    amp         "auto": half precision on an accelerator, float32 without one; "off"
+    compile     "auto": the network's blocks are compiled on an accelerator (`train.compiled`); "on", "off"
+    """
+
+    _: KW_ONLY
+    val_share: float = 0.2
+    patience: int | None = None
+    accumulate: int = 1
+    amp: str = "auto"
+    compile: str = "auto"
+
+    def __post_init__(self) -> None:
+        require_choice(self, compile=("auto", "on", "off"))
+        require_at_least(self, batch_size=1, accumulate=1, patience=1)
+        if not 0 < self.val_share < 1:
+            raise ConfigError(f"val_share must lie between 0 and 1, got {self.val_share}")
+
+
+@dataclass(frozen=True, slots=True)
+class YoloRunConfig(EpochConfig):
+    """What both trainings by ultralytics share (extra `yolo`, AGPL-3.0). `weights` is a `.pt`, which ultralytics
+    unpickles: take one from a source you trust."""
+
+    epochs: int = 100
+    _: KW_ONLY
+    side: int = 640
+    learning_rate: float = 0.01
+    mosaic: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_side(self)
+        if "AGPL" not in self.licence:
+            raise ConfigError(
+                f"weights that ultralytics trained are under AGPL-3.0: licence must say so, got {self.licence!r}"
+            )
+
+
 def require_choice(config: object, **choices: tuple) -> None:
     """ConfigError where a setting is none of its choices."""
     for name, known in choices.items():
@@ -69,15 +130,6 @@ def require_side(config: object) -> None:
     side = config.side
     if side % 32 or side < 32:
         raise ConfigError(f"side must be a multiple of 32 px, got {side}")
-
-
-def check_yolo_config(config: RunConfig) -> None:
-    """ConfigError for settings of a YoloConfig or YoloSegConfig that can't be."""
-    require_side(config)
-    if "AGPL" not in config.licence:
-        raise ConfigError(
-            f"weights that ultralytics trained are under AGPL-3.0: licence must say so, got {config.licence!r}"
-        )
 
 
 def read_toml(path: str | Path) -> dict:

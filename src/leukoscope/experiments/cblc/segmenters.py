@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +36,19 @@ def make_segmenter(config: YoloSegConfig, dataset: Dataset, run: Path, progress:
     return read_segmenter(run)
 
 
+def _session(train: Callable, export: Callable, dataset: Dataset, run: Path, bundle: Path) -> Session:
+    """The bundle, opened: trained and exported first where that is not done."""
+    if not (bundle / "card.json").is_file() or not (run / "done").is_file():
+        train([dataset], run, resume=True)
+        export(run, bundle, validation=validation_fields([dataset]), command=command(), commit=source_commit())
+        write_text(run / "done", "")
+    return Session(read_bundle(bundle))
+
+
 def make_locator(config: LocatorConfig, dataset: Dataset, run: Path, bundle: Path, progress: Progress) -> Find:
     """Train on the split "train", choose the threshold on "val", export to `bundle` (nothing where that is done); gives
     what finds cells."""
-    if not (bundle / "card.json").is_file() or not (run / "done").is_file():
-        train_locator(config, [dataset], run, resume=True, progress=progress)
-        held = validation_fields([dataset])
-        export_locator(run, bundle, validation=held, command=command(), commit=source_commit())
-        write_text(run / "done", "")
-    session = Session(read_bundle(bundle))
+    session = _session(partial(train_locator, config, progress=progress), export_locator, dataset, run, bundle)
     return lambda field: locate(field, session)
 
 
@@ -53,12 +59,7 @@ def make_outline(config: OutlinerConfig, dataset: Dataset, run: Path, bundle: Pa
     """
     path = config.masks.get("cohort", config.masks.get(dataset.name))
     config = replace(config, masks={dataset.name: path} if path else {})
-    if not (bundle / "card.json").is_file() or not (run / "done").is_file():
-        train_outliner(config, [dataset], run, resume=True, progress=progress)
-        held = validation_fields([dataset])
-        export_outliner(run, bundle, validation=held, command=command(), commit=source_commit())
-        write_text(run / "done", "")
-    session = Session(read_bundle(bundle))
+    session = _session(partial(train_outliner, config, progress=progress), export_outliner, dataset, run, bundle)
 
     def outline_cells(field: Field, cells: Cells) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
         outlined = outline(field, cells, session)

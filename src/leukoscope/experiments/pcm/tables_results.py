@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from leukoscope.experiments.intervals import Estimate
+from leukoscope.experiments.pcm.config import RowPlan
 from leukoscope.experiments.pcm.report_words import counted_words, estimate_in, part_words, why
 from leukoscope.experiments.pcm.result import StudyRun
 from leukoscope.experiments.tables import Table, Value, study_table
@@ -15,22 +18,30 @@ METHOD_WORDS = {
 }
 
 
+def _done(
+    run: StudyRun, kind: str, rows: list[tuple[Value, ...]], *, width: int, classes: str = ""
+) -> Iterator[tuple[RowPlan, dict]]:
+    """(plan, result) of the study's rows of a kind; one that is not done gets a line of `width` that says why."""
+    for plan in (p for p in run.config.rows if p.kind == kind and classes in ("", p.classes)):
+        row = run.rows[plan.name]
+        if row.is_done:
+            yield plan, row.result
+        else:
+            rows.append((plan.label, *[None] * (width - 2), why(row)))
+
+
 def table_detectors(run: StudyRun, classes: str, name: str) -> Table:
     """Tables 4 and 5: mAP of each detector on each set."""
     rows: list[tuple[Value, ...]] = []
-    for plan in (p for p in run.config.rows if p.kind == "detector" and p.classes == classes):
-        row = run.rows[plan.name]
-        if not row.is_done:
-            rows.append((plan.label, *[None] * 7, why(row)))
-            continue
-        for part in row.result["sets"].values():
+    for plan, result in _done(run, "detector", rows, width=9, classes=classes):
+        for part in result["sets"].values():
             absent = ", ".join(class_words(n) for n in part["absent"])
             remark = f"not in the mean: {absent}" if absent else ""
             rows.append((
                 plan.label, part_words(part), estimate_in(part["ap50_95"]), estimate_in(part["ap50"]), part["n_cells"],
                 part["n_fields"], estimate_in(part["end_to_end"]["found"]), _found_words(part["end_to_end"]), remark,
             ))  # fmt: skip
-        rows += [(plan.label, s, *[None] * 6, "single cells: nothing to locate") for s in row.result["skipped"]]
+        rows += [(plan.label, s, *[None] * 6, "single cells: nothing to locate") for s in result["skipped"]]
     what = "WBC and Other" if classes == "wbc" else f"{len(run.study.taxonomy.names)} classes"
     return study_table("pcm/tables.toml:detectors", rows, name=name, number=name.removeprefix("table"), what=what)
 
@@ -38,12 +49,8 @@ def table_detectors(run: StudyRun, classes: str, name: str) -> Table:
 def table_6(run: StudyRun) -> Table:
     """Crop classifiers."""
     rows: list[tuple[Value, ...]] = []
-    for plan in (p for p in run.config.rows if p.kind == "classifier"):
-        row = run.rows[plan.name]
-        if not row.is_done:
-            rows.append((plan.label, None, None, None, None, None, why(row)))
-            continue
-        for part in row.result["sets"].values():
+    for plan, result in _done(run, "classifier", rows, width=7):
+        for part in result["sets"].values():
             if not part["n_cells"]:
                 rows.append((plan.label, part_words(part), None, None, 0, 0, "no class in common"))
                 continue
@@ -59,12 +66,7 @@ def table_6(run: StudyRun) -> Table:
 def table_7(run: StudyRun) -> Table:
     """Zero-shot and adaptation."""
     rows: list[tuple[Value, ...]] = []
-    for plan in (p for p in run.config.rows if p.kind == "adaptation"):
-        row = run.rows[plan.name]
-        if not row.is_done:
-            rows.append((plan.label, None, None, None, None, None, why(row)))
-            continue
-        r = row.result
+    for plan, r in _done(run, "adaptation", rows, width=7):
         full = f"{r['set']} (full)"
         lacking = f"not in the mean: {', '.join(map(class_words, r['absent']))}" if r["absent"] else ""
         left = f"left out: {counted_words(r['unmapped'])}" if r["unmapped"] else ""

@@ -6,50 +6,43 @@ from dataclasses import dataclass, field
 
 from leukoscope.errors import ConfigError
 from leukoscope.models.bundle import CropRule
-from leukoscope.train.config import RunConfig, require_at_least, require_choice
+from leukoscope.train.config import TunedConfig, require_at_least, require_choice
 
 AUGMENTS = ("none", "paper", "stain")
 AMPS = ("auto", "off", "bf16", "fp16")
 MONITORS = ("macro_f1", "loss")
-COMPILES = ("auto", "on", "off")
 INT8 = ("auto", "off")
 
 
 @dataclass(frozen=True, slots=True)
-class FinetuneConfig(RunConfig):
+class FinetuneConfig(TunedConfig):
     """Settings of one run (a TOML file with these keys and task = "finetune").
 
     arch           the network (`models.torch_backbones.ARCHS`); weights: what it starts from (`build_network`)
     taxonomy       name or TOML file; exclude: classes of it left out ("other" before the PCM paper's second stage)
     size, pad_px   of the crops; pad_fraction (with pad_um) instead of pad_px follows the box
     white_balance  divide each field by its background first; nucleus_density: see `CropRule`
-    val_share      held out for validation, by group, where no data set has a validation split (80:20, section 2.3.1)
     head_epochs    with the backbone frozen (LP), at head_rate; 0: fine-tune directly
     epochs         with the backbone unfrozen, at learning_rate (direct) or reduced_rate (after LP); in the direct case
                    the head, which starts from chance, learns at head_rate
-    batch_size     crops an optimisation step, over all processes; accumulate: pieces it is worked through in
+    val_share      held out for validation, by group, where no set has a split "val" (80:20, section 2.3.1)
+    batch_size     crops an optimisation step, over all processes
     max_steps      of an epoch; None: until every crop was seen once
-    patience       epochs without a better validation result before it ends; None: all epochs
     monitor        what is better: "macro_f1" (equal: the lower loss) or "loss"
-    amp            "auto": bfloat16 or float16 on an accelerator, float32 without one
+    amp            "auto", "bf16" or "fp16" on an accelerator, "off"
     augment        "none", "paper" (turned and mirrored), "stain" (also shifted, zoomed, stained and focused anew,
                    by colour_strength); head_augment: in the frozen stage too, which else sees cached features
     norms          batch normalisation "frozen" or "trained"; frozen_blocks: first blocks left out of training
     recompute      activations in the backward pass (transformers): less memory, a third more time
     ema            running average of the weights, kept for validation and the results; 0: none
-    workers        threads that prepare batches
     half_weights   the bundle's convolutions are rounded to sixteen bits and stored so: half the file
     class_sets     class → the taxonomy's classes that a cell of it may be (neutrophil: band or segmented): such cells
                    teach the sum of these, and validate nothing
     int8           "auto": the bundle is written in eight bits if that costs no more than half a point of macro-F1 and
                    accuracy on the validation cells; "off"
-    compile        "auto": the network's blocks are compiled on an accelerator (`train.compiled`); "on", "off"
     """
 
-    arch: str
     taxonomy: str
-    epochs: int
-    weights: str | None = None
     exclude: tuple = ()
     size: int = 224
     pad_px: float | None = 50.0
@@ -57,10 +50,8 @@ class FinetuneConfig(RunConfig):
     pad_um: float | None = None
     nucleus_density: tuple | None = None
     white_balance: bool = False
-    val_share: float = 0.2
     head_epochs: int = 0
-    batch_size: int = 32
-    accumulate: int = 1
+    batch_size: int = field(default=32, kw_only=True)
     max_steps: int | None = None
     head_rate: float = 1e-3
     learning_rate: float = 1e-4
@@ -71,9 +62,7 @@ class FinetuneConfig(RunConfig):
     label_smoothing: float = 0.0
     clip: float = 1.0
     dropout: float = 0.0
-    patience: int | None = None
     monitor: str = "macro_f1"
-    amp: str = "auto"
     augment: str = "paper"
     colour_strength: float = 1.0
     head_augment: bool = True
@@ -81,15 +70,14 @@ class FinetuneConfig(RunConfig):
     frozen_blocks: int = 0
     recompute: bool = False
     ema: float = 0.0
-    workers: int = 0
     half_weights: bool = False
     class_sets: dict = field(default_factory=dict)
     int8: str = "off"
-    compile: str = "auto"
 
     def __post_init__(self) -> None:
-        require_choice(self, augment=AUGMENTS, amp=AMPS, monitor=MONITORS, compile=COMPILES, int8=INT8)
-        require_at_least(self, batch_size=1, accumulate=1, size=1, patience=1)
+        TunedConfig.__post_init__(self)
+        require_choice(self, augment=AUGMENTS, amp=AMPS, monitor=MONITORS, int8=INT8)
+        require_at_least(self, size=1)
         if self.head_epochs < 0 or self.epochs < 0 or self.head_epochs + self.epochs < 1:
             raise ConfigError(f"no epochs to train: head_epochs = {self.head_epochs}, epochs = {self.epochs}")
 

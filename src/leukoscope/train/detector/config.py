@@ -7,9 +7,9 @@ from pathlib import Path
 
 from leukoscope.errors import ConfigError
 from leukoscope.train.config import (
-    RunConfig,
+    TunedConfig,
+    YoloRunConfig,
     build_config,
-    check_yolo_config,
     read_toml,
     require_at_least,
     require_choice,
@@ -20,14 +20,14 @@ YOLO_LICENCE = "AGPL-3.0 (ultralytics): what is distributed with these weights, 
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorConfig(RunConfig):
+class DetectorConfig(TunedConfig):
     """One run of a detection transformer with DEIM's training (RECIPES of DEIM, CVPR 2025; PCM, section 2.3.1).
 
     arch        of `models.torch_detr.ARCHITECTURES`; where weights are given, the file's keys say whether the network
                 is RT-DETRv2's or DEIM's ("deim-" before the name)
     taxonomy    name or TOML file; "wbc-other" for white cells of any type against everything else that is boxed
     leave_out   classes without a place in the taxonomy: fields that show one are not used
-    weights     published weights by path (`models.torch_detr_keys`), or None
+    weights     of `models.torch_detr_keys`
     normalise   "imagenet", "unit", "lite0"; None: "unit" with weights (published RT-DETRv2 and DEIM files were trained
                 on pixels over 255), else "imagenet"
     accumulate  batches a step: the step's batch is batch_size · accumulate · processes
@@ -39,19 +39,11 @@ class DetectorConfig(RunConfig):
     plain_epochs                last epochs without augmentation, at the final rate
     multi_scale                 0.25: sides from 0.75 to 1.25 of `side`, in steps of 32 px
     stain_strength              `augment.jitter_colour` on top of the photometric distortion; 0 leaves it out
-    val_share   kept from training, by patient or else by field, where no data set has a split "val"
-    patience    epochs without a better AP50-95 on validation before the run ends; None: never
-    amp         "auto": half precision where an accelerator is; "off"
-    workers     processes that prepare batches
-    compile     "auto": backbone and encoder are compiled on an accelerator, where pictures have one size; "on", "off"
+    patience    is for AP50-95 on validation; compile: of backbone and encoder, where pictures have one size
     """
 
-    arch: str
-    epochs: int
     taxonomy: str = "wbc-other"
     side: int = 640
-    batch_size: int = 16
-    accumulate: int = 1
     learning_rate: float = 2e-5
     final_rate: float = 1e-5
     backbone_rate: float = 1e-5
@@ -70,28 +62,21 @@ class DetectorConfig(RunConfig):
     stain_strength: float = 0.0
     multi_scale: float = 0.25
     mal_gamma: float = 1.5
-    weights: str | None = None
     pretrained: bool = True  # the backbone's installed ImageNet weights, where there are any (rtdetrv2-lite0)
     normalise: str | None = None
     white_balance: bool = False
     leave_out: tuple = ()
-    val_share: float = 0.2
     validate_every: int = 1
-    patience: int | None = None
     memory_px: int = 1024
     memory_mb: int = 4000
-    workers: int = 0
-    amp: str = "auto"
-    compile: str = "auto"
 
     def __post_init__(self) -> None:
         require_side(self)
-        require_at_least(self, epochs=1, batch_size=1, accumulate=1)
-        require_choice(self, amp=("auto", "off"), compile=("auto", "on", "off"))
+        TunedConfig.__post_init__(self)
+        require_at_least(self, epochs=1)
+        require_choice(self, amp=("auto", "off"))
         if not 0 <= self.plain_epochs <= self.epochs:
             raise ConfigError(f"plain_epochs must be 0 to epochs ({self.epochs}), got {self.plain_epochs}")
-        if not 0 < self.val_share < 1:
-            raise ConfigError(f"val_share must lie between 0 and 1, got {self.val_share}")
 
     @property
     def dense_span(self) -> tuple[int, int]:
@@ -102,37 +87,25 @@ class DetectorConfig(RunConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class YoloConfig(RunConfig):
+class YoloConfig(YoloRunConfig):
     """One run of YOLO11 by ultralytics (extra `yolo`, AGPL-3.0); PCM, section 2.3.1, for the defaults.
 
     arch      yolo11n, yolo11s, yolo11m, yolo11l or yolo11x
-    weights   a published `.pt` by path (ultralytics unpickles it: take one from a source you trust), or None
     The rest as in `DetectorConfig`; the rate falls from learning_rate to learning_rate · final_share.
     """
 
-    arch: str
-    epochs: int = 100
     taxonomy: str = "wbc-other"
-    side: int = 640
-    batch_size: int = 16
-    learning_rate: float = 0.01
     final_share: float = 0.01
     optimizer: str = "SGD"
     warmup_epochs: float = 3.0
     weight_decay: float = 5e-4
     rotation: float = 10.0
     flip_vertical: bool = True
-    mosaic: float = 1.0
     plain_epochs: int = 10
-    weights: str | None = None
     leave_out: tuple = ()
     val_share: float = 0.2
     patience: int = 100
-    workers: int = 0
     licence: str = field(default=YOLO_LICENCE, kw_only=True)
-
-    def __post_init__(self) -> None:
-        check_yolo_config(self)
 
 
 def is_yolo(arch: str) -> bool:

@@ -22,7 +22,7 @@ from leukoscope.models.torch_yolo import import_ultralytics, require_weights
 from leukoscope.pipeline.fields import Segmenter
 from leukoscope.progress import Progress, no_progress
 from leukoscope.train.checkpoint import load_checkpoint, run_fingerprint, save_checkpoint
-from leukoscope.train.config import RunConfig, check_yolo_config
+from leukoscope.train.config import YoloRunConfig
 from leukoscope.train.fields import seen_fields, validation_fields
 from leukoscope.train.locator.data import is_white
 from leukoscope.train.run_folder import data_entry, read_run, write_run
@@ -35,30 +35,21 @@ MOST_CELLS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class YoloSegConfig(RunConfig):
+class YoloSegConfig(YoloRunConfig):
     """Settings of one YOLO11-seg run (a TOML file with these keys and task = "segment").
 
     arch      yolo11n-seg, yolo11s-seg, yolo11m-seg, yolo11l-seg or yolo11x-seg
-    weights   a published `.pt` by path (ultralytics unpickles it: take one from a source you trust), or None
     score, nms_iou  of the cells that are given
     """
 
-    arch: str
-    epochs: int = 100
-    side: int = 640
-    batch_size: int = 16
-    learning_rate: float = 0.01
-    mosaic: float = 1.0
-    weights: str | None = None
     score: float = 0.25
     nms_iou: float = 0.6
-    workers: int = 0
     licence: str = field(default="AGPL-3.0", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.arch not in SIZES:
             raise ConfigError(f"arch must be one of {', '.join(SIZES)}, got {self.arch!r}")
-        check_yolo_config(self)
+        YoloRunConfig.__post_init__(self)
 
 
 def train_yolo_seg(

@@ -200,9 +200,7 @@ def reviewed_counts(record: dict) -> dict[str, list[int]]:
 
 def reopen(store: Store, patient_id: int, reason: str, *, reader_id: int) -> str:
     """A new version's reading that starts from what was signed; the signed record stays. The new reading's key."""
-    reason = " ".join(reason.split())[:500]
-    if not reason:
-        raise InputError("re-opening a signed patient needs a reason")
+    reason = _one_line(reason, 500, "re-opening a signed patient needs a reason")
     with store.writing() as connection:
         lock_patient(connection, patient_id)
         standing = current_reading(connection, patient_id)
@@ -219,11 +217,17 @@ def reopen(store: Store, patient_id: int, reason: str, *, reader_id: int) -> str
         return key
 
 
+def _one_line(text: str, most: int, needed: str) -> str:
+    """The text on one line of `most` characters; InputError that says what is needed where it is empty."""
+    text = " ".join(text.split())[:most]
+    if not text:
+        raise InputError(needed)
+    return text
+
+
 def mark_sent(store: Store, signed_id: int, system: str, *, reader_id: int) -> bool:
     """Note that a signed record went to another system; False where that was noted before."""
-    system = " ".join(system.split())[:100]
-    if not system:
-        raise InputError("name the system that the record was sent to")
+    system = _one_line(system, 100, "name the system that the record was sent to")
     with store.writing() as connection:
         mine = (t.sent.c.signed_id == signed_id) & (t.sent.c.system == system)
         if connection.execute(select(t.sent.c.id).where(mine)).first() is not None:
