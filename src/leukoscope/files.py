@@ -111,6 +111,14 @@ def write_table(path: str | Path) -> Iterator[TableWriter]:
         yield TableWriter(file)
 
 
+def write_rows(path: str | Path, rows: Iterable[Iterable], *, exact: bool = False) -> None:
+    """A CSV file for programs, whole or not at all: UTF-8 without a mark; the first row has the headings."""
+    with write_whole(path, encoding="utf-8", newline="") as file:
+        table = TableWriter(file, exact=exact)
+        for row in rows:
+            table.writerow(row)
+
+
 def table_bytes(rows: Iterable[Iterable]) -> bytes:
     """The bytes of such a file, for who sends it instead."""
     text = io.StringIO()

@@ -17,7 +17,7 @@ from PIL import Image
 
 from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset
 from leukoscope.errors import DataError, ImageError, InputError
-from leukoscope.files import TableWriter, write_json, write_text, write_whole
+from leukoscope.files import write_json, write_rows, write_text, write_whole
 from leukoscope.images import background_color, read_image
 from leukoscope.progress import Progress, no_progress
 
@@ -235,11 +235,7 @@ def _rows(field: TruthField, names: list[str], *, pad_px: int, edge: str, um_per
 
 
 def _write_tables(out: Path, dataset: Dataset, rows: list[dict], settings: dict, scales: tuple[str, ...]) -> None:
-    with write_whole(out / PROVENANCE, newline="", encoding="utf-8") as file:
-        table = TableWriter(file)
-        table.writerow(COLUMNS)
-        for row in rows:
-            table.writerow(row[column] for column in COLUMNS)
+    write_rows(out / PROVENANCE, [COLUMNS, *([row[column] for column in COLUMNS] for row in rows)])
     # `dataset import csv DST --source DST/source.toml` and `import folders` read the crops back with this.
     classes = sorted({r["class"] for r in rows})
     specimens = sorted({f.key.specimen for f in dataset.fields})

@@ -9,7 +9,7 @@ from pathlib import Path
 from leukoscope.dataset.extras import CELL_COLUMNS, CELLS_TABLE, FIELD_COLUMNS, FIELDS_TABLE, box_text
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.dataset.raw import NEITHER_SPLIT, UNTYPED, bounds
-from leukoscope.files import TableWriter, write_text, write_whole
+from leukoscope.files import write_rows, write_text
 
 # Shares of the picture: with twelve decimals a corner is true to a millionth of a px on any picture.
 _DECIMALS = 12
@@ -28,8 +28,8 @@ def write_yolo(dataset: Dataset, out: Path, names: dict[str, str], classes: tupl
         (out / label).parent.mkdir(parents=True, exist_ok=True)
         write_text(out / label, "".join(line + "\n" for line in lines), sync=False)
         field_rows.append((f"images/{place}", *field_values(field).values()))
-    _write_table(out / FIELDS_TABLE, FIELD_COLUMNS, field_rows)
-    _write_table(out / CELLS_TABLE, CELL_COLUMNS, cell_rows)
+    write_rows(out / FIELDS_TABLE, [FIELD_COLUMNS, *field_rows], exact=True)  # an id may hold a line end
+    write_rows(out / CELLS_TABLE, [CELL_COLUMNS, *cell_rows], exact=True)  # an id may hold a line end
     splits = {f.split for f in dataset.fields}
     write_text(out / "data.yaml", _yaml(classes, splits))
     beside = [
@@ -67,13 +67,6 @@ def _exact_box(cell: TruthCell) -> str:
 
 def _attributes(cell: TruthCell) -> str:
     return json.dumps(dict(cell.attributes), ensure_ascii=False) if cell.attributes else ""
-
-
-def _write_table(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    with write_whole(path, newline="", encoding="utf-8") as file:
-        table = TableWriter(file, exact=True)  # an id may hold a line end
-        for row in (columns, *rows):
-            table.writerow(row)
 
 
 def _yaml(classes: tuple[str, ...], splits: set[str | None]) -> str:

@@ -16,7 +16,7 @@ from leukoscope.evaluate.location import score_detection, score_location
 from leukoscope.evaluate.patients import METHOD
 from leukoscope.evaluate.predict import FieldPrediction, predict_fields
 from leukoscope.evaluate.readings import Reading, called_blast, read_probs, score_reading, with_limits
-from leukoscope.files import TableWriter, write_json, write_whole
+from leukoscope.files import TableWriter, write_json, write_rows, write_whole
 from leukoscope.models.bundle import Bundle, Card, find_model
 from leukoscope.progress import Progress, no_progress
 from leukoscope.quantify import by_patient_for_card
@@ -242,12 +242,11 @@ def _write(out: Path, result: dict, predictions: list[FieldPrediction], bundles:
     with write_whole(out / "predictions.csv", newline="", encoding="utf-8") as file:
         _write_predictions(TableWriter(file), predictions, taxonomy)
     if "classification" in result:
-        with write_whole(out / "confusion.csv", newline="", encoding="utf-8") as file:
-            table = TableWriter(file)
-            for name, scores in result["classification"]["readings"].items():
-                table.writerow(["reading", "truth", *scores["labels"]])
-                for label, row in zip(scores["labels"], scores["confusion"], strict=True):
-                    table.writerow([name, label, *row])
+        rows = []
+        for name, scores in result["classification"]["readings"].items():
+            rows.append(["reading", "truth", *scores["labels"]])
+            rows += [[name, label, *row] for label, row in zip(scores["labels"], scores["confusion"], strict=True)]
+        write_rows(out / "confusion.csv", rows)
 
 
 def _write_predictions(table, predictions: list[FieldPrediction], taxonomy: Taxonomy | None) -> None:

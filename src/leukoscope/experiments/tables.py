@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from leukoscope.experiments.intervals import Estimate
-from leukoscope.files import TableWriter, write_whole
+from leukoscope.files import write_rows
 from leukoscope.report.words import escape
 
 Value = str | int | float | Estimate | None
@@ -86,12 +86,11 @@ def write_table(table: Table, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{table.name}.csv"
     wide = [any(isinstance(row[c], Estimate) for row in table.rows) for c in range(len(table.columns))]
-    with write_whole(path, newline="", encoding="utf-8") as file:
-        out = TableWriter(file)
-        out.writerow([h for column, w in zip(table.columns, wide, strict=True) for h in _headings(column, w)])
-        for row in table.rows:
-            cells = zip(row, table.columns, wide, strict=True)
-            out.writerow([v for value, column, w in cells for v in _csv_values(value, column, w)])
+    rows = [[h for column, w in zip(table.columns, wide, strict=True) for h in _headings(column, w)]]
+    for row in table.rows:
+        cells = zip(row, table.columns, wide, strict=True)
+        rows.append([v for value, column, w in cells for v in _csv_values(value, column, w)])
+    write_rows(path, rows)
     return path
 
 

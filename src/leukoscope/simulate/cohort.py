@@ -13,7 +13,7 @@ import numpy as np
 from leukoscope.dataset.exporter import export_dataset
 from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import InputError
-from leukoscope.files import write_json
+from leukoscope.files import write_json, write_rows
 from leukoscope.progress import Progress, no_progress
 from leukoscope.simulate.cell import choose_clone
 from leukoscope.simulate.disease import (
@@ -35,7 +35,6 @@ from leukoscope.simulate.writing import (
     write_manifest,
     write_mask,
     write_picture,
-    write_table,
 )
 from leukoscope.types import FieldKey
 
@@ -120,7 +119,7 @@ def simulate_cohort(
         fields += written
         truths.append(patient_truth(patient, written, options.specimen))
     _write_truth(out, options, centers, fields, truths)
-    write_table(out / "cells.csv", CELL_COLUMNS, cell_rows)
+    write_rows(out / "cells.csv", [CELL_COLUMNS, *cell_rows])
     write_manifest(out, options.set_name(), fields)
     export_dataset("cvat", out, out / "cvat")
     return out
@@ -171,7 +170,7 @@ def _write_truth(
         ratios = (_number(truth["blast_ratio"]), _number(truth["cblc_ratio"]))
         what = (truth["diagnosis"], truth["disease"], truth["n_counted"], *ratios)
         rows.append((*who, field.um_per_px, *what))
-    write_table(out / "patients.csv", PATIENT_COLUMNS, rows)
+    write_rows(out / "patients.csv", [PATIENT_COLUMNS, *rows])
 
 
 def _number(ratio: float | None) -> str:

@@ -12,13 +12,13 @@ import numpy as np
 from leukoscope.cores import usable_cores
 from leukoscope.dataset.manifest import TruthField
 from leukoscope.errors import InputError
-from leukoscope.files import write_json
+from leukoscope.files import write_json, write_rows
 from leukoscope.progress import Progress, no_progress
 from leukoscope.simulate.cell import PX_PER_UM
 from leukoscope.simulate.field import Placed, render_field
 from leukoscope.simulate.kinds import KINDS, MARROW_MIX, NOT_COUNTED, Kind
 from leukoscope.simulate.look import choose_look
-from leukoscope.simulate.writing import NOTE, truth_field, write_manifest, write_picture, write_table
+from leukoscope.simulate.writing import NOTE, truth_field, write_manifest, write_picture
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import SPECIMENS, FieldKey
 
@@ -76,7 +76,7 @@ def simulate(
     head = {"note": NOTE, "seed": seed, "specimen": specimen, "um_per_px": 1 / PX_PER_UM}
     write_json(out / "truth.json", head | {"patients": truths})
     rows = [(f.file, f.key.patient_id, f.key.smear_id, f.key.center) for f in fields]
-    write_table(out / "patients.csv", ("file", "patient_id", "smear_id", "center"), rows)
+    write_rows(out / "patients.csv", [("file", "patient_id", "smear_id", "center"), *rows])
     write_manifest(out, set_name(seed), fields)
     return out
 

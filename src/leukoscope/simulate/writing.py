@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, write_dataset
-from leukoscope.files import TableWriter, write_bytes, write_whole
+from leukoscope.files import write_bytes, write_whole
 from leukoscope.simulate.field import Placed
 from leukoscope.simulate.look import Look
 from leukoscope.types import FieldKey
@@ -75,11 +75,3 @@ def write_manifest(out: Path, name: str, fields: list[TruthField]) -> None:
         source_format="simulate",
     )
     write_dataset(dataset, out)
-
-
-def write_table(file: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    """A CSV with a head line."""
-    with write_whole(file, encoding="utf-8", newline="") as handle:
-        table = TableWriter(handle)
-        for row in (columns, *rows):
-            table.writerow(row)

@@ -11,7 +11,7 @@ import numpy as np
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.errors import DataError, InputError
 from leukoscope.evaluate.calibration import fit_temperature
-from leukoscope.files import TableWriter, copy_folder, write_whole
+from leukoscope.files import copy_folder, write_rows
 from leukoscope.models.bundle import Bundle, find_model, part_of_model
 from leukoscope.models.probabilities import softmax
 from leukoscope.models.torch_classifier import CellClassifier
@@ -190,11 +190,7 @@ def write_suggestions(rows: list[dict], out: str | Path) -> None:
     """The rows of `suggest_cells` as CSV, to work through beside the annotation tool."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(out, newline="", encoding="utf-8") as file:
-        table = TableWriter(file)
-        table.writerow(COLUMNS)
-        for row in rows:
-            table.writerow(row[column] for column in COLUMNS)
+    write_rows(out, [COLUMNS, *([row[column] for column in COLUMNS] for row in rows)])
 
 
 def allowed_classes(class_names: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:

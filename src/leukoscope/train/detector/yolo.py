@@ -17,7 +17,7 @@ import torch
 from leukoscope.dataset.detection import class_column, detection_taxonomy, usable_fields
 from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.files import TableWriter, write_whole
+from leukoscope.files import write_rows
 from leukoscope.models.torch_yolo import SIZES, require_weights
 from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import Taxonomy
@@ -105,8 +105,4 @@ def _bring_log(results: Path, run: Path) -> None:
     """`log.csv` out of ultralytics' own log."""
     with open(results, encoding="utf-8", newline="") as file:
         rows = [{k.strip(): v.strip() for k, v in row.items()} for row in csv.DictReader(file)]
-    with write_whole(run / "log.csv", encoding="utf-8", newline="") as file:
-        table = TableWriter(file)
-        table.writerow(LOG_COLUMNS.values())
-        for row in rows:
-            table.writerow(row.get(theirs, "") for theirs in LOG_COLUMNS)
+    write_rows(run / "log.csv", [LOG_COLUMNS.values(), *([row.get(k, "") for k in LOG_COLUMNS] for row in rows)])
