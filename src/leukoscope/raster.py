@@ -6,6 +6,7 @@ a field needs is a window a cell, one small picture for the locator, and the gre
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,13 @@ give_back_pictures()
 # Averaging over whole pixels is several times as fast as a filter, which is left a factor of this or more.
 _REDUCING_GAP = 1.2
 _BAND_PIXELS = 1 << 20  # copied out of Pillow at a time: no second full-size copy stands in memory
+
+
+def jpeg_bytes(image: Image.Image, quality: int, **how: Any) -> bytes:
+    """A JPEG file of an image; how: further words for Pillow's writer."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality, **how)
+    return out.getvalue()
 
 
 class Raster:

@@ -13,6 +13,7 @@ import numpy as np
 
 from leukoscope.errors import ModelError
 from leukoscope.models.bundle import Bundle
+from leukoscope.models.runtime import session_options
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _GRAPH_NODE, _GRAPH_OUTPUT, _NODE_INPUT, _NODE_OUTPUT, _NODE_OP, _VALUE_NAME = 7, 1, 12, 1, 2, 4, 1
@@ -36,10 +37,7 @@ class Activations:
         self.name = last_layer_input(model, "logits")
         if self.name is not None:
             model += _message(_MODEL_GRAPH, _message(_GRAPH_OUTPUT, _message(_VALUE_NAME, self.name.encode())))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options = session_options(threads)
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from leukoscope.errors import ModelError
@@ -23,6 +25,16 @@ OUTPUTS = {"locate": ("boxes", "scores"), "classify": ("logits",), "detect": ("b
 OPTIONAL_OUTPUTS = {"classify": ("attributes", "features")}
 
 
+def session_options(threads: int = 1) -> Any:
+    """ONNX Runtime's options of every session: `threads` of one call, and errors alone in its log."""
+    import onnxruntime as ort  # 0.2 s: only those who run a model pay for it
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return options
+
+
 class Session:
     """A model ready to run. Safe to share between threads; its results do not depend on their number.
 
@@ -37,10 +49,7 @@ class Session:
         import onnxruntime as ort  # 0.2 s: only those who run a model pay for it
         from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options = session_options(threads)
         load_errors = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.NotImplemented)
         self._failures = (ort_errors.Fail, ort_errors.RuntimeException, ort_errors.EPFail)
         try:

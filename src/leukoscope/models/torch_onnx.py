@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from leukoscope.errors import ModelError
+from leukoscope.models.runtime import session_options
 
 OPSET = 18  # the oldest that torch's newer exporter writes; ONNX Runtime reads it since 1.14, we ask for 1.18
 # How far an output may lie from torch's: logits and probabilities as shares of their largest, boxes in px.
@@ -123,9 +124,7 @@ def check_graph(
     by how much."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
     got = session.run(list(outputs), dict(zip(inputs, arrays, strict=True)))
     with torch.no_grad():
         expected = graph(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))

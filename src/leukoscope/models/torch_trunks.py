@@ -13,7 +13,7 @@ A trunk has
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -174,41 +174,42 @@ class VitTrunk(nn.Module):
         return list(self.net.encoder.layer)
 
 
-class TinyTrunk(_NormTrunk):
-    """Two convolutions: for tests that are about the loop and not about the network."""
+class _PlainTrunk(_NormTrunk):
+    """Layers one after the other, pooled by their mean."""
 
-    width, pixel_scale = 16, IMAGENET
+    pixel_scale = IMAGENET
 
-    def __init__(self, *, norms: str) -> None:
+    def __init__(self, layers: Iterable[nn.Module], *, norms: str) -> None:
         super().__init__()
         self.norms = norms
-        self.net = nn.Sequential(
-            nn.Conv2d(3, 8, 5, stride=4, padding=2), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(),
-        )  # fmt: skip
+        self.net = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         maps = self.net(x)
         return maps, maps.mean((2, 3))
+
+
+class TinyTrunk(_PlainTrunk):
+    """Two convolutions: for tests that are about the loop and not about the network."""
+
+    width = 16
+
+    def __init__(self, *, norms: str) -> None:
+        first = (nn.Conv2d(3, 8, 5, stride=4, padding=2), nn.BatchNorm2d(8), nn.ReLU())
+        super().__init__((*first, nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU()), norms=norms)
 
     def blocks(self) -> list[nn.Module]:
         return [self.net[:3], self.net[3:]]
 
 
-class SmallTrunk(_NormTrunk):
+class SmallTrunk(_PlainTrunk):
     """Seven plain convolutions, 0.6 million weights: enough for drawings, and trained in minutes from nothing."""
 
-    width, pixel_scale = 192, IMAGENET
+    width = 192
 
     def __init__(self, *, norms: str) -> None:
-        super().__init__()
-        self.norms = norms
         shapes = ((3, 24, 2), (24, 48, 2), (48, 48, 1), (48, 96, 2), (96, 96, 1), (96, 192, 2), (192, 192, 1))
-        self.net = nn.Sequential(*(_plain(*shape) for shape in shapes))
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maps = self.net(x)
-        return maps, maps.mean((2, 3))
+        super().__init__((_plain(*shape) for shape in shapes), norms=norms)
 
     def blocks(self) -> list[nn.Module]:
         return list(self.net)

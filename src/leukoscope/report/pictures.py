@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,7 @@ from leukoscope.images.container import shared_jpeg
 from leukoscope.images.read import decode, opened_image
 from leukoscope.images.slides.shelf import slide_digest, slide_of
 from leukoscope.images.stored import Stored
+from leukoscope.raster import jpeg_bytes
 
 FIELD_WIDTH = 900  # px, at most
 FIELD_QUALITY, FULL_QUALITY = 80, 90
@@ -190,12 +190,12 @@ def _pictures(file: Stored, pages: list[int]) -> tuple[tuple[int, int], bytes, b
     if few_bytes and shared.width <= FIELD_WIDTH and shared.height <= FIELD_HEIGHT:
         return size, shared.data, shared.data
     with opened_image(file) as (image, _upright):
-        return size, shared.data, _jpeg(_fitting(image), FIELD_QUALITY)
+        return size, shared.data, jpeg_bytes(_fitting(image), FIELD_QUALITY)
 
 
 def _encoded(image: Image.Image) -> tuple[tuple[int, int], bytes, bytes]:
     """`_pictures` of pixels."""
-    return image.size, _jpeg(image, FULL_QUALITY), _jpeg(_fitting(image), FIELD_QUALITY)
+    return image.size, jpeg_bytes(image, FULL_QUALITY), jpeg_bytes(_fitting(image), FIELD_QUALITY)
 
 
 def _region_pixels(field: FieldEntry) -> np.ndarray:
@@ -210,12 +210,6 @@ def _fitting(image: Image.Image) -> Image.Image:
     """`image`, made smaller in place where a page holds no such size; a JPEG is then decoded at a fraction of it."""
     image.thumbnail((FIELD_WIDTH, FIELD_HEIGHT), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
-
-
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=quality)
-    return out.getvalue()
 
 
 class FieldViews:

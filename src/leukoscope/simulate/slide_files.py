@@ -20,6 +20,7 @@ from leukoscope.cores import usable_cores
 from leukoscope.errors import InputError
 from leukoscope.files import write_json, write_whole
 from leukoscope.progress import Progress, no_progress
+from leukoscope.raster import jpeg_bytes
 from leukoscope.simulate.slide import TILE_PX, RenderedSlide, SlideOptions
 from leukoscope.simulate.writing import NOTE
 
@@ -168,9 +169,7 @@ def _keep_all(level: _Spool, pixels: np.ndarray, quality: int) -> np.ndarray:
 
 
 def _jpeg(pixels: np.ndarray, quality: int) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=quality, subsampling=0)
-    return out.getvalue()
+    return jpeg_bytes(Image.fromarray(pixels), quality, subsampling=0)
 
 
 def write_tiff(path: Path, levels: list[_Spool], um_per_px: float) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 from leukoscope.exchange.workbook import when
 from leukoscope.files import table_bytes
 from leukoscope.web.store import tables as t
+from leukoscope.web.store.accounts import reader_names
 from leukoscope.web.store.events import verify
 from leukoscope.web.store.patients import readings_of
 
@@ -17,7 +18,7 @@ AUDIT_COLUMNS = ("at", "reader", "reading", "version", "event", "what", "detail"
 
 def audit_rows(connection: Connection, patient_id: int) -> list[dict]:
     """Who saw and changed what of a patient, oldest first; a chain that does not hold says so in its own row."""
-    names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
+    names = reader_names(connection)
     rows = []
     for reading in readings_of(connection, patient_id):
         log = connection.execute(select(t.event).where(t.event.c.reading_id == reading.id).order_by(t.event.c.seq))

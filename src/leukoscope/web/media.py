@@ -15,7 +15,7 @@ from sqlalchemy import select
 from leukoscope.errors import ImageError
 from leukoscope.files import sync_folder
 from leukoscope.images import read_image
-from leukoscope.web.pages import room_of
+from leukoscope.web.pages import room_of, visit
 from leukoscope.web.pictures import Missing
 from leukoscope.web.room import NotFound, reading_by_key
 from leukoscope.web.sessions import check_form_token, page_reader
@@ -31,7 +31,7 @@ MOST_FILES = 200
 
 
 def _cells(request: Request, key: str):
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
         return reading, room.cells.get(connection, reading.patient_id)

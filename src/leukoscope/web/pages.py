@@ -30,6 +30,7 @@ from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, rea
 from leukoscope.web.sessions import Who, check_form_token, page_reader
 from leukoscope.web.store import readings
 from leukoscope.web.store import tables as t
+from leukoscope.web.store.accounts import reader_names
 from leukoscope.web.store.closing import note_access, two_readings
 from leukoscope.web.store.projection import calls_of, states
 from leukoscope.web.times import spread, times_chart
@@ -91,6 +92,20 @@ def room_of(request: Request) -> Room:
     return request.app.state.room
 
 
+def visit(request: Request, form_token: str | None = None) -> tuple[Who, Room]:
+    """Who asks for a page, or sends a form with its session's token, and the room."""
+    who = page_reader(request)
+    if form_token is not None:
+        check_form_token(who, form_token)
+    return who, room_of(request)
+
+
+def patient_of(room: Room, key: str):
+    """A patient's row; NotFound."""
+    with room.store.reading() as connection:
+        return patient_by_key(connection, key)
+
+
 @router.get("/")
 def show_worklist(
     request: Request, state: str = "open", sort: str = "urgency", mark: str = "", page: int = 1
@@ -114,7 +129,7 @@ def search_worklist(
 
 
 def _worklist(request: Request, *, state: str, sort: str, mark: str, page: int, search: str) -> HTMLResponse:
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     wanted = state if state in (*STATES, "open") else None
     sort, mark = sort if sort in SORTS else "urgency", mark if mark in MARK_WORDS else ""
     asked = {"sort": sort, "search": search.replace("\0", ""), "page": max(1, min(page, 10**6))}
@@ -131,12 +146,12 @@ def _worklist(request: Request, *, state: str, sort: str, mark: str, page: int, 
 @router.get("/p/{key}")
 def open_patient(request: Request, key: str) -> HTMLResponse:
     """On to the reader's reading; where another reader has begun, the choice to join or to read blind."""
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
         reading = own_reading(connection, patient.id, who)
         first, _ = two_readings(connection, patient.id)
-        names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
+        names = reader_names(connection)
     if reading is None and first is not None:
         return render(request, "choose.html", who, patient=patient, first=first, first_reader=names[first.reader_id])
     if reading is None:
@@ -146,16 +161,14 @@ def open_patient(request: Request, key: str) -> HTMLResponse:
 
 @router.post("/p/{key}")
 def begin_reading(request: Request, key: str, kind: str = Form(...), form_token: str = Form("")) -> RedirectResponse:
-    who, room = page_reader(request), room_of(request)
-    check_form_token(who, form_token)
-    with room.store.reading() as connection:
-        patient = patient_by_key(connection, key)
+    who, room = visit(request, form_token)
+    patient = patient_of(room, key)
     return RedirectResponse(f"/r/{readings.begin_reading(room.store, patient.id, who.reader_id, kind=kind)}", 303)
 
 
 def reading_page(request: Request, key: str, template: str, what: str, **more: object) -> HTMLResponse:
     """A page about one reading, with its cells for the script."""
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
         cells = room.cells.get(connection, reading.patient_id)
@@ -184,7 +197,7 @@ def show_reading(request: Request, key: str) -> HTMLResponse:
 @router.get("/r/{key}/numbers")
 def show_numbers(request: Request, key: str) -> HTMLResponse:
     """The live differential alone: the page fetches it after its calls were answered."""
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         return HTMLResponse(numbers_html(connection, room, reading_by_key(connection, key, who)))
 
@@ -192,7 +205,7 @@ def show_numbers(request: Request, key: str) -> HTMLResponse:
 @router.get("/r/{key}/notes")
 def show_notes(request: Request, key: str) -> HTMLResponse:
     """The notes alone: the page fetches them after one was added."""
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         notes = readings.notes_of(connection, reading_by_key(connection, key, who))
     return render(request, "_notes.html", who, notes=notes)
@@ -201,7 +214,7 @@ def show_notes(request: Request, key: str) -> HTMLResponse:
 @router.get("/r/{key}/c/{cell_id}")
 def show_cell(request: Request, key: str, cell_id: int, like: bool = False) -> HTMLResponse:
     """What the side panel shows of one cell: probabilities, history, and where it is asked for like cells."""
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
         cells = room.cells.get(connection, reading.patient_id)
@@ -253,7 +266,7 @@ def class_colours(request: Request, key: str):
 def show_learn(request: Request) -> HTMLResponse:
     from leukoscope.web.learn import reviewed_summary
 
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         summary = reviewed_summary(connection)
     where = room.store.engine.url

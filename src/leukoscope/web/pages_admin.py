@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from leukoscope.errors import InputError
 from leukoscope.taxonomy import Taxonomy
-from leukoscope.web.pages import render, room_of
+from leukoscope.web.pages import render, room_of, visit
 from leukoscope.web.sessions import (
     Forbidden,
     become,
@@ -67,8 +67,7 @@ def sign_out(request: Request, form_token: str = Form("")) -> RedirectResponse:
 @router.post("/reader")
 def change_reader(request: Request, name: str = Form(..., max_length=60), form_token: str = Form("")):
     """Without accounts: another person sits down."""
-    who, room = page_reader(request), room_of(request)
-    check_form_token(who, form_token)
+    who, room = visit(request, form_token)
     if room.site.accounts:
         raise Forbidden("readers sign in here")
     become(request, who, accounts.reader_named(room.store, name.replace("\0", "")))
@@ -81,7 +80,7 @@ def show_admin(request: Request) -> HTMLResponse:
 
 
 def _admin(request: Request, *, status: int = 200, said: str = "", token: str = "", text: str | None = None):
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     need_role(who, "admin")
     settings = room.settings()
     with room.store.reading() as connection:
@@ -118,8 +117,7 @@ def change(
     keys: Annotated[list[str] | None, Form(max_length=500)] = None,
 ) -> HTMLResponse:
     """One change: add (a reader), role, disable, enable, password, token, revoke, settings, keys (of calls)."""
-    who, room = page_reader(request), room_of(request)
-    check_form_token(who, form_token)
+    who, room = visit(request, form_token)
     need_role(who, "admin")
     store, token = room.store, ""
     try:

@@ -11,13 +11,13 @@ from sqlalchemy import select
 from leukoscope.exchange.workbook import summary_rows
 from leukoscope.web.differential import agreement, agreement_with_model
 from leukoscope.web.downloads import audit_csv, audit_rows
-from leukoscope.web.pages import reading_page, render, room_of
+from leukoscope.web.pages import patient_of, reading_page, render, visit
 from leukoscope.web.room import NotFound, patient_by_key, reading_by_key, signed_by_version
-from leukoscope.web.sessions import Forbidden, check_form_token, need_role, page_reader
+from leukoscope.web.sessions import Forbidden, need_role
 from leukoscope.web.signing import obstacles, sign_reading
 from leukoscope.web.store import closing
 from leukoscope.web.store import tables as t
-from leukoscope.web.store.accounts import check_password
+from leukoscope.web.store.accounts import check_password, reader_names
 from leukoscope.web.store.closing import note_access, pairs, two_readings
 from leukoscope.web.store.patients import readings_of
 from leukoscope.web.store.projection import states
@@ -27,7 +27,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/r/{key}/sign")
 def show_sign(request: Request, key: str) -> HTMLResponse:
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
         cells = room.cells.get(connection, reading.patient_id)
@@ -45,8 +45,7 @@ def show_sign(request: Request, key: str) -> HTMLResponse:
 def sign(
     request: Request, key: str, form_token: str = Form(""), password: str = Form("", max_length=1000)
 ) -> RedirectResponse:
-    who, room = page_reader(request), room_of(request)
-    check_form_token(who, form_token)
+    who, room = visit(request, form_token)
     address = request.client.host if request.client else ""
     if room.site.accounts and check_password(room.store, who.name, password, address=address) != who.reader_id:
         raise Forbidden("the password is wrong, or was wrong too often: nothing was signed")
@@ -59,8 +58,7 @@ def sign(
 
 @router.post("/r/{key}/finish")
 def finish(request: Request, key: str, form_token: str = Form("")) -> RedirectResponse:
-    who, room = page_reader(request), room_of(request)
-    check_form_token(who, form_token)
+    who, room = visit(request, form_token)
     with room.store.reading() as connection:
         reading = reading_by_key(connection, key, who)
         patient = connection.execute(select(t.patient.c.key).where(t.patient.c.id == reading.patient_id)).scalar_one()
@@ -71,7 +69,7 @@ def finish(request: Request, key: str, form_token: str = Form("")) -> RedirectRe
 
 @router.get("/p/{key}/signed/{version}")
 def show_signed(request: Request, key: str, version: int) -> HTMLResponse:
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
         row = signed_by_version(connection, patient, version)
@@ -92,8 +90,7 @@ def show_signed(request: Request, key: str, version: int) -> HTMLResponse:
 def mark_sent(
     request: Request, key: str, version: int, system: str = Form(..., max_length=100), form_token: str = Form("")
 ) -> RedirectResponse:
-    who, room = page_reader(request), room_of(request)
-    check_form_token(who, form_token)
+    who, room = visit(request, form_token)
     with room.store.reading() as connection:
         signed = signed_by_version(connection, patient_by_key(connection, key), version)
     closing.mark_sent(room.store, signed.id, system.replace("\0", ""), reader_id=who.reader_id)
@@ -104,24 +101,22 @@ def mark_sent(
 def reopen(
     request: Request, key: str, reason: str = Form(..., max_length=500), form_token: str = Form("")
 ) -> RedirectResponse:
-    who, room = page_reader(request), room_of(request)
-    check_form_token(who, form_token)
+    who, room = visit(request, form_token)
     need_role(who, *room.settings().sign.roles)
-    with room.store.reading() as connection:
-        patient = patient_by_key(connection, key)
+    patient = patient_of(room, key)
     reason = reason.replace("\0", "")
     return RedirectResponse(f"/r/{closing.reopen(room.store, patient.id, reason, reader_id=who.reader_id)}", 303)
 
 
 @router.get("/p/{key}/compare")
 def show_compare(request: Request, key: str) -> HTMLResponse:
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
         first, second = two_readings(connection, patient.id)
         cells = room.cells.get(connection, patient.id)
         comparison = None
-        names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
+        names = reader_names(connection)
         ready = first is not None and second is not None and "open" not in (first.state, second.state)
         if ready:
             compared = pairs(connection, patient.id)
@@ -135,16 +130,14 @@ def show_compare(request: Request, key: str) -> HTMLResponse:
 
 @router.post("/p/{key}/adjudicate")
 def adjudicate(request: Request, key: str, form_token: str = Form("")) -> RedirectResponse:
-    who, room = page_reader(request), room_of(request)
-    check_form_token(who, form_token)
-    with room.store.reading() as connection:
-        patient = patient_by_key(connection, key)
+    who, room = visit(request, form_token)
+    patient = patient_of(room, key)
     return RedirectResponse(f"/r/{closing.begin_adjudication(room.store, patient.id, reader_id=who.reader_id)}", 303)
 
 
 @router.get("/p/{key}/audit")
 def show_audit(request: Request, key: str, form: str = "html") -> HTMLResponse:
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         patient = patient_by_key(connection, key)
         blind = two_readings(connection, patient.id)[1]

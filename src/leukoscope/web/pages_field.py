@@ -8,10 +8,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
-from leukoscope.web.pages import reading_page, room_of
+from leukoscope.web.pages import reading_page, visit
 from leukoscope.web.pictures import Missing
 from leukoscope.web.room import NotFound, reading_by_key
-from leukoscope.web.sessions import page_reader
 from leukoscope.web.store import tables as t
 
 router = APIRouter(include_in_schema=False)
@@ -19,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/r/{key}/f/{number}")
 def show_field(request: Request, key: str, number: int) -> HTMLResponse:
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         cells = room.cells.get(connection, reading_by_key(connection, key, who).patient_id)
     if not 0 <= number < len(cells.fields):
@@ -40,7 +39,7 @@ def show_field(request: Request, key: str, number: int) -> HTMLResponse:
 @router.get("/r/{key}/s/{number}")
 def show_slide(request: Request, key: str, number: int) -> HTMLResponse:
     """The whole slide that a field is a region of, with the cells of all of its regions."""
-    who, room = page_reader(request), room_of(request)
+    who, room = visit(request)
     with room.store.reading() as connection:
         cells = room.cells.get(connection, reading_by_key(connection, key, who).patient_id)
     if not 0 <= number < len(cells.fields) or cells.fields[number].region is None:

@@ -21,6 +21,7 @@ from leukoscope.images.slides import Slide, slide_of
 from leukoscope.images.slides.slide import level_for
 from leukoscope.images.stored import open_stored
 from leukoscope.pipeline.cell_pictures import SMALL_MARGIN
+from leukoscope.raster import jpeg_bytes
 from leukoscope.web.cells import PatientCells
 from leukoscope.web.store.opening import THUMBS
 from leukoscope.web.store.photographs import Photographs
@@ -70,7 +71,7 @@ class Pictures:
         finally:
             if file is not None:
                 file.close()
-        jpeg = _jpeg(sheet, 82)
+        jpeg = jpeg_bytes(sheet, 82)
         with self._lock:
             self._sheets[key] = jpeg
             while len(self._sheets) > SHEETS_KEPT:
@@ -82,7 +83,7 @@ class Pictures:
         thumbs = Path(cells.run.folder) / THUMBS
         with open(thumbs, "rb") if thumbs.is_file() else nullcontext() as file:
             thumb = self._thumb(cells, row, file)
-        return _jpeg(thumb or Image.new("RGB", (TILE_PX, TILE_PX), (GREY, GREY, GREY)), 82)
+        return jpeg_bytes(thumb or Image.new("RGB", (TILE_PX, TILE_PX), (GREY, GREY, GREY)), 82)
 
     def cell(self, cells: PatientCells, field_row: int, box) -> bytes:
         """One cell as photographed, with what lies around it; Missing where the photograph is not at hand."""
@@ -90,7 +91,7 @@ class Pictures:
         x0, y0, x1, y1 = box
         half = max(x1 - x0, y1 - y0) * (0.5 + AROUND)
         crop = _cut(pixels, (x0 + x1) / 2, (y0 + y1) / 2, half)
-        return _jpeg(crop.resize((CELL_PX, CELL_PX), Image.Resampling.BICUBIC), 88)
+        return jpeg_bytes(crop.resize((CELL_PX, CELL_PX), Image.Resampling.BICUBIC), 88)
 
     def field_tile(self, cells: PatientCells, field_row: int, scale: int, x: int, y: int) -> bytes | None:
         """Tile x, y of a photograph at 1/scale of its size; None outside. `scale` is a power of two."""
@@ -103,7 +104,7 @@ class Pictures:
         if scale > 1:
             high, wide = part.shape[:2]
             image = image.resize((-(-wide // scale), -(-high // scale)), Image.Resampling.BOX)
-        return _jpeg(image, 88)
+        return jpeg_bytes(image, 88)
 
     def slide_size(self, cells: PatientCells, field_row: int) -> tuple[int, int]:
         """Width and height in px of the slide that a field is a region of; Missing where it is not at hand."""
@@ -123,7 +124,7 @@ class Pictures:
             part = Image.fromarray(slide.read((x0, y0, x1, y1), level=number))
         shrink = scale / level.downsample
         size = max(1, round((x1 - x0) / shrink)), max(1, round((y1 - y0) / shrink))
-        return _jpeg(part if size == part.size else part.resize(size, Image.Resampling.BOX), 85)
+        return jpeg_bytes(part if size == part.size else part.resize(size, Image.Resampling.BOX), 85)
 
     @contextmanager
     def _slide(self, cells: PatientCells, field_row: int) -> Iterator[Slide]:
@@ -222,9 +223,3 @@ def _cut(pixels: np.ndarray, x: float, y: float, half: float) -> Image.Image:
     if x1 > x0 and y1 > y0:
         out[y0 - top : y1 - top, x0 - left : x1 - left] = pixels[y0:y1, x0:x1]
     return Image.fromarray(out)
-
-
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=quality)
-    return out.getvalue()

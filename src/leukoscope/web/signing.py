@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from leukoscope.report.words import percent, plural
 from leukoscope.web.cells import PatientCells, added_cells
@@ -15,7 +15,7 @@ from leukoscope.web.room import Room, reading_by_key
 from leukoscope.web.sessions import Who, need_role
 from leukoscope.web.settings import SignRules
 from leukoscope.web.store import closing
-from leukoscope.web.store import tables as t
+from leukoscope.web.store.accounts import reader_names
 from leukoscope.web.store.closing import undecided
 from leukoscope.web.store.events import Closed
 from leukoscope.web.store.patients import readings_of
@@ -89,7 +89,7 @@ def signed_record(connection: Connection, cells: PatientCells, reading) -> dict:
     Numbers are rounded as the record's are; times are milliseconds since 1970 UTC.
     """
     stood = states(connection, reading.id)
-    names = dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
+    names = reader_names(connection)
     others = [r for r in readings_of(connection, reading.patient_id) if r.version == reading.version]
     patient, provenance = cells.patient, json.loads(cells.run.provenance)
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -28,6 +27,7 @@ from leukoscope.images.slides.monolayer import (
 from leukoscope.images.slides.region import Box
 from leukoscope.images.slides.slide import Slide, level_for
 from leukoscope.progress import Progress, no_progress
+from leukoscope.raster import jpeg_bytes
 
 TILE_UM = 128.0
 LOW_POWER_UM = 1.0  # µm/px of the look: a red cell is 7 px wide
@@ -209,6 +209,4 @@ def _is_empty(overview: np.ndarray, tile_px: int, size: tuple[int, int], *, leas
 def _jpeg(pixels: np.ndarray) -> bytes:
     picture = Image.fromarray(pixels)
     picture.thumbnail((_PICTURE_PX, _PICTURE_PX), Image.Resampling.BOX)
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=80)
-    return out.getvalue()
+    return jpeg_bytes(picture, 80)

@@ -12,7 +12,7 @@ import unicodedata
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from leukoscope.errors import InputError
 from leukoscope.web.store import tables as t
@@ -36,6 +36,11 @@ _SESSION = (  # built once: every request asks
     )
 )
 _NAME = re.compile(r"[^\x00-\x1f\x7f<>\"/\\]{1,60}")
+
+
+def reader_names(connection: Connection) -> dict[int, str]:
+    """Every reader's name, by the reader's number."""
+    return dict(connection.execute(select(t.reader.c.id, t.reader.c.name)).all())
 
 
 def add_reader(store: Store, name: str, *, role: str = "reader", password: str | None = None) -> int:
