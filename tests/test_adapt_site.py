@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from data.make_untrained import THREE, make_coloured_site, make_untrained
 
+from benchmarks.sites.held_out import held_out_probs
 from leukoscope.cli import main
 from leukoscope.dataset.manifest import read_dataset
 from leukoscope.errors import DataError, InputError
@@ -16,7 +17,6 @@ from leukoscope.models.bundle import CropRule, find_model
 from leukoscope.taxonomy import TAXONOMIES
 from leukoscope.train.adapt import adapt
 from leukoscope.train.adapt.cells import read_site_cells
-from leukoscope.train.adapt.conformal import held_out_probs
 from leukoscope.train.adapt.features import classifier_trunk
 from leukoscope.train.adapt.heads import SiteProblem, nearest_mean_probs
 from leukoscope.train.adapt.network import read_network

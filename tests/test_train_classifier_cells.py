@@ -13,6 +13,7 @@ from leukoscope.taxonomy import BLOOD_12
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
+from benchmarks.sites.store_file import read_store, write_store  # noqa: E402
 from leukoscope.train.augment import jitter_colour, jitter_stain, match_nuclei_of  # noqa: E402
 from leukoscope.train.classifier import task as loop  # noqa: E402
 from leukoscope.train.classifier.attribute_layer import turned  # noqa: E402
@@ -22,7 +23,6 @@ from leukoscope.train.classifier.loss import (  # noqa: E402
     contrast_loss,
 )
 from leukoscope.train.classifier.made_cells import SMUDGE, make_cells  # noqa: E402
-from leukoscope.train.classifier.store_file import read_store, write_store  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from benchmarks.models.joined_stages import join_stages, most_probable, score_typed, typed_fields
 
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import FieldBoxes, score_boxes
 from leukoscope.evaluate.classes import macro_f1
 from leukoscope.evaluate.coarse import type_of
-from leukoscope.evaluate.two_stage import (
-    class_f1,
-    end_to_end_f1,
-    end_to_end_matrices,
-    join_stages,
-    keep,
-    most_probable,
-    score_typed,
-    typed_fields,
-)
+from leukoscope.evaluate.two_stage import class_f1, end_to_end_f1, end_to_end_matrices, keep
 from leukoscope.types import FieldKey
 
 A, B, C, D, E = ([20 * i, 0, 20 * i + 10, 10] for i in range(5))

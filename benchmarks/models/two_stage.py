@@ -24,22 +24,20 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import DATA, Args, Rows, benchmark, option
-from benchmarks.public_sets import import_public, row
-from leukoscope.dataset.manifest import Dataset, TruthField
-from leukoscope.evaluate.boxes import FieldBoxes
-from leukoscope.evaluate.coarse import TYPES, restricted_types, strict_types, type_of
-from leukoscope.evaluate.readings import with_limits
-from leukoscope.evaluate.two_stage import (
-    end_to_end_f1,
-    end_to_end_matrices,
+from benchmarks.models.joined_stages import (
     join_stages,
-    keep,
     locate_fields,
     score_typed,
     session_classifier,
     type_boxes,
     typed_fields,
 )
+from benchmarks.public_sets import import_public, row
+from leukoscope.dataset.manifest import Dataset, TruthField
+from leukoscope.evaluate.boxes import FieldBoxes
+from leukoscope.evaluate.coarse import TYPES, restricted_types, strict_types, type_of
+from leukoscope.evaluate.readings import with_limits
+from leukoscope.evaluate.two_stage import end_to_end_f1, end_to_end_matrices, keep
 from leukoscope.geometry import nms
 from leukoscope.models.bundle import Bundle, CropRule, find_model, part_of_model
 from leukoscope.models.runtime import Session

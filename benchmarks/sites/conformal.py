@@ -23,12 +23,12 @@ import numpy as np
 
 from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from benchmarks.sites.adaptation_sets import SITES, embedded, type_columns
+from benchmarks.sites.held_out import held_out_probs
 from leukoscope.evaluate.abstention import accuracy_when_handing, area_under_risk, selective_curve
 from leukoscope.evaluate.calibration import expected_calibration_error, reliability
 from leukoscope.evaluate.conformal import conformal_sets, coverage
 from leukoscope.evaluate.patients import clustered_limits
 from leukoscope.models.bundle import find_model
-from leukoscope.train.adapt.conformal import held_out_probs
 from leukoscope.train.adapt.features import reduce_together
 from leukoscope.train.adapt.heads import SiteProblem, ensemble_probs
 

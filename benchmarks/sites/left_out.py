@@ -34,7 +34,7 @@ from leukoscope.train.adapt.profile import Reference, measure_reference
 from leukoscope.train.classifier.bundle import read_classifier
 from leukoscope.train.classifier.data import CellStore, class_targets
 from leukoscope.train.classifier.dress import Wardrobe
-from leukoscope.train.classifier.store_file import read_store
+from benchmarks.sites.store_file import read_store
 from leukoscope.train.classifier.task import train_store
 from leukoscope.train.config import read_toml
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from benchmarks.harness import option, parse
 from benchmarks.sites.laboratories import read_roles
+from benchmarks.sites.store_file import write_store
 from leukoscope.dataset.manifest import Dataset, read_dataset
 from leukoscope.taxonomy import WBC_11
 from leukoscope.train.classifier.data import load_cells
 from leukoscope.train.classifier.made_cells import make_cells
-from leukoscope.train.classifier.store_file import write_store
 
 UM_PER_PX = {"pbc": 0.105, "cnmc": 0.065}  # as in configs/classifier.toml
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.sites.recipes import joined
+from benchmarks.sites.store_file import read_store
 from leukoscope.evaluate.calibration import expected_calibration_error
 from leukoscope.evaluate.classes import confusion_matrix, macro_f1, roc_auc
 from leukoscope.evaluate.coarse import restricted_types, strict_types, type_of
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.classifier.data import CellStore
-from leukoscope.train.classifier.store_file import read_store
 
 RARE = (
     "promyelocyte",

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Args, option, parse
+from benchmarks.sites.store_file import read_store
 from leukoscope.models.torch_onnx import round_to_half
 from leukoscope.train.augment import match_nuclei_of
 from leukoscope.train.classifier.bundle import read_classifier
 from leukoscope.train.classifier.config import ClassifierConfig
 from leukoscope.train.classifier.data import MADE, CellStore
 from leukoscope.train.classifier.dress import Wardrobe
-from leukoscope.train.classifier.store_file import read_store
 from leukoscope.train.classifier.task import train_store
 from leukoscope.train.config import build_config, read_toml
 

@@ -113,27 +113,6 @@ def blast_stratum(field: TruthField) -> str:
     return "leukaemic" if any(c.class_name in blasts for c in field.cells) else "healthy"
 
 
-def fold_datasets(
-    dataset: Dataset, fold: Fold, *, group: Callable[[TruthField], str] = patient_of
-) -> tuple[Dataset, Dataset]:
-    """(train, test) data sets of one fold, with `split` set accordingly."""
-    train = tuple(replace(f, split="train") for f in dataset.fields if group(f) in fold.train)
-    test = tuple(replace(f, split="test") for f in dataset.fields if group(f) in fold.test)
-    return replace(dataset, fields=train), replace(dataset, fields=test)
-
-
-def copies_across_splits(*datasets: Dataset) -> list[tuple[tuple[str, TruthField], ...]]:
-    """Groups of byte-identical pictures that stand in more than one split or data set, as (data set's name, field).
-
-    Exact copies only: a picture saved again has another digest.
-    """
-    same: dict[str, list[tuple[str, TruthField]]] = defaultdict(list)
-    for dataset in datasets:
-        for field in dataset.fields:
-            same[field.sha256].append((dataset.name, field))
-    return [tuple(copies) for copies in same.values() if len({(name, f.split) for name, f in copies}) > 1]
-
-
 def drop_copies(train: Dataset, *others: Dataset) -> Dataset:
     """`train` without the pictures that the other data sets (or splits) hold too, and each of its own pictures once."""
     seen = {f.sha256 for other in others for f in other.fields}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leukoscope.dataset.detection import BACKGROUND, WBC_OTHER, class_column
+from leukoscope.dataset.detection import BACKGROUND, class_column
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.taxonomy import Taxonomy, nearest_class
 
@@ -62,11 +62,6 @@ def map_dataset(dataset: Dataset, taxonomy: Taxonomy) -> Mapped:
     order = {n: i for i, n in enumerate(taxonomy.names)}
     read_as = dict(sorted(read_as.items(), key=lambda item: order[item[1]]))
     return Mapped(replace(dataset, fields=tuple(fields)), ignored, dict(unmapped), dict(background), read_as)
-
-
-def map_white_cells(dataset: Dataset) -> Mapped:
-    """The set as WBC and Other (section 2.2, the binary boxes)."""
-    return map_dataset(dataset, WBC_OTHER)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

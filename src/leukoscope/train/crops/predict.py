@@ -103,7 +103,7 @@ def predict_features(
 def box_classifier(
     network: CropNetwork, record: dict, *, temperature: float = 1.0
 ) -> Callable[[Field, np.ndarray], np.ndarray]:
-    """A run as what `evaluate.two_stage.type_boxes` asks: (field, boxes (N, 4)) → probabilities (N, C)."""
+    """A run as what a second stage is asked: (field, boxes (N, 4)) → probabilities (N, C)."""
     rule = CropRule(**record["crop"])
     n_classes = len(Taxonomy.from_dict(record["taxonomy"]).names)
 
