@@ -23,6 +23,7 @@ import torch
 from benchmarks.harness import Args, Rows, benchmark, option
 from benchmarks.sites.new_laboratories import BLASTS, NORMAL, NOT_NORMAL, settled
 from benchmarks.sites.recipes import ROOT, TRAIN, fold_numbers, job_config, joined, training_rows
+from benchmarks.sites.store_file import read_store
 from leukoscope.evaluate.calibration import expected_calibration_error
 from leukoscope.evaluate.classes import roc_auc
 from leukoscope.evaluate.coarse import TYPES, strict_types, type_of
@@ -34,7 +35,6 @@ from leukoscope.train.adapt.profile import Reference, measure_reference
 from leukoscope.train.classifier.bundle import read_classifier
 from leukoscope.train.classifier.data import CellStore, class_targets
 from leukoscope.train.classifier.dress import Wardrobe
-from benchmarks.sites.store_file import read_store
 from leukoscope.train.classifier.task import train_store
 from leukoscope.train.config import read_toml
 

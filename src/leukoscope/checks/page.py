@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,22 +10,9 @@ import numpy as np
 from PIL import Image
 
 from leukoscope.files import write_whole
+from leukoscope.raster import jpeg_bytes
 from leukoscope.report.shell import Shell, page_style
 from leukoscope.report.words import escape
-
-_STYLE = """
-.sheet { list-style: none; padding: 0; margin: 1rem 0; display: grid; gap: .9rem; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
-.sheet li { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .5rem; font-size: .84rem; min-width: 0; }
-.sheet img { display: block; width: 100%; height: auto; aspect-ratio: 1; border-radius: 4px; background: var(--rail); margin-bottom: .35rem; }
-.sheet b, .sheet span { display: block; }
-.sheet span { color: var(--quiet); }
-.counts-wide li { grid-template-columns: 9.3rem minmax(2rem, 1fr) 8rem; }
-.counts-wide .value { grid-template-columns: 1fr 4rem; }
-main h3 { margin: 1.5rem 0 .5rem; }
-.answers dt { font-size: .92rem; color: var(--ink); margin-top: .9rem; }
-.answers dd { color: var(--quiet); }
-.answers .blank { color: var(--note); font-weight: 600; }
-"""  # noqa: E501
 
 
 def write_page(path: str | Path, *, title: str, meta: str, body: Iterable[str], classes: tuple[str, ...] = ()) -> None:
@@ -36,7 +22,7 @@ def write_page(path: str | Path, *, title: str, meta: str, body: Iterable[str], 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    before, after = Shell(title, meta, page_style("report.css", classes=classes, more=_STYLE)).halves()
+    before, after = Shell(title, meta, page_style("report.css", "checks.css", classes=classes)).halves()
     with write_whole(path, encoding="utf-8", newline="\n") as file:
         file.write(before)
         for piece in body:
@@ -46,9 +32,8 @@ def write_page(path: str | Path, *, title: str, meta: str, body: Iterable[str], 
 
 def picture_uri(pixels: np.ndarray, *, quality: int = 82) -> str:
     """Pixels (H, W, 3) uint8 as a JPEG data URI."""
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    jpeg = jpeg_bytes(Image.fromarray(np.ascontiguousarray(pixels)), quality)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
 def table(head: list[str], rows: list[list[object]], *, caption: str = "", foot: list[object] | None = None) -> str:

@@ -15,13 +15,6 @@ from leukoscope.report.shell import Shell, page_style
 from leukoscope.report.words import class_words, escape, plural
 
 _WIDTH, _HEIGHT, _LEFT, _PAD = 640, 190, 52, 12
-_STYLE = """
-.drift-chart { max-width: 44rem; width: 100%; height: auto; }
-.drift-chart .band { fill: #1f77b4; opacity: .16; } .drift-chart .mid { stroke: #1f77b4; stroke-width: 1.5; }
-.drift-chart .dot { fill: #555; opacity: .55; } .drift-chart .mean { stroke: #222; stroke-width: 3; }
-.drift-chart .out { stroke: #b00020; } .drift-chart text { font: 12px sans-serif; fill: #333; }
-td.drifted { color: #b00020; font-weight: 600; }
-"""
 
 
 def finding_words(finding: Finding) -> str:
@@ -79,7 +72,7 @@ def write_drift_page(
     """One page that needs nothing else; judged: (run, its reference, findings) in the order of time."""
     n = sum(any(f.drifted for f in findings) for _, _, findings in judged)
     meta = f"{plural(len(judged), 'run')} · {n} with drift · Made by Leukoscope"
-    before, after = Shell(title, meta, page_style("report.css", more=_STYLE)).halves()
+    before, after = Shell(title, meta, page_style("report.css", "drift.css")).halves()
     write_text(path, before + "\n".join(_sections(judged)) + after)
 
 

@@ -74,5 +74,11 @@ def checklists() -> tuple[Checklist, ...]:
     )  # fmt: skip
 
 
+def filled_facts(file: str, words: Mapping[str, object]) -> dict[str, str]:
+    """{fact: what a run says of it}, from a TOML file below `leukoscope.experiments` with `words` in its braces."""
+    texts_of = tomllib.loads((files("leukoscope.experiments") / file).read_text("utf-8"))
+    return {fact: text.format(**words) for fact, text in texts_of.items()}
+
+
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "/").split())

@@ -14,33 +14,6 @@ from leukoscope.report.words import escape
 
 USE = "Research use only — not a diagnosis, and not for making one; a morphologist must review"
 
-_STYLE = """
-.notices { list-style: none; padding: 0; margin: 0 0 1rem; display: grid; gap: .6rem; }
-.notices .alert { margin: 0; }
-.contents { columns: 2 16rem; padding-left: 1.2rem; margin: .75rem 0 0; font-size: .95rem; }
-.contents li { margin: .15rem 0; break-inside: avoid; }
-main h3 { margin: 1.6rem 0 .5rem; }
-.plots { display: grid; gap: 1.1rem; margin: 1rem 0; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); align-items: start; }
-.plots figure { margin: 0; min-width: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .6rem; }
-.plots figure.wide { grid-column: 1 / -1; }
-.plots img { display: block; width: 100%; max-width: 560px; height: auto; margin: 0 auto; background: #fff; border-radius: 4px; }
-.plots .wide img { max-width: 1000px; }
-.gallery-grid { list-style: none; padding: 0; margin: 1rem 0; display: grid; gap: .7rem; grid-template-columns: repeat(auto-fill, minmax(112px, 1fr)); }
-.gallery-grid li { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .4rem; font-size: .8rem; line-height: 1.35; min-width: 0; }
-.gallery-grid img { display: block; width: 100%; height: auto; aspect-ratio: 1; border-radius: 4px; background: var(--rail); margin-bottom: .3rem; }
-.gallery-grid b, .gallery-grid span { display: block; }
-.gallery-grid span { color: var(--quiet); overflow-wrap: anywhere; }
-.results { font-size: .88rem; }
-.results th, .results td { padding: .32rem .55rem; vertical-align: top; }
-.results thead th { white-space: normal; vertical-align: bottom; min-width: 4.2rem; }
-.results tbody th { font-weight: 600; min-width: 8rem; }
-.results .number { text-align: right; white-space: nowrap; }
-.results thead .number { white-space: normal; }
-.results .number small { display: block; font-size: .8em; }
-.results td.text { min-width: 5.5rem; }
-.results td.remark { min-width: 13rem; max-width: 26rem; }
-"""  # noqa: E501
-
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -71,7 +44,7 @@ def study_page(
         f"{s.body}\n</section>\n"
         for s in sections
     )
-    before, after = Shell(title, meta, page_style("report.css", more=_STYLE), use=USE).halves()
+    before, after = Shell(title, meta, page_style("report.css", "studies.css"), use=USE).halves()
     listed = f'<ul class="notices">{warned}</ul>\n' if warned else ""
     nav = f'<nav aria-label="Contents"><ol class="contents">{contents}</ol></nav>'
     return f"{before}{listed}{first}\n{nav}\n{body}{after}"

@@ -59,11 +59,11 @@ class Shell:
         return before, after
 
 
-def page_style(*sheets: str, classes: tuple[str, ...] = (), more: str = "") -> str:
-    """CSS of a page: base.css, the sheets named (of this package), the colours k0, k1, … of `classes`, then `more`."""
+def page_style(*sheets: str, classes: tuple[str, ...] = ()) -> str:
+    """CSS of a page: base.css, the sheets named (of this package), the colours k0, k1, … of `classes`."""
     folder = files("leukoscope.report")
     texts = [(folder / name).read_text("utf-8") for name in ("base.css", *sheets)]
-    return "\n".join([*texts, class_style(classes), more])
+    return "\n".join([*texts, class_style(classes)])
 
 
 def _digest(text: str) -> str:

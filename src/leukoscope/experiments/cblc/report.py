@@ -43,7 +43,7 @@ def write_report(result: StudyResult) -> Path:
     folder.mkdir(exist_ok=True)
     for name, image in drawn.items():
         write_bytes(folder / f"{name}{'.jpg' if image.startswith(bytes([0xFF, 0xD8])) else '.svg'}", image)
-    known = known_facts(result, ratios, every)
+    known = known_facts(result, ratios)
     title = f"From cells to a patient: {result.files.study.name}"
     for checklist in checklists():
         write_text(out / f"{checklist.name}.md", checklist.markdown(known, title=title))
