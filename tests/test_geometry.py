@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leukoscope.errors import DataError
-from leukoscope.geometry import box_area, box_iou, contour_area, contour_box, merge_tiles, nms, tiles
+from leukoscope.geometry import box_area, box_iou, contour_area, contour_box, drop_nested, merge_tiles, nms, tiles
 
 
 def counted_iou(a, b, size=40):
@@ -42,6 +42,22 @@ def test_nms_keeps_the_best_of_each_heap():
     assert nms(boxes, [0.5, 0.9, 0.8, 0.7], 0.99).tolist() == [1, 2, 3, 0]
     assert nms(boxes, [0.5, 0.5, 0.5, 0.5], 0.5).tolist() == [0, 2]  # equal scores: the earlier one
     assert nms(np.zeros((0, 4)), [], 0.5).tolist() == []
+
+
+def test_of_nested_boxes_one_stays():
+    def kept(*rows: tuple[list[float], float]) -> list[int]:
+        boxes, scores = [r[0] for r in rows], [r[1] for r in rows]
+        return drop_nested(np.reshape(boxes, (-1, 4)), scores, inside=0.75, share=0.5).tolist()
+
+    cell, lobe, other = [0, 0, 40, 40], [5, 5, 15, 15], [22, 22, 38, 38]
+    assert kept() == []
+    assert kept((cell, 0.9), (lobe, 0.6)) == [0]
+    assert kept((lobe, 0.6), (cell, 0.4)) == [1]  # the cell itself, though its lobe looks more like one
+    assert kept((lobe, 0.9), (cell, 0.4)) == [0]
+    assert kept((lobe, 0.9), (other, 0.8), (cell, 0.7)) == [0, 1]  # a box around two cells
+    assert kept((lobe, 0.9), (cell, 0.7), (other, 0.4)) == [1]  # two lobes, one of them louder
+    assert kept((cell, 0.9), ([35, 0, 50, 10], 0.5)) == [0, 1]  # a third of it in the cell
+    assert kept((cell, 0.9), (cell, 0.5)) == [0, 1]  # the same place is for `nms`
 
 
 @given(st.lists(whole_box, min_size=1, max_size=12), st.floats(0.1, 0.9), st.randoms(use_true_random=False))

@@ -41,6 +41,22 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
     return np.array(kept, np.int64)
 
 
+def drop_nested(boxes: np.ndarray, scores: np.ndarray, *, inside: float, share: float) -> np.ndarray:
+    """Indices of the boxes (N, 4) that stay, in their order, where of two boxes one in the other only one is a thing.
+
+    A box lies in a larger one when `inside` of its area does. The larger stays, for the other is a part of it; but it
+    goes where it holds two boxes that score more, and where it scores less than `share` of one that it holds: then it
+    is drawn around things that were found themselves.
+    """
+    boxes, scores = _as_boxes(boxes), np.asarray(scores, np.float64)
+    areas = box_area(boxes)
+    held = _intersections(boxes, boxes) >= inside * np.maximum(areas, 1e-9)[:, None]  # [part, whole]
+    held &= areas[:, None] < areas[None, :]
+    better = held & (scores[:, None] > scores[None, :])
+    around = (better.sum(0) > 1) | (held & (scores[None, :] < share * scores[:, None])).any(0)
+    return np.flatnonzero(~around & ~(held & ~around[None, :]).any(1))
+
+
 def tiles(height: int, width: int, size: int, overlap: int) -> np.ndarray:
     """Tiles that cover a field: (T, 4) int64 boxes, rows first, none larger than `size` px a side.
 
