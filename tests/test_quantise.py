@@ -14,7 +14,12 @@ from data.make_checked_set import make_checked_set
 
 from leukoscope.cli import main
 from leukoscope.dataset.manifest import write_dataset
+from leukoscope.geometry import box_iou
+from leukoscope.images import read_field
+from leukoscope.locate import locate_balanced, prepare
 from leukoscope.models.bundle import find_model
+from leukoscope.models.runtime import Session
+from leukoscope.types import FieldKey
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -23,6 +28,7 @@ pytest.importorskip("torch", reason="training needs the extra: pip install '.[tr
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from leukoscope.train.quantise_graph import quantise_graph  # noqa: E402
+from leukoscope.train.quantise_weights import STEPS, round_weights  # noqa: E402
 
 
 def deepen(folder: Path, tensor: str, *, most: float, channels_last: bool) -> None:
@@ -130,8 +136,59 @@ def test_what_is_done_with_pixels_and_with_answers_stays_in_float(tmp_path):
     graph = helper.make_graph(nodes, "g", [value("x", 1, n)], [value("y", 1, n)], [kernel, scale])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
     shown = [{"x": np.random.default_rng(k).uniform(0, 9, n).astype(np.float32)} for k in range(3)]
-    left = quantise_graph(tmp_path / "a.onnx", tmp_path / "b.onnx", iter(shown))
+    left = quantise_graph(tmp_path / "a.onnx", tmp_path / "b.onnx", shown)
     assert left == ["conv0", "conv2", "last", "pixels", "places"]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_rounded_weights_make_up_for_one_anothers_errors(groups):
+    """On inputs that go together, as neighbouring pixels do, outputs change far less than by rounding each weight."""
+    rng = np.random.default_rng(0)
+    kernels = rng.normal(size=(6, 6 // groups, 3, 3)).astype(np.float32)
+    model = convolutions(kernels, groups=groups)
+
+    def shown(n: int) -> list[dict[str, np.ndarray]]:
+        coarse = rng.normal(size=(n, 1, 6, 4, 4)).repeat(4, 3).repeat(4, 4)
+        return [{"x": (one + rng.normal(size=(1, 6, 16, 16)) / 30).astype(np.float32)} for one in coarse]
+
+    rounded = onnx.ModelProto.FromString(model.SerializeToString())
+    step = round_weights(rounded, ["plain", "dilated"], shown(30))["w"]
+    whole = numpy_helper.to_array(rounded.graph.initializer[0]) / step[:, None, None, None]
+    assert np.allclose(whole, whole.round(), atol=1e-3) and np.abs(whole).max() <= STEPS + 1e-3
+    assert rounded.graph.initializer[1] == model.graph.initializer[1]  # a dilated one stays as it is
+    steps = step[:, None, None, None]
+    nearest = convolutions((kernels / steps).round() * steps, groups=groups)
+    others, wanted = shown(10), model
+    errors = [sum(((a - b) ** 2).sum() for a, b in zip(answers(m, others), answers(wanted, others), strict=True))
+              for m in (rounded, nearest)]  # fmt: skip
+    assert errors[0] < 0.6 * errors[1]
+
+
+def convolutions(kernels: np.ndarray, *, groups: int):
+    """A graph of a convolution with these kernels, "plain", and of a dilated one beside it."""
+    value, size = helper.make_tensor_value_info, [1, 6, 16, 16]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], name="plain", pads=[1] * 4, group=groups),
+        helper.make_node("Conv", ["x", "v"], ["z"], name="dilated", pads=[2] * 4, dilations=[2, 2]),
+    ]
+    stored = [numpy_helper.from_array(kernels, "w"), numpy_helper.from_array(np.ones((6, 6, 3, 3), np.float32), "v")]
+    outputs = [value(name, 1, size) for name in "yz"]
+    graph = helper.make_graph(nodes, "g", [value("x", 1, size)], outputs, stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def answers(model, pictures: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [session.run(["y"], one)[0] for one in pictures]
+
+
+def test_the_bundled_locator_in_eight_bits_finds_as_many_cells(shared_data):
+    sessions = [Session(find_model(name)["locate"]) for name in ("blood", "blood-int8")]
+    for file in sorted((shared_data / "bccd" / "JPEGImages").glob("*.jpg"))[:4]:
+        view = prepare(read_field(file, FieldKey("f", "s", "p", "c", "blood")), sessions[0].card)
+        first, second = (locate_balanced(view, s, tile_px=640) for s in sessions)
+        assert len(first) == len(second) > 0
+        assert box_iou(first.boxes, second.boxes).max(1).min() > 0.9
 
 
 def test_the_same_calls_without_a_processors_own_integer_kernels(quantised):

@@ -36,6 +36,10 @@ PICTURES = 300  # training photographs that set the ranges of activations
 MOST_MEASURED = 1000  # validation photographs that the loss is measured on
 TIMED = 20  # calls of each graph, in turn, for how much faster one is
 QUANTISED = ("locate", "classify")
+HOW = (
+    "static QDQ; weights of 7 bits a channel, each error made up for by later weights (GPTQ); activations of 8 bits a "
+    "tensor, least and greatest values"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ def _locator(bundle: Bundle, folder: Path, training: list[Dataset], validation: 
     shown = [letterbox(v.pixels, size)[0][None] for v in _views(training, bundle)]
     if not shown:
         raise DataError("no training photograph can be read: nothing to set the ranges of activations on")
-    left = quantise_graph(bundle.onnx, folder / "model.onnx", ({"pixels": canvas} for canvas in shown))
+    left = quantise_graph(bundle.onnx, folder / "model.onnx", [{"pixels": canvas} for canvas in shown])
     new = _with_graph(bundle, folder, training, left)
     sessions = Session(bundle), Session(new)
     same, overlaps, counts = [], [], [0, 0]
@@ -137,7 +141,7 @@ def _locator(bundle: Bundle, folder: Path, training: list[Dataset], validation: 
         "overlap of their boxes": float(np.mean(overlaps)) if overlaps else 1.0,
         "cells found": float(counts[1]),
     }
-    faster = _faster(sessions, [{"pixels": canvas} for canvas in shown[:TIMED]])
+    faster = times_as_fast(sessions, [{"pixels": canvas} for canvas in shown[:TIMED]])
     loss = Loss("locate", before, after, faster)
     _write(new, loss, validation)
     return loss
@@ -150,7 +154,7 @@ def _classifier(bundle: Bundle, folder: Path, training: list[Dataset], validatio
     some = np.linspace(0, len(crops) - 1, min(PICTURES, len(crops))).astype(int)
     old = Session(bundle)
     calls = [_inputs(old, match_nuclei(crops[i : i + 1], density), diameters[i : i + 1]) for i in some]
-    left = quantise_graph(bundle.onnx, folder / "model.onnx", iter(calls))
+    left = quantise_graph(bundle.onnx, folder / "model.onnx", calls)
     new = _with_graph(bundle, folder, training, left)
     sessions = old, Session(new)
     crops, diameters, truth = typed_crops(validation, card)
@@ -170,7 +174,7 @@ def _classifier(bundle: Bundle, folder: Path, training: list[Dataset], validatio
     settings = {"patients": laboratories, "unit": "laboratory", "least_prob": card.thresholds.get("unidentified", 0.0)}
     new_card = replace(new_card, **confusion_for_card(truth, probs[1], card.taxonomy, **settings))
     measured = [_of_calls(p, truth, probs[0]) for p in probs]
-    loss = Loss("classify", *measured, _faster(sessions, calls[:TIMED]))
+    loss = Loss("classify", *measured, times_as_fast(sessions, calls[:TIMED]))
     _write(Bundle(new_card, folder), loss, validation)
     return loss
 
@@ -224,7 +228,7 @@ def _with_graph(bundle: Bundle, folder: Path, training: list[Dataset], left: lis
     said = {
         "from": {"name": card.name, "onnx_sha256": card.onnx_sha256},
         "calibrated_on": [{"name": d.name, "sha256": d.sha256(), "n_fields": len(d.fields)} for d in training],
-        "how": "static QDQ, weights of 7 bits a channel, activations of 8 bits a tensor, least and greatest values",
+        "how": HOW,
         "left_in_float": left,
         "onnxruntime": onnxruntime.__version__,
     }
@@ -244,8 +248,8 @@ def _write(bundle: Bundle, loss: Loss, validation: list[Dataset]) -> None:
     write_card(replace(card, training=training, results=(), limits=(*card.limits, limit)), bundle.path / "card.json")
 
 
-def _faster(sessions: tuple[Session, Session], calls: list[dict[str, np.ndarray]]) -> float:
-    """Processor time of the first session's calls over the second's, in turn; the median over the calls."""
+def times_as_fast(sessions: tuple[Session, Session], calls: list[dict[str, np.ndarray]]) -> float:
+    """How many times as fast the second session's calls are: the median of the ratios of processor time, in turn."""
     ratios = []
     for call in calls:
         spent = []

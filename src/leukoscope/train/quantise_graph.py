@@ -1,7 +1,8 @@
 """An ONNX graph in eight bits: static QDQ by ONNX Runtime's own quantiser, with what it needs to gain anything.
 
 What was tried stands in docs/log.md: Clip and Relu must be among the quantised types, else each convolution goes back
-to float for its activation; the first convolutions see pixels and the last ones give the answers, they stay in float.
+to float for its activation; the first convolutions see pixels and the last ones give the answers, they stay in float,
+and so does what only scales or shifts by constants.
 """
 
 from __future__ import annotations
@@ -11,25 +12,30 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from leukoscope.errors import InputError, ModelError
+from leukoscope.train.quantise_weights import round_weights
 
+LOOKED_AT = 40  # pictures that weights are rounded on
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _TYPES = ("Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "GlobalAveragePool", "AveragePool", "MaxPool",
           "Concat", "Resize", "Sigmoid", "HardSigmoid")  # fmt: skip
 
 
-def quantise_graph(source: Path, out: Path, pictures: Iterable[dict[str, np.ndarray]]) -> list[str]:
+def quantise_graph(source: Path, out: Path, pictures: Sequence[dict[str, np.ndarray]]) -> list[str]:
     """Write `source` with weights and activations in eight bits to `out`; the names of the nodes left in float.
 
-    pictures  inputs by name, one call each: the ranges of activations are those that they show
+    pictures  inputs by name, one call each: the ranges of activations are those that they show, and convolutions are
+              rounded so that they answer as before on the first LOOKED_AT of them, spread evenly
     Weights are quantised a channel in seven bits (quantise.py says why), activations a tensor in eight, between the
     least and the greatest value seen.
     InputError where the package onnx is missing, ModelError where ONNX Runtime can't quantise the graph.
     """
     try:
+        import onnx
         from onnxruntime.capi import onnxruntime_pybind11_state as ort
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     except ImportError:
@@ -40,10 +46,13 @@ def quantise_graph(source: Path, out: Path, pictures: Iterable[dict[str, np.ndar
         plain = Path(work) / "plain.onnx"
         try:
             _folded(source, plain)
-            left = _ends(plain)
+            left = _left_in_float(plain)
+            model = onnx.load(plain)
+            inner = [node.name for node in model.graph.node if node.name not in left]
+            steps = round_weights(model, inner, pictures[:: -(-len(pictures) // LOOKED_AT) or 1])
             with _quietly():
                 quantize_static(
-                    str(plain),
+                    model,
                     str(out),
                     _Reader(pictures),
                     quant_format=QuantFormat.QDQ,
@@ -53,10 +62,19 @@ def quantise_graph(source: Path, out: Path, pictures: Iterable[dict[str, np.ndar
                     reduce_range=True,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
+                    extra_options={"TensorQuantOverrides": _as_rounded(steps, QuantType.QInt8)},
                 )
         except (ort.Fail, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, RuntimeError, ValueError) as error:
             raise ModelError(f"{source} can't be quantised: {str(error).splitlines()[0]}") from None
     return left
+
+
+def _as_rounded(steps: dict[str, np.ndarray], kind: Any) -> dict[str, list[dict]]:
+    """What tells ONNX Runtime to take the steps that the weights are whole numbers of, not its own."""
+    said = {n: [{"quant_type": kind, "scale": s, "zero_point": np.int8(0)} for s in step] for n, step in steps.items()}
+    for channels in said.values():
+        channels[0]["axis"] = 0
+    return said
 
 
 @contextmanager
@@ -81,11 +99,13 @@ def _folded(source: Path, out: Path) -> None:
     ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
 
 
-def _ends(path: Path) -> list[str]:
-    """Names of the nodes that have no weighted one before them, or none behind them; in the file all get names.
+def _left_in_float(path: Path) -> list[str]:
+    """Names of the nodes that are not quantised though they could be; in the file all nodes get names.
 
-    These are the first and the last weighted ones, and what is done with pixels and with answers: places in px, added
-    up in 256 steps over the whole picture, would jump by two and a half px.
+    These are those with no weighted node before them, or none behind them: the first and the last weighted ones, and
+    what is done with pixels and with answers, for places in px, added up in 256 steps over the whole picture, would
+    jump by two and a half px. And sums and products with a constant, as normalisations have them: each would be
+    rounded once more, before the activation behind it is.
     """
     import onnx
 
@@ -110,8 +130,10 @@ def _ends(path: Path) -> list[str]:
         return set(order) - reached
 
     names = [node.name for node in nodes]  # ONNX lists a node behind those it needs
-    ends = at_an_end(before, names) | at_an_end(after, names[::-1])
-    return sorted(node.name for node in nodes if node.name in ends and node.op_type in _TYPES)
+    left = at_an_end(before, names) | at_an_end(after, names[::-1])
+    constant = {i.name for i in model.graph.initializer}
+    left |= {n.name for n in nodes if n.op_type in ("Add", "Mul") and constant & set(n.input)}
+    return sorted(node.name for node in nodes if node.name in left and node.op_type in _TYPES)
 
 
 class _Reader:
