@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.models.joined_stages import join_stages, most_probable, score_typed, typed_fields
 
+from benchmarks.models.joined_stages import join_stages, most_probable, score_typed, typed_fields
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField
 from leukoscope.errors import DataError
 from leukoscope.evaluate.boxes import FieldBoxes, score_boxes
