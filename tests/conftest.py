@@ -25,8 +25,21 @@ settings.register_profile("leukoscope", deadline=None)
 settings.load_profile("leukoscope")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two workers begin with half of the tests each: what trains is in the first half, so that only one of them loads
+    torch's compiler and exporters; what draws, serves or lints for seconds begins the second, so that it ends in time.
+    """
+    trains, long, plain = [], [], []
+    texts = {path: path.read_text("utf-8") for path in {item.path for item in items}}
+    for item in items:
+        text = texts[item.path]
+        (trains if 'importorskip("torch"' in text else long if "mark.slow" in text else plain).append(item)
+    cut = max(len(items) // 2 - len(trains), 0)
+    items[:] = [*trains, *plain[:cut], *long, *plain[cut:]]
+
+
 def pytest_collection_finish() -> None:
-    """What collecting made stays to the end: the collector need not walk it again and again (6 % of torch's tests)."""
+    """What collecting made stays to the end: the collector need not walk it again and again (2 of 56 s of training)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

@@ -19,6 +19,7 @@ def demo(tmp_path_factory):
     return run_demo(out, seed=7, fields_per_patient=5)
 
 
+@pytest.mark.slow
 def test_every_true_ratio_lies_in_its_printed_interval(demo):
     assert {f.known.kind for f in demo.patients} == {"ordinary", "AML-like", "ALL-like", "many smudges"}
     assert all(f.inside for f in demo.patients) and not demo.problems

@@ -7,11 +7,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from data.later import Later
 from data.make_painted_set import paint_set
 
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[study]'")
 pytest.importorskip("transformers", reason="the detectors need the extra: pip install '.[study]'")
-pytest.importorskip("onnxscript", reason="the exporter needs it")
+Later("onnxscript", reason="the exporter needs it")
 onnxruntime = pytest.importorskip("onnxruntime")
 linear_sum_assignment = pytest.importorskip("scipy.optimize").linear_sum_assignment
 

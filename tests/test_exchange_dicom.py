@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data import make_record
+from data.later import Later
 from data.make_signed import make_signed
 
-pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+ann = Later("highdicom.ann", reason="the extra `dicom` is not installed")
 
 import pydicom  # noqa: E402
-from highdicom.ann import annread  # noqa: E402
 
 from leukoscope.exchange.codes import DICOM_SCHEME, OID  # noqa: E402
 from leukoscope.exchange.dicom_common import fits  # noqa: E402
@@ -104,7 +104,7 @@ def test_pixels_and_cells_are_the_records(run, exported):
         assert np.array_equal(image.pixel_array, read_image(field["file"]))
         assert image.LossyImageCompression == "01" and image.LossyImageCompressionMethod == "ISO_10918_1"
         assert image.SpecimenDescriptionSequence[0].SpecimenIdentifier == "S1"
-        cells = annread(exported / "A-101" / f"cells-{number:04}.dcm")
+        cells = ann.annread(exported / "A-101" / f"cells-{number:04}.dcm")
         assert cells.ReferencedImageSequence[0].ReferencedSOPInstanceUID == image.SOPInstanceUID
         assert cells.AnnotationCoordinateType == "2D" and cells.PixelOriginInterpretation == "FRAME"
         found, scores = [], []

@@ -29,6 +29,7 @@ def test_the_list_of_what_is_held_to_its_types_only_grows():
     assert len("".join(SETTINGS["exclude"])) <= len(NOT_YET)
 
 
+@pytest.mark.slow
 def test_mypy_finds_nothing_in_them():
     """With mypy's cache in the checkout: a second run reads what changed."""
     pytest.importorskip("mypy", reason="types are checked with the extra: pip install '.[test]'")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from data.later import Later
 from data.make_bundles import draw_field, scatter_cells
 from data.make_slide import make_slide, make_stitched
 from data.make_store import make_server, make_store
@@ -24,7 +25,7 @@ from leukoscope.report import read_record
 from leukoscope.simulate.slide_dicom import Series
 from leukoscope.simulate.slide_files import write_encapsulated
 
-pytest.importorskip("s3fs")
+Later("s3fs")
 # s3fs keeps its connections in a thread of its own until the process ends.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 HEIGHT, WIDTH = 600, 800

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from data.later import Later
 from data.make_bundles import noisy_smears
 from data.make_store import make_server, make_store
 from data.stopping import stop_after
@@ -18,7 +19,7 @@ from leukoscope.pipeline import analyze
 from leukoscope.pipeline import store_run as runs
 from leukoscope.report import read_record
 
-pytest.importorskip("s3fs")
+Later("s3fs")
 # s3fs keeps its connections in a thread of its own until the process ends.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 

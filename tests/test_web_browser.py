@@ -95,6 +95,7 @@ def by_pointer(page) -> None:
         sync_api.expect(page.locator(f"#{name}")).to_have_attribute("aria-label", re.compile("^basophil"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_whole_path(browser, origin, width):
     trouble: list[str] = []

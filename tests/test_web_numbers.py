@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from data import make_room
-from sklearn.metrics import cohen_kappa_score
+from data.later import Later
 
 pytest.importorskip("sqlalchemy", reason="the reading room is not installed: pip install '.[review]'")
 from openpyxl import load_workbook  # noqa: E402
@@ -33,6 +33,8 @@ from leukoscope.web.store.projection import calls_of  # noqa: E402
 from leukoscope.web.store.readings import Edit  # noqa: E402
 from leukoscope.web.times import spread, times_chart  # noqa: E402
 from leukoscope.web.view import cell_table  # noqa: E402
+
+metrics = Later("sklearn.metrics")
 
 
 class Desk:
@@ -140,10 +142,10 @@ def test_kappa_is_scikit_learns():
     rng = np.random.default_rng(5)
     a = rng.integers(0, 4, 200)
     b = np.where(rng.random(200) < 0.7, a, rng.integers(0, 4, 200))
-    assert cohen_kappa(confusion_matrix(a, b, n_classes=4)) == pytest.approx(cohen_kappa_score(a, b))
+    assert cohen_kappa(confusion_matrix(a, b, n_classes=4)) == pytest.approx(metrics.cohen_kappa_score(a, b))
     assert np.isnan(cohen_kappa(np.zeros((2, 2)))) and np.isnan(cohen_kappa(np.array([[5, 0], [0, 0]])))
     found = agreement([Pair(n, n, str(x), str(y)) for n, (x, y) in enumerate(zip(a, b, strict=True))], tuple("0123"))
-    assert found["kappa"] == pytest.approx(cohen_kappa_score(a, b)) and found["same"] == int((a == b).sum())
+    assert found["kappa"] == pytest.approx(metrics.cohen_kappa_score(a, b)) and found["same"] == int((a == b).sum())
 
 
 def test_what_nobody_saw_is_no_agreement():

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from data.later import Later
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support, roc_auc_score
-from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from leukoscope.errors import DataError
 from leukoscope.evaluate.calibration import expected_calibration_error, fit_temperature, reliability
 from leukoscope.evaluate.classes import accuracy, confusion_matrix, macro_f1, per_class, roc_auc, weighted_f1
+
+metrics = Later("sklearn.metrics")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -21,18 +22,20 @@ def test_scores_equal_scikit_learn(seed):
     truth = rng.integers(0, max(1, n_classes - seed % 2), 80)  # with odd seeds the last class has no truth
     pred = np.where(rng.random(80) < 0.6, truth, rng.integers(0, n_classes, 80))
     matrix, labels = confusion_matrix(truth, pred, n_classes=n_classes), np.arange(n_classes)
-    assert (matrix == sklearn_confusion(truth, pred, labels=labels)).all()
-    assert accuracy(matrix) == pytest.approx(accuracy_score(truth, pred), abs=1e-12)
-    precision, recall, f1, support = precision_recall_fscore_support(truth, pred, labels=labels, zero_division=0)
+    assert (matrix == metrics.confusion_matrix(truth, pred, labels=labels)).all()
+    assert accuracy(matrix) == pytest.approx(metrics.accuracy_score(truth, pred), abs=1e-12)
+    scored = metrics.precision_recall_fscore_support(truth, pred, labels=labels, zero_division=0)
     ours = per_class(matrix)
-    for name, theirs in (("precision", precision), ("recall", recall), ("f1", f1), ("support", support)):
+    for name, theirs in zip(("precision", "recall", "f1", "support"), scored, strict=True):
         assert ours[name] == pytest.approx(theirs, abs=1e-12)
     present = np.unique(truth)
-    assert macro_f1(matrix) == pytest.approx(f1_score(truth, pred, labels=present, average="macro"), abs=1e-12)
+    assert macro_f1(matrix) == pytest.approx(metrics.f1_score(truth, pred, labels=present, average="macro"), abs=1e-12)
     assert macro_f1(matrix, [0, 1]) == pytest.approx(
-        f1_score(truth, pred, labels=[0, 1], average="macro", zero_division=0), abs=1e-12
+        metrics.f1_score(truth, pred, labels=[0, 1], average="macro", zero_division=0), abs=1e-12
     )
-    assert weighted_f1(matrix) == pytest.approx(f1_score(truth, pred, average="weighted", zero_division=0), abs=1e-12)
+    assert weighted_f1(matrix) == pytest.approx(
+        metrics.f1_score(truth, pred, average="weighted", zero_division=0), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("levels", [3, 1000])
@@ -40,7 +43,7 @@ def test_roc_area_equals_scikit_learn(levels):
     rng = np.random.default_rng(levels)
     positive = rng.random(300) < 0.2
     scores = np.round((positive * 0.3 + rng.random(300)) * levels) / levels
-    assert roc_auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
+    assert roc_auc(positive, scores) == pytest.approx(metrics.roc_auc_score(positive, scores), abs=1e-12)
 
 
 def test_one_kind_alone_has_no_roc_area():

@@ -5,14 +5,16 @@ import math
 
 import numpy as np
 import pytest
+from data.later import Later
 from scipy import stats
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from leukoscope.errors import DataError
 from leukoscope.evaluate.agreement import bland_altman, lin_ccc, passing_bablok, pearson, spearman
 from leukoscope.evaluate.classes import roc_auc
 from leukoscope.evaluate.roc import at_threshold, auroc_delong, choose_threshold, compare_delong
 from leukoscope.intervals import clopper_pearson, excludes, student_t
+
+metrics = Later("sklearn.metrics")
 
 # Twenty pairs whose Passing-Bablok line R's mcr gives as 1.0050 and 0.0125 (published with the package methcomp).
 REFERENCE = np.arange(1, 21)
@@ -48,14 +50,14 @@ def test_delong_is_its_definition_and_the_area_scikit_learns(seed, ties):
     assert (
         ours.value
         == pytest.approx(area)
-        == pytest.approx(roc_auc_score(positive, a))
+        == pytest.approx(metrics.roc_auc_score(positive, a))
         == pytest.approx(roc_auc(positive, a))
     )
     half = stats.norm.ppf(0.975) * math.sqrt(covariance[0, 0])
     assert (ours.low, ours.high) == pytest.approx((max(0, area - half), min(1, area + half)))
     difference = compare_delong(positive, a, b)
     error = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert difference.difference == pytest.approx(area - roc_auc_score(positive, b))
+    assert difference.difference == pytest.approx(area - metrics.roc_auc_score(positive, b))
     assert difference.p == pytest.approx(2 * stats.norm.sf(abs(difference.difference) / error))
     assert difference.high - difference.low == pytest.approx(2 * stats.norm.ppf(0.975) * error)
 
@@ -81,7 +83,7 @@ def test_one_kind_of_patient_has_no_area():
 def test_a_threshold_of_the_development_patients_is_applied_to_others():
     positive, scores, _ = draw(5, n=200)
     threshold = choose_threshold(positive, scores)
-    false_rate, true_rate, _ = roc_curve(positive, scores)
+    false_rate, true_rate, _ = metrics.roc_curve(positive, scores)
     point = at_threshold(positive, scores, threshold)
     assert point.sensitivity.value + point.specificity.value - 1 == pytest.approx((true_rate - false_rate).max())
     assert (point.sensitivity.low, point.sensitivity.high) == clopper_pearson(point.true_positive, positive.sum())
