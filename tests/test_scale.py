@@ -34,6 +34,21 @@ def test_red_cells_of_any_size_give_the_scale(red_px):
     assert measure_um_per_px(pixels, boxes) == pytest.approx(RED_CELL_UM / red_px, rel=0.08)
 
 
+def test_thick_red_cells_end_where_the_glass_ends():
+    """Cells as thick as a dome: the steepest place lies at a quarter of their width."""
+    size, red_px = 320, 40
+    y, x = np.mgrid[:size, :size]
+    density = np.zeros((size, size))
+    middles = [(160 + 96 * np.cos(a), 160 + 96 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 12, endpoint=False)]
+    for at in middles:
+        r = np.hypot(x - at[0], y - at[1]).clip(max=red_px / 2)
+        density = np.maximum(density, 0.6 * np.cos(np.pi * r / red_px) ** 2)
+    density[np.hypot(x - 160, y - 160) < red_px] = 1.2
+    pixels = (240 * np.exp(-density)).astype(np.uint8)[..., None].repeat(3, 2)
+    measured = measure_um_per_px(pixels, np.array([[120, 120, 200, 200]], float))
+    assert RED_CELL_UM / measured > 0.8 * red_px
+
+
 def test_the_white_cell_size_does_not_bias_the_ruler():
     measured = [measure_um_per_px(*smear(50, white_px=w)) for w in (1.4, 2.0, 2.6)]
     assert measured == pytest.approx([RED_CELL_UM / 50] * 3, rel=0.1)

@@ -140,7 +140,8 @@ def _circle_radii(green: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def _edges(green: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, ...]:
     """x, y (M,) of edge pixels outside the boxes, and the unit vectors (M,) towards the darker side."""
-    density = optical_density(green).clip(-0.05, 0.7)
+    # All that is darker than a trace of colour is one level: a cell's edge is where glass ends, however thick the cell.
+    density = optical_density(green).clip(-0.7, 0.05)
     density = _sum_3x3(_sum_3x3(np.pad(density, 2, mode="edge")))[2:-2, 2:-2] / 81
     gx, gy = np.zeros_like(density), np.zeros_like(density)
     gx[:, 1:-1] = density[:, 2:] - density[:, :-2]
