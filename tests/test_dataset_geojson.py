@@ -29,3 +29,20 @@ def test_geojson_of_qupath(tmp_path, wrap, file):
         "a Point is no outline of a cell",
         "a model's prediction, not truth (--keep-predictions)",
     ]
+
+
+def test_regions_of_interest_are_no_cells_and_a_class_may_be_text(tmp_path):
+    picture(tmp_path / "a.png")
+    whole = [[0, 0], [120, 0], [120, 80], [0, 80]]
+    text = feature()
+    text["properties"]["classification"] = "neutrophil"
+    put(
+        tmp_path / "a.geojson",
+        [text, feature("Region*", ring=whole), feature("Ignore*", geometry="Point", ring=[[1, 1]])],
+    )
+    report, cells = take("geojson", tmp_path)
+    assert cells == {"a.png": [("neutrophil", NEUTROPHIL)]} and report.n_dropped == 2
+    assert sorted(reasons(report)) == [
+        "an object of class Ignore* marks a region, not a cell",
+        "an object of class Region* marks a region, not a cell",
+    ]

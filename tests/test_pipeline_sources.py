@@ -9,6 +9,7 @@ import pytest
 
 from leukoscope.errors import ImageError, InputError
 from leukoscope.images import read_image
+from leukoscope.images.listing import without_reports
 from leukoscope.pipeline.sources import find_sources, read_patients_table, sources_sha256
 
 
@@ -32,6 +33,16 @@ def test_a_patient_is_the_folder_that_holds_the_picture(tmp_path):
     touch(tmp_path, "anna/1.jpg", "anna/left/2.jpg", "bert/1.jpg", "3.jpg")
     found = owners(find_sources([tmp_path], specimen="blood"), tmp_path)
     assert found == {"3.jpg": tmp_path.name, "anna/1.jpg": "anna", "anna/left/2.jpg": "left", "bert/1.jpg": "bert"}
+
+
+def test_pictures_of_an_earlier_report_are_no_photographs(tmp_path):
+    report = ["record.json", "report.html", "fields/0.jpg", "patients/0001.jpg"]
+    touch(tmp_path, "anna/1.jpg", "anna/fields/2.jpg", *(f"ward/out/{name}" for name in report), "ward/out/3.jpg")
+    files = ["anna/1.jpg", "anna/fields/2.jpg", "ward/out/3.jpg"]
+    assert sorted(owners(find_sources([tmp_path], specimen="blood"), tmp_path)) == files
+    names = [f"s3://b/{p.relative_to(tmp_path).as_posix()}" for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    pictures = [n.removeprefix("s3://b/") for n in without_reports(names) if n.endswith(".jpg")]
+    assert pictures == files and without_reports(names[:1]) == names[:1]
 
 
 def test_two_folders_of_one_name_are_two_patients(tmp_path):

@@ -17,6 +17,7 @@ from leukoscope.errors import DataError
 
 FIELD_KEY = "leukoscope"  # of a collection that an export of ours wrote: patient, smear and the rest
 SHAPE_KEY, BOX_SHAPE = "leukoscope_shape", "box"  # in a feature's metadata: the rectangle is a box, no outline
+_IGNORED = "*"  # QuPath's own rule: Region* and Ignore* are no classes of objects, nor is any name that ends so
 _PREDICTED = ("detection", "cell", "tile")
 
 
@@ -68,8 +69,12 @@ def _read_feature(feature: object, where: str, seat: Seat, raw: RawSet) -> RawCe
     kind = str(geometry.get("type"))
     classification = said.get("classification")
     names = classification.get("names") if isinstance(classification, dict) else None
-    name = ": ".join(map(str, names)) if isinstance(names, list) else _dict(said, "classification").get("name")
+    stated = classification if isinstance(classification, str) else _dict(said, "classification").get("name")
+    name = ": ".join(map(str, names)) if isinstance(names, list) else stated
     code = str(name).strip() if name else UNTYPED
+    if code.endswith(_IGNORED):
+        raw.drop(seat.file, f"an object of class {code[:30]} marks a region, not a cell", where)
+        return None
     if kind not in ("Polygon", "MultiPolygon"):
         raw.drop(seat.file, f"a {kind[:30]} is no outline of a cell", where)
         return None

@@ -19,6 +19,8 @@ IMAGE_SUFFIXES = (
     )
     | KNOWN_SUFFIXES
 )
+# A folder with these files is a report of an earlier run, and its folders hold pictures of photographs, no photographs.
+_OF_A_REPORT, _PICTURES_OF_A_REPORT = frozenset(("record.json", "report.html")), ("fields", "patients")
 _MOST_LINKS = 3  # linked folders within linked folders
 
 
@@ -26,7 +28,8 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """The files that `paths` name, sorted, each once: a file as it is, a folder's images at any depth.
 
     In folders a file is an image by its suffix or, whatever its suffix, by its first bytes; hidden files and folders
-    are left out; links to folders are followed, not in circles. A folder that may not be looked into is in the list
+    are left out, and so are the pictures of a report that `analyze` wrote there; links to folders are followed, not in
+    circles. A folder that may not be looked into is in the list
     itself: reading it says why. InputError when a path does not exist or nothing is found.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
@@ -44,6 +47,15 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return sorted(images)
 
 
+def without_reports(names: list[str]) -> list[str]:
+    """Names with "/" of all files below one place, those left out that are pictures of a report."""
+    there = set(names)
+    folders = [n.rpartition("/")[0] for n in names if n.endswith("/record.json")]
+    reports = [f for f in folders if all(f"{f}/{name}" in there for name in _OF_A_REPORT)]
+    pictures = tuple(f"{folder}/{name}/" for folder in reports for name in _PICTURES_OF_A_REPORT)
+    return [n for n in names if not n.startswith(pictures)] if pictures else names
+
+
 def _images_under(folder: Path, above: tuple[str, ...], n_links: int) -> Iterator[Path]:
     """`above`: the real paths of the folders that this one is in, itself included."""
     try:
@@ -51,8 +63,9 @@ def _images_under(folder: Path, above: tuple[str, ...], n_links: int) -> Iterato
     except OSError:
         yield folder
         return
+    is_report = {entry.name for entry in entries} >= _OF_A_REPORT
     for entry in entries:
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or (is_report and entry.name in _PICTURES_OF_A_REPORT):
             continue
         path = Path(folder, entry.name)
         if _is_folder(entry):

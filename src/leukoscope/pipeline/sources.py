@@ -14,7 +14,7 @@ from leukoscope.dataset.spreadsheet import rows_of, shown
 from leukoscope.dataset.text import decoded
 from leukoscope.errors import DataError, InputError
 from leukoscope.images import list_images
-from leukoscope.images.listing import IMAGE_SUFFIXES
+from leukoscope.images.listing import IMAGE_SUFFIXES, without_reports
 from leukoscope.images.slides import Region, one_a_slide
 from leukoscope.stores import below, is_address, read
 from leukoscope.types import FieldKey
@@ -117,7 +117,9 @@ def find_sources(paths: Sequence[str | Path], *, specimen: str, patients: str | 
 
 def _stored_images(address: str) -> list[str]:
     """The pictures below an address in a store, by their suffixes; InputError where there is none."""
-    images = [a for a in below(address) if a == address or PurePosixPath(a).suffix.lower() in IMAGE_SUFFIXES]
+    images = [
+        a for a in without_reports(below(address)) if a == address or PurePosixPath(a).suffix.lower() in IMAGE_SUFFIXES
+    ]
     if not images:
         raise InputError(f"no images found in {address}: expected objects such as .jpg, .png, .bmp or .tif")
     return images
