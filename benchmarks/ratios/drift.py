@@ -7,6 +7,7 @@ RUN patients against REFERENCE others, dealt anew each time (what exchangeable p
 files against the second, in the order of their names (what a camera and a stainer do over time).
 Drifted: photographs of the run recoloured (warmer light, paler stain), under a lamp of four fifths, blurred (1.5 px),
 rescaled (0.7 times) and bionet's (another laboratory), against bccd as it is and against the bundle's reference.
+Beside each change stands what it does to the cells: how many are found again, and how many of those are called alike.
 Patients of bccd are not stated: these are not patients, only groups of photographs.
 
 Writes benchmarks/results/drift.csv; --keep-reference writes the bundle's drift.json from the same photographs.
@@ -27,10 +28,12 @@ from PIL import Image, ImageEnhance, ImageFilter
 from benchmarks.harness import DATA, Args, Rows, benchmark, option
 from leukoscope.drift import Profile, find_reference, judge, measure_run, write_profile
 from leukoscope.drift.judge import pooled
+from leukoscope.entries import CellEntry
 from leukoscope.errors import LeukoscopeError
 from leukoscope.images import list_images
 from leukoscope.models.bundle import BUNDLED
 from leukoscope.pipeline import analyze
+from leukoscope.report import counted_cells, read_record
 
 A_PATIENT, RUN, REFERENCE = 6, 12, 24
 N_DRIFTED = 20  # deals of each drifted kind
@@ -64,15 +67,21 @@ def main(args: Args) -> Rows:
         plain = run_of(work / "plain", own, None)
         other = list_images(args.data / "bionet")[: RUN * A_PATIENT]
         # From all over the set: bccd's own first photographs are not like its last (see the second row).
-        some = own[:: max(1, len(own) // (RUN * A_PATIENT))][: RUN * A_PATIENT]
+        step = max(1, len(own) // (RUN * A_PATIENT))
+        some = own[::step][: RUN * A_PATIENT]
         changed = {name: run_of(work / name, some, change) for name, change in CHANGES.items()}
         changed[OTHER] = run_of(work / "bionet", other, None)
+        kept = {name: kept_calls(work, name, step, scale=0.7 if name == "rescaled" else 1.0) for name in CHANGES}
         draaslan = run_of(work / "draaslan", list_images(args.data / "draaslan")[:100], None)
     if args.keep_reference:
         named = replace(pooled([draaslan, changed[OTHER], plain]), name="blood (bccd, draaslan, bionet)")
         write_profile(named, BUNDLED / "blood" / "classifier" / "drift.json", patients=False)
     rows = undrifted_rows(plain, args.splits, random.Random(args.seed)) + drifted_rows(plain, changed, args.seed)
     yield from rows
+    for name, (found, alike) in kept.items():
+        named = {"set": f"bccd, {name}"}
+        yield named | {"measure": "cells found again, share of those before", "value": found}
+        yield named | {"measure": "cells called alike, share of those found again", "value": alike}
     return {"photographs": len(own), "a_patient": A_PATIENT, "run": RUN, "reference": REFERENCE, "seed": args.seed}
 
 
@@ -91,6 +100,30 @@ def run_of(folder: Path, photographs: list[Path], change) -> Profile:
         analyze([folder / "in"], folder / "out")
         print(f"analysed {folder.name}", file=sys.stderr, flush=True)
     return replace(measure_run(folder / "out"), name=folder.name)
+
+
+def kept_calls(work: Path, name: str, step: int, *, scale: float) -> tuple[float, float]:
+    """Of the cells of unchanged photographs the share that is found in the changed ones, and of those the share that is
+    called alike: whether a change matters to the numbers. step: one in so many photographs was changed."""
+    fields = {
+        run: {int(Path(f["file"]).stem): counted_cells(f) for f in read_record(work / run / "out/record.json").fields()}
+        for run in ("plain", name)
+    }
+    n = n_found = n_alike = 0
+    for number, cells in fields[name].items():
+        middles = np.array([_middle(c, 1 / scale) for c in cells]).reshape(-1, 2)
+        for cell in fields["plain"][number * step]:
+            n += 1
+            apart = np.hypot(*(middles - _middle(cell, 1.0)).T)
+            if len(apart) and apart.min() < (cell["box"][2] - cell["box"][0]) / 2:
+                n_found += 1
+                n_alike += cells[int(apart.argmin())]["class"] == cell["class"]
+    return round(n_found / max(n, 1), 4), round(n_alike / max(n_found, 1), 4)
+
+
+def _middle(cell: CellEntry, scale: float) -> np.ndarray:
+    x0, y0, x1, y1 = cell["box"]
+    return scale * np.array([x0 + x1, y0 + y1]) / 2
 
 
 def part(profile: Profile, rows: list[int], name: str) -> Profile:
