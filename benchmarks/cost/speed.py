@@ -1,6 +1,6 @@
 """How fast `analyze` is: against a plain torch script, against the bare ONNX Runtime calls it makes, and cold.
 
-    python -m benchmarks.cost.speed [--data ../shared/data] [--model blood] [--int8 FOLDER] [--limit N] [--repeats 3]
+    python -m benchmarks.cost.speed [--data ../shared/data] [--model blood] [--limit N] [--repeats 3]
 
 All in one run on the photographs of bccd, each figure the median of the repeats, which alternate:
 
@@ -14,7 +14,7 @@ All in one run on the photographs of bccd, each figure the median of the repeats
 - outside the networks: processor time of the whole call less that of the bare calls, a field; with what happens once
   a run (loading models, the ruler, the report) and, from runs of all and of half of the photographs, without it.
   Times on a shared machine grow with its load, ratios less: the load while it ran is in every row.
-- with --int8, the same for the model in eight bits (`leukoscope models quantise`), against the same plain script.
+- int8: the same with the bundled locator in eight bits (`--locator blood-int8`), against the same plain script.
 - cold: a new process for one photograph, and for `--help`; wall time.
 
 Writes benchmarks/results/speed.csv.
@@ -48,24 +48,24 @@ from leukoscope.models.bundle import Bundle, Card, find_model
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import CellClassifier
 from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
-from leukoscope.pipeline import analyze
+from leukoscope.pipeline import AnalyzeOptions, analyze
 from leukoscope.pipeline.fields import FieldAnalyzer
 from leukoscope.pipeline.ruler import first_of_each, measure_ruler, smear_of
 from leukoscope.pipeline.sources import find_sources
 from leukoscope.report import read_record
 
+LOCATORS = {"fp32": None, "int8": "blood-int8"}  # None: the model's own
 Calls = list[tuple[str, dict[str, np.ndarray]]]
 
 
 def main(args: Args) -> Rows:
     files = list_images(args.data / "bccd" / "JPEGImages")[: args.limit]
-    models = {"fp32": args.model} | ({"int8": args.int8} if args.int8 else {})
     times: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as work:
         folders = (Path(work) / str(number) for number in itertools.count())
         first = analyze(files, next(folders), model=args.model)
         boxes = {f["file"]: boxes_of(f) for f in read_record(first).fields()}
-        ready = {name: Ready.of(model, files) for name, model in models.items()}
+        ready = {name: Ready.of(args.model, locator, files) for name, locator in LOCATORS.items()}
         for _ in range(args.repeats):
             times["plain"].append(time_plain(files, boxes, find_model(args.model)))
             times["decode"].append(time_decoding(files))
@@ -75,35 +75,39 @@ def main(args: Args) -> Rows:
     usage = [timed(run_help) for _ in range(args.repeats)]
     middle = {name: statistics.median(values) for name, values in times.items()}
     rows = [row("bccd, plain torch script", "images/s", len(files) / middle["plain"])]
-    for name in models:
-        rows += table(middle, name, len(files))
+    for name in LOCATORS:
+        rows += [r | ready[name].digests for r in table(middle, name, len(files))]
     rows += [row("one photograph, cold", "wall s", statistics.median(cold), most=2.5)]
     rows += [row("leukoscope --help", "wall s", statistics.median(usage), most=0.4)]
     n_cells = sum(map(len, boxes.values()))
     load = f"{statistics.median(times['load']):.1f}"
     about = {"n_images": len(files), "n_cells": n_cells, "repeats": args.repeats, "load": load}
     yield from rows
-    return {**about, **digests(find_model(args.model))}
+    return about
 
 
 @dataclass(frozen=True)
 class Ready:
     """A model with the calls that `analyze` makes of it, recorded."""
 
-    model: str
+    analyze: Callable
     sessions: dict[str, Session]
+    digests: dict[str, str]
     calls: Calls
 
     @classmethod
-    def of(cls, model: str, files: list[Path]) -> Ready:
-        sessions = {task: Session(bundle) for task, bundle in find_model(model).items()}
-        return cls(model, sessions, record_calls(files, sessions))
+    def of(cls, model: str, locator: str | None, files: list[Path]) -> Ready:
+        bundles = find_model(model) | ({} if locator is None else find_model(locator))
+        sessions = {task: Session(bundle) for task, bundle in bundles.items()}
+        run = partial(analyze, model=model, options=AnalyzeOptions(locator=locator))
+        digests = {f"{task}_onnx_sha256": bundle.card.onnx_sha256[:12] for task, bundle in bundles.items()}
+        return cls(run, sessions, digests, record_calls(files, sessions))
 
     def measure(self, files: list[Path], folders: Iterator[Path], times: dict[str, list[float]], name: str) -> None:
         """One repeat: whole and half runs, and the bare calls, wall and processor time."""
         for part, some in (("", files), (" half", files[: len(files) // 2])):
             spent = time.process_time()
-            times[f"{name} analyze{part}"].append(timed(analyze, some, next(folders), model=self.model))
+            times[f"{name} analyze{part}"].append(timed(self.analyze, some, next(folders)))
             times[f"{name} analyze{part}, processor"].append(time.process_time() - spent)
         spent = time.process_time()
         times[f"{name} bare"].append(time_bare(self.calls, self.sessions, workers=1))
@@ -264,13 +268,8 @@ def boxes_of(field: dict) -> np.ndarray:
     return np.array([c["box"] for c in field["cells"]], np.float32).reshape(-1, 4)
 
 
-def digests(models: dict[str, Bundle]) -> dict[str, str]:
-    return {f"{task}_onnx_sha256": bundle.card.onnx_sha256[:12] for task, bundle in models.items()}
-
-
 if __name__ == "__main__":
     benchmark(
         main, DATA, MODEL, option("--limit", type=int, help="use the first N photographs only"),
         option("--repeats", type=int, default=3),
-        option("--int8", help="folder of the same model in eight bits, to be timed beside it"),
     )  # fmt: skip
