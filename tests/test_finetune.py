@@ -25,6 +25,8 @@ from leukoscope.train.crops.bundle import export_finetuned  # noqa: E402
 from leukoscope.train.crops.finetune import finetune, load_finetuned, predict_logits  # noqa: E402
 from leukoscope.train.crops.predict import box_classifier, softmax  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_it_learns_and_leaves_a_full_run_folder(tmp_path):
     train, val = make_crops(48), make_crops(24, seed=1)
@@ -246,7 +248,6 @@ torch.set_num_threads(1)
 from data.make_crops import make_crops
 from leukoscope.train.crops.finetune import FinetuneConfig, finetune
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 config = FinetuneConfig(**{config!r})
 finetune(config, make_crops(22), make_crops(9, seed=1), {out!r})
 torch.distributed.destroy_process_group()
