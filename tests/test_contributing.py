@@ -57,3 +57,37 @@ def test_a_new_backbone_is_a_row(monkeypatch):
     monkeypatch.setitem(torch_trunks.TRUNKS, "mean", lambda weights, *, size, norms: Mean())
     network = torch_backbones.build_network("mean", 4, weights=None, size=32)
     assert network(torch.zeros(2, 32, 32, 3)).shape == (2, 4)
+
+
+# What is of the whole house, or of one decision through several rooms.
+WHOLE = (
+    "benchmarks",
+    "clinical_rules",
+    "contributing",
+    "damaged_files",
+    "dinobloom",
+    "docs",
+    "first_hour",
+    "layers",
+    "lint",
+)
+WHOLE += ("packaging", "readme")
+
+
+def test_tests_are_found_from_the_names_of_their_modules():
+    """`tests/test_web_settings.py` begins with a module or a room of src, in one number or the other."""
+    source = ROOT / "src" / "leukoscope"
+    names = {p.stem for p in source.rglob("*") if p.suffix == ".py" or p.is_dir()} - {"__pycache__"}
+
+    def is_found(words: list[str]) -> bool:
+        begins = ["_".join(words[:n]) for n in range(1, len(words) + 1)]
+        return any(b in WHOLE or {b, f"{b}s", b.removesuffix("s")} & names for b in begins)
+
+    files = [f.stem for f in (ROOT / "tests").glob("test_*.py")]
+    assert not [f for f in files if not is_found(f.split("_")[1:])], "rename them, or see WHOLE"
+
+
+@pytest.mark.parametrize("folder", ["tests", "benchmarks"])
+def test_no_file_of_tests_or_measurements_is_long(folder):
+    long = {f.name for f in (ROOT / folder).rglob("*.py") if len(f.read_text("utf-8").splitlines()) > 345}
+    assert long <= {"damaged_originals.py"}  # one function a kind of file

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from data.make_painted_set import paint_set
 
-from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dataset, write_dataset
+from leukoscope.dataset.manifest import read_dataset
 from leukoscope.errors import ConfigError, DataError
-from leukoscope.types import FieldKey
 
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
@@ -36,26 +34,9 @@ limits = ["painted pictures only"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def paint_dataset(folder, *, n_fields=4, n_cells=2, name="painted", class_name="lymphocyte"):
-    """Pictures of 96 x 80 px with dark discs on a bright ground; returns the manifest's folder."""
-    rng = np.random.default_rng(5)
-    images = folder / "images"
-    images.mkdir(parents=True)
-    fields = []
-    for i in range(n_fields):
-        picture = Image.new("RGB", (96, 80), (235, 225, 230))
-        draw, cells = ImageDraw.Draw(picture), []
-        for k in range(n_cells):
-            x, y, side = 6 + 46 * k + rng.integers(0, 8), rng.integers(4, 40), rng.integers(22, 34)
-            box = (float(x), float(y), float(x + side), float(y + side))
-            draw.ellipse((x, y, x + side - 1, y + side - 1), fill=(110, 60, 150))
-            cells.append(TruthCell(box, class_name, "x"))
-        cells.append(TruthCell((80.0, 60.0, 95.0, 75.0), "red_cell", "RBC"))
-        picture.save(images / f"{i}.png")
-        key = FieldKey(f"f{i}", "s", "p", "c", "blood")
-        digest = hashlib.sha256((folder / "images" / f"{i}.png").read_bytes()).hexdigest()
-        fields.append(TruthField(key, f"{i}.png", digest, 96, 80, tuple(cells), split="train" if i else "val"))
-    write_dataset(Dataset(name, images, tuple(fields), "CC0", "painted here", "folders"), folder / "set")
+def paint_dataset(folder, *, n_fields=4, classes=("lymphocyte", "lymphocyte"), name="painted"):
+    """Two cells a field; returns the manifest's folder."""
+    paint_set(folder, n_fields=n_fields, classes=classes, name=name)
     return folder / "set"
 
 
@@ -92,7 +73,7 @@ def test_pictures_without_cells_train(tmp_path):
     parts.sum().backward()
     assert torch.isfinite(parts).all() and parts[1:].tolist() == [0, 0]
     with pytest.raises(DataError, match="no white cell"):
-        train(write_config(tmp_path), [full, paint_dataset(empty, n_cells=0, name="empty")], tmp_path / "run")
+        train(write_config(tmp_path), [full, paint_dataset(empty, classes=(), name="empty")], tmp_path / "run")
 
 
 def test_the_loss_falls_and_cells_are_learnt_where_they_are(tmp_path):

@@ -37,7 +37,7 @@ import numpy as np
 
 from benchmarks.hardships.damaged_originals import ORIGINALS, Call, Untrue
 from benchmarks.harness import benchmark, option
-from benchmarks.sets.mutated_annotations import MUTATIONS
+from benchmarks.sets.mutations import MUTATIONS
 from leukoscope.errors import LeukoscopeError
 
 SECONDS, BYTES = 20.0, 6 << 30
