@@ -21,7 +21,7 @@ from leukoscope.images.slides.monolayer import (
 )
 from leukoscope.images.slides.slide import Level, SlideFacts, level_for
 from leukoscope.images.slides.survey import survey
-from leukoscope.pipeline.slides import cut_regions
+from leukoscope.pipeline.slides import _by_red_cells, cut_regions
 from leukoscope.simulate.slide import RenderedSlide, SlideOptions
 
 GLASS_RGB, CELL_RGB = (240, 238, 236), (200, 150, 160)
@@ -134,6 +134,10 @@ def test_the_monolayer_is_found_where_it_was_drawn(drawn):
 def test_whole_takes_all_that_is_not_glass(drawn):
     verdicts = survey(drawn, 0.25, whole=True).verdicts
     assert (verdicts == COUNTED).mean() > 0.8
+
+
+def test_a_slide_that_states_no_scale_has_that_of_its_red_cells(drawn):
+    assert _by_red_cells(drawn) == pytest.approx(drawn.facts.um_per_px, rel=0.15)
 
 
 def test_regions_cover_what_is_counted_once(drawn):

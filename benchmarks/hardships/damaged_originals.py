@@ -18,6 +18,7 @@ from PIL import Image
 
 from benchmarks.sets.mutated_annotations import fabricate
 from leukoscope.cli import main
+from leukoscope.cli.drift import DRIFTED
 from leukoscope.dataset.importer import import_dataset
 from leukoscope.dataset.sources import read_source
 from leukoscope.dataset.split_file import apply_split_file
@@ -104,11 +105,16 @@ def records_against_one_another(folder: Path) -> Call:
     for name in ("june", "july"):
         make_run(folder / name, n_patients=9, n_fields=12, n_cells=3)
     words = ("july", "--reference", "june", "--html", "drift.html")
-    return Call(
-        folder,
-        tuple(folder / name / "record.json" for name in ("june", "july")),
-        lambda place: main(["drift", *(str(place / w) if not w.startswith("--") else w for w in words)]),
-    )
+
+    def run(place: Path) -> int:
+        try:
+            return main(["drift", *(str(place / w) if not w.startswith("--") else w for w in words)])
+        except SystemExit as ended:
+            if ended.code != DRIFTED:
+                raise
+            return 0  # a number that was edited into another one has drifted: said, and true
+
+    return Call(folder, tuple(folder / name / "record.json" for name in ("june", "july")), run)
 
 
 def signed_record(folder: Path) -> Call:
