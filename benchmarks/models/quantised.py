@@ -70,18 +70,18 @@ def main(args: Args) -> Rows:
         only = args.only or ["locate", "classify"]
         before = {task: bundle for task, bundle in find_model(args.model).items() if task in only}
         models = before, in_eight_bits(args, only, work)
-        rows = [faster(task, models, files) for task in only]
+        yield from (faster(task, models, files) for task in only)
         if "classify" in only:
             for name, dataset in sets.items():
-                rows += calls(name, dataset, models, work)
+                yield from calls(name, dataset, models, work)
         if "locate" in only:
-            rows += counts(files, models)
+            yield from counts(files, models)
             for name, split in LOCATED.items():
-                rows += precision(import_public(name, args.data, work), split, models, work, most=args.most_fields)
-        rows += elsewhere(files[:EMULATED], models[1], work)
+                dataset = import_public(name, args.data, work)
+                yield from precision(dataset, split, models, work, most=args.most_fields)
+        yield from elsewhere(files[:EMULATED], models[1], work)
     digests = {f"{task}_onnx_sha256": b.card.onnx_sha256[:12] for task, b in models[0].items()}
     digests |= {f"{task}_int8_sha256": b.card.onnx_sha256[:12] for task, b in models[1].items()}
-    yield from rows
     return {"n_photographs": len(files), **digests}
 
 
@@ -204,7 +204,6 @@ def row(name: str, measure: str, value: float, *, least: float | None = None, mo
     threshold = f">= {least}" if least is not None else f"<= {most}" if most is not None else ""
     met = (least is None or value >= least) and (most is None or value <= most)
     verdict = ("yes" if met else "no") if threshold else ""
-    print(name, measure, round(value, 4), threshold, verdict, sep="\t", flush=True)
     return {"set": name, "measure": measure, "value": round(value, 4), "before": "", "after": "",
             "threshold": threshold, "met": verdict}  # fmt: skip
 
