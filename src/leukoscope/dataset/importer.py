@@ -126,15 +126,10 @@ def import_dataset(
     code that has no meaning.
     """
     form = format_named(format, among=readable())
-    format = form.name
     src, out = Path(src), Path(out)
-    known = read_source(source)
-    if specimen is not None and specimen not in SPECIMENS:
-        raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {specimen!r}")
+    _refuse_options(form, specimen, columns)
     taxonomy = read_taxonomy(taxonomy) if isinstance(taxonomy, (str, Path)) else taxonomy
-    if columns and format != "csv":
-        raise InputError(f"columns are for the csv format: {format} has none; leave them out")
-    known = changed_source(known, columns=columns or {}, stated=stated or {})
+    known = changed_source(read_source(source), columns=columns or {}, stated=stated or {})
     _refuse_place(out, replace_set)
     name = src.resolve().stem if src.is_file() else src.resolve().name
     root = unpack(src, out) if src.is_file() else src
@@ -145,7 +140,7 @@ def import_dataset(
         people = read_patients(patients, raw) if patients is not None else {}
         meant = translate(raw, known, (*VOCABULARY, *(taxonomy.names if taxonomy else ())))
         truth, lost = _checked_fields(raw, known, meant, people, specimen)
-        dataset = _dataset(truth, root, known, name, format)
+        dataset = _dataset(truth, root, known, name, form.name)
         note_ids_spelled_twice([f.key for f in truth], raw)
         _note_outside(dataset, taxonomy, raw)
         _refuse_nothing(_report(dataset, raw, "", lost), src, out)
@@ -185,6 +180,13 @@ def _dataset(fields: tuple[TruthField, ...], root: Path, known: Source, name: st
         citation=head.get("citation", known.citation),
         source_format=format,
     )
+
+
+def _refuse_options(form: Format, specimen: str | None, columns: dict[str, str] | None) -> None:
+    if specimen is not None and specimen not in SPECIMENS:
+        raise InputError(f"specimen must be one of {', '.join(SPECIMENS)}, got {specimen!r}")
+    if columns and form.name != "csv":
+        raise InputError(f"columns are for the csv format: {form.name} has none; leave them out")
 
 
 def _refuse_place(out: Path, replace_set: bool) -> None:

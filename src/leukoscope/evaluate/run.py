@@ -55,23 +55,14 @@ def evaluate_model(
     if not predictions:
         raise DataError(f"none of the {len(chosen.fields)} fields of data set {dataset.name!r} could be read")
     unit, clusters = _clusters(predictions)
+    n_cells = sum(len(p.boxes) for p in predictions)
+    data = {"name": dataset.name, "split": split, "fields_sha256": chosen.sha256(), "n_fields": len(chosen.fields)}
     result = {
         "evaluation_version": EVALUATION_VERSION,
         "leukoscope": __version__,
         "models": {task: {"name": b.card.name, "onnx_sha256": b.card.onnx_sha256} for task, b in bundles.items()},
-        "data": {
-            "name": dataset.name,
-            "split": split,
-            "fields_sha256": chosen.sha256(),
-            "n_fields": len(chosen.fields),
-            "n_cells": sum(len(p.boxes) for p in predictions),
-        },
-        "interval": {
-            "level": 0.95,
-            "method": METHOD,
-            "clusters": unit,
-            "n": len(set(clusters)),
-        },
+        "data": data | {"n_cells": n_cells},
+        "interval": {"level": 0.95, "method": METHOD, "clusters": unit, "n": len(set(clusters))},
         "failed_fields": failed,
     }
     finder = bundles.get("detect", bundles.get("locate"))
@@ -82,8 +73,7 @@ def evaluate_model(
         taxonomy = bundles["classify"].card.taxonomy
         readings = _all_readings(predictions, taxonomy)
         result["classification"] = _score_classes(predictions, readings, clusters, taxonomy)
-        by_patient = _by_patient(predictions, readings, clusters, unit, bundles["classify"].card)
-        if by_patient is not None:
+        if (by_patient := _by_patient(predictions, readings, clusters, unit, bundles["classify"].card)) is not None:
             result["classification"]["confusion_by_patient"] = by_patient
         rule = bundles["classify"].card.attributes
         if rule is not None:

@@ -38,15 +38,9 @@ def report_pdf(record: dict, digest: str) -> bytes:
     facts = Table([[words(k), words(v)] for k, v in summary_rows(record)], colWidths=[38 * mm, 140 * mm])
     rows = [["Class", "Model", "Read", "Share"]]
     for r in record["numbers"]["differential"]:
-        rows.append(
-            [
-                class_words(r["class"])[:60],
-                str(r["before"]),
-                str(r["count"]),
-                percent(r["share"]).replace("\u00a0", " "),
-            ]
-        )
-    corrected = sum(c["call"] is not None and c["call"] != c["model"] for c in record["cells"])
+        share = percent(r["share"]).replace("\u00a0", " ")
+        rows.append([class_words(r["class"])[:60], str(r["before"]), str(r["count"]), share])
+    log, corrected = record["log"], sum(c["call"] is not None and c["call"] != c["model"] for c in record["cells"])
     story = [
         words("Smear report", head),
         facts,
@@ -54,10 +48,7 @@ def report_pdf(record: dict, digest: str) -> bytes:
         Table(rows, colWidths=[70 * mm, 28 * mm, 28 * mm, 28 * mm], style=grid, repeatRows=1),
         Spacer(1, 5 * mm),
         words(f"{corrected} of {len(record['cells'])} cells were called otherwise than by the model, or added.", small),
-        words(
-            f"Record SHA-256 {record['record_sha256']}; log {record['log']['events']} events, {record['log']['hash']}",
-            small,
-        ),
+        words(f"Record SHA-256 {record['record_sha256']}; log {log['events']} events, {log['hash']}", small),
     ]
 
     def frame(canvas, document) -> None:

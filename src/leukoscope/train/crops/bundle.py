@@ -37,20 +37,17 @@ def export_finetuned(
     commit: str = "",
     results: Sequence[dict] = (),
     which: str = "best",
-    crop_rule: CropRule | None = None,
-    taxonomy: Taxonomy | None = None,
 ) -> Path:
     """Write `card.json` and `model.onnx` of a run into folder `out`; returns `out`.
 
-    validation           cells that the run did not train on: they set the temperature, fill the card's confusion
-                         matrix, and show that the graph computes what torch computes
-    command, commit      what trained the run; results: measured rows, for the card
-    which                "best" or "last" weights
-    crop_rule, taxonomy  refused where they are not the run's; None: the run's
+    validation       cells that the run did not train on, cut as its own were: they set the temperature, fill the
+                     card's confusion matrix, and show that the graph computes what torch computes
+    command, commit  what trained the run; results: measured rows, for the card
+    which            "best" or "last" weights
     """
     network, record = load_finetuned(run, which)
     own_rule, own_taxonomy = CropRule(**record["crop"]), Taxonomy.from_dict(record["taxonomy"])
-    if crop_rule not in (None, own_rule) or taxonomy not in (None, own_taxonomy) or validation.rule != own_rule:
+    if validation.rule != own_rule:
         raise ModelError(f"{run} was trained with another crop rule or taxonomy than it is to be exported with")
     validation = validation.typed()
     if not len(validation) or validation.taxonomy != own_taxonomy:
