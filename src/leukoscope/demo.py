@@ -63,13 +63,7 @@ class Demo:
         return tuple(wrong)
 
 
-def run_demo(
-    out: str | Path,
-    *,
-    seed: int,
-    fields_per_patient: int = 12,
-    progress: StageProgress = no_stages,
-) -> Demo:
+def run_demo(out: str | Path, *, seed: int, fields_per_patient: int = 12, progress: StageProgress = no_stages) -> Demo:
     """Draw patients into OUT/smears, analyse them into OUT/report with the model `rendered`, and compare.
 
     The report shows the truth beside what was found. The same seed draws the same patients. progress is called with

@@ -117,10 +117,7 @@ class FieldEntry(TypedDict):
     also_of: NotRequired[list[str]]
 
 
-ClassRow = TypedDict(
-    "ClassRow",
-    {"class": str, "count": int, "expected": float, "share": float | None, "role": str},
-)
+ClassRow = TypedDict("ClassRow", {"class": str, "count": int, "expected": float, "share": float | None, "role": str})
 ClassRow.__doc__ = "One class of a differential; `share` is of the denominator, None for what is not in it."
 
 

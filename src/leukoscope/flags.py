@@ -94,10 +94,7 @@ def not_offered(taxonomy: Taxonomy, specimen: str, knowledge: Knowledge) -> list
     reasons = []
     if not set(APL) & set(taxonomy.names) or not knowledge.apl_cells:
         reasons.append(
-            (
-                "suspected_apl",
-                "APL can't be recognised by this model: it learnt from no cells of patients with APL.",
-            )
+            ("suspected_apl", "APL can't be recognised by this model: it learnt from no cells of patients with APL.")
         )
     if knowledge.likeness is None:
         reasons.append(
@@ -155,10 +152,7 @@ def _apl(d: Differential, knowledge: Knowledge):
     """Any cell called so, where the model learnt it from patients: APL is an emergency, worth false alarms."""
     n = cells_of(d, tuple(name for name in APL if name in d.taxonomy.names))
     if n and knowledge.apl_cells:
-        yield (
-            "suspected_apl",
-            f"{_cells(n)} called APL promyelocyte: urgent haematologist review.",
-        )
+        yield ("suspected_apl", f"{_cells(n)} called APL promyelocyte: urgent haematologist review.")
     elif n:
         yield (
             "unsure_apl",

@@ -201,10 +201,7 @@ def _maintenance(stats: Stats) -> list[tuple[str, str]]:
 
 def _class_table(stats: Stats) -> str:
     columns = table_columns(stats)
-    lines = [
-        "| Class | " + " | ".join(title for title, _ in columns) + " |",
-        "|---|" + "---:|" * len(columns),
-    ]
+    lines = ["| Class | " + " | ".join(title for title, _ in columns) + " |", "|---|" + "---:|" * len(columns)]
     for name, of_split in stats.cells_by_class.items():
         counts = " | ".join(f"{sum(of_split.get(s, 0) for s in splits):,}" for _, splits in columns)
         lines.append(f"| {_words(name)} | {counts} |")

@@ -96,12 +96,7 @@ def _keep_faint_boxes(bundle: Bundle) -> Bundle:
 
 
 def _observe_field(
-    truth: TruthField,
-    field: Field,
-    locator: Session | None,
-    classifier: Activations | None,
-    *,
-    threshold: float | None,
+    truth: TruthField, field: Field, locator: Session | None, classifier: Activations | None, *, threshold: float | None
 ) -> Observation:
     found_boxes = scores = artefact = None
     names: tuple[str, ...] = ()

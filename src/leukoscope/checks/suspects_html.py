@@ -25,11 +25,7 @@ _OTHER_LINE = (40, 110, 220)
 
 
 def write_sheet(
-    suspects: Suspects,
-    path: str | Path,
-    *,
-    n_shown: int = SHOWN,
-    progress: Progress = no_progress,
+    suspects: Suspects, path: str | Path, *, n_shown: int = SHOWN, progress: Progress = no_progress
 ) -> None:
     """Write the contact sheet of the `n_shown` most suspect rows; pictures are read again from the set."""
     chosen = suspects.rows[:n_shown]

@@ -35,9 +35,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("model", metavar="MODEL", help="a bundled model's name, or a model folder")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--data",
-        metavar="DIR",
-        help="a data set folder of your laboratory's cells; with --unlabelled photographs too",
+        "--data", metavar="DIR", help="a data set folder of your laboratory's cells; with --unlabelled photographs too"
     )
     source.add_argument("--from", dest="db", metavar="DB", help="the reading room's database: cells that were signed")
     parser.add_argument(

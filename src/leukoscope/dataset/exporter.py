@@ -42,11 +42,7 @@ class ExportReport:
 
 
 def export_dataset(
-    format: str,
-    dataset_dir: str | Path | Dataset,
-    out: str | Path,
-    *,
-    progress: Progress = no_progress,
+    format: str, dataset_dir: str | Path | Dataset, out: str | Path, *, progress: Progress = no_progress
 ) -> ExportReport:
     """Write the data set in folder `dataset_dir` as `format` into the new folder `out`, pictures copied.
 

@@ -178,14 +178,7 @@ def _size(source: Path | io.BytesIO, path: Path | str) -> tuple[int, int, int]:
             width, height = picture.size
             stated = picture.getexif().get(_EXIF_ORIENTATION, 1)
             orientation = stated if isinstance(stated, int) and 1 <= stated <= 8 else 1
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        TypeError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:
+    except (UnidentifiedImageError, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         why = "no picture format is known by its bytes" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{path} can't be read as a picture ({why})") from None
     return (height, width, orientation) if orientation >= 5 else (width, height, orientation)

@@ -33,11 +33,7 @@ def patient_of(field: TruthField) -> str:
 
 
 def split_by_patient(
-    dataset: Dataset,
-    shares: dict[str, float],
-    *,
-    seed: int,
-    group: Callable[[TruthField], str] = patient_of,
+    dataset: Dataset, shares: dict[str, float], *, seed: int, group: Callable[[TruthField], str] = patient_of
 ) -> Dataset:
     """The same fields with `split` set so that each group lies in one split only.
 

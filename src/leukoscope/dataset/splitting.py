@@ -99,12 +99,7 @@ def split_folds(
 
 
 def leave_one_center_out(
-    dataset: Dataset,
-    *,
-    by: str = "patient",
-    val: float = VAL,
-    seed: int = 0,
-    clusters: Sequence[Sequence[int]] = (),
+    dataset: Dataset, *, by: str = "patient", val: float = VAL, seed: int = 0, clusters: Sequence[Sequence[int]] = ()
 ) -> list[tuple[str, Dataset, SplitReport]]:
     """(centre, data set, report) for every centre: it alone is tested; `val` of the others' groups are for validation.
 

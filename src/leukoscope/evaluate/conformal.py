@@ -19,12 +19,7 @@ from leukoscope.errors import DataError
 
 
 def conformal_sets(
-    val_probs: np.ndarray,
-    val_labels: np.ndarray,
-    probs: np.ndarray,
-    *,
-    level: float = 0.9,
-    by_class: bool = True,
+    val_probs: np.ndarray, val_labels: np.ndarray, probs: np.ndarray, *, level: float = 0.9, by_class: bool = True
 ) -> np.ndarray:
     """(N, C) bool: the classes in each cell's set.
 

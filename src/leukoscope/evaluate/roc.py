@@ -129,10 +129,7 @@ def at_threshold(
 
 
 def choose_threshold(
-    positive: Sequence[bool] | np.ndarray,
-    scores: Sequence[float] | np.ndarray,
-    *,
-    sensitivity: float | None = None,
+    positive: Sequence[bool] | np.ndarray, scores: Sequence[float] | np.ndarray, *, sensitivity: float | None = None
 ) -> float:
     """A threshold from development patients: the highest that keeps `sensitivity`, else Youden's (J largest).
 

@@ -14,15 +14,7 @@ from pydicom.sr.codedict import codes as standard
 
 from leukoscope.dataset.shapes import corners_of
 from leukoscope.exchange import codes as c
-from leukoscope.exchange.dicom_common import (
-    MANUFACTURER,
-    MODEL,
-    Whose,
-    algorithm,
-    concept,
-    finish,
-    fits,
-)
+from leukoscope.exchange.dicom_common import MANUFACTURER, MODEL, Whose, algorithm, concept, finish, fits
 from leukoscope.exchange.source import ExportCell
 
 _SCORE = c.local("score", "How sure the locator is")

@@ -104,11 +104,7 @@ def estimate(
 
 
 def paired_difference(
-    first: Callable[[np.ndarray], float],
-    second: Callable[[np.ndarray], float],
-    groups: np.ndarray,
-    *,
-    unit: str,
+    first: Callable[[np.ndarray], float], second: Callable[[np.ndarray], float], groups: np.ndarray, *, unit: str
 ) -> Estimate:
     """first - second on the same rows, the same groups left out of both: how much two systems differ."""
     return estimate(lambda r: first(r) - second(r), groups, unit=unit, within=ANY)

@@ -25,12 +25,7 @@ class Section:
 
 
 def study_page(
-    title: str,
-    notices: Sequence[str],
-    sections: Sequence[Section],
-    *,
-    meta: str = "",
-    first: str = "",
+    title: str, notices: Sequence[str], sections: Sequence[Section], *, meta: str = "", first: str = ""
 ) -> str:
     """The page as one HTML text that loads nothing from anywhere.
 

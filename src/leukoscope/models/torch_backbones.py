@@ -68,13 +68,7 @@ class CropNetwork(nn.Module):
 
 
 def build_network(
-    arch: str,
-    n_classes: int,
-    *,
-    weights: str | None,
-    size: int,
-    norms: str = "frozen",
-    dropout: float = 0.0,
+    arch: str, n_classes: int, *, weights: str | None, size: int, norms: str = "frozen", dropout: float = 0.0
 ) -> CropNetwork:
     """A crop classifier with a fresh head.
 

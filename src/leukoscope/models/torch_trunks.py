@@ -23,13 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from leukoscope.errors import ModelError
 from leukoscope.models.bundle import bundled_names, find_model, part_of_model
-from leukoscope.models.torch_checkpoints import (
-    load_exactly,
-    load_hub_model,
-    read_weights,
-    tensors_only,
-    without_prefix,
-)
+from leukoscope.models.torch_checkpoints import load_exactly, load_hub_model, read_weights, tensors_only, without_prefix
 from leukoscope.models.torch_conv_layouts import conv_state, is_torchvision_efficientnet
 from leukoscope.models.torch_dinov2 import SHAPES, build_vit, load_vit
 

@@ -8,15 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from leukoscope.count import (
-    COUNTED,
-    NUCLEATED,
-    band_minimum,
-    cells_of,
-    count_tier,
-    read_bands,
-    roles_of,
-)
+from leukoscope.count import COUNTED, NUCLEATED, band_minimum, cells_of, count_tier, read_bands, roles_of
 from leukoscope.entries import CellEntry, FieldEntry, PatientEntry, RatioEntry
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.types import Differential, Ratio

@@ -12,15 +12,7 @@ from leukoscope.entries import CorrectedEntry, FieldEntry, PatientEntry, RatioEn
 from leukoscope.report.charts import interval_bar
 from leukoscope.report.choose import banded_ratio, blast_ratio, has_flag
 from leukoscope.report.content import MOST_ROWS, Content, list_name
-from leukoscope.report.words import (
-    band_words,
-    class_words,
-    escape,
-    name_of,
-    percent,
-    plural,
-    reason_words,
-)
+from leukoscope.report.words import band_words, class_words, escape, name_of, percent, plural, reason_words
 
 MOST_URGENT = 100  # patients named above the list
 ROLE_WORDS = {

@@ -29,13 +29,7 @@ from leukoscope.simulate.disease import (
 from leukoscope.simulate.field import Placed, render_field
 from leukoscope.simulate.look import Look, choose_centers, field_look, patient_look
 from leukoscope.simulate.smear import check_place, picture_of
-from leukoscope.simulate.writing import (
-    NOTE,
-    truth_field,
-    write_manifest,
-    write_mask,
-    write_picture,
-)
+from leukoscope.simulate.writing import NOTE, truth_field, write_manifest, write_mask, write_picture
 from leukoscope.types import FieldKey
 
 FIELDS_PER_PATIENT = {"blood": 10, "marrow": 5}
@@ -80,12 +74,7 @@ class CohortOptions:
         return (NEAR_LOW, NEAR_HIGH) if self.near_line else (LOW, HIGH)
 
 
-def simulate_cohort(
-    out: str | Path,
-    options: CohortOptions,
-    *,
-    progress: Progress = no_progress,
-) -> Path:
+def simulate_cohort(out: str | Path, options: CohortOptions, *, progress: Progress = no_progress) -> Path:
     """Draw patients of several centres into folder `out`, with their truth; returns `out`.
 
     images/PATIENT/rendered_*.jpg   in the centre's size and scale, each with the word RENDERED in a corner

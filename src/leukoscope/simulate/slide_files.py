@@ -59,11 +59,7 @@ class _Spool:
 
 
 def simulate_slide(
-    out: str | Path,
-    options: SlideOptions,
-    *,
-    dicom: bool = True,
-    progress: Progress = no_progress,
+    out: str | Path, options: SlideOptions, *, dicom: bool = True, progress: Progress = no_progress
 ) -> Path:
     """Draw one whole slide into folder `out`, with its truth; returns `out`.
 

@@ -67,11 +67,6 @@ def truth_field(
 def write_manifest(out: Path, name: str, fields: list[TruthField]) -> None:
     """dataset.json and fields.jsonl, licensed and cited as what they are."""
     dataset = Dataset(
-        name=name,
-        image_root=out,
-        fields=tuple(fields),
-        licence=LICENCE,
-        citation=NOTE,
-        source_format="simulate",
+        name=name, image_root=out, fields=tuple(fields), licence=LICENCE, citation=NOTE, source_format="simulate"
     )
     write_dataset(dataset, out)

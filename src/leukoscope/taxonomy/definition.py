@@ -10,15 +10,7 @@ from typing import Any
 from leukoscope.errors import TaxonomyError
 from leukoscope.taxonomy.vocabulary import LYMPHOID_BLASTS, MEGAKARYOCYTES, MYELOID_BLASTS, is_red_precursor
 
-SUBSETS = (
-    "counted",
-    "blasts",
-    "artefacts",
-    "nucleated_red",
-    "megakaryocytes",
-    "myeloid_blasts",
-    "lymphoid_blasts",
-)
+SUBSETS = ("counted", "blasts", "artefacts", "nucleated_red", "megakaryocytes", "myeloid_blasts", "lymphoid_blasts")
 BY_VOCABULARY = ("nucleated_red", "megakaryocytes", "myeloid_blasts", "lymphoid_blasts", "lineage_known")
 
 

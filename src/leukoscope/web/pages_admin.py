@@ -12,14 +12,7 @@ from sqlalchemy import Connection, select
 from leukoscope.errors import InputError
 from leukoscope.taxonomy import Taxonomy
 from leukoscope.web.pages import render, room_of, visit
-from leukoscope.web.sessions import (
-    Forbidden,
-    become,
-    check_form_token,
-    need_role,
-    page_reader,
-    visitor,
-)
+from leukoscope.web.sessions import Forbidden, become, check_form_token, need_role, page_reader, visitor
 from leukoscope.web.settings import store_settings, with_keys
 from leukoscope.web.store import accounts
 from leukoscope.web.store import tables as t

@@ -108,11 +108,7 @@ def compare_thumbnails(
                 small, seed=seed, workers=workers, progress=of_stage(progress, "looking for candidates")
             )
             near = _verify(
-                small,
-                candidates,
-                least_agreement,
-                workers=workers,
-                progress=of_stage(progress, "comparing candidates"),
+                small, candidates, least_agreement, workers=workers, progress=of_stage(progress, "comparing candidates")
             )
         pairs += [_renumbered(pair, rows) for pair in near]
     order = sorted(pairs, key=lambda p: (not p.is_same_file, -p.agreement, p.first, p.second))
@@ -155,12 +151,7 @@ def _same_files(seen: Thumbnails) -> tuple[list[Pair], np.ndarray, tuple[int, ..
 
 
 def _verify(
-    thumbnails: np.ndarray,
-    candidates: Candidates,
-    least: float,
-    *,
-    workers: int,
-    progress: Progress,
+    thumbnails: np.ndarray, candidates: Candidates, least: float, *, workers: int, progress: Progress
 ) -> list[Pair]:
     """The candidates that agree once aligned."""
     starts = range(0, len(candidates.query), _BLOCK)
@@ -226,11 +217,5 @@ def _brightness(query: np.ndarray, target: np.ndarray, window: np.ndarray) -> fl
 
 def _renumbered(pair: Pair, rows: np.ndarray) -> Pair:
     return Pair(
-        int(rows[pair.first]),
-        int(rows[pair.second]),
-        False,
-        pair.agreement,
-        pair.turn,
-        pair.window,
-        pair.brightness,
+        int(rows[pair.first]), int(rows[pair.second]), False, pair.agreement, pair.turn, pair.window, pair.brightness
     )

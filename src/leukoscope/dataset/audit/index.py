@@ -52,11 +52,7 @@ class Index:
 
 
 def find_candidates(
-    thumbnails: np.ndarray,
-    *,
-    seed: int = 0,
-    workers: int = 2,
-    progress: Progress = no_progress,
+    thumbnails: np.ndarray, *, seed: int = 0, workers: int = 2, progress: Progress = no_progress
 ) -> Candidates:
     """The pairs of thumbnails (N, 64, 64) that may show the same, each once, at most 8 a picture."""
     whitening = measure_whitening(thumbnails)

@@ -14,14 +14,7 @@ from leukoscope.evaluate.patients import ANY
 from leukoscope.evaluate.roc import OperatingPoint, at_threshold, auroc_delong, choose_threshold
 from leukoscope.experiments.cblc.cohort import AML
 from leukoscope.experiments.cblc.patients import PatientRatio
-from leukoscope.experiments.intervals import (
-    PATIENT,
-    Estimate,
-    accuracy_of,
-    estimate,
-    macro_f1_of,
-    paired_difference,
-)
+from leukoscope.experiments.intervals import PATIENT, Estimate, accuracy_of, estimate, macro_f1_of, paired_difference
 from leukoscope.intervals import Limits, clopper_pearson
 from leukoscope.taxonomy import Taxonomy
 

@@ -40,13 +40,7 @@ class FieldCells:
 
 
 def segment(
-    dataset: Dataset,
-    find: Find,
-    outline: Outline,
-    folder: Path,
-    *,
-    match_iou: float,
-    progress: Progress = no_progress,
+    dataset: Dataset, find: Find, outline: Outline, folder: Path, *, match_iou: float, progress: Progress = no_progress
 ) -> list[FieldCells]:
     """Segment every field into `folder`/NUMBER.npz, those that are not there yet; returns them in the fields' order."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,11 +16,7 @@ from leukoscope.experiments.tables import Table, study_table
 from leukoscope.report.words import class_words
 
 POOLED = "all validation centres"
-SYSTEMS = {
-    "GT to YOLO (stage 1)": "gt",
-    "YOLO to YOLO (stage 2), one member": "single",
-    "ensemble": "ensemble",
-}
+SYSTEMS = {"GT to YOLO (stage 1)": "gt", "YOLO to YOLO (stage 2), one member": "single", "ensemble": "ensemble"}
 
 
 def centre_masks(result: StudyResult) -> dict[str, np.ndarray]:
@@ -145,10 +141,7 @@ def ablation_table(result: StudyResult) -> Table:
     chosen = ~p.develop & matched_cells(p.crops)
     labels, groups, taxonomy = p.crops.labels[chosen], p.crops.groups[chosen], p.crops.taxonomy
     full = p.single[chosen].argmax(1)
-    pairs = {
-        "YOLO to YOLO (stage 2)": (full, p.gt[chosen].argmax(1)),
-        "ensemble": (p.ensemble[chosen].argmax(1), full),
-    }
+    pairs = {"YOLO to YOLO (stage 2)": (full, p.gt[chosen].argmax(1)), "ensemble": (p.ensemble[chosen].argmax(1), full)}
     for name, row in result.ablation.items():
         probs = np.zeros_like(p.single)
         probs[row["rows"]] = row["probs"]

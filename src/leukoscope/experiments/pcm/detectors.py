@@ -86,13 +86,7 @@ def run_detector(
     mapped = study.data.mapped(plan.classes)
     learnt = mapped.without_ignored()
     learnt = replace(learnt, fields=tuple(f for f in learnt.fields if f.split in ("train", "val")))
-    run = train_detector(
-        settings,
-        [learnt],
-        folder / "run",
-        resume=resume,
-        progress=of_stage(progress, plan.label),
-    )
+    run = train_detector(settings, [learnt], folder / "run", resume=resume, progress=of_stage(progress, plan.label))
     names = detector_names(study, plan.classes)
     scored = {}
     for part in parts_of(study, plan.classes):

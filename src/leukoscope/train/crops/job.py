@@ -50,11 +50,7 @@ def finetune_datasets(
 
 
 def training_crops(
-    config: FinetuneConfig,
-    datasets: Sequence[Dataset],
-    *,
-    masks: bool = False,
-    progress: Progress = no_progress,
+    config: FinetuneConfig, datasets: Sequence[Dataset], *, masks: bool = False, progress: Progress = no_progress
 ) -> tuple[CropSet, CropSet]:
     """The cells to train and to validate on.
 

@@ -72,11 +72,7 @@ def affine(
     origin = middle - back @ target
     coefficients = (back[0, 0], back[0, 1], origin[0], back[1, 0], back[1, 1], origin[1])
     image = Image.fromarray(picture.pixels).transform(
-        (size[1], size[0]),
-        Image.Transform.AFFINE,
-        coefficients,
-        Image.Resampling.BILINEAR,
-        fillcolor=(PADDING,) * 3,
+        (size[1], size[0]), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=(PADDING,) * 3
     )
     centre = (picture.boxes[:, :2] + picture.boxes[:, 2:]) / 2
     half = (picture.boxes[:, 2:] - picture.boxes[:, :2]) / 2

@@ -18,16 +18,7 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.images import background_color, read_image, white_balance
 from leukoscope.locate import letterbox
 from leukoscope.train.augment import jitter_colour
-from leukoscope.train.detector.augment import (
-    Picture,
-    distort_colour,
-    flip,
-    iou_crop,
-    mosaic,
-    resize_to,
-    turn,
-    zoom_out,
-)
+from leukoscope.train.detector.augment import Picture, distort_colour, flip, iou_crop, mosaic, resize_to, turn, zoom_out
 
 
 class Batch(NamedTuple):
@@ -56,12 +47,7 @@ class Pictures:
     """The labelled fields of several data sets, read when asked for and kept where they fit into `memory_mb`."""
 
     def __init__(
-        self,
-        fields: Sequence[tuple[Dataset, LabelledField]],
-        *,
-        balance: bool,
-        memory_px: int,
-        memory_mb: int = 2000,
+        self, fields: Sequence[tuple[Dataset, LabelledField]], *, balance: bool, memory_px: int, memory_mb: int = 2000
     ) -> None:
         self.fields, self.balance, self.memory_px = list(fields), balance, memory_px
         self._room = memory_mb * 2**20

@@ -30,12 +30,7 @@ def split_off_validation(
 
 
 def write_detector_run(
-    run: Path,
-    config: DetectorConfig | YoloConfig,
-    taxonomy: Taxonomy,
-    data: dict[str, list[Dataset]],
-    *,
-    origin: dict,
+    run: Path, config: DetectorConfig | YoloConfig, taxonomy: Taxonomy, data: dict[str, list[Dataset]], *, origin: dict
 ) -> None:
     """`run.json`: settings, classes, data with digests and cells by class, where the weights began, the environment."""
     entries = []

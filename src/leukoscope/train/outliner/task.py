@@ -28,15 +28,7 @@ from leukoscope.train.fields import seen_fields
 from leukoscope.train.loop import FINAL_RATE, Stage, Task, quick_average, run_task, warm_cosine, warm_steps
 from leukoscope.train.optimizers import backbone_optimizer
 from leukoscope.train.outliner.config import OutlinerConfig
-from leukoscope.train.outliner.data import (
-    PATCH_PX,
-    Patches,
-    boxes_in_view,
-    draw_views,
-    load_patches,
-    plain_view,
-    show,
-)
+from leukoscope.train.outliner.data import PATCH_PX, Patches, boxes_in_view, draw_views, load_patches, plain_view, show
 from leukoscope.train.processes import join_processes
 from leukoscope.train.run_folder import data_entry, read_run, write_run
 

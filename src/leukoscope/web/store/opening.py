@@ -135,13 +135,7 @@ def _marks(patient: dict) -> list[str]:
     return sorted(codes, key=lambda code: code != "suspected_apl")
 
 
-def _add_cells(
-    connection: Connection,
-    record: Record,
-    ids: dict[str, int],
-    folder: Path,
-    progress: Progress,
-) -> int:
+def _add_cells(connection: Connection, record: Record, ids: dict[str, int], folder: Path, progress: Progress) -> int:
     columns = {name: column for column, name in enumerate(record.taxonomy.names)}
     total = sum(p["n_cells"] for p in record.patients)
     thumbs = thumb_lines(folder / THUMBS)
