@@ -31,7 +31,7 @@ docs/adaptation.md says which cells to label and what to expect. Needs torch: pi
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    parser = add_command(commands, "adapt", "fit a model to your laboratory with a few labelled cells", EXAMPLE)
+    parser = add_command(commands, "adapt", "fit a model to your laboratory with a few labelled cells", EXAMPLE, run)
     parser.add_argument("model", metavar="MODEL", help="a bundled model's name, or a model folder")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -58,7 +58,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="with --locator: go on with a run that was stopped")
     parser.add_argument("--seed", type=whole, default=0, help="of the draws; 0 unless given")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

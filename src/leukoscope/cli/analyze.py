@@ -32,7 +32,7 @@ Research use only. Not for diagnosis. A morphologist must review.
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
     summary = "analyse smear photographs or whole slides and write a patient report"
-    parser = add_command(commands, "analyze", summary, EXAMPLE, aliases=("analyse",))
+    parser = add_command(commands, "analyze", summary, EXAMPLE, run, aliases=("analyse",))
     parser.add_argument(
         "paths", metavar="PATH", nargs="+", help="photographs, slides, or folders of them, or addresses (s3://…)"
     )
@@ -86,7 +86,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="where the models run (default: cpu; see docs/how-to/faster.md); falls back to the processor",
     )
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

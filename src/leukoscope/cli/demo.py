@@ -23,10 +23,9 @@ named by the bundled model `rendered`, which learnt drawings; your photographs a
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    parser = add_command(commands, "demo", "draw four patients, analyse them and compare with the truth", EXAMPLE)
+    parser = add_command(commands, "demo", "draw four patients, analyse them and compare with the truth", EXAMPLE, run)
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the smears and the report")
     parser.add_argument("--seed", metavar="S", type=whole, default=7, help="the same seed draws the same patients (7)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

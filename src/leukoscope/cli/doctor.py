@@ -18,8 +18,7 @@ _MARKS = {True: " ", None: "-", False: "!"}
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    parser = add_command(commands, "doctor", "say what is installed, what is missing, where the models lie", EXAMPLE)
-    parser.set_defaults(run=run)
+    add_command(commands, "doctor", "say what is installed, what is missing, where the models lie", EXAMPLE, run)
 
 
 def run(args: argparse.Namespace) -> None:

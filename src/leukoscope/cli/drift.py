@@ -24,12 +24,11 @@ Nothing leaves the machine.
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
     summary = "compare a run's stain, focus, cells and confidence with a reference, and say where it has drifted"
-    parser = add_command(commands, "drift", summary, EXAMPLE)
+    parser = add_command(commands, "drift", summary, EXAMPLE, run)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders that `analyze` wrote, in the order of time")
     parser.add_argument("--reference", metavar="MODEL|RUN", help="what to compare with: model, run, or file of --keep")
     parser.add_argument("--html", metavar="FILE", help="write a page with charts")
     parser.add_argument("--keep", metavar="FILE", help="write the runs' numbers as a reference, without any id")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -24,7 +24,9 @@ OF_MODEL, OF_COUNTS = ("data", "split"), ("against", "specimen", "limits", "repe
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    parser = add_command(commands, "evaluate", "measure a model on annotated data, or counts against people's", EXAMPLE)
+    parser = add_command(
+        commands, "evaluate", "measure a model on annotated data, or counts against people's", EXAMPLE, run
+    )
     parser.add_argument(
         "model",
         metavar="MODEL",
@@ -42,7 +44,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--shared-only", action="store_true", help="compare the patients that all files have; name the others"
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ Research use only. Not for diagnosis. A morphologist must review.
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
     summary = "write records as FHIR, DICOM, GeoJSON or tables, for other systems"
-    parser = add_command(commands, "export", summary, EXAMPLE)
+    parser = add_command(commands, "export", summary, EXAMPLE, run)
     parser.add_argument(
         "records", metavar="RECORD", nargs="+", help="a run's folder, a record.json, or a signed record"
     )
@@ -50,7 +50,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         help="dicom, report: where photographs are that are not where the record has them",
     )
     add_deidentify(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -19,13 +19,15 @@ examples:
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command; without `show` it lists the bundled models."""
-    parser = add_command(commands, "models", "list the bundled models, or show a model's card", EXAMPLE)
-    parser.set_defaults(run=list_models)
+    parser = add_command(commands, "models", "list the bundled models, or show a model's card", EXAMPLE, list_models)
     actions = parser.add_subparsers(title="actions", metavar="[show | quantise]")
-    show = add_command(actions, "show", "show a model's card: training data, measured results, limits", EXAMPLE)
+    show = add_command(
+        actions, "show", "show a model's card: training data, measured results, limits", EXAMPLE, show_model
+    )
     show.add_argument("model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")
-    show.set_defaults(run=show_model)
-    quantise = add_command(actions, "quantise", "write a model in eight bits: faster, and what that costs", EXAMPLE)
+    quantise = add_command(
+        actions, "quantise", "write a model in eight bits: faster, and what that costs", EXAMPLE, quantise_model
+    )
     quantise.add_argument("model", metavar="NAME|DIR", help="a bundled model's name, or a model folder")
     quantise.add_argument(
         "--data", metavar="DIR", nargs="+", required=True, help="data sets with splits train and val (`dataset split`)"
@@ -34,7 +36,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     quantise.add_argument(
         "--only", nargs="+", choices=("locate", "classify"), default=("locate", "classify"), help="default: both"
     )
-    quantise.set_defaults(run=quantise_model)
 
 
 def list_models(args: argparse.Namespace) -> None:

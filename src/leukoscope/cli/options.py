@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 
 def add_command(
-    commands: argparse._SubParsersAction, name: str, summary: str, example: str, *, aliases: tuple[str, ...] = ()
+    commands: argparse._SubParsersAction,
+    name: str,
+    summary: str,
+    example: str,
+    run: Callable[[argparse.Namespace], None] | None = None,
+    *,
+    aliases: tuple[str, ...] = (),
 ) -> argparse.ArgumentParser:
-    """A command's parser: its summary in the list of commands and in its own help, its example at the end."""
-    return commands.add_parser(
+    """A command's parser: its summary in the list of commands and in its own help, its example at the end. run: what it
+    does, None for a group of commands."""
+    parser = commands.add_parser(
         name,
         aliases=aliases,
         help=summary,
@@ -17,6 +25,9 @@ def add_command(
         epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if run is not None:
+        parser.set_defaults(run=run)
+    return parser
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ FORMATS = ("manifest", "cvat", "coco", "yolo")
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    parser = add_command(commands, "review", "review, correct and sign in a browser", EXAMPLE)
+    parser = add_command(commands, "review", "review, correct and sign in a browser", EXAMPLE, run)
     parser.add_argument(
         "runs", metavar="DIR|RECORD", nargs="*", help="folders that `analyze` wrote, or their record.json"
     )
@@ -48,7 +48,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--role", choices=("reader", "senior", "admin"), default="reader", help="of --add-reader")
     parser.add_argument("--export", choices=FORMATS, help="write the reviewed cells of signed patients, then end")
     parser.add_argument("--out", metavar="DIR", help="folder for --export")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ All are drawings, not photographs: they say so on themselves and in their manife
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    parser = add_command(commands, "simulate", "draw smears with known cells, boxes and contours", EXAMPLE)
+    parser = add_command(commands, "simulate", "draw smears with known cells, boxes and contours", EXAMPLE, run)
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the pictures and their manifest")
     parser.add_argument("--patients", metavar="N", type=whole, help="how many patients")
     parser.add_argument("--seed", metavar="S", type=whole, required=True, help="the same seed draws the same smears")
@@ -41,7 +41,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--near-line", action="store_true", help="of a cohort: blast ratios around 20 %%, patients hard to tell apart"
     )
     parser.add_argument("--slide", metavar="WxH", help="draw one whole slide of W x H px at 0.25 µm/px instead")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

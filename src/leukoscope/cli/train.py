@@ -21,7 +21,7 @@ Needs torch: pip install 'leukoscope[train]'
 
 def add_to(commands: argparse._SubParsersAction) -> None:
     """Declare the command."""
-    parser = add_command(commands, "train", "train a locator or a classifier on annotated data", EXAMPLE)
+    parser = add_command(commands, "train", "train a locator or a classifier on annotated data", EXAMPLE, run)
     parser.add_argument(
         "config", metavar="CONFIG.toml", help="what to train and how: one TOML file, an unknown key is an error"
     )
@@ -37,7 +37,6 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "--out", metavar="RUN", required=True, help="folder for checkpoints, the log and the finished bundle"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

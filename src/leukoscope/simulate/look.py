@@ -13,6 +13,8 @@ CAMERAS = (
     (1600, 1200, 0.108), (1280, 960, 0.136), (1920, 1080, 0.104), (1360, 1024, 0.128), (1440, 1080, 0.118),
     (1200, 900, 0.148),
 )  # fmt: skip
+_DEMO = {"width": 1024, "height": 768, "um_per_px": 1 / PX_PER_UM, "sharpen": 0}
+_FLAWLESS = dict.fromkeys(("focus_um", "plasma", "debris", "unfocused", "touching"), 0.0)
 GLASSES = np.array([(250, 233, 208), (238, 240, 236), (243, 232, 238), (232, 236, 244)], np.float32)
 
 
@@ -40,15 +42,15 @@ class Look:
     crowding: float
     pallor: float
     quality: int
-    width: int = 1024
-    height: int = 768
-    um_per_px: float = 1 / PX_PER_UM
-    focus_um: float = 0.0
-    sharpen: int = 0
-    plasma: float = 0.0
-    debris: float = 0.0
-    unfocused: float = 0.0
-    touching: float = 0.0
+    width: int
+    height: int
+    um_per_px: float
+    focus_um: float
+    sharpen: int
+    plasma: float
+    debris: float
+    unfocused: float
+    touching: float
 
     def to_dict(self) -> dict:
         """Plain types for JSON."""
@@ -68,6 +70,8 @@ def choose_look(rng: np.random.Generator) -> Look:
         crowding=rng.uniform(0.30, 0.55),
         pallor=rng.uniform(0.75, 1.05),
         quality=int(rng.integers(88, 95)),
+        **_DEMO,
+        **_FLAWLESS,
     )
 
 
@@ -95,6 +99,7 @@ def choose_centers(rng: np.random.Generator, n: int, *, specimen: str) -> list[L
                 width=width,
                 height=height,
                 um_per_px=round(um_per_px * rng.uniform(0.97, 1.03), 5),
+                focus_um=0.0,
                 sharpen=int(rng.choice([0, 0, 60, 120])),
                 plasma=rng.uniform(0.02, 0.09) if marrow else rng.uniform(0, 0.03),
                 debris=rng.uniform(4, 40),

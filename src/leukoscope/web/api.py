@@ -24,6 +24,8 @@ Key = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 Op = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
 Words = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 CellId = Annotated[int, Field(ge=1, le=2**53)]
+Page = Annotated[int, Query(ge=1, le=10**6)]
+Name = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 Seq = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Ms = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Pixel = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
@@ -93,12 +95,7 @@ Here = Annotated[Room, Depends(_room)]
 
 
 @router.get("/patients")
-def list_patients(
-    room: Here,
-    who: Reader,
-    state: Annotated[str | None, Query(max_length=40, pattern=r"^[^\x00]*$")] = None,
-    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
-) -> dict:
+def list_patients(room: Here, who: Reader, state: Name = None, page: Page = 1) -> dict:
     """Patients, the most urgent first, 100 a page."""
     from leukoscope.web.worklist import worklist
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from leukoscope.exchange.csv_files import signed_csv
 from leukoscope.exchange.fhir import signed_bundle
 from leukoscope.exchange.workbook import signed_workbook
-from leukoscope.web.api import Body, Here, Key, Reader
+from leukoscope.web.api import Body, Here, Key, Name, Reader
 from leukoscope.web.pdf import report_pdf
 from leukoscope.web.room import Room, patient_by_key, signed_by_version
 from leukoscope.web.store import closing
@@ -21,6 +21,7 @@ from leukoscope.web.store import tables as t
 router = APIRouter(prefix="/api/v1")
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
+After = Annotated[int, Query(ge=0, le=2**53)]
 
 
 class SentIn(Body):
@@ -30,12 +31,7 @@ class SentIn(Body):
 
 
 @router.get("/signed")
-def list_signed(
-    room: Here,
-    who: Reader,
-    not_sent_to: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")] = None,
-    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
-) -> dict:
+def list_signed(room: Here, who: Reader, not_sent_to: Name = None, after: After = 0) -> dict:
     """Signed records in the order they were signed, 500 at most: `after` the last id for more."""
     query = (
         select(t.signed, t.patient.c.key, t.reader.c.name)

@@ -12,18 +12,9 @@ from markupsafe import Markup
 from sqlalchemy import Connection, select
 
 from leukoscope.exchange.workbook import when
+from leukoscope.report import words
 from leukoscope.report.charts import interval_bar, straddles
 from leukoscope.report.colors import class_style
-from leukoscope.report.words import (
-    USE,
-    class_words,
-    no_band_words,
-    none_seen_words,
-    of_words,
-    percent,
-    plural,
-    ratio_words,
-)
 from leukoscope.web.differential import numbers
 from leukoscope.web.neighbours import nearest
 from leukoscope.web.room import NotFound, Room, own_reading, patient_by_key, reading_by_key
@@ -55,15 +46,15 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.globals.update(
-    USE=USE,
+    USE=words.USE,
     class_short=short_of,
-    class_words=class_words,
-    percent=percent,
-    plural=plural,
-    ratio_words=ratio_words,
-    no_band_words=no_band_words,
-    none_seen_words=none_seen_words,
-    of_words=of_words,
+    class_words=words.class_words,
+    percent=words.percent,
+    plural=words.plural,
+    ratio_words=words.ratio_words,
+    no_band_words=words.no_band_words,
+    none_seen_words=words.none_seen_words,
+    of_words=words.of_words,
     straddles=straddles,
     when=when,
     mark_words=lambda code: MARK_WORDS.get(code, code.replace("_", " ")),

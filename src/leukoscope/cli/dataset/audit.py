@@ -22,12 +22,11 @@ _SHOWN = 20
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    parser = add_command(actions, "audit", "find duplicates, and patients on both sides of a split", EXAMPLE)
+    parser = add_command(actions, "audit", "find duplicates, and patients on both sides of a split", EXAMPLE, run)
     add_dataset(parser)
     parser.add_argument("--against", metavar="DIR", help="also look for what stands in this other data set")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--html", metavar="FILE", help="also write a contact sheet of the pairs")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ Codes that nobody knows stand in the table as comments: say which class each is,
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    action = add_command(actions, "classes", "list class names and a set's codes, write a table of them", EXAMPLE)
+    action = add_command(actions, "classes", "list class names and a set's codes, write a table of them", EXAMPLE, run)
     action.add_argument(
         "format", metavar="FORMAT", type=unaliased, nargs="?", choices=readable(), help=", ".join(readable())
     )
@@ -33,7 +33,6 @@ def add_to(actions: argparse._SubParsersAction) -> None:
     action.add_argument("--columns", metavar="OURS=THEIRS,...", type=column_map, help="csv: which column is which")
     action.add_argument("--code-attribute", metavar="NAME", help="the attribute of each object that holds its class")
     action.add_argument("--toml", metavar="FILE", help="write a table for dataset import --source into a new file")
-    action.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ goes on where it was stopped (with --deidentify only where --key keeps the pseud
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    parser = add_command(actions, "crops", "cut out every annotated cell with its surroundings", EXAMPLE)
+    parser = add_command(actions, "crops", "cut out every annotated cell with its surroundings", EXAMPLE, run)
     add_dataset(parser)
     parser.add_argument("--out", metavar="DST", required=True, help="a new folder for the crops")
     parser.add_argument(
@@ -40,7 +40,6 @@ def add_to(actions: argparse._SubParsersAction) -> None:
         "picture's background (fill); default: cut",
     )
     add_deidentify(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

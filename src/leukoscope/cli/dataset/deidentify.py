@@ -19,11 +19,10 @@ outlines, splits and scales stay. `dataset export` and `dataset crops` have --de
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    action = add_command(actions, "deidentify", "write a data set without names, pictures included", EXAMPLE)
+    action = add_command(actions, "deidentify", "write a data set without names, pictures included", EXAMPLE, run)
     add_dataset(action)
     action.add_argument("--out", metavar="NEW", required=True, help="new folder for the manifest and the pictures")
     add_key(action)
-    action.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

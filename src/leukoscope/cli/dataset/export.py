@@ -20,12 +20,11 @@ Pictures are copied. Importing the result gives the same data set: what the form
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    action = add_command(actions, "export", "write a data set in a format of other tools", EXAMPLE)
+    action = add_command(actions, "export", "write a data set in a format of other tools", EXAMPLE, run)
     action.add_argument("format", metavar="FORMAT", type=unaliased, choices=writable(), help=", ".join(writable()))
     action.add_argument("dataset", metavar="DIR", help="a data set folder (see dataset import)")
     action.add_argument("--out", metavar="DST", required=True, help="new folder for the pictures and annotations")
     add_deidentify(action)
-    action.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

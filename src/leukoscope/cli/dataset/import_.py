@@ -22,7 +22,7 @@ Pictures are referred to, not copied. Every box or picture that was dropped or r
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    action = add_command(actions, "import", "import an annotated data set from another format", EXAMPLE)
+    action = add_command(actions, "import", "import an annotated data set from another format", EXAMPLE, run)
     action.add_argument("format", metavar="FORMAT", type=unaliased, choices=readable(), help=", ".join(readable()))
     action.add_argument("src", metavar="SRC", help="the data set's folder or its .zip, as exported or published")
     action.add_argument("--out", metavar="DIR", required=True, help="folder for the manifest")
@@ -52,7 +52,6 @@ def add_to(actions: argparse._SubParsersAction) -> None:
     )
     action.add_argument("--replace", action="store_true", help="write over a data set that stands in DIR")
     action.add_argument("--specimen", choices=("blood", "marrow"), help="default: the source's own, else blood")
-    action.set_defaults(run=run)
 
 
 def column_map(text: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ _SHOWN = 20
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    parser = add_command(actions, "split", "deal a data set to training, validation and test", EXAMPLE)
+    parser = add_command(actions, "split", "deal a data set to training, validation and test", EXAMPLE, run)
     add_dataset(parser)
     parser.add_argument(
         "--by",
@@ -45,7 +45,6 @@ def add_to(actions: argparse._SubParsersAction) -> None:
     how.add_argument("--file", metavar="CSV", help="take the splits from a table of file, split, and check them")
     parser.add_argument("--keep-leaks", action="store_true", help="with --file: write a leaking split too, and say so")
     parser.add_argument("--out", metavar="DIR", help="write there (default: into DIR itself, replacing its splits)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

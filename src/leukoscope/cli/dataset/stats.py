@@ -18,7 +18,7 @@ The data sheet (Gebru et al. 2021) is filled in from the manifest; what only peo
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    parser = add_command(actions, "stats", "count a set by class, split, centre and patient", EXAMPLE)
+    parser = add_command(actions, "stats", "count a set by class, split, centre and patient", EXAMPLE, run)
     add_dataset(parser)
     parser.add_argument("--html", metavar="FILE", help="write a page with tables, charts and the data sheet")
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON")
@@ -29,7 +29,6 @@ def add_to(actions: argparse._SubParsersAction) -> None:
         type=whole,
         help="open at most N photographs of a centre for stain and focus (default: 300; 0: none)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

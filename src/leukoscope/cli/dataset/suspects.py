@@ -19,7 +19,7 @@ view, not a finding: look at the cell, then decide. docs/data-checks.md says how
 
 def add_to(actions: argparse._SubParsersAction) -> None:
     """Declare the action."""
-    parser = add_command(actions, "suspects", "list annotations that look wrong, the most suspect first", EXAMPLE)
+    parser = add_command(actions, "suspects", "list annotations that look wrong, the most suspect first", EXAMPLE, run)
     add_dataset(parser)
     parser.add_argument(
         "--model", metavar="NAME|DIR", default="blood", help="a bundled model's name or a model folder (default: blood)"
@@ -33,7 +33,6 @@ def add_to(actions: argparse._SubParsersAction) -> None:
         "that have no box",
     )
     parser.add_argument("--seed", metavar="S", type=whole, default=0, help="deals cells to folds (default: 0)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

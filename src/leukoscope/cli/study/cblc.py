@@ -27,7 +27,9 @@ NEEDED = ("torch", "matplotlib", "skimage", "scipy", "shapely")
 
 def add_to(studies: argparse._SubParsersAction) -> None:
     """Declare the study."""
-    parser = add_command(studies, "cblc", "the marrow pipeline (CBLC): cells, ratios, patients, by centre", EXAMPLE)
+    parser = add_command(
+        studies, "cblc", "the marrow pipeline (CBLC): cells, ratios, patients, by centre", EXAMPLE, run
+    )
     parser.add_argument("--data", metavar="DIR", required=True, help="a data set folder with contours and patients")
     parser.add_argument(
         "--develop", metavar="CENTER", nargs="+", required=True, help="centres to train on and to fix thresholds on"
@@ -50,7 +52,6 @@ def add_to(studies: argparse._SubParsersAction) -> None:
         "--register", action="store_true", help="stop when preregistration.json is written, before any number of the "
         "validation centres: deposit it, then go on with --resume",
     )  # fmt: skip
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ NEEDED = ("torch", "transformers", "matplotlib")
 
 def add_to(studies: argparse._SubParsersAction) -> None:
     """Declare the study."""
-    parser = add_command(studies, "pcm", "detection, classification and adaptation after PCM-Leukemia", EXAMPLE)
+    parser = add_command(studies, "pcm", "detection, classification and adaptation after PCM-Leukemia", EXAMPLE, run)
     parser.add_argument("--data", metavar="DIR", required=True, help="the set that is trained and tested on")
     parser.add_argument(
         "--external", metavar="DIR", action="append", default=[], help="a set that is tested whole; may be repeated"
@@ -36,7 +36,6 @@ def add_to(studies: argparse._SubParsersAction) -> None:
         "--only", metavar="ROW", action="append", default=[], help="run this row and what it builds on; may be repeated"
     )
     parser.add_argument("--resume", action="store_true", help="unfinished rows go on from their checkpoints")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
