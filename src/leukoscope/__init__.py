@@ -1,7 +1,5 @@
 """Smear photographs in, a patient report out. The public names are those in `__all__`; each loads when first used."""
 
-from __future__ import annotations
-
 import importlib
 
 __version__ = "0.1.0"

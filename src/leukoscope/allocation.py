@@ -4,8 +4,6 @@ Giving back is right where large photographs pass by once. Where the same work i
 each step's arrays are asked for anew, and every page of them is a fault, which costs as much as much of the work.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Name the located cells: crop, run the classifier in batches, turn logits into probabilities."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ last corner joins the first. A contour that crosses itself encloses what the eve
 drawn in SVG, CVAT or Pillow. Needs the extra: pip install 'leukoscope[study]'.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType

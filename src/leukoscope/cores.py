@@ -1,7 +1,5 @@
 """What a run may use of the machine, processor cores and memory at a time, and what the processor is called."""
 
-from __future__ import annotations
-
 import os
 import platform
 import threading

@@ -5,8 +5,6 @@ nucleated cells (docs/decisions/0019-clinical-rules.md). Artefacts, smudges and 
 move a ratio. What must be looked at is in `flags.py`; the numbers of practice are in `practice.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Cut located cells out of a field: the one rule that training and analysis share."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -4,8 +4,6 @@ One rule for training and analysis. A frame is the square of the field that a cr
 cell, of its nucleus) that are cut by the same frames lie on each other pixel by pixel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The demo: rendered patients whose truth is known, analysed, and what was found set beside what was drawn."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is installed, what each extra would add, which accelerator there is, and where the models lie."""
 
-from __future__ import annotations
-
 import importlib
 import platform
 import re

@@ -1,7 +1,5 @@
 """Boxes, tiles and contours in the pixel convention of `leukoscope.types`; numpy only."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

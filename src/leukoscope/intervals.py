@@ -3,8 +3,6 @@
 They cover sampling error alone: cells are taken as independent draws, and the classifier as never wrong.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from statistics import NormalDist

@@ -3,8 +3,6 @@
 A detector (task "detect") finds and names cells in one stage: `detect` gives its `Calls`.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

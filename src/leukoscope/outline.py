@@ -3,8 +3,6 @@
 Contours run along pixel edges of the field, so that they enclose whole pixels and never overlap.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -3,8 +3,6 @@
 docs/decisions/0019-clinical-rules.md says why each is as it is.
 """
 
-from __future__ import annotations
-
 # Blasts of the myeloid line: 20 % or more is AML, 10-19 % MDS/AML (ICC) or MDS with increased blasts 2 (WHO), 5-9 % MDS
 # with increased blasts. A lower edge belongs to its band. Döhner et al. (ELN), Arber et al. (ICC): Blood 2022.
 BANDS = ((0.20, ">=20"), (0.10, "10-19"), (0.05, "5-9"), (0.0, "<5"))

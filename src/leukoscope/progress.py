@@ -3,8 +3,6 @@
 It is called now and then with what is done and what there is in all, in the same unit; the last call may be missing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 Progress = Callable[[int, int], None]  # (done, total)

@@ -4,8 +4,6 @@ A pseudonym is a digest of the name with a secret key: whoever lacks the key can
 the key kept, a patient has the same pseudonym in all that leaves later; thrown away, nobody can tell who it was.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -7,8 +7,6 @@ transform with edge directions). Circles need not be closed, so red cells that t
 count too.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

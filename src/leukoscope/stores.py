@@ -3,8 +3,6 @@
 Each function says what went wrong in one line: a missing extra, no credentials, no such bucket, no network.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

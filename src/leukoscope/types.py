@@ -5,8 +5,6 @@ pixel, boxes are [x0, y0, x1, y1] in pixels, half-open, so width = x1 - x0 and a
 [0, 0, W, H]. Contours are (K, 2) float32 arrays of x, y corners in the same system. Colour is RGB.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ stands twice are merged: a second graph of one output, written after the file's 
 torch nor the `onnx` package is needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

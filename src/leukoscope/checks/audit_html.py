@@ -1,7 +1,5 @@
 """The contact sheet of an audit: the pairs that show the same, those across splits first, and what else leaks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Boxes that no locator finds, and confident finds without a box."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -4,8 +4,6 @@ PCM, section 2.3.2: "cropped from the bounding boxes and padded with a 50-pixel 
 context". The crops are not resized: a pixel stays a pixel of the photograph.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ T. Gebru et al., Datasheets for datasets, Communications of the ACM 64(12), 2021
 shortened.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ C. Northcutt, L. Jiang, I. Chuang, Confident learning: estimating uncertainty in
 section 3.2. `cleanlab` (Apache-2.0 since 2.9, AGPL before) does the same; ours is compared with it in the tests.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

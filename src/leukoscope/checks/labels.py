@@ -1,7 +1,5 @@
 """Cells whose out-of-fold prediction contradicts their label."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

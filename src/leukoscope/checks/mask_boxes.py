@@ -1,7 +1,5 @@
 """Masks without a box, and boxes that do not fit their own outline."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.checks.observe import NOT_WHITE

@@ -3,8 +3,6 @@
 Nothing here depends on the annotations but where the boxes are, so the same observations serve every ranking.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -4,8 +4,6 @@ The head is multinomial logistic regression on fixed features, fitted anew for e
 can't learn single labels by heart.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The shell of the pages that checks write: one self-contained file, readable without a script."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterable
 from pathlib import Path

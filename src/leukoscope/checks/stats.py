@@ -1,7 +1,5 @@
 """A set in numbers: the PCM paper's Tables 2 and 3 and Figure 6, sizes, stain and focus by centre, class by patient."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections import Counter, defaultdict

@@ -1,7 +1,5 @@
 """The numbers of a set as one page: tables, bars, and the data sheet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

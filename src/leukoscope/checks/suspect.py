@@ -1,7 +1,5 @@
 """One suspect annotation, or one find that nobody annotated."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from leukoscope.dataset.manifest import TruthField

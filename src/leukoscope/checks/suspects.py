@@ -1,7 +1,5 @@
 """One ranked list of a set's annotations, the most suspect first: types, boxes, missing boxes, outlines and masks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

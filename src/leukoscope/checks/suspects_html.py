@@ -1,7 +1,5 @@
 """The contact sheet of suspects: the first of the list, each drawn in its photograph with what is doubted."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path

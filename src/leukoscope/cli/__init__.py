@@ -3,8 +3,6 @@
 Nothing heavy is imported here or at the top of a command's file: `leukoscope --help` must start at once.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import os

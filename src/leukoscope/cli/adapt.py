@@ -1,7 +1,5 @@
 """`leukoscope adapt`: fit a model to one's own laboratory. Needs the extra: pip install 'leukoscope[train]'."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 

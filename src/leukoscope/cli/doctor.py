@@ -1,7 +1,5 @@
 """`leukoscope doctor`: what is installed, what each extra would add, which accelerator, where the models lie."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command

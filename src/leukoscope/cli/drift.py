@@ -1,7 +1,5 @@
 """`leukoscope drift`: does a run still look like the runs that its numbers are trusted for?"""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command

@@ -1,7 +1,5 @@
 """`leukoscope evaluate`: measure a model on annotated data, or counts against people's counts."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`leukoscope export`: a record in the formats of other systems."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`leukoscope models`: what is bundled, and what a model's card says."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 

@@ -1,7 +1,5 @@
 """What every command's parser shares."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """`leukoscope review`: the reading room in a browser. Needs the extra: pip install 'leukoscope[review]'."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 

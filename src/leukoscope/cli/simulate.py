@@ -1,7 +1,5 @@
 """`leukoscope simulate`: rendered smears, whole cohorts and whole slides with known truth."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command, whole

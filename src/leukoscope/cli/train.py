@@ -1,7 +1,5 @@
 """`leukoscope train`: train a model and write its bundle. Needs the extra: pip install 'leukoscope[train]'."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 from pathlib import Path

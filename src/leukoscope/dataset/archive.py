@@ -1,7 +1,5 @@
 """A zip file as an annotation tool exports it: unpacked beside the manifest, nothing outside that folder."""
 
-from __future__ import annotations
-
 import errno
 import lzma
 import shutil

@@ -1,7 +1,5 @@
 """A table of what else is said of each picture's cell (`--attributes`): one row a picture, one column an attribute."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path

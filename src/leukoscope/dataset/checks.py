@@ -1,7 +1,5 @@
 """Every box and outline held to the same rules, whatever the format: kept, repaired or dropped, and listed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Which class codes a set holds, what they mean, and a table of them that `--source` takes."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ Reads CVAT's COCO export (`annotations/instances_<split>.json`, attributes, mask
 keeps patient, smear and the source's code in further keys.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path

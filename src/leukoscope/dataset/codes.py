@@ -1,7 +1,5 @@
 """From a source's codes to our classes: where the code stands, what it means, and what to say where nobody knows."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ drew; the boxes between them are interpolated, so nobody looked at each: counted
 CVAT's other exports are read by the formats that they imitate: `coco`, `yolo`, `voc`, `datumaro`.
 """
 
-from __future__ import annotations
-
 import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace

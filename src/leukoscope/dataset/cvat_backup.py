@@ -3,8 +3,6 @@
 It says more than the other exports: the state of each job, so that a frame of a job in progress is not "no cell".
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from dataclasses import replace

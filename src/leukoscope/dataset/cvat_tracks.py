@@ -1,7 +1,5 @@
 """CVAT's video tracks: the visible key frames are what somebody drew; everything between them is interpolated."""
 
-from __future__ import annotations
-
 import os
 import re
 import xml.etree.ElementTree as ElementTree

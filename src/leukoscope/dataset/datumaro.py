@@ -1,7 +1,5 @@
 """Datumaro's JSON, CVAT's export that loses nothing: `annotations/<subset>.json` of items beside `images/<subset>`."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from pathlib import Path

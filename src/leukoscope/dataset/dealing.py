@@ -4,8 +4,6 @@ The order of preference: every split has a group; every class that enough groups
 near what is asked for (chi-squared over the fields and the classes' cells).
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Iterator

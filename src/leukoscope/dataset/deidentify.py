@@ -1,7 +1,5 @@
 """A data set without names: clean pictures in a folder of their own, pseudonyms for patients, smears and centres."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

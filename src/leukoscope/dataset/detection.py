@@ -1,7 +1,5 @@
 """A data set as a detector sees it: which column of a taxonomy each annotated object is, which is background."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Write COCO: `annotations/instances_<split>.json` beside `images/<split>`, one category list for all splits."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

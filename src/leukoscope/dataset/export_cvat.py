@@ -4,8 +4,6 @@ A tag "field" on each picture carries patient, smear, centre and the rest; each 
 CVAT keeps both through its own import and export.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

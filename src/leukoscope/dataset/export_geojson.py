@@ -1,7 +1,5 @@
 """Write QuPath's GeoJSON: `geojson/<split>/NAME.geojson` for each picture, a feature for each cell."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from leukoscope.dataset.export_yolo import field_values

@@ -1,7 +1,5 @@
 """The pictures of an export: short names, each once, copied and checked against their digests."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath

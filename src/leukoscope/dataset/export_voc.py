@@ -1,7 +1,5 @@
 """Write Pascal VOC: `Annotations/NAME.xml` beside `JPEGImages/NAME`, splits as lists in `ImageSets/Main`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from os.path import splitext
 from pathlib import Path

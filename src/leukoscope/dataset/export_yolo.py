@@ -1,7 +1,5 @@
 """Write YOLO: `data.yaml`, `images/<split>`, `labels/<split>`, boxes or outlines, and side tables for the rest."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

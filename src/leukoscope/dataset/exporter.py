@@ -1,7 +1,5 @@
 """Export a data set to a format that other tools read, so that importing it again gives the same data set."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@
 say than its format holds. Values are kept as they are, spaces too, so these are read by their own function.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """The files under a folder, listed in one order."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Boxes come as the source states them. What is certain is put right and listed, what is not is left out and listed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

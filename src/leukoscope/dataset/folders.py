@@ -1,7 +1,5 @@
 """Class folders: pictures of single cells in one folder a class, `lymphocyte/a.png` or `train/lymphocyte/a.png`."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 

@@ -3,8 +3,6 @@
 To add a format: one file with `read_x(src) -> RawSet` (through `Intake`) or `write_x`, and a row in the table.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Annotations are what people drew. Detections and cells are what an algorithm found: predictions, whatever their class.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Import a data set: read it in its own format, check every box, translate its codes, write the manifest."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

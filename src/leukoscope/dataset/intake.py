@@ -1,7 +1,5 @@
 """How every reader takes a picture: its name resolved, annotated once only, opened, and its size remembered."""
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

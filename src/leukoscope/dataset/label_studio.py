@@ -4,8 +4,6 @@ Only what people submitted counts: predictions are a model's, a cancelled annota
 annotated a picture, one answer is taken and the others are listed.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

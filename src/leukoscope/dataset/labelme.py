@@ -1,7 +1,5 @@
 """LabelMe: one JSON file a picture, of shapes with a label; also as X-AnyLabeling writes it."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import io

@@ -1,7 +1,5 @@
 """A cell's box and outline from its mask picture."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,5 @@
 """Names compared as people mean them: one Unicode form, no case; ids that differ in spelling only."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import defaultdict

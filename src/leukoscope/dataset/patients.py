@@ -1,7 +1,5 @@
 """Whose pictures these are: the patients table, ids that are spelled twice, and each field's key."""
 
-from __future__ import annotations
-
 from collections import Counter
 from os.path import splitext
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The pictures under a folder, and which of them a table or an annotation names: one rule for every format."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import defaultdict

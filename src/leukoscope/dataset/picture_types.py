@@ -1,7 +1,5 @@
 """A table that types the pictures, not the cells (BCCD): used only where it can mean one cell."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import PurePosixPath
 

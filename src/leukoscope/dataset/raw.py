@@ -4,8 +4,6 @@ The readers (one file a format) all return a `RawSet`; `importer` checks the box
 the manifest, so every format is held to the same rules.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math

@@ -4,8 +4,6 @@ COCO counts run down the columns of the whole picture, CVAT's along the rows of 
 the pixels outside.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Shapes that tools draw, as a cell's box and outline: turned boxes, ellipses, circles, polygons, masks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

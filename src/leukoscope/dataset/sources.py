@@ -3,8 +3,6 @@
 A `Source` is plain data. The public ones stand in sources.toml; a user's own is a TOML file with the same keys.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from dataclasses import dataclass, field, replace

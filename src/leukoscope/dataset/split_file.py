@@ -1,7 +1,5 @@
 """A split file of the user's own: read, and checked before anything is measured on it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Pictures of one patient are alike; a split by picture lets a model recognise the patient and flatters the result.
 """
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from collections.abc import Callable

@@ -4,8 +4,6 @@ What is of one group stays on one side; within that, each side gets its share of
 and the report says how far that was.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace

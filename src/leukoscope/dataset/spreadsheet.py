@@ -1,7 +1,5 @@
 """Tables as spreadsheets and scripts write them: three delimiters, Excel's own line, empty columns at the end."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """Supervisely: `meta.json` above folders of `img/` and `ann/`, one JSON file a picture, named after it."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import io

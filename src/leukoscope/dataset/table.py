@@ -4,8 +4,6 @@ With box columns, each row is a box. Without, each row is a picture of one cell:
 source has masks, else the whole frame.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Which column of a table is which: by what the source states, by usual names, or by place where there is no header."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Text files of a source, whatever wrote them: UTF-8, UTF-16, an encoding that XML declares; JSON and XML parsed."""
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import json

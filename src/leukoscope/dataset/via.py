@@ -1,7 +1,5 @@
 """VGG Image Annotator (VIA 1 and 2): its project, its JSON and its CSV, regions with attributes of the user's own."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from pathlib import Path

@@ -4,8 +4,6 @@ Corners are taken as they stand, as continuous px: the annotation tools that wri
 corners, not the 1-based inclusive pixels of the original challenge.
 """
 
-from __future__ import annotations
-
 import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace

@@ -4,8 +4,6 @@ A centroid is no box. Each becomes a square around it of a stated side, and says
 good for cropping the cell, no truth for a locator (docs/format.md says which side, and why).
 """
 
-from __future__ import annotations
-
 from pathlib import Path, PurePosixPath
 
 from leukoscope.dataset.files import files_under

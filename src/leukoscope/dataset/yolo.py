@@ -6,8 +6,6 @@ Layouts: Ultralytics (data.yaml, images/ and labels/ in either order with the sp
 (obj.names, obj_train_data/, train.txt), flat.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

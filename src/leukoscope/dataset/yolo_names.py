@@ -1,7 +1,5 @@
 """What YOLO's class numbers mean: the names file that is nearest to a label, in the ways that tools write it."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from pathlib import Path

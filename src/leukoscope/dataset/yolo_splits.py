@@ -1,7 +1,5 @@
 """Which split YOLO's files state for a picture: lists of pictures first, then the paths in data.yaml."""
 
-from __future__ import annotations
-
 import posixpath
 from collections import defaultdict
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,5 @@
 """Whether a run has drifted from a reference: by its patients where there are enough, else by its photographs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,8 +1,6 @@
 """The page of a drift watch: a chart a measure, runs in their order against the reference, and what each site's runs
 withheld."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a run looks like in numbers: of each patient the stain, focus, light, cell size, confidence and class mix."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

@@ -4,8 +4,6 @@ Limits are data (`limits.toml`, or a file of the laboratory's own), each with it
 kind (distribution, morphology) where any of its limits is crossed.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A cell's confidence is the probability of the class called. Handing over the cel
 and surer calls (selective classification, El-Yaniv and Wiener 2010).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.errors import DataError

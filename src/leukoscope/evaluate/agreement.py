@@ -5,8 +5,6 @@ say that. Every function takes reference (N,) and test (N,), row by row of the s
 drop patients without a ratio before, and say how many.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

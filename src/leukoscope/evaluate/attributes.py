@@ -4,8 +4,6 @@ An attribute is judged on the cells that state it. Macro-F1 over the values that
 that always says the commonest value has a good accuracy and a poor macro-F1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,8 +6,6 @@ here: no set that is imported has them. The limit of 100 boxes is average precis
 thresholds look at every box, for a photograph of marrow may show 300 cells.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ A call's confidence is the probability of the class called (top label). Bins are
 right edge included (Guo et al., On calibration of modern neural networks, ICML 2017).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.errors import DataError

@@ -3,8 +3,6 @@
 Steps: `confusion_matrix` validates and counts; the other functions reduce it. Equal to scikit-learn (tests/parity).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

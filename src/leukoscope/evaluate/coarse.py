@@ -10,8 +10,6 @@ restricted  the probabilities renormalised over the classes that map into the fi
 Confidence, in both, is the summed probability of the type called: P(band) + P(segmented) for a neutrophil.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.errors import DataError

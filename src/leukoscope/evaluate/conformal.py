@@ -9,8 +9,6 @@ assumed: cells of another laboratory are not exchangeable with those of this one
 A set may be empty: no class is likely enough. Like a set of several classes, it is a cell for a human.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

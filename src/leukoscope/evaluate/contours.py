@@ -4,8 +4,6 @@ Average precision is COCO's, with polygon clipping in place of boxes (`evaluate.
 are the same cell, for everything else, is the optimal one-to-one matching of `leukoscope.contours`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Two tables are compared in the classes that both can say: where one knows bands 
 neutrophils (`align`). What only one side states is named, stays in its denominator, and is not compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Counts read from a file: a record, or a CSV of one patient a row as laboratories write them."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Sequence

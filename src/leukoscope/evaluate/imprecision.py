@@ -4,8 +4,6 @@ Repeats are of one kind each (the same photographs, other photographs, another s
 of n cells is the least there can be; what is more comes from the method, and makes n cells worth fewer.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

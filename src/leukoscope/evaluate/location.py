@@ -1,7 +1,5 @@
 """How well cells are found, of any class and by class: the two parts of `evaluate_model` that look at boxes alone."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

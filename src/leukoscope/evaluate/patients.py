@@ -1,7 +1,5 @@
 """Limits that respect who the cells belong to: cells of one patient are alike, so patients are what varies."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

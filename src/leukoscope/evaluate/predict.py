@@ -3,8 +3,6 @@
 Cells are prepared, cropped and named by the same functions as in `analyze`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

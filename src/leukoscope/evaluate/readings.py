@@ -5,8 +5,6 @@ five_types_strict      see `coarse`
 five_types_restricted  see `coarse`
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

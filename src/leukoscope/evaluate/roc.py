@@ -9,8 +9,6 @@ a handful too little. Below FEW patients of a kind the limits of an area are the
 difference are Student's, and its p is a permutation's (Bandos, Rockette and Gur, Statistics in Medicine 2005).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`evaluate_model`: a model against annotated fields, with intervals, written as JSON and tables."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

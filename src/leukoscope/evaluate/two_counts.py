@@ -5,8 +5,6 @@ Pathology 1975) they are those of the hypergeometric distribution: given the cel
 many of them may lie in the first.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence

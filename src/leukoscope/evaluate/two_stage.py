@@ -5,8 +5,6 @@ that was missed, or found and called something else, counts against the pair of 
 detector: both are scored here by the same functions (PCM, section 2.3.2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

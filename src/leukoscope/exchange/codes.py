@@ -1,7 +1,5 @@
 """What a number is called in other systems: LOINC where a code was seen at its source, else a code system of ours."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

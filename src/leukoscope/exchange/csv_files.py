@@ -1,7 +1,5 @@
 """Tables as CSV: those of the report for a run, the reading room's for a signed record. No cell is a formula."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A record without names: what is known to be harmless stays, everything else goes (docs/decisions/0038)."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable

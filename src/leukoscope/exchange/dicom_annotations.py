@@ -1,7 +1,5 @@
 """Cells as Microscopy Bulk Simple Annotations: a group a class, in pixels of the photograph."""
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What all DICOM objects of an export share: whose they are, by which program, when, and texts that fit."""
 
-from __future__ import annotations
-
 import uuid
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """DICOM objects as files: a folder a patient with its photographs, their annotations and the report."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path

@@ -3,8 +3,6 @@
 It is no whole slide: nobody knows where on the slide a photograph was taken (docs/decisions/0037).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

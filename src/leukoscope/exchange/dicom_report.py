@@ -1,7 +1,5 @@
 """The differential and its intervals as a structured report (TID 1500), verified where somebody signed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from highdicom.sr import (

@@ -1,7 +1,5 @@
 """Records into the formats of other systems: one folder a format, an index of what each file is of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

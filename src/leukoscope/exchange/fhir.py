@@ -3,8 +3,6 @@
 Plain JSON, checked in the tests against HL7's own definitions (docs/exchange.md). Nothing here counts anything.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """FHIR bundles as files: one a patient, and the code system that they speak."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The Observations of a bundle: a class each, the ratios with their intervals, what stands beside, the flags."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

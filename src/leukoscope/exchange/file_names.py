@@ -1,7 +1,5 @@
 """Names of exported files: short, of plain characters, each once, whatever the ids and file names hold."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath

@@ -1,7 +1,5 @@
 """One patient's numbers, from a run's record or from a signed one: what every export is made from."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

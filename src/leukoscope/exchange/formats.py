@@ -3,8 +3,6 @@
 To add a format: one function `write_x(source, out, wishes, names)` that yields what it wrote, and a row here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module

@@ -1,7 +1,5 @@
 """GeoJSON as QuPath reads it: a file a photograph or slide, a detection a cell. A million cells pass by, none stays."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import json

@@ -1,7 +1,5 @@
 """Where a record's photographs are now: known by their digests, never guessed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The record itself, and the report of it: for handing on, with or without names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

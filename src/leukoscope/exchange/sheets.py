@@ -1,7 +1,5 @@
 """Sheets of a spreadsheet: the one writer of XLSX. Text stays text, whatever it begins with."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import IO
 

@@ -1,7 +1,5 @@
 """What is exported: a run's record, or a record that was signed. Cells pass by one at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial

@@ -1,7 +1,5 @@
 """Text for formats that can't hold every character: nothing is lost silently, and no two texts become one."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 

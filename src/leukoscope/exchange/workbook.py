@@ -1,7 +1,5 @@
 """The differential as a workbook: one of a run, one of a signed record."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Reporting checklists (TRIPOD+AI, STARD-AI, CLAIM): what a run can know is filled in, the rest left open."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ the report's (`report.colors`): they stay apart for the common colour-blindnesse
 Needs matplotlib, of the extra `study`.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 

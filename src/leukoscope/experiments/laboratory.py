@@ -4,8 +4,6 @@ The measures are in `evaluate` (agreement, two_counts, abnormal, imprecision); h
 beyond the default install.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """The page of a laboratory's evaluation: tables, a plot a class, what was left out. One file that loads nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

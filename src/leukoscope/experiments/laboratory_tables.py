@@ -1,7 +1,5 @@
 """The tables of a laboratory's evaluation, from counts that `evaluate.counts.align` has put side by side."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The shell of a study's page: one self-contained file, readable without a script, on paper and on a telephone."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A study registers the digests of its data, settings, models, predictions and cod
 same is computed again. What differs is said on the page: a threshold that moved, an analysis that was changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

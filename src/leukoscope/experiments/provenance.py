@@ -1,7 +1,5 @@
 """What stands beside a study's numbers: the commit, the machine, the command, the versions."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shlex

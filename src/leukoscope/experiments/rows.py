@@ -4,8 +4,6 @@ A row has a folder, OUT/rows/NAME, with `row.json` (how it ended), what its work
 failed. Tables and figures are made from these folders, so a study can be stopped, resumed and widened row by row.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json

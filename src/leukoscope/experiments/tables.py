@@ -1,7 +1,5 @@
 """A study's tables: one record, written as CSV and shown on the page, so that the two can't differ."""
 
-from __future__ import annotations
-
 import math
 import tomllib
 from collections.abc import Iterable, Sequence

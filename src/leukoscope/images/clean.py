@@ -1,7 +1,5 @@
 """A photograph's file without anything but its pixels: for whatever is handed on."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -5,8 +5,6 @@ smear with the most green, whatever the lamp, the camera and the stain: the brig
 histogram. That holds when red cells cover most of the field, where the most frequent colour is a red cell's.
 """
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 import numpy as np

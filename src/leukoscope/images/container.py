@@ -4,8 +4,6 @@ JPEG and PNG are rebuilt here from the parts that hold pixels, so that a decoder
 neither a broken comment nor a name in it can come out at the other end.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What decoders raise on pictures that are broken, or too large for the memory."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 

@@ -1,7 +1,5 @@
 """Find the photographs that a user's paths mean, and everything among them that could not be looked into."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path

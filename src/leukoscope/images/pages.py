@@ -4,8 +4,6 @@ Pages are compared by coarse 32 x 32 px pictures of themselves. Pages that show 
 which the largest and sharpest page is read; the others are named, not counted.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import suppress

@@ -5,8 +5,6 @@ the JTSC, CellaVision and draaslan sets) from the same ones blurred, darkened, o
 looked at while choosing, so that few of them are flagged says little of a sixth.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -17,8 +17,6 @@ A flipped bit in a JPEG's pixel data often decodes to a changed picture without 
 Of a damaged TIFF the C library inside Pillow writes a line to standard error; it can't be told not to from here.
 """
 
-from __future__ import annotations
-
 import io
 import threading
 import warnings

@@ -1,7 +1,5 @@
 """From any decoded picture to 8-bit RGB: bit depths, palettes, inks and transparency."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

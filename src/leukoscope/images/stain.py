@@ -10,8 +10,6 @@ among them, against the same in grey and with channels exchanged, and against pi
 benchmarks/hardships/odd_images.py draws such). All were looked at, so the rates say little of a further set.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 _LEAST_DENSITY = 0.12  # of a pixel that is no background

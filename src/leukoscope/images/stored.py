@@ -4,8 +4,6 @@ A file that is replaced, or still being written, while it is read would else giv
 cells of another. Nothing here waits: a pipe or a device is never read.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import io

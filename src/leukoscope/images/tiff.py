@@ -1,7 +1,5 @@
 """What Pillow gets wrong or leaves open in TIFF files: 16-bit planes, codecs it lacks, channels without a colour."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any, cast
 

@@ -5,8 +5,6 @@ taxonomy) and everything that a reader needs to trust them (training data with d
 results, confusion matrix, limits). A bundle that does not fit its card is refused; none is ever substituted.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A model card as text that reads both in a terminal and as Markdown."""
 
-from __future__ import annotations
-
 from leukoscope.models.bundle import Card, CropRule
 from leukoscope.models.words import WordRule
 

@@ -3,8 +3,6 @@
 All run in single precision: another device gives the same calls but for numbers that lie on a rounding's edge.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """From what a network says to probabilities."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

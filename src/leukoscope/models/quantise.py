@@ -4,8 +4,6 @@ Weights are rounded by output channel, activations as they come ("dynamic"). Net
 their activations beforehand: `leukoscope.train.quantise`.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import tempfile

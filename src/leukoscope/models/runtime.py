@@ -1,7 +1,5 @@
 """Running a bundle's ONNX file on ONNX Runtime: a thin wrapper that checks what goes in and what comes out."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

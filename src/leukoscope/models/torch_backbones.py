@@ -5,8 +5,6 @@ EfficientNet-Lite0 comes with ImageNet weights that install offline; the others 
 published weights load by path or hub name (extra "study").
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

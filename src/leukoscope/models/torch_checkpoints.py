@@ -1,7 +1,5 @@
 """Published weights into our networks: read a file without running code, and account for every key of it."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Iterable
 from pathlib import Path

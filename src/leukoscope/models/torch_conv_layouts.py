@@ -6,8 +6,6 @@
 Heads are left out: what they tell apart is not what is to be learnt.
 """
 
-from __future__ import annotations
-
 import re
 
 import torch

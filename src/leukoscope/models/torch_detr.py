@@ -5,8 +5,6 @@ EfficientNet-Lite0 with its offline ImageNet weights, and in a tiny size for tes
 HGNetV2, with its own matching-aware loss.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -6,8 +6,6 @@ written before transformers 5 call four parts by older names. RT-DETR's and DEIM
 attention. `detr_names.toml` has what is called otherwise.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 import tomllib

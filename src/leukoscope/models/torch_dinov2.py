@@ -10,8 +10,6 @@ Blocks are named blocks.7.… or, by networks that were trained in chunks, block
 DINOv2: Oquab et al., 2023. DinoBloom: Koch et al., MICCAI 2024. Both Apache-2.0.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

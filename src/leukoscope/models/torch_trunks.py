@@ -10,8 +10,6 @@ A trunk has
 `TRUNKS` says how each name is built.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Iterable
 from functools import partial

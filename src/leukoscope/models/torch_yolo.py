@@ -1,7 +1,5 @@
 """YOLO11 by ultralytics as a network of this project: pixels in, boxes and class scores out. Extra `yolo`, AGPL-3.0."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from types import ModuleType

@@ -1,7 +1,5 @@
 """`analyze`: photographs in; record.json, cells.csv and report.html out. Streams, and can be resumed."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

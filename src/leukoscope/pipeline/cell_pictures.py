@@ -1,7 +1,5 @@
 """Small pictures of each cell for the report: as photographed, and as the classifier saw it."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass

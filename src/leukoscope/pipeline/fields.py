@@ -1,7 +1,5 @@
 """One photograph, all the way: read, check, locate, crop, classify. Nothing of others is used but the smear's ruler."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 

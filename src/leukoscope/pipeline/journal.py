@@ -7,8 +7,6 @@ can have several), and a small picture of each (looks.py). `sources.jsonl` lists
 `slides.jsonl` its slides; their digests stand in the first line.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

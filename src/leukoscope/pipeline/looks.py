@@ -1,7 +1,5 @@
 """A small grey picture of each field, kept in the journal: what repeats are found by, without reading a file again."""
 
-from __future__ import annotations
-
 import base64
 import io
 

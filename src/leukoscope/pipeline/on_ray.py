@@ -6,8 +6,6 @@ analyses one photograph at a time, so its memory is that of the models and one p
 goes on where its part was; so does a driver.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence

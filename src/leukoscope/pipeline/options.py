@@ -1,7 +1,5 @@
 """The settings of a run of `analyze`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from leukoscope.errors import InputError

@@ -1,7 +1,5 @@
 """What the record says of a cell's outline: docs/record.md, `cells[]`."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.outline import Outlines

@@ -1,7 +1,5 @@
 """Labelled cells of the user's own laboratory, as `leukoscope evaluate` has measured them: how the model errs there."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A region reads a halo around what it counts, and keeps the cells whose middle li
 towards a counted neighbour (`images.slides.Region`). A cell of a band is in both records, and counts in one.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple

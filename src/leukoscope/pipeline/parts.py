@@ -6,8 +6,6 @@ where it was, and one that is done twice is the same. The run's own journal take
 photographs; a part that was taken in is removed.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

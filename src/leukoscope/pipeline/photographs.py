@@ -1,7 +1,5 @@
 """One file of the input: its photographs with the head of their record entries, read within bounded memory."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field

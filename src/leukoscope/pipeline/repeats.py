@@ -4,8 +4,6 @@ What is proven is counted once: a field that shows what another shows has `repea
 cell of two overlapping fields has `same_as` in one of them, and counts in the other. docs/decisions/0026 has the rule.
 """
 
-from __future__ import annotations
-
 import math
 from array import array
 from collections import Counter, defaultdict

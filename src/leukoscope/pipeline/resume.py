@@ -1,7 +1,5 @@
 """Going on with a run: are the photographs still those that it began with, and those that it has analysed?"""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -5,8 +5,6 @@ median over several fields of one camera does not. The ruler says how large the 
 how large they are in micrometres.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From a slide among the sources to its regions: looked over once, before the run's journal is begun."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterator, Sequence

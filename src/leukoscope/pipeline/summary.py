@@ -1,7 +1,5 @@
 """From a finished journal to `record.json` (docs/record.md), one photograph in memory at a time."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """The engine of one process: a few photographs under way at a time, in threads, never all."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -11,8 +11,6 @@ spread as the group's own errors are, and half a cell a group in the mix. `row_p
 QuaPy's own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

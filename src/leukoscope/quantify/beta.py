@@ -5,8 +5,6 @@ finite at both ends for a, b >= 1/2, so the midpoint rule on a fine grid gives i
 standard deviation (against scipy.stats.beta.ppf: tests/parity/test_quantify.py).
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -8,8 +8,6 @@ meta-analytic prior: Schmidli et al., Biometrics 2014). Where both agree the int
 centre's own cells decide.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -7,8 +7,6 @@ distribution; the interval is the set of ratios that those draws don't contradic
 wide, up to 0 to 1, where the classifier hardly tells the groups apart. docs/ratio.md derives it.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence

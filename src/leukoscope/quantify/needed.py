@@ -1,7 +1,5 @@
 """How many more cells settle on which side of a threshold a patient is, if they are like those counted so far."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

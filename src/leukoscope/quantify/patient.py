@@ -1,7 +1,5 @@
 """A patient's differential and a model card's confusion matrix, by class names."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace

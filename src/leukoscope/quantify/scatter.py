@@ -8,8 +8,6 @@ is added (a predictive distribution), and the average itself is known from so ma
 Where validation says nothing of patients the scatter is not taken for none: it is DEFAULT_SD.
 """
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from statistics import NormalDist

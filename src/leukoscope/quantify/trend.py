@@ -9,8 +9,6 @@ Each smear's cells are therefore taken for fewer (`overdispersion`): without tha
 0.01 show a "change" 36 times in 100 where there is none.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence

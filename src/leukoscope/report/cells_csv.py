@@ -1,7 +1,5 @@
 """`cells.csv`: every cell of a record, one a line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

@@ -3,8 +3,6 @@
 Positions are percentages and there is no viewBox, so text and lines keep their size at every width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from leukoscope.entries import CellEntry, FieldEntry, RatioEntry

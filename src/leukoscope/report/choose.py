@@ -1,7 +1,5 @@
 """What a report shows of a record that may be far larger: the order of patients, the gallery, the annotated fields."""
 
-from __future__ import annotations
-
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ SRON/EPS/TN/09-002), grouped by lineage: neutrophils and their precursors blue t
 magenta, artefacts grey. Each has a lighter twin for dark pages, of the same hue.
 """
 
-from __future__ import annotations
-
 import colorsys
 
 from leukoscope.taxonomy.vocabulary import CLASSES

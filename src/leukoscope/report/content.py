@@ -1,7 +1,5 @@
 """Everything the sections of one report are written from: an index of the record, and where its fields stand."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 Records of before corrections (and of models without a confusion matrix) have none: then nothing, or one line, is said.
 """
 
-from __future__ import annotations
-
 import math
 
 from leukoscope.entries import CorrectedEntry, Further, RatioEntry

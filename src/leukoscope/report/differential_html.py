@@ -1,7 +1,5 @@
 """The differential of one patient: one table with bars, reference ranges where they are known, absolute counts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from leukoscope.entries import ClassRow, PatientEntry

@@ -1,7 +1,5 @@
 """The cells of one patient: the most suspicious first, then the others by class, each as it was photographed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from leukoscope.entries import CellEntry, FieldEntry

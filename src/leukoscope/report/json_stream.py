@@ -1,7 +1,5 @@
 """Reading one large JSON object piece by piece: the members of the outer object, and arrays item by item."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator

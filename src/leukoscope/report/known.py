@@ -1,7 +1,5 @@
 """What is known of a patient beforehand: the truth of a rendered one, set beside what was found."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from leukoscope.entries import RatioEntry

@@ -1,7 +1,5 @@
 """Fields of a record by their number, read from the file when they are asked for: a report shows a few of very many."""
 
-from __future__ import annotations
-
 import json
 import threading
 from array import array

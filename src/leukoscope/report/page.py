@@ -1,7 +1,5 @@
 """Writing the report: one self-contained file, or an index and a page a patient. Nothing is asked of the network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The part of a report about one patient: flags, ratios and differential on one page, then cells and fields."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """`patients.csv`: a row a patient: counts, ratios with their limits, flags."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from leukoscope.entries import RatioEntry

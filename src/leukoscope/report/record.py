@@ -1,7 +1,5 @@
 """Reading `record.json` (docs/record.md is the contract) without holding its fields in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Their numbers stay as they are: every ratio is a share of all nucleated cells, a
 changes is how they may be read: a band is kept only where today's rules (`count.read_bands`) give one to that count.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.count import COUNTED, NUCLEATED, band_minimum, cells_of, count_tier, read_bands, roles_of

@@ -1,7 +1,5 @@
 """Reference ranges of a blood differential, by age and sex, with their source; nothing where a source says nothing."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The parts of a report about the whole run: summary, patient list, failed and poor fields, provenance."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote

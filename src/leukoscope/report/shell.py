@@ -1,7 +1,5 @@
 """One page shell for reports, checks and studies: what stands around the body, and what the page may load."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The map of a slide: its picture at low power, what was counted of it, and why the rest was not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
 

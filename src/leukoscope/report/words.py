@@ -1,7 +1,5 @@
 """Plain words for classes, reasons, bands and numbers; escaping. Percent exist only here and in what uses this."""
 
-from __future__ import annotations
-
 import html
 import re
 

@@ -1,7 +1,5 @@
 """What lies between and around the white cells: plasma, red cells, platelets, fat, stain grains."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

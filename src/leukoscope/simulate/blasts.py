@@ -3,8 +3,6 @@
 Each takes the patient's `Clone`: blasts of one patient resemble each other, those of two patients need not.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.simulate import nuclei

@@ -1,7 +1,5 @@
 """Light through stain, lens and camera: from optical density on the smear to the picture's pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image, ImageFilter
 

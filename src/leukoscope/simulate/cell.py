@@ -1,7 +1,5 @@
 """What every drawing of a cell starts from: its canvas, its outline, the depth below it, and whose cell it is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 Every picture is a drawing and says so. What is true of it is written beside it: see docs/rendered.md.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

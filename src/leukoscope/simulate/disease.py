@@ -1,7 +1,5 @@
 """Who has what: diseases, the cells that go with them, and a patient's true ratios and diagnosis."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """One rendered photograph: place the cells, add up their stain, and take the picture."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Kinds of patients that `simulate` draws, each with the cells that go with it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 NOT_COUNTED = ("smudge_cell", "artefact")

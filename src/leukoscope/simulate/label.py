@@ -3,8 +3,6 @@
 The letters are drawn here, dot by dot, so that no font of the machine changes a byte.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 _LETTERS = {

@@ -1,7 +1,5 @@
 """What a smear and a camera look like: of the demo's patients, and of the centres of a cohort and their patients."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np

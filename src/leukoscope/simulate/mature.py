@@ -4,8 +4,6 @@ Diameters in micrometres, other lengths in px at `PX_PER_UM`. Every function tak
 other files, a patient's clone) and returns a `Drawn` cell.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.simulate import nuclei

@@ -1,7 +1,5 @@
 """Depth maps of nuclei, by shape. `x`, `y`: patch grids; sizes in px."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.simulate.shapes import arc, dent, discs_depth, noise, outline_depth, wavy_radii

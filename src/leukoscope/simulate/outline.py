@@ -1,7 +1,5 @@
 """Outlines as they can be seen: cut at the field's edge and where another cell lies over them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.simulate.shapes import ANGLES

@@ -4,8 +4,6 @@ Light that passes through stain loses a share for each layer, so layers add up i
 that overlap come out darker by themselves. Colours are stated as RGB on empty glass of 240.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where the white cells of a field lie: apart, touching, partly over each other, or cut by the edge."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Precursors of granulocytes, red cells and platelets, by the usual descriptions (a marrow atlas's words)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.simulate import nuclei

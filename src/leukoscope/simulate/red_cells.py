@@ -1,7 +1,5 @@
 """Red cells and platelets: what lies between the white cells."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.simulate.cell import PX_PER_UM

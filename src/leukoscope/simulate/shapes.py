@@ -4,8 +4,6 @@ A patch is square with its origin in the middle. "Depth" is how many pixels insi
 outside); `cover` turns it into a share of the pixel that is covered.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

@@ -4,8 +4,6 @@ The slide is drawn tile by tile, so that one of any size fits into little memory
 what lies over its edge is drawn by both neighbours. All is known of it: every white cell, and how thick it is where.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The heads of a rendered slide's DICOM files: VL Whole Slide Microscopy Image (PS3.3 A.32.8), without pixels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset, FileMetaDataset

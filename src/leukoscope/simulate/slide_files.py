@@ -3,8 +3,6 @@
 Tiles go to a spool on disk as they are drawn, so memory does not grow with the slide.
 """
 
-from __future__ import annotations
-
 import io
 import struct
 import tempfile

@@ -1,7 +1,5 @@
 """`simulate`: patients with a known blast ratio, their rendered photographs, and everything that is true of them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What is no whole cell: smudges, bare nuclei, heaps of stain."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.simulate.cell import PX_PER_UM, USUAL, Clone

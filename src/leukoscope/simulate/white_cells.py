@@ -1,7 +1,5 @@
 """Which drawing belongs to which class of the vocabulary."""
 
-from __future__ import annotations
-
 from leukoscope.simulate import blasts, mature, precursors, smudges
 from leukoscope.simulate.cell import PX_PER_UM
 

@@ -1,7 +1,5 @@
 """What both the demo and the cohorts write: pictures that say what they are, the manifest, the table of patients."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from pathlib import Path

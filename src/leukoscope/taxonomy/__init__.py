@@ -4,8 +4,6 @@ A `Taxonomy` orders the class names of one model or one study. What counts, what
 artefact are subsets of those names, so no code downstream compares names by hand.
 """
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

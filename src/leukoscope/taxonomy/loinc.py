@@ -5,8 +5,6 @@ same list, in the CIBMTR reporting guide (github.com/nmdp-ig/cibmtr-reporting-ig
 19048-8 stands at https://loinc.org/58413-6 as the term without a method.
 """
 
-from __future__ import annotations
-
 from leukoscope.taxonomy.definition import Taxonomy
 from leukoscope.taxonomy.vocabulary import CLASSES, nearest_class
 

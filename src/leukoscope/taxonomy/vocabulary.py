@@ -1,7 +1,5 @@
 """The vocabulary: every class name that a manifest may hold, and what is known of each (`classes.toml`)."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files

@@ -5,8 +5,6 @@ concentration and hue of a stain scale and mix the channels of od and leave the 
 jitter of RGB values does not.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """What a run folder keeps, for either loop: checkpoints that survive being killed, averaged weights, the log."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict

@@ -4,8 +4,6 @@ Parts, not whole networks: a transformer's blocks are one program for all of the
 around them (losses, matching, pooling) stays as it is written. Results differ by rounding only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """Read a training configuration: one TOML file, one frozen dataclass, an unknown key is an error."""
 
-from __future__ import annotations
-
 import dataclasses
 import tomllib
 import typing

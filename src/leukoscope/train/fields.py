@@ -9,8 +9,6 @@
   data sets, are left out of training, and each picture of a set is trained on once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 

@@ -6,8 +6,6 @@ run goes on to the weights that it would have had; a stop with one line where a 
 last finite checkpoint kept; a running average of the weights; several processes; half precision.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

@@ -1,7 +1,5 @@
 """The optimiser that every task trains with, over the weights that learn."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

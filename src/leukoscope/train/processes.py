@@ -7,8 +7,6 @@ likes, and the result does not depend on how many processes there are (but for r
 each process draws itself).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Weights get seven bits: a processor without VNNI or AMX multiplies pairs of them
 overflow, and would then give other calls than the processor that measured the model.
 """
 
-from __future__ import annotations
-
 import shutil
 import statistics
 import time

@@ -5,8 +5,6 @@ to float for its activation; the first convolutions see pixels and the last ones
 and so does what only scales or shifts by constants.
 """
 
-from __future__ import annotations
-
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence

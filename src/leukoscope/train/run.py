@@ -1,7 +1,5 @@
 """`leukoscope train`: read the configuration, open the data, run the loop that its task names, write the bundle."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What every run folder says of itself (`run.json`), and the card of the bundle made of it: one way for every task."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """What the one loop works on: a task, its stages, and the place where its run stands."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ Its own files stay in `RUN/yolo`: the data written out for it, its log and weigh
 tensors. Validation, augmentation and the choice of the best epoch are ultralytics'.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

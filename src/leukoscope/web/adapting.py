@@ -5,8 +5,6 @@ The classifier learns from calls, the locator (`--locator`) from boxes.
 Better is measured on patients that had no part in the fitting: each patient is left out once, with its fold.
 """
 
-from __future__ import annotations
-
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path

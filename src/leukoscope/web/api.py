@@ -1,7 +1,5 @@
 """The API: what the pages' script and a laboratory's scripts call. Described at /openapi.json."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Literal
 

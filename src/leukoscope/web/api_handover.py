@@ -1,7 +1,5 @@
 """The API's hand-over: what was signed, in the forms that other systems read, and what was sent where."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """The server: routes, static files, and what an error looks like to a page and to a script."""
 
-from __future__ import annotations
-
 import time
 from importlib.resources import files
 from pathlib import Path

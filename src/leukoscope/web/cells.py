@@ -1,7 +1,5 @@
 """A patient's cells as arrays, and as one reading has them. What the record says never changes, so it is kept."""
 
-from __future__ import annotations
-
 import json
 from collections import OrderedDict
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A patient's numbers before and after review, and two readers' agreement: all by the library's own functions."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """A patient's audit trail: a view that holds nothing the database does not."""
 
-from __future__ import annotations
-
 import json
 
 from sqlalchemy import Connection, select

@@ -5,8 +5,6 @@ something must come from our own pages, as the browser says in Sec-Fetch-Site or
 no cookie. The token in forms is checked beside this, in `sessions`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit

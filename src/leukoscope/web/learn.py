@@ -1,7 +1,5 @@
 """What readers corrected, as a data set: the cells that were seen in signed readings, with the class that stands."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Pictures over HTTP: contact sheets, single cells, tiles of photographs; and photographs that come back by upload."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

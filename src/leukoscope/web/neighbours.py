@@ -4,8 +4,6 @@ All cells that the same classifier heard are looked through by their sketches (`
 the SHORTLIST nearest of those are compared by all of their features.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

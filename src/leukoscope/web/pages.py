@@ -1,7 +1,5 @@
 """The pages: rendered on the server, made alive by one script. What they change goes through forms or the API."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

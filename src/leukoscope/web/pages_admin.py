@@ -1,7 +1,5 @@
 """Signing in and out, and the admin page: readers, tokens, and the laboratory's settings."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The pages at a reading's end: sign-off, what was signed, two readers side by side, the audit trail."""
 
-from __future__ import annotations
-
 import json
 
 from fastapi import APIRouter, Form, Request, Response

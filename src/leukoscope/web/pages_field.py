@@ -1,7 +1,5 @@
 """The field viewer's pages: one photograph, or a whole slide with the cells of all of its regions."""
 
-from __future__ import annotations
-
 import json
 
 from fastapi import APIRouter, Request

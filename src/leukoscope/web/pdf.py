@@ -1,7 +1,5 @@
 """A signed record as a PDF to print and file (ReportLab, BSD)."""
 
-from __future__ import annotations
-
 import io
 from functools import cache
 from html import escape

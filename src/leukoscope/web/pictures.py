@@ -1,7 +1,5 @@
 """Pictures that pages show: contact sheets of thumbnails, one cell as photographed, tiles of a photograph."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

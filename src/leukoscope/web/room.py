@@ -1,7 +1,5 @@
 """What all pages share: the store, the caches, the settings, and the rules of who may see which reading."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select

@@ -1,7 +1,5 @@
 """Start the reading room: where it listens, who may come, and what it refuses to start with."""
 
-from __future__ import annotations
-
 import getpass
 import ipaddress
 import os

@@ -1,7 +1,5 @@
 """Who asks: a session's cookie with the token in its forms, or a script's bearer token."""
 
-from __future__ import annotations
-
 import hmac
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a laboratory sets, as TOML: the keys of classes, the rules for signing, the costs of confusing two classes."""
 
-from __future__ import annotations
-
 import json
 import string
 import tomllib

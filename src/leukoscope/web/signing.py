@@ -1,7 +1,5 @@
 """What stands in the way of signing, by the laboratory's rules, and the record that is signed."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Seconds that readers spend on a patient, which laboratories choose by: how they are spread, beside published ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 BIN_S, N_BINS = 30, 16  # the last bin holds all that is longer

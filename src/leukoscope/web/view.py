@@ -1,7 +1,5 @@
 """What the pages' script gets of a reading: its cells as a table, and single cells as they stand."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

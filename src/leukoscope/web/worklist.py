@@ -1,7 +1,5 @@
 """The worklist: one page of patients, filtered, sorted and searched by the database."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 

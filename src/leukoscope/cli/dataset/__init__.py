@@ -1,7 +1,5 @@
 """`leukoscope dataset`: each action is one file here that parses, calls one library function and prints."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.dataset import audit, classes, crops, deidentify, export, import_, split, stats, suspects

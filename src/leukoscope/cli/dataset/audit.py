@@ -1,7 +1,5 @@
 """`leukoscope dataset audit`: what makes a result on this set flatter than it is."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command, add_dataset

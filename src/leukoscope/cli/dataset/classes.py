@@ -1,7 +1,5 @@
 """`leukoscope dataset classes`: the class names, and what a set's codes mean."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.dataset.import_ import column_map

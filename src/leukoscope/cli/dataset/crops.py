@@ -1,7 +1,5 @@
 """`leukoscope dataset crops`: the annotated cells as single pictures."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command, add_dataset, add_deidentify, positive, whole

@@ -1,7 +1,5 @@
 """`leukoscope dataset deidentify`: a data set without names, to hand on."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command, add_dataset, add_key

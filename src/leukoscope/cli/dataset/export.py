@@ -1,7 +1,5 @@
 """`leukoscope dataset export`: a Leukoscope data set into a format that other tools read."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command, add_deidentify

@@ -1,7 +1,5 @@
 """`leukoscope dataset import`: annotated photographs of another format into a Leukoscope data set."""
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 

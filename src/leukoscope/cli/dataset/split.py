@@ -1,7 +1,5 @@
 """`leukoscope dataset split`: which photographs are for training, validation and testing."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

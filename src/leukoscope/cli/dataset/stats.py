@@ -1,7 +1,5 @@
 """`leukoscope dataset stats`: a set in numbers, and its data sheet."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command, add_dataset, whole

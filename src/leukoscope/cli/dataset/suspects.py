@@ -1,7 +1,5 @@
 """`leukoscope dataset suspects`: annotations that a model contradicts, as one ranked list."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command, add_dataset, whole

@@ -1,7 +1,5 @@
 """`leukoscope study`: each study is one file here that parses, calls one library function and prints."""
 
-from __future__ import annotations
-
 import argparse
 
 from leukoscope.cli.options import add_command

@@ -1,7 +1,5 @@
 """`leukoscope study cblc`: from the cells of marrow smears to a patient's ratio, with the evidence beside it."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 

@@ -1,7 +1,5 @@
 """`leukoscope study pcm`: every system of the PCM-Leukemia paper on the data sets given."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 

@@ -4,8 +4,6 @@ Alignment is Gauss-Newton on an axis-aligned window (inverse compositional: Bake
 On, 2004); the agreement is the normalised cross-correlation of the pictures' fine structure, where both have some.
 """
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

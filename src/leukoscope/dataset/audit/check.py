@@ -1,7 +1,5 @@
 """The audit of a data set, alone or against another one: what it found, as one record."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

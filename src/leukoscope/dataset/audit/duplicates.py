@@ -4,8 +4,6 @@ Three steps: signatures name candidates through an index, each candidate is laid
 structure compared, and what agrees is gathered into clusters. docs/decisions/0007 has the thresholds' origin.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """What the manifest alone tells: patients and smears on two sides, and cells that stand under two labels."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Small pictures of one scale are laid over each other at every shift at once (pha
 transform of their fine structure), and the best shifts are judged by the correlation of what both show.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

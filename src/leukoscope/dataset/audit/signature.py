@@ -5,8 +5,6 @@ turn only swaps them, so that all eight turns cost one transform. Each is divide
 pictures of one set share a composition (one cell in the middle), and what they share says nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Every picture once from disk: its digest and a small grey picture, JPEGs decoded at a fraction of their size."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import struct

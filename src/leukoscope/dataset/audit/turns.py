@@ -3,8 +3,6 @@
 Turn g in 0..7 is, in this order: swap x and y if g & 4, mirror top to bottom if g & 2, mirror left to right if g & 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 N_TURNS = 8

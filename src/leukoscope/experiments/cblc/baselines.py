@@ -1,7 +1,5 @@
 """What the pipeline must beat: the noise of a manual count, the size of the nucleus alone, a one-stage detector."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

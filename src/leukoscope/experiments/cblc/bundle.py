@@ -1,7 +1,5 @@
 """What the study leaves for `leukoscope analyze --specimen marrow`: the classifier beside locator and outliner."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

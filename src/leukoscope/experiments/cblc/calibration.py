@@ -7,8 +7,6 @@ missed and contours that were none are all in them (regression calibration; Full
 holds for patients like those of the development centres, and says nothing of others.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

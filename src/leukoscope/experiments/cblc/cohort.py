@@ -1,7 +1,5 @@
 """Who is in the study: patients of development and validation centres, their diagnosis and the expert's count."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Crop sets on disk, so that a resumed study cuts nothing twice; and their stain."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 from pathlib import Path

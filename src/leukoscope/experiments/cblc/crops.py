@@ -1,7 +1,5 @@
 """Standardised crops of expert and of predicted contours: one function cuts both, and the analysis's."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

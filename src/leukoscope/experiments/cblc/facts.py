@@ -1,7 +1,5 @@
 """What a run knows of itself, for the reporting checklists."""
 
-from __future__ import annotations
-
 import math
 
 from leukoscope.experiments.cblc.cohort import AML, DEVELOP, VALIDATE

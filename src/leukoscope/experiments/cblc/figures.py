@@ -1,7 +1,5 @@
 """Figures of this study alone: the ablation, cells with their contours, a patient's smears in time."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 

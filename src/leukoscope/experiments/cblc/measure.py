@@ -1,7 +1,5 @@
 """What is measured: cells and patients by centre, at a threshold fixed in development; agreement with the expert."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

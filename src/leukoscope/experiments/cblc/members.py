@@ -1,7 +1,5 @@
 """The two-stage training of one ensemble member: GT to YOLO, then YOLO to YOLO, with the study's components."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From cells to a patient: counts, raw and corrected ratios with intervals, by patient and by smear; trends."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The study's members, made and asked: every predicted cell called by the members that may call it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the marrow study fixes before a number of its validation centres is made (experiments/preregistration.py)."""
 
-from __future__ import annotations
-
 import math
 from operator import attrgetter
 from pathlib import Path

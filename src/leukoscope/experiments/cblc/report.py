@@ -1,7 +1,5 @@
 """Tables, figures, checklist and page of a finished study."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What a marrow study was asked and has found: what its tables, figures and page are made from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The fixed segmentation of the study: every field located, outlined and matched to the expert's contours, once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What finds and outlines the study's cells: trained on development patients, and opened as analysis opens it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Settings of the marrow study: a folder of TOML files, one for the study and one for each network it trains."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 

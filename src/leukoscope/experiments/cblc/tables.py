@@ -1,7 +1,5 @@
 """The study's tables of patients, cells and segmentation; `verdicts` has those of diagnosis and agreement."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The study's tables of patients' diagnosis, of agreement with the expert, and of what the pipeline must beat."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

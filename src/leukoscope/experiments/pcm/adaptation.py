@@ -1,7 +1,5 @@
 """The adaptation rows (Table 7): a source-trained classifier on a target, as it is and with a tenth of it labelled."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Scoring located and typed cells: AP as in Tables 4 and 5, and end to end, where a miss or a wrong type counts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Scoring the crop classifiers: Table 6's numbers, each class, calibration, conformal sets, cells handed to a human."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The classifier rows (Table 6): fine-tune on the data's training crops, score on test and on the external sets."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a PCM study is: one TOML file, `configs/NAME/study.toml`; an unknown key is an error."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

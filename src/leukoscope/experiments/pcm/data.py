@@ -1,7 +1,5 @@
 """The sets of a study: read, split, audited, mapped to the study's classes, and what varies in each."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence

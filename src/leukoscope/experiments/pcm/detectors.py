@@ -1,7 +1,5 @@
 """The detector rows (Tables 4 and 5) and the two-stage rows: train, detect, score."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a run of the PCM study knows of itself, for the reporting checklists."""
 
-from __future__ import annotations
-
 from leukoscope.experiments.checklists import filled_facts
 from leukoscope.experiments.pcm.data import EXTERNAL, TARGET
 from leukoscope.experiments.pcm.result import StudyRun

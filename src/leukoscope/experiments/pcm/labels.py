@@ -1,7 +1,5 @@
 """Which of a model's classes a set's labels are: one common label space, and what has no place in it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

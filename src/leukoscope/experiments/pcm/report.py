@@ -1,7 +1,5 @@
 """The study's page and files: what was measured on what, the paper's tables and figures, and what the paper lacks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from leukoscope.experiments.checklists import checklists

@@ -1,7 +1,5 @@
 """The study's figures, each also a file under OUT/figures: curves, matrices, distribution, cells, errors."""
 
-from __future__ import annotations
-
 import csv
 from collections import Counter, defaultdict
 from pathlib import Path

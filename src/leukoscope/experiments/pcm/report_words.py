@@ -1,7 +1,5 @@
 """Words and small values that several of the study's tables share."""
 
-from __future__ import annotations
-
 from leukoscope.experiments.intervals import Estimate
 from leukoscope.experiments.pcm.data import DATA, StudySet
 from leukoscope.experiments.rows import Row

@@ -1,7 +1,5 @@
 """What a PCM study has found so far: what its tables, figures and page are made from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

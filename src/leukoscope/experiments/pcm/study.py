@@ -1,7 +1,5 @@
 """`leukoscope study pcm`: audit, run the rows that are not done, write tables, figures and the page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path

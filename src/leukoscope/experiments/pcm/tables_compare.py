@@ -1,7 +1,5 @@
 """Tables that compare: paired differences between systems, and what probabilities are worth."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

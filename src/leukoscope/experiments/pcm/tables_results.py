@@ -1,7 +1,5 @@
 """Tables of results: the paper's Tables 4 to 7, end to end, and class by class."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from leukoscope.experiments.intervals import Estimate

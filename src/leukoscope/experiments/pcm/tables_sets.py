@@ -1,7 +1,5 @@
 """Tables of the sets and of the rows: the paper's Tables 2 and 3, label spaces, how each row ended."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from leukoscope.experiments.pcm.report_words import ROLE_WORDS, counted_words

@@ -1,7 +1,5 @@
 """DICOM whole-slide images through wsidicom; which files of a folder belong to one slide."""
 
-from __future__ import annotations
-
 import threading
 import warnings
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which library reads which slide format, for `leukoscope doctor` and the documentation: one table."""
 
-from __future__ import annotations
-
 import importlib
 from dataclasses import dataclass
 

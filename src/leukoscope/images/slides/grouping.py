@@ -1,7 +1,5 @@
 """Files that are parts of one slide are one slide: a DICOM series, the tiles beside a .dzi, the pictures of a .vms."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec

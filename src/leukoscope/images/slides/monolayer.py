@@ -4,8 +4,6 @@ Each low-power tile is measured: how much of it red cells cover, how much of tha
 stained, and how sharp it is. What one layer of red cells absorbs is learnt from the slide itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Files of slide scanners and microscopes: known by their names and signatures, so that no thumbnail is counted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

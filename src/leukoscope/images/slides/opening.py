@@ -1,7 +1,5 @@
 """Open a slide with the library that reads it best; which files it consists of, and their digest."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from functools import lru_cache

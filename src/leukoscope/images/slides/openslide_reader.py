@@ -1,7 +1,5 @@
 """Slides through OpenSlide: SVS, NDPI, MRXS, SCN, BIF, VMS, Philips and generic pyramidal TIFF."""
 
-from __future__ import annotations
-
 import threading
 
 import numpy as np

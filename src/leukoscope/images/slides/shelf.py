@@ -1,7 +1,5 @@
 """Slides that are open: a few at a time, shared by the threads of a run."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """What every slide reader gives: facts, and pixels of a box of one level and one plane of focus."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

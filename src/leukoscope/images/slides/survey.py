@@ -1,7 +1,5 @@
 """A look over a whole slide at low power: a grid of tiles, each with its verdict. Tiles pass by; only numbers stay."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

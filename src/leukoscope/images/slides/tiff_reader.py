@@ -4,8 +4,6 @@ Only the tiles or strips that a read touches are decoded; a few stay in a cache 
 compression is mapped, not read.
 """
 
-from __future__ import annotations
-
 import re
 import threading
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Adapt to a site: frozen features of its cells, a few labels, a head; and the predictor that comes of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

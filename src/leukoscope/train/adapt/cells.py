@@ -1,7 +1,5 @@
 """A site's cells as a crop set, with what adaptation needs beside the crops."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 

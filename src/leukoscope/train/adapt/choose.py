@@ -4,8 +4,6 @@ Nothing here knows a label of the site. Features are those of a frozen network, 
 before adaptation.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.errors import InputError

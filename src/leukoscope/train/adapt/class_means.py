@@ -6,8 +6,6 @@ lie off; means and probabilities are found by turns (EM with one spread for all 
 cells'). Distances to means that share their spread are a linear layer: at analysis it costs nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ that the cell's box spans, and not over the whole crop, leaves the neighbours ou
 a new stain than the last one, which has learnt to ignore what did not matter on the first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

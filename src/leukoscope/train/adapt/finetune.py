@@ -6,8 +6,6 @@ takes a fraction of a full one; a second trunk stays frozen too. Normalisation l
 and can't drift.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import tempfile

@@ -5,8 +5,6 @@ cells, and features of the site's cells without labels (so the heads that use th
 columns are features already reduced by `features.reduce_together`; labels are columns of one taxonomy.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Analysis cuts a photograph into tiles by its smear's red cells. What is learnt f
 of 12 megapixels shrunk whole would show cells of a few pixels.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass, replace
 

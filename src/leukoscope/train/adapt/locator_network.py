@@ -3,8 +3,6 @@
 A laboratory needs the bundle only, not the run it came from.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

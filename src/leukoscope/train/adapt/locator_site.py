@@ -5,8 +5,6 @@ forget, from others replayed beside them; then the new weights are mixed with th
 finds more on fields that had no part in it, and nothing is lost at home.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ are spread over a graph of the site's nearest cells (Zhou et al. 2003), and the 
 pulled to the layer it started from. What is kept is a linear layer again: at analysis it costs nothing.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from leukoscope.models.probabilities import softmax

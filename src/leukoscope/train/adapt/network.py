@@ -4,8 +4,6 @@ The ONNX file of a classifier trained here keeps the names of its weights, so a 
 the run it came from. The adapted weights replace the old ones by name: whatever else the graph holds stays.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from pathlib import Path

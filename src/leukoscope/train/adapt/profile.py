@@ -6,8 +6,6 @@ classes*. The mix is estimated with the map, by turns. What comes of it is a lin
 another linear layer: at analysis it costs nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`leukoscope adapt --unlabelled`: a model fitted to a laboratory's stain and camera from cells without labels."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`leukoscope adapt`: a model's last layer fitted to a laboratory's own cells, and which cells to label for that."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path

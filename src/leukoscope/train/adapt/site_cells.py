@@ -1,7 +1,5 @@
 """A laboratory's cells without labels: of a data set, or found in photographs by the model's own locator."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Logistic regression on the input of the last layer, pulled to the layer that is 
 it is pulled is chosen by cross-validation within the labelled cells; where nothing beats the old layer, it stays.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -5,8 +5,6 @@ network stands still, a logistic regression on its features is a convex problem.
 for each attribute on the validation cells.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

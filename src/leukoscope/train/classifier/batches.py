@@ -1,7 +1,5 @@
 """What a step of the classifier's training works on: which cells are drawn, and what they are shown as."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Settings of the cell classifier's training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields
 
 from leukoscope.errors import ConfigError

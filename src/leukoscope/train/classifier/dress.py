@@ -6,8 +6,6 @@ on real smear with their colour matched, and a few cells from smears on black. A
 and background are broken likewise: every cell may be shown on any laboratory's ground, and in its colours.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ What misleads one on a new stain seldom misleads the other. Their logits are ave
 validation cells, by one last layer over what both trunks hear; a laboratory can adapt that layer as any other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The classifier's losses: of sets of classes, of attributes, and between laboratories."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

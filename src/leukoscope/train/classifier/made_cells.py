@@ -5,8 +5,6 @@ pulled apart, paled and laid on a real background, its cytoplasm gone. Other art
 and white cells of which the frame shows less than half (PCM, Appendix A, "Other").
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The classifier's network as training begins, how fast its parts learn, and the weights that ship."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 

@@ -5,8 +5,6 @@ Crops of several laboratories' cells are framed, put on other backgrounds, and s
 band nor segmented) teaches the sum of the classes it may be.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

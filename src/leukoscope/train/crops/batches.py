@@ -1,7 +1,5 @@
 """Batches for fine-tuning: which crops, in which order, turned and stained how. Every batch has its own seed."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

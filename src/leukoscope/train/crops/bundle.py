@@ -1,7 +1,5 @@
 """Make a classifier bundle out of a fine-tuning run: the ONNX graph, the temperature, the card."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

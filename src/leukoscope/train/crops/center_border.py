@@ -5,8 +5,6 @@ contributes to a class; `border_swap` shows every cell once more with another cr
 crop's cell) and asks for the same answer. docs/decisions/0017 says what the paper leaves open here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Cells cut out of a field by a rule, with their masks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

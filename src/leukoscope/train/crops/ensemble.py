@@ -1,7 +1,5 @@
 """Ensembles: several runs or folds averaged, as probabilities, with weights that are a setting."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

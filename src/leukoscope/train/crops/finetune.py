@@ -4,8 +4,6 @@ PCM, section 2.3.2: the linear head is trained on the frozen backbone, then ever
 `finetune_loop` says what the loop works on, `finetune_run` what reads a run back.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace

@@ -3,8 +3,6 @@
 They plug into `finetune`: the first two as its `class_loss`, the third as its `sampler_weights`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

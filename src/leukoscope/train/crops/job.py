@@ -1,7 +1,5 @@
 """From data sets to a fine-tuned bundle: which cells are trained and validated on, the run, the export."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

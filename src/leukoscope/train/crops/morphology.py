@@ -4,8 +4,6 @@ The targets are measured on masks (scikit-image); a linear head regresses them f
 while it is trained. Texture and colour are in optical density, so that a stronger lamp moves nothing.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

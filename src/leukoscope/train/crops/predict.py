@@ -1,7 +1,5 @@
 """A fine-tuned classifier's run folder: what is written into it, and the network read back from it."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import asdict

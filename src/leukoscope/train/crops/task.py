@@ -3,8 +3,6 @@
 A frozen backbone gives the same features every epoch, so where crops are not augmented they are computed once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -4,8 +4,6 @@ DEIM's and RT-DETR's augmentations in numpy and Pillow. A turned cell's box is d
 held, for cells are round: the box around a turned rectangle would be too large by up to two fifths.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

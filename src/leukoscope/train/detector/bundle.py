@@ -4,8 +4,6 @@ One class that counts (WBC/Other): a locator, task "locate", whose boxes of the 
 task "detect", which locates and names cells in one stage.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Settings of the detector trainings: one dataclass for the transformers, one for YOLO; task = "detect" in a TOML."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

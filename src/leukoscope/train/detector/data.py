@@ -3,8 +3,6 @@
 A batch depends on (seed, epoch, number, rank) alone, so a resumed run sees what an uninterrupted one sees.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -5,8 +5,6 @@ IoU is (the varifocal loss weights by the IoU itself, so poor matches are hardly
 weighted by p^γ. `tests/parity/test_matchability.py` holds the same written out in NumPy.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """The network of a detector training, its losses on a batch, and its optimiser."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What a trained detector finds in annotated fields, as the nouns that `evaluate.boxes` scores."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

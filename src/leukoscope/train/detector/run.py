@@ -1,7 +1,5 @@
 """A detector's run folder: which fields train and which choose the weights, and what `run.json` says of them."""
 
-from __future__ import annotations
-
 import platform
 from collections import Counter
 from pathlib import Path

@@ -4,8 +4,6 @@ The fields are written out by the YOLO exporter, with the taxonomy's columns as 
 or not. Validation, augmentation and the choice of the best epoch are ultralytics'; its own files stay in `RUN/yolo`.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Make a locator bundle out of a training run: the ONNX graph, thresholds chosen on validation fields, the card."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Settings of the locator's training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from leukoscope.train.config import PictureConfig

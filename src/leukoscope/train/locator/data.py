@@ -1,7 +1,5 @@
 """Training pictures for the locator: photographs held in memory, cut, scaled and put together into square canvases."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Canvases of one to four photographs, turned, cut and scaled, with stain, light a
 normalisation layers and first blocks stay as ImageNet left them; the exponential average of the weights ships.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Make an outliner bundle out of a training run: the ONNX graph, what it reaches on validation cells, the card."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

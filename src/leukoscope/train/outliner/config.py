@@ -1,7 +1,5 @@
 """Settings of the outliner's training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from leukoscope.train.config import PictureConfig

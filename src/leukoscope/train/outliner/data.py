@@ -5,8 +5,6 @@ Three kinds of data set, by what comes with them: mask pictures (background, cyt
 those whose box is the annotated one are learnt from (`outliner.py`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

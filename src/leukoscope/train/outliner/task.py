@@ -6,8 +6,6 @@ own stain, and where what it drew fills the annotated box, the network has to dr
 al., FixMatch, NeurIPS 2020, with the box as the test of a guess).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import replace

@@ -4,8 +4,6 @@ It stands where locator and outliner stand (docs/outlines.md): a field in, `Cell
 augmentation and the choice of the best epoch are ultralytics'. Running it needs ultralytics too: no bundle is written.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

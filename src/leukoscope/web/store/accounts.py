@@ -3,8 +3,6 @@
 Passwords are kept as argon2id hashes; of a session or a token only the SHA-256 of its secret is.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import secrets

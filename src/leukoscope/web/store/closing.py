@@ -1,7 +1,5 @@
 """Two readers' cells side by side, their adjudication, signing, re-opening, and what was handed over."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

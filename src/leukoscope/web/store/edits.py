@@ -1,7 +1,5 @@
 """What a reader may ask for, and the checks that it must pass before it is logged."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ SQLite with WAL and a busy timeout is not enough: a transaction that reads and t
 wrote in between. So the driver's own BEGIN is off, and every writing transaction begins with BEGIN IMMEDIATE.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -6,8 +6,6 @@ A row that was changed, left out, put in or put elsewhere breaks the chain, whic
 stands in the signed record, so that a cut tail shows there.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

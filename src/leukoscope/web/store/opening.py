@@ -1,7 +1,5 @@
 """Open what `analyze` wrote: the record by its digest, the places of its thumbnails, its features where it has any."""
 
-from __future__ import annotations
-
 import base64
 import json
 import secrets

@@ -1,8 +1,6 @@
 """A patient's readings, and what the worklist says of the patient: counted on by each edit, anew where readings begin
 or end."""
 
-from __future__ import annotations
-
 from sqlalchemy import Connection, bindparam, case, func, select, update
 
 from leukoscope.errors import InputError

@@ -1,7 +1,5 @@
 """Where a field's photograph is now: known by its digest. One that moved is asked for, never guessed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import threading

@@ -3,8 +3,6 @@
 `apply` is the only writer of these tables, while a reader works and when `rebuild` makes them anew.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

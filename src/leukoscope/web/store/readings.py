@@ -5,8 +5,6 @@ first, then adjudicated where the two differ, and signed. A signed record never 
 that starts from it.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 

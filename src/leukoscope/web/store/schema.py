@@ -1,7 +1,5 @@
 """Versions of the database: which it has, whether we may open it, and the way up, after a copy was made."""
 
-from __future__ import annotations
-
 import sqlite3
 from importlib.resources import files
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whether a file lies on a network share, where SQLite's locks and shared memory can't be relied on."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -5,8 +5,6 @@ itself, one standard deviation. That is enough to find the few hundred cells amo
 then compared by all of their features.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

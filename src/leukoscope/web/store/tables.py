@@ -4,8 +4,6 @@ Times are milliseconds since 1970 UTC. `key` is a random text for addresses and 
 patient and stands in neither.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
