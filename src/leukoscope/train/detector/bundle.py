@@ -19,6 +19,7 @@ from leukoscope.dataset.detection import counted_columns, label_fields, usable_f
 from leukoscope.dataset.manifest import Dataset
 from leukoscope.errors import ConfigError
 from leukoscope.evaluate.boxes import Matches, match_boxes, pair_boxes
+from leukoscope.evaluate.calibration import negative_log_likelihood
 from leukoscope.images import read_field
 from leukoscope.locate import detect, locate
 from leukoscope.models.bundle import read_bundle, write_card
@@ -151,9 +152,4 @@ def fit_temperature(probs: np.ndarray, truth: np.ndarray) -> float:
         return 1.0
     logs = np.log(np.maximum(probs.astype(np.float64), 1e-12))
 
-    def cost(temperature: float) -> float:
-        z = logs / temperature
-        top = z.max(1, keepdims=True)
-        return float((np.log(np.exp(z - top).sum(1)) + top[:, 0] - z[np.arange(len(z)), truth]).mean())
-
-    return float(min(TEMPERATURES, key=cost))
+    return float(min(TEMPERATURES, key=lambda temperature: negative_log_likelihood(logs / temperature, truth)))
