@@ -1,6 +1,7 @@
 """The demo: rendered patients whose truth is known, analysed, and what was found set beside what was drawn."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +110,9 @@ def compare(record: Record, smears: str | Path, known: tuple[Known, ...]) -> tup
     rows = []
     for patient in record.patients:
         ratio = next(r for r in patient["ratios"] if r["name"] == "blasts")
-        patient_id = patient["patient_id"]
-        rows.append(Found(by_id[patient_id], ratio["value"], ratio["low"], ratio["high"], called[patient_id]))
+        patient_id, numbers = patient["patient_id"], (ratio["value"], ratio["low"], ratio["high"])
+        value, low, high = (math.nan if v is None else v for v in numbers)
+        rows.append(Found(by_id[patient_id], value, low, high, called[patient_id]))
     return tuple(rows)
 
 

@@ -85,9 +85,9 @@ class Raster:
 
     def thinned(self, step: int) -> np.ndarray:
         """Every `step`-th row and column from the middle of the first step on: what `[step // 2 :: step]` gives."""
-        size = tuple(len(range(step // 2, side, step)) for side in self.size)
+        width, height = (len(range(step // 2, side, step)) for side in self.size)
         place = step // 2 + 0.5 - step / 2
-        every = self._image.transform(size, Image.Transform.AFFINE, (step, 0, place, 0, step, place))
+        every = self._image.transform((width, height), Image.Transform.AFFINE, (step, 0, place, 0, step, place))
         return np.asarray(self._looked_up(every))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -13,7 +13,7 @@ from leukoscope.errors import InputError
 from leukoscope.models.devices import DEVICES
 
 if TYPE_CHECKING:
-    from leukoscope.entries import FieldEntry, PatientEntry
+    from leukoscope.entries import EstimateEntry, FieldEntry, PatientEntry
 
 FAILED_SHOWN = 3
 
@@ -169,7 +169,8 @@ def failed_lines(fields: Iterable[FieldEntry]) -> list[str]:
     """The first three photographs that could not be read, each with the reason and what to do, and how many more."""
     from leukoscope.report.words import reason_words
 
-    lines, n_more = [], 0
+    lines: list[str] = []
+    n_more = 0
     for field in fields:
         if field["status"] == "failed" and len(lines) < FAILED_SHOWN:
             why = field.get("detail") or reason_words(field["reason"])
@@ -177,6 +178,12 @@ def failed_lines(fields: Iterable[FieldEntry]) -> list[str]:
         else:
             n_more += field["status"] == "failed"
     return [*lines, *([f"not read: {n_more} more; the report lists all"] if n_more else [])]
+
+
+def _points(estimate: EstimateEntry) -> str:
+    """ "12.0 % (6.4 to 20.0 %)"; "" where there is no number."""
+    numbers = [f"{100 * v:.1f}" for v in (estimate["value"], estimate["low"], estimate["high"]) if v is not None]
+    return f"{numbers[0]} % ({numbers[1]} to {numbers[2]} %)" if len(numbers) == 3 else ""
 
 
 def patient_line(patient: PatientEntry) -> str:
@@ -188,12 +195,9 @@ def patient_line(patient: PatientEntry) -> str:
     if patient["n_failed"]:
         words.append(f"{patient['n_failed']} could not be read")
     for ratio in patient["ratios"]:
-        if ratio["value"] is not None:
-            share, low, high = (f"{100 * ratio[key]:.1f}" for key in ("value", "low", "high"))
-            words.append(f"{ratio['name'].replace('_', ' ')} {share} % ({low} to {high} %)")
-            corrected = ratio.get("corrected")
-            if corrected and corrected["value"] is not None:
-                share, low, high = (f"{100 * corrected[key]:.1f}" for key in ("value", "low", "high"))
-                words.append(f"corrected for the classifier's errors {share} % ({low} to {high} %)")
+        if points := _points(ratio):
+            words.append(f"{ratio['name'].replace('_', ' ')} {points}")
+            if (corrected := ratio.get("corrected")) and (points := _points(corrected)):
+                words.append(f"corrected for the classifier's errors {points}")
     words += [flag["code"] for flag in patient["flags"]]
     return f"{patient['patient_id']}: {'; '.join(words)}"

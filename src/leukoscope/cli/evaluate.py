@@ -50,11 +50,10 @@ def run(args: argparse.Namespace) -> None:
     if args.against:
         from leukoscope.experiments.laboratory import Question, describe_against, evaluate_against
 
-        paths = {k: Path(v) if (v := getattr(args, k)) else None for k in ("limits", "repeats")}
-        against = tuple(map(Path, args.against))
-        question = Question(
-            Path(args.model), against, args.specimen, **paths, shared_only=args.shared_only
-        )  # fmt: skip
+        limits, repeats = (Path(file) if file else None for file in (args.limits, args.repeats))
+        against, shared_only = tuple(map(Path, args.against)), args.shared_only
+        model = Path(args.model)
+        question = Question(model, against, args.specimen, limits=limits, repeats=repeats, shared_only=shared_only)
         print("\n".join(describe_against(evaluate_against(question, args.out))))
         print(f"results: {Path(args.out) / 'against.html'}")
         return

@@ -153,8 +153,8 @@ def _add(patient: _Gathered, entry: FieldEntry) -> dict[str, float]:
 
 def _in_red_cells(side_px: float, entry: FieldEntry) -> float | None:
     """A length in diameters of red cells, by those of the smear or by the scale."""
-    if entry.get("red_cell_px"):
-        return side_px / entry["red_cell_px"]
+    if red_px := entry.get("red_cell_px"):
+        return side_px / red_px
     return side_px * entry["um_per_px"] / RED_CELL_UM if entry["um_per_px"] else None
 
 

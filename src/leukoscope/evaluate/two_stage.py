@@ -32,7 +32,7 @@ def end_to_end_matrices(
     for matrix, t, c in zip(matrices, truth, counted, strict=True):
         if len(t.class_ids) and t.class_ids.max() >= n_classes:
             raise DataError(f"truth classes must lie in 0 to {n_classes - 1}, got {int(t.class_ids.max())}")
-        paired = pair_boxes(t.boxes, c.boxes, c.scores, iou=iou)  # (D,) rows of the truth
+        paired = pair_boxes(t.boxes, c.boxes, np.asarray(c.scores), iou=iou)  # (D,) rows of the truth
         called = np.minimum(c.class_ids, n_classes)
         of_truth = np.full(len(t.boxes), n_classes)
         of_truth[paired[paired >= 0]] = called[paired >= 0]
