@@ -267,7 +267,7 @@ def test_two_processes_train_the_network_that_one_trains(tmp_path, root):
     command = [sys.executable, "-c", code]
     ranks = [os.environ | shared | {"RANK": str(r)} for r in range(2)]
     workers = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE) for env in ranks]
-    errors = [w.communicate(timeout=120)[1].decode() for w in workers]
+    errors = [w.communicate(timeout=600)[1].decode() for w in workers]
     assert [w.returncode for w in workers] == [0, 0], errors
     assert same(weights_of(alone), weights_of(tmp_path / "two"), atol=2e-5)
     assert json.loads((tmp_path / "two" / "config.json").read_text("utf-8"))["environment"]["processes"] == 2

@@ -143,7 +143,7 @@ def _patient_row(content: Content, row: int, *, with_corrected: bool) -> str:
         f"<td>{flags}</td><td"
         f' class="num">{"–" if none else percent(ratio["value"])}</td><td class="num">{interval}</td><td'
         f' class="wide">{"" if none else interval_bar(ratio, small=True)}</td><td'
-        f' class="num">{escape("–" if none else _band(patient))}</td>'
+        f' class="band">{escape("–" if none else _band(patient))}</td>'
         f'{_corrected_cell(ratio) if with_corrected else ""}<td class="num">{patient["n_counted"]:,}</td><td'
         f' class="fieldcount">{sum(statuses.values()):,}{fields}</td></tr>'
     )
