@@ -143,7 +143,7 @@ def test_whoever_asks_for_fewer_is_told_and_never_gets_a_band_below_100():
     assert band(blood, "myeloid_blasts", minimum=100) == "10-19"
     (few,) = [f for f in flags(blood, min_cells=100) if f["code"] == "few_cells"]
     assert few["text"] == (
-        "Only 120 leukocytes were counted: 100 were asked for (--min-cells), laboratories count 200 in blood."
+        "Only 120 leukocytes were counted: this run asked for 100 (--min-cells), laboratories count 200 in blood."
     )
     assert band(smear(neutrophil=4, myeloblast=1), "myeloid_blasts", minimum=5) == "too_few_cells"
     assert band(smear(neutrophil=200, myeloblast=20), "myeloid_blasts", minimum=400) == "too_few_cells"

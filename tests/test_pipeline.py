@@ -132,7 +132,7 @@ def test_options_reach_the_record(smears, model, tmp_path):
     assert provenance["options"] == {"tile_px": 256}
     assert record["patients"][0]["specimen"] == "marrow" and record["fields"][0]["um_per_px"] == 0.1
     (few,) = [f for f in record["patients"][0]["flags"] if f["code"] == "few_cells"]
-    assert "3 were asked for (--min-cells), laboratories count 500 in marrow" in few["text"]
+    assert "this run asked for 3 (--min-cells), laboratories count 500 in marrow" in few["text"]
 
 
 @pytest.mark.parametrize(

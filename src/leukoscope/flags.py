@@ -253,7 +253,9 @@ def _number_of_cells(d: Differential, min_cells: int):
     if n == 0:
         yield "no_cells", f"No {what} was counted: there is no differential and no ratio."
     elif n < max(min_cells, usual):
-        asked = f"at least {min_cells} were asked for" if n < min_cells else f"{min_cells} were asked for (--min-cells)"
+        asked = (
+            f"at least {min_cells} were asked for" if n < min_cells else f"this run asked for {min_cells} (--min-cells)"
+        )
         others = f", laboratories count {usual} in {d.specimen}" if min_cells < usual else ""
         yield "few_cells", f"Only {n} {what}s were counted: {asked}{others}."
 
