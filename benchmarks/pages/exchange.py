@@ -44,7 +44,8 @@ def main(args: Args) -> Rows:
         folder = Path(work)
         records = inputs(folder / "in")
         export_records(records, ["fhir", "dicom", "geojson", "xlsx", "csv"], folder / "out")
-        yield from [*findings(folder / "out", args.validators), *memory(folder, args.cells)]
+        yield from findings(folder / "out", args.validators)
+        yield from memory(folder, args.cells)
 
 
 def inputs(folder: Path) -> list[Path]:
