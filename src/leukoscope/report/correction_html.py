@@ -21,7 +21,7 @@ def corrected_ratio(ratio: RatioEntry) -> str:
     corrected = ratio["corrected"]
     if corrected is None:
         return f'{title}<p class="hint">Not corrected: the model\'s card has no confusion matrix.</p>'
-    name = name_words(ratio["name"])
+    name = class_words(ratio["name"])
     if corrected["value"] is None:
         return f"{title}<p>{escape(no_correction_words(corrected, name))}</p>"
     shown = corrected | {"name": f"corrected {class_words(ratio['name'])}", "band": None}
@@ -45,11 +45,6 @@ def further_cells(ratio: RatioEntry, corrected: CorrectedEntry | None = None) ->
     value = (corrected or ratio)["value"]
     text = "; ".join(_line_words(e, value, corrected is not None) for e in entries)
     return f"<dt>Further cells to settle a line</dt><dd>{escape(text)}.</dd>"
-
-
-def name_words(name: str) -> str:
-    """ "myeloid_blasts" -> "myeloid blasts", "cblc" -> "CBLC", "monocyte" -> "monocytes"."""
-    return class_words(name)
 
 
 def rates_words(corrected: CorrectedEntry, name: str) -> str:
