@@ -75,9 +75,9 @@ WHOLE += ("packaging", "readme")
 
 
 def test_tests_are_found_from_the_names_of_their_modules():
-    """`tests/test_web_settings.py` begins with a module or a room of src, in one number or the other."""
-    source = ROOT / "src" / "leukoscope"
-    names = {p.stem for p in source.rglob("*") if p.suffix == ".py" or p.is_dir()} - {"__pycache__"}
+    """`tests/test_web_settings.py` begins with a module or a room of src or benchmarks, in one number or the other."""
+    files = (*(ROOT / "src" / "leukoscope").rglob("*"), *(ROOT / "benchmarks").rglob("*.py"))
+    names = {p.stem for p in files if p.suffix == ".py" or p.is_dir()} - {"__pycache__"}
 
     def is_found(words: list[str]) -> bool:
         begins = ["_".join(words[:n]) for n in range(1, len(words) + 1)]
