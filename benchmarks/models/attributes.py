@@ -4,9 +4,8 @@ Each of eleven attributes (pbc/attributes.csv) by macro-F1. Baselines see the sa
   majority      the commonest value of the train split
   type          the commonest value, in the train split, of the class that the model calls the cell
   ImageNet      logistic regression or one hidden layer on EfficientNet-Lite0's frozen features
-  trunk         the same on the frozen features of the run that the classifier's last stage started from, which has seen
-                types and no attribute
-What is asked for is compared with majority and ImageNet; the trunk, trained on these cells' types, is the harder peer.
+  trunk         the same on the frozen features of runs/classifier, the colour trunk that ships (or one before it)
+What is asked for is compared with majority and ImageNet; the trunk, which learnt these cells, is the harder peer.
 A baseline's kind, strength and class weights are chosen for each attribute on the val split and fitted to train. Copies
 of pictures in val or test are not trained on. Limits: photographs left out in turn (no patients are known), 95 %; for a
 difference the same ones of both.
