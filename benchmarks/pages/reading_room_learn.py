@@ -27,11 +27,18 @@ from sqlalchemy import select
 
 from benchmarks.harness import DATA, MODEL, Args, Rows, benchmark, option
 from benchmarks.public_sets import import_public
+from leukoscope.classify import classify
+from leukoscope.dataset.manifest import Dataset, TruthField
 from leukoscope.errors import InputError
 from leukoscope.evaluate.patients import clustered_limits
+from leukoscope.images import read_field
+from leukoscope.models.bundle import find_model, part_of_model
+from leukoscope.models.runtime import Session
 from leukoscope.pipeline import analyze
 from leukoscope.taxonomy import PARENTS
-from leukoscope.web.adapting import adapt_from, called_right
+from leukoscope.train.adapt.site import allowed_classes
+from leukoscope.types import Cells
+from leukoscope.web.adapting import adapt_from
 from leukoscope.web.cells import CellCache
 from leukoscope.web.signing import signed_record
 from leukoscope.web.store import accounts, closing, open_store, readings
@@ -129,6 +136,26 @@ def judge(model: str, adapted: Path | None, rest: tuple, dataset) -> list[dict]:
         threshold = {"threshold": ">= 0.94"} if name == "after" else {}
         rows.append({"measure": f"accuracy on the rest, {name}", **limits, **threshold, "n": len(values)})
     return rows
+
+
+def called_right(
+    model: str | Path, fields: tuple[TruthField, ...], dataset: Dataset
+) -> list[tuple[tuple[str, str], bool]]:
+    """((patient, photograph), whether called right) of every cell, at the reviewed boxes."""
+    session = Session(part_of_model(find_model(model), "classify"))
+    shares = []
+    for truth in fields:
+        boxes = np.array([c.box for c in truth.cells], np.float32)
+        field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
+        calls = classify(field, Cells(truth.key, boxes, np.ones(len(boxes))), session)
+        allowed = allowed_classes(np.array([c.class_name for c in truth.cells]), calls.taxonomy)
+        right = allowed[np.arange(len(boxes)), calls.class_ids()]
+        shares += [
+            ((truth.key.patient_id, truth.sha256), bool(r))
+            for r, known in zip(right, allowed.any(1), strict=True)
+            if known
+        ]
+    return shares
 
 
 if __name__ == "__main__":

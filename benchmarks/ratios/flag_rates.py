@@ -27,7 +27,6 @@ from leukoscope.evaluate.coarse import TYPES, type_of
 from leukoscope.evaluate.predict import predict_fields
 from leukoscope.flags import Knowledge, flags
 from leukoscope.models.bundle import find_model, read_card, write_card
-from leukoscope.practice import FILM_CELLS
 from leukoscope.types import Differential, is_identified
 
 # Healthy adults: middle of the usual reference ranges of the five types, by bccd's names.
@@ -36,6 +35,7 @@ SETS = {"pbc": "test", "bccd": None, "jtsc": None, "cellavision": None}  # the s
 OTHERS = ("bccd", "jtsc", "cellavision")
 OTHERS_NAME = "other laboratories: bccd, jtsc, cellavision"
 SHARE, LIMIT = 0.05, 3  # of validation cells; ours: three times as many unsure cells as usual
+FILM_CELLS = (100, 200, 500)  # sizes of films that rates are stated for
 RESAMPLES = 40
 ABOUT_CELLS = ("no_cells", "few_cells", "failed_fields", "poor_fields")  # say nothing of disease
 

@@ -46,6 +46,3 @@ COMPOSITE_EXCESS = 0.20
 LEFT_OUT_SHARE = 0.20
 # Ours: blasts of both lines, each 5 % or more, are not what one band or one ratio describes.
 BOTH_LINES_SHARE = 0.05
-
-# Sizes of films that rates of flags on healthy smears are stated for.
-FILM_CELLS = (100, 200, 500)

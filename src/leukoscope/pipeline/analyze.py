@@ -10,7 +10,6 @@ from pathlib import Path
 import leukoscope
 from leukoscope.allocation import give_memory_back
 from leukoscope.cores import one_blas_thread
-from leukoscope.entries import FieldEntry
 from leukoscope.errors import InputError
 from leukoscope.flags import Knowledge, not_offered
 from leukoscope.images.slides.shelf import put_away_copies
@@ -25,7 +24,7 @@ from leukoscope.pipeline.own_cells import read_own_cells
 from leukoscope.pipeline.parts import remove_parts
 from leukoscope.pipeline.photographs import Analysed
 from leukoscope.pipeline.ratios import Correction
-from leukoscope.pipeline.repeats import Repeats, find_repeats
+from leukoscope.pipeline.repeats import find_repeats
 from leukoscope.pipeline.resume import check_done, same_sources
 from leukoscope.pipeline.ruler import first_of_each
 from leukoscope.pipeline.slides import plan_slides, read_plans, write_plans
@@ -138,17 +137,9 @@ def _analyze(
                 store.keep(journal)
         remove_parts(out / WORK)
         give_memory_back()  # the models, and what photographs were worked on in: the report has other needs
-        record = out / "record.json"
         stated = {} if patients is None else read_facts(patients)
         said = {"correction": correction, "knowledge": knowledge, "stated": stated}
-        said |= {"slides": read_plans(journal.slides_path)}
-        repeats = find_repeats(journal.with_looks(), journal.n_of_patient)
-        fields = partial(_fields, journal, repeats)
-        write_record(record, fields, provenance=provenance, taxonomy=card.taxonomy, **said)
-        write_cells_csv(record, out / "cells.csv")
-        write_patients_csv(record, out / "patients.csv")
-        write_report(record, journal.thumbs_path, out / "report.html")
-    return record
+        return _write(out, journal, provenance=provenance, taxonomy=card.taxonomy, **said)
 
 
 @contextmanager
@@ -160,9 +151,16 @@ def _copies_put_away(sources: list[Source]) -> Iterator[None]:
         put_away_copies(s.file for s in sources)
 
 
-def _fields(journal: Journal, repeats: Repeats) -> Iterator[FieldEntry]:
-    """The record's entries, with what was seen twice."""
-    return repeats.added_to(journal.fields())
+def _write(out: Path, journal: Journal, **said: object) -> Path:
+    """The record, the tables and the report of a journal that is complete; returns the record's path."""
+    record = out / "record.json"
+    slides = read_plans(journal.slides_path)
+    repeats = find_repeats(journal.with_looks(), journal.n_of_patient)
+    write_record(record, lambda: repeats.added_to(journal.fields()), slides=slides, **said)
+    write_cells_csv(record, out / "cells.csv")
+    write_patients_csv(record, out / "patients.csv")
+    write_report(record, journal.thumbs_path, out / "report.html")
+    return record
 
 
 def _models(model: str | Path | None, options: AnalyzeOptions, segmenter: Segmenter | None) -> dict[str, Bundle]:

@@ -11,19 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from leukoscope.classify import classify
-from leukoscope.dataset.manifest import Dataset, TruthField, read_dataset, write_dataset
+from leukoscope.dataset.manifest import Dataset, read_dataset, write_dataset
 from leukoscope.errors import DataError, InputError
 from leukoscope.evaluate.patients import clustered_limits
-from leukoscope.images import read_field
-from leukoscope.models.bundle import find_model, part_of_model
-from leukoscope.models.runtime import Session
 from leukoscope.progress import Progress, no_progress
 from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.locator_site import LocatorAdapted, adapt_locator
-from leukoscope.train.adapt.site import HeardSite, adapt_heard, allowed_classes, fit_rows, hear_site, suggest_cells
+from leukoscope.train.adapt.site import HeardSite, adapt_heard, fit_rows, hear_site, suggest_cells
 from leukoscope.train.adapt.site_head import old_weights
-from leukoscope.types import Cells
 from leukoscope.web.learn import export_reviewed
 from leukoscope.web.store import existing_store
 
@@ -133,26 +128,6 @@ def _right(site: HeardSite, rows: np.ndarray, weights: np.ndarray) -> np.ndarray
     """(n,) 1 where the layer calls a cell one of the classes that it may be."""
     calls = (with_one(site.features[rows]) @ weights).argmax(1)
     return site.allowed[rows, calls].astype(np.float64)
-
-
-def called_right(
-    model: str | Path, fields: tuple[TruthField, ...], dataset: Dataset
-) -> list[tuple[tuple[str, str], bool]]:
-    """((patient, photograph), whether called right) of every cell, at the reviewed boxes."""
-    session = Session(part_of_model(find_model(model), "classify"))
-    shares = []
-    for truth in fields:
-        boxes = np.array([c.box for c in truth.cells], np.float32)
-        field = read_field(dataset.path(truth), truth.key, um_per_px=truth.um_per_px)
-        calls = classify(field, Cells(truth.key, boxes, np.ones(len(boxes))), session)
-        allowed = allowed_classes(np.array([c.class_name for c in truth.cells]), calls.taxonomy)
-        right = allowed[np.arange(len(boxes)), calls.class_ids()]
-        shares += [
-            ((truth.key.patient_id, truth.sha256), bool(r))
-            for r, known in zip(right, allowed.any(1), strict=True)
-            if known
-        ]
-    return shares
 
 
 def _with_limits(values: np.ndarray, clusters: np.ndarray, within: tuple[float, float]) -> tuple[float, float, float]:
