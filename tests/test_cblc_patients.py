@@ -16,12 +16,7 @@ pytest.importorskip("skimage")
 from data.make_marrow import make_marrow
 
 from leukoscope.errors import InputError
-from leukoscope.experiments.cblc import (
-    baselines,
-    cohort,
-    study,
-    verdicts,
-)
+from leukoscope.experiments.cblc import baselines, cohort, study, verdicts
 from leukoscope.experiments.cblc.calibration import calibrated_ratios
 from leukoscope.experiments.cblc.cohort import Patient
 from leukoscope.experiments.cblc.members import component_variants

@@ -18,11 +18,7 @@ from data.make_marrow import make_marrow
 
 from leukoscope.errors import ConfigError
 from leukoscope.experiments import preregistration
-from leukoscope.experiments.cblc import (
-    baselines,
-    cohort,
-    study,
-)
+from leukoscope.experiments.cblc import baselines, cohort, study
 from leukoscope.experiments.cblc.members import component_variants
 from leukoscope.experiments.cblc.patients import local_confusions
 from leukoscope.experiments.cblc.result import StudyOptions

@@ -18,15 +18,7 @@ from PIL import Image, ImageFilter
 
 from leukoscope import doctor
 from leukoscope.errors import ImageError
-from leukoscope.images.slides import (
-    Region,
-    is_slide,
-    one_a_slide,
-    open_slide,
-    read_region,
-    slide_digest,
-    slide_sha256,
-)
+from leukoscope.images.slides import Region, is_slide, one_a_slide, open_slide, read_region, slide_digest, slide_sha256
 from leukoscope.images.slides import names as slide_names
 from leukoscope.images.slides import slide as slide_limits
 from leukoscope.simulate.slide import SlideOptions
