@@ -28,6 +28,7 @@ LOOK_IOU, LOOK_SCORE, LOOK_LEAST = 0.6, 0.3, 0.1
 # in its cell's; people's boxes of cells that touch lie in one another by 0.44 at most (bccd, bionet).
 LOBE, LOBE_SHARE = 0.75, 0.5
 TILE_OVERLAP = 0.25  # of a tile's side: no white cell is longer
+BOX_DIGITS = 2  # of a box in px: what a record holds is what was cut out
 
 
 def locate(field: Field, locator: Session, *, tile_px: int | None = None) -> Cells:
@@ -162,7 +163,8 @@ def _search(field: Field, locator: Session, *, tile_px: int) -> tuple[np.ndarray
         # A merged box is one of those found, or the box around two halves: it has the classes of its nearest.
         of_classes = of_classes[box_iou(merged, boxes).argmax(1)] if len(merged) else of_classes[:0]
         boxes = merged
-    return boxes, scores, of_classes
+    # Processors differ in the last bits of a box, and its crop of eight bits would by a grey level.
+    return np.round(boxes, BOX_DIGITS), scores, of_classes
 
 
 def letterbox(pixels: Pixels, input_size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:

@@ -5,6 +5,7 @@ the JTSC, CellaVision and draaslan sets) from the same ones blurred, darkened, o
 looked at while choosing, so that few of them are flagged says little of a sixth.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,14 +131,20 @@ def _focus(greens: list[np.ndarray], lit: list[np.ndarray] | None) -> float | No
     """`measure_focus` of binned windows; lit: where each is not black, None where nothing is."""
     energy = weight = 0.0
     for row, green in enumerate(greens):
-        center = green[1:-1, 1:-1]
         left, right, up, down = green[1:-1, :-2], green[1:-1, 2:], green[:-2, 1:-1], green[2:, 1:-1]
-        gradient = np.square(right - left) + np.square(down - up)  # (grey levels over 2 px) squared
-        gradient[gradient < _LEAST_EDGE] = 0
+        # In place: on two cores a fresh array costs as much as what is done with it. Sums of quarters are exact.
+        gradient, across = right - left, down - up  # grey levels over 2 px
+        gradient *= gradient
+        across *= across
+        gradient += across
+        gradient *= gradient >= _LEAST_EDGE
         if lit is not None:
             gradient *= lit[row]
-        laplacian = 4 * center - (left + right + up + down)
-        energy += float(np.vdot(np.square(laplacian), gradient))
+        laplacian = np.multiply(green[1:-1, 1:-1], 4, out=across)
+        for neighbour in (left, right, up, down):
+            laplacian -= neighbour
+        laplacian *= laplacian
+        energy += float(np.vdot(laplacian, gradient))
         weight += float(np.vdot(gradient, gradient))
     return energy / weight if weight else None
 
@@ -198,13 +205,19 @@ def _lit(pixels: Pixels, bin_px: int) -> list[np.ndarray]:
 def _binned(channel: np.ndarray, bin_px: int) -> np.ndarray:
     """Blocks of bin_px x bin_px as float32 means; what is left over is cut off."""
     height, width = (n // bin_px * bin_px for n in channel.shape)
-    rows = np.zeros((height // bin_px, width), np.uint16)
-    for row in range(bin_px):  # along the memory first
-        rows += channel[row:height:bin_px, :width]
-    total = np.zeros((height // bin_px, width // bin_px), np.uint16)
-    for column in range(bin_px):
-        total += rows[:, column::bin_px]
+    rows = _summed([channel[row:height:bin_px, :width] for row in range(bin_px)])  # along the memory first
+    total = _summed([rows[:, column::bin_px] for column in range(bin_px)])
     return total * np.float32(1 / bin_px**2)
+
+
+def _summed(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Their sum as uint16."""
+    if len(parts) == 1:
+        return parts[0].astype(np.uint16)
+    total = np.add(parts[0], parts[1], dtype=np.uint16)
+    for part in parts[2:]:
+        total += part
+    return total
 
 
 def _greatest(pixels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,14 @@ import numpy as np
 from leukoscope.classify import Batch, classify_batches
 from leukoscope.entries import CellEntry
 from leukoscope.images import Picture, check_quality
-from leukoscope.locate import default_tile_px, detect_balanced, fitting_tile_px, locate_balanced, prepare
+from leukoscope.locate import (
+    BOX_DIGITS,
+    default_tile_px,
+    detect_balanced,
+    fitting_tile_px,
+    locate_balanced,
+    prepare,
+)
 from leukoscope.models.runtime import Session
 from leukoscope.outline import Outlines, outline
 from leukoscope.pipeline.cell_pictures import CellPicture, ModelView, cell_pictures, model_views
@@ -20,7 +27,6 @@ from leukoscope.pipeline.sources import Source
 from leukoscope.scale import RED_CELL_UM, scale_doubt, with_scale
 from leukoscope.types import Cells, Field
 
-BOX_DIGITS = 2
 PROB_DIGITS = 6
 OF_PHOTOGRAPHS = ("too_small", "channels_swapped")  # problems that are not looked for in regions of slides
 
