@@ -116,7 +116,7 @@ def _analyze(
     }
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: expected the path of a folder to write the report into")
-    with RunLock(out / WORK), _copies_put_away(sources):
+    with RunLock(out / WORK), _copies_put_away({s.file for s in sources if is_address(s.file)}):
         looked = {"um_per_px": options.um_per_px, "whole": options.whole, "workers": n_workers(options.workers)}
         plan = partial(plan_slides, **looked, progress=progress)
         journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
@@ -124,17 +124,18 @@ def _analyze(
             store.begun(journal)
         try:
             # A run that is complete needs no models to write its record again.
-            n_done = journal.n_sources
+            n_done, n_all = journal.n_sources, len(sources)
             run = (out, head, sources, n_done, models, options, segmenter, device)
-            for done in _analysed(*run) if n_done < len(sources) else ():
+            for done in _analysed(*run) if n_done < n_all else ():
                 if store is not None:
                     store.note(journal, done.entries[0]["patient_id"])
                 journal.write(*done)
-                progress(journal.n_sources, len(sources))
+                progress(journal.n_sources, n_all)
         finally:
             journal.close()
             if store is not None:
                 store.keep(journal)
+        del run, sources  # of very many photographs their list is a large part of the memory
         remove_parts(out / WORK)
         give_memory_back()  # the models, and what photographs were worked on in: the report has other needs
         stated = {} if patients is None else read_facts(patients)
@@ -143,12 +144,12 @@ def _analyze(
 
 
 @contextmanager
-def _copies_put_away(sources: list[Source]) -> Iterator[None]:
+def _copies_put_away(addresses: set[str]) -> Iterator[None]:
     """However the run ends, no copy of a slide of a store stays here."""
     try:
         yield
     finally:
-        put_away_copies(s.file for s in sources)
+        put_away_copies(addresses)
 
 
 def _write(out: Path, journal: Journal, **said: object) -> Path:

@@ -4,6 +4,7 @@ What is proven is counted once: a field that shows what another shows has `repea
 cell of two overlapping fields has `same_as` in one of them, and counts in the other. docs/decisions/0026 has the rule.
 """
 
+import json
 import math
 from array import array
 from collections import Counter, defaultdict
@@ -54,19 +55,34 @@ class _Cell(NamedTuple):
 
 @dataclass(slots=True)
 class Repeats:
-    """What the record adds, by the place of a field: to its entry, and to its cells by their number."""
+    """What the record adds, by the place of a field: to its entry, and to its cells by their number.
+
+    also_of  the patients whose file it is, one list for all places of a file
+    """
 
     fields: dict[int, dict] = field(default_factory=dict)
     cells: dict[int, dict[int, dict]] = field(default_factory=dict)
+    also_of: dict[int, list[str]] = field(default_factory=dict)
+    _texts: dict[int, str] = field(default_factory=dict)
+
+    def pack(self) -> None:
+        """Keep what was found so far as text: of very many photographs it takes a quarter of the memory."""
+        for place in {*self.fields, *self.cells}:
+            found = [self.fields.get(place, {}), list(self.cells.get(place, {}).items())]
+            self._texts[place] = json.dumps(found, separators=(",", ":"))
+        self.fields.clear()
+        self.cells.clear()
 
     def added_to(self, entries: Iterable[FieldEntry]) -> Iterator[FieldEntry]:
         """The entries of a record, in order, with what was found."""
         for place, entry in enumerate(entries):
-            same = self.cells.get(place)
+            of_field, of_cells = json.loads(self._texts.get(place, "[{},[]]"))
+            same = dict(of_cells) | self.cells.get(place, {})
             if same:
                 cells = [c | {"same_as": same[n]} if n in same else c for n, c in enumerate(entry["cells"])]
                 entry = entry | {"cells": cells}
-            yield entry | self.fields.get(place, {})
+            shared = {"also_of": self.also_of[place]} if place in self.also_of else {}
+            yield entry | of_field | shared | self.fields.get(place, {})
 
 
 def repeat_flags(repeated: Counter) -> list[FlagEntry]:
@@ -107,6 +123,7 @@ def find_repeats(
         left[patient_id] -= 1
         if left[patient_id] == 0:
             _within_patient(patients.pop(patient_id, []), repeats)
+            repeats.pack()
     for seen in patients.values():
         _within_patient(seen, repeats)
     owners.tell(repeats)
@@ -139,8 +156,7 @@ class _Owners:
         for rows in np.split(order, ends):
             if len(rows) > 1 and len(who := np.unique(owners[rows])) > 1:
                 also_of = sorted(names[n] for n in who)[:MOST_NAMED]
-                for row in rows:
-                    repeats.fields.setdefault(self._places[row], {})["also_of"] = also_of
+                repeats.also_of |= dict.fromkeys((self._places[row] for row in rows), also_of)
 
 
 class _Slides:

@@ -176,9 +176,9 @@ def copy_slide(path: str | Path, progress: Progress = no_progress) -> None:
         _shelf.copy(str(path), progress)
 
 
-def put_away_copies(paths: Iterable[str]) -> None:
+def put_away_copies(addresses: Iterable[str]) -> None:
     """A run is at its end: take the copies of its slides in stores away, where nobody else reads them."""
-    _shelf.put_away(sorted({p for p in paths if is_address(p)}))
+    _shelf.put_away(sorted(set(addresses)))
 
 
 def read_region(path: str | Path, region: Region) -> tuple[np.ndarray, int]:
