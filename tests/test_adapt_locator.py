@@ -75,7 +75,7 @@ def too_wide(bundle, tmp_path_factory):
     with torch.no_grad():
         network.box.bias[[0, 2]] += 0.35
     folder = tmp_path_factory.mktemp("wide")
-    write_locator(bundle, network, folder / "locator", checked=shown(), card_changes={"name": "wide"})
+    write_locator(bundle, network, folder / "locator", shown=shown(), card_changes={"name": "wide"})
     return folder
 
 
@@ -117,11 +117,11 @@ def test_changed_weights_are_written_and_read_back(bundle, tmp_path):
     with torch.no_grad():
         for value in network.parameters():
             value.mul_(1 + 0.02 * torch.randn_like(value))
-    once = write_locator(bundle, network, tmp_path / "once", checked=shown(), card_changes={"name": "once"})
+    once = write_locator(bundle, network, tmp_path / "once", shown=shown(), card_changes={"name": "once"})
     again = read_locator_network(once)
     for name, value in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
-    twice = write_locator(once, again, tmp_path / "twice", checked=shown(), card_changes={})
+    twice = write_locator(once, again, tmp_path / "twice", shown=shown(), card_changes={})
     assert twice.onnx.stat().st_size == once.onnx.stat().st_size < 1.01 * bundle.onnx.stat().st_size
 
 

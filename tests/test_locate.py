@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from leukoscope.errors import InputError
 from leukoscope.geometry import box_iou
 from leukoscope.locate import default_tile_px, fitting_tile_px, letterbox, locate
-from leukoscope.models.bundle import read_bundle
-from leukoscope.models.runtime import Session
+from leukoscope.models.bundle import find_model, read_bundle
+from leukoscope.models.runtime import Session, _side_step
 from leukoscope.scale import red_cell_px
 from leukoscope.types import Field, FieldKey
 
@@ -156,9 +156,51 @@ def test_white_balance_undoes_a_tint_where_the_card_asks_for_it(locator, balance
     assert len(locate(Field(KEY, dim), locator)) != len(cells)
 
 
+@pytest.fixture(scope="module")
+def bundled() -> Session:
+    return Session(find_model("blood")["locate"])
+
+
+@pytest.mark.parametrize(
+    ("field", "tile_px", "shown"), [((480, 640), 640, {(192, 256)}), ((240, 60), 240, {(256, 64)}),
+                                    ((700, 500), 640, {(256, 224)}), ((300, 900), 640, {(128, 256)})],
+)  # fmt: skip
+def test_a_graph_of_any_sides_sees_no_more_padding_than_it_must(bundled, monkeypatch, field, tile_px, shown):
+    run, seen = bundled.run, []
+    monkeypatch.setattr(bundled, "run", lambda pixels: seen.append(pixels) or run(pixels=pixels))
+    pixels = np.full((*field, 3), (226, 214, 222), np.uint8)
+    found = locate(Field(KEY, pixels), bundled, tile_px=tile_px)
+    assert {s.shape[1:3] for s in seen} == shown and not len(found)
+
+
+def test_less_padding_changes_no_cell(bundled, monkeypatch):
+    picture = Image.new("RGB", (640, 480), (238, 226, 232))
+    draw = ImageDraw.Draw(picture)
+    for x, y in ((60, 40), (300, 360), (470, 150)):
+        draw.ellipse((x, y, x + 120, y + 112), fill=(200, 185, 225))
+        draw.ellipse((x + 20, y + 16, x + 100, y + 94), fill=(95, 45, 140))
+    field = Field(KEY, np.asarray(picture))
+    tight = locate(field, bundled, tile_px=640)
+    monkeypatch.setattr(bundled, "side_step", None)  # as a graph that states its sides is shown everything
+    whole = locate(field, bundled, tile_px=640)
+    sure, wide = tight.boxes[tight.scores >= 0.35], whole.boxes[whole.scores >= 0.35]
+    assert len(sure) == len(wide) == 3 and box_iou(sure, wide).max(1).min() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("sides", "step"), [(("32*height", "32*width"), 32), (("64*h", "64*w"), 64), ((256, 256), None),
+                        (("height", "width"), None), (("32*h", 256), None), (("32*h", "64*w"), None), ((), None)],
+)  # fmt: skip
+def test_a_graph_says_by_the_names_of_its_axes_that_it_takes_any_sides(sides, step):
+    assert _side_step([1, *sides, 3]) == step
+
+
 def test_letterbox_keeps_the_aspect_and_pads_right_and_below():
     canvas, scale = letterbox(np.zeros((100, 200, 3), np.uint8), (256, 256))
     assert scale == (256 / 200, 128 / 100)
     assert (canvas[:128] == 0).all() and (canvas[128:] == 240).all()
     canvas, scale = letterbox(np.zeros((256, 64, 3), np.uint8), (256, 256))
     assert scale == (1, 1) and (canvas[:, :64] == 0).all() and (canvas[:, 64:] == 240).all()
+    canvas, scale = letterbox(np.zeros((100, 200, 3), np.uint8), (256, 256), step=96)
+    assert canvas.shape == (192, 288, 3) and (canvas[:128, :256] == 0).all() and (canvas[128:] == 240).all()
+    assert scale == (256 / 200, 128 / 100)

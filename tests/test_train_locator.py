@@ -118,9 +118,40 @@ def test_a_perfect_drawing_costs_nothing_and_is_decoded(levels):
     assert torch.allclose(boxes[:2][order], truth, atol=1e-4) and (scores[:2] > 0.99).all() and scores[2] < 0.01
 
 
+def test_a_box_is_the_mean_of_its_neighbours_and_small_pictures_fill_up_the_list():
+    from leukoscope.models.torch_locator import TOP_K, ExportedLocator, LocatorNet
+
+    net = LocatorNet(width=16, pretrained=False)
+    logits, sides = torch.full((1, 1, 4, 8), -12.0), torch.full((1, 4, 4, 8), 10.0)
+    logits[0, 0, 1, 1], logits[0, 0, 1, 2] = 2.0, 1.0
+    sides[0, 2, 1, 2] = 30.0  # the neighbour sees the right side 20 px farther off, and itself stands 8 px to the right
+    net.forward = lambda x: [(logits, sides)]
+    boxes, scores = ExportedLocator(net)(torch.zeros(1, 32, 64, 3, dtype=torch.uint8))
+    weights = torch.tensor([2.0, 1.0]).sigmoid().square()
+    share = float(weights[1] / weights.sum())
+    expected = torch.tensor([2 + 8 * share, 2.0, 22 + 28 * share, 22.0])
+    assert torch.allclose(boxes[0], expected, atol=0.01)
+    assert boxes.shape == (TOP_K, 4) and scores.shape == (TOP_K,) and (scores[33:] == 0).all()
+
+
+def test_boxes_are_drawn_tighter_by_the_sides_that_are_stated(tmp_path):
+    from leukoscope.models.torch_locator import LocatorNet
+
+    net, x = LocatorNet(width=16, pretrained=False).eval(), torch.zeros(1, 3, 64, 64)
+    before = net(x)[0][1].detach()
+    net.draw_tighter(())
+    assert torch.equal(net(x)[0][1], before)
+    net.draw_tighter((0.02, 0.0, -0.1, 0.5))
+    assert torch.allclose(net(x)[0][1] / before, torch.tensor([0.98, 1.0, 1.1, 0.5])[:, None, None], atol=1e-5)
+    for odd in ("[0.1, 0.1]", '[0, 0, 0, "x"]', "[0, 0, 0, 1]"):
+        config = write_config(tmp_path, CONFIG + f"tighter = {odd}\n")
+        with pytest.raises(ConfigError, match="tighter must be four shares"):
+            train(config, [], tmp_path / "run")
+
+
 def test_torch_and_onnx_agree_and_the_bundle_opens(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript", reason="the exporter needs it")
+    pytest.importorskip("onnx", reason="the exporter needs it")
     from leukoscope.models.bundle import read_bundle
     from leukoscope.models.torch_locator import ExportedLocator
 
@@ -129,16 +160,17 @@ def test_torch_and_onnx_agree_and_the_bundle_opens(tmp_path):
     bundle = read_bundle(run / "bundle")
     assert bundle.card.input_size == (96, 96) and 0 < bundle.card.thresholds["score"] < 1
     assert bundle.card.training["data"][0]["sha256"] and bundle.card.limits == ("painted pictures only",)
-    pixels = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), dtype=np.uint8)
     session = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
-    boxes, scores = session.run(["boxes", "scores"], {"pixels": pixels})
-    with torch.no_grad():
-        expected = [t.numpy() for t in ExportedLocator(loop.read_locator(run)[0])(torch.from_numpy(pixels))]
-    assert boxes.dtype == scores.dtype == np.float32 and boxes.shape == (len(scores), 4)
-    np.testing.assert_allclose(scores, expected[1], atol=1e-4)
-    sure = scores > 1e-3  # among points that score 0 the order means nothing
-    assert sure.sum() >= 3
-    np.testing.assert_allclose(boxes[sure], expected[0][sure], atol=0.5)
+    for shape in ((96, 96), (32, 160)):  # any multiples of 32
+        pixels = np.random.default_rng(0).integers(0, 256, (1, *shape, 3), dtype=np.uint8)
+        boxes, scores = session.run(["boxes", "scores"], {"pixels": pixels})
+        with torch.no_grad():
+            expected = [t.numpy() for t in ExportedLocator(loop.read_locator(run)[0])(torch.from_numpy(pixels))]
+        assert boxes.dtype == scores.dtype == np.float32 and boxes.shape == (len(scores), 4)
+        np.testing.assert_allclose(scores, expected[1], atol=1e-4)
+        sure = scores > 1e-3  # among points that score 0 the order means nothing
+        assert sure.sum() >= 3
+        np.testing.assert_allclose(boxes[sure], expected[0][sure], atol=0.5)
 
 
 def test_canvases_keep_boxes_on_their_cells():

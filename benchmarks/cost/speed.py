@@ -221,7 +221,7 @@ class Listening:
     """A session that writes down what it is asked."""
 
     def __init__(self, session: Session, calls: Calls) -> None:
-        self.card, self.inputs = session.card, session.inputs
+        self.card, self.inputs, self.side_step = session.card, session.inputs, session.side_step
         self._session, self._calls = session, calls
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:

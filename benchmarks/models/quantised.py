@@ -99,15 +99,15 @@ def in_eight_bits(args: Args, only: list[str], work: Path) -> dict[str, Bundle]:
 def faster(task: str, models: tuple[dict, dict], files: list[Path]) -> dict:
     """How many times as fast the calls of one part in eight bits are, on whole fields."""
     sessions = Session(models[0][task]), Session(models[1][task])
-    shown = [given(sessions[0], canvas_of(file, models[0][task])) for file in files[:TIMED]]
+    shown = [given(sessions[0], canvas_of(file, sessions[0])) for file in files[:TIMED]]
     value = times_as_fast(sessions, shown)
     return row(f"{task}, calls", "times as fast, processor time", value, least=LEAST_FASTER)
 
 
-def canvas_of(file: Path, bundle: Bundle) -> np.ndarray:
+def canvas_of(file: Path, session: Session) -> np.ndarray:
     """A field (1, H, W, 3) as the model's input."""
-    view = prepare(read_field(file, KEY), bundle.card)
-    return letterbox(view.pixels, bundle.card.input_size)[0][None]
+    view = prepare(read_field(file, KEY), session.card)
+    return letterbox(view.pixels, session.card.input_size, step=session.side_step)[0][None]
 
 
 def given(session: Session, canvas: np.ndarray) -> dict[str, np.ndarray]:
@@ -149,7 +149,7 @@ def elsewhere(files: list[Path], bundles: dict[str, Bundle], work: Path) -> list
     rows, name = [], f"bccd, {len(files)} fields, {where}"
     for task, bundle in bundles.items():
         session = Session(bundle)
-        shown = [given(session, canvas_of(file, bundle)) for file in files]
+        shown = [given(session, canvas_of(file, session)) for file in files]
         here = [session.run(**one) for one in shown]
         there = on_another_processor(bundle, shown, work / f"{task}.npz")
         if task == "classify":

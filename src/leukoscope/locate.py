@@ -167,15 +167,20 @@ def _search(field: Field, locator: Session, *, tile_px: int) -> tuple[np.ndarray
     return np.round(boxes, BOX_DIGITS), scores, of_classes
 
 
-def letterbox(pixels: Pixels, input_size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
+def letterbox(
+    pixels: Pixels, input_size: tuple[int, int], *, step: int | None = None
+) -> tuple[np.ndarray, tuple[float, float]]:
     """Fit pixels (H, W, 3) into the model's input (height, width): aspect kept, padded right and below with 240.
 
-    Returns (height, width, 3) uint8, and how many input pixels one pixel became in x and in y.
+    step  the canvas is no larger than it must be, in multiples of so many px (`Session.side_step`); None: it is the
+          whole input
+    Returns the canvas (height, width, 3) uint8, and how many of its pixels one pixel became in x and in y.
     """
     height, width = pixels.shape[:2]
     scale = min(input_size[0] / height, input_size[1] / width)
     new_height, new_width = (max(1, round(side * scale)) for side in (height, width))
-    canvas = np.full((*input_size, 3), PADDING, np.uint8)
+    sides = input_size if step is None else tuple(-(-side // step) * step for side in (new_height, new_width))
+    canvas = np.full((*sides, 3), PADDING, np.uint8)
     if (new_height, new_width) == (height, width):
         canvas[:height, :width] = pixels
     else:
@@ -186,7 +191,7 @@ def letterbox(pixels: Pixels, input_size: tuple[int, int]) -> tuple[np.ndarray, 
 def _locate_tile(pixels: Raster, origin: tuple[int, int], locator: Session) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) float64 in field px and scores by class (N, C) of one tile, top left corner `origin` (x, y)."""
     card = locator.card
-    canvas, (scale_x, scale_y) = letterbox(pixels, card.input_size)
+    canvas, (scale_x, scale_y) = letterbox(pixels, card.input_size, step=locator.side_step)
     boxes, scores = locator.run(pixels=canvas[None])
     n_classes = len(card.taxonomy.names) if card.task == "detect" and card.taxonomy else 1
     if scores.size != len(boxes) * n_classes:

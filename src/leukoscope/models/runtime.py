@@ -1,5 +1,7 @@
 """Running a bundle's ONNX file on ONNX Runtime: a thin wrapper that checks what goes in and what comes out."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,8 @@ class Session:
     card    the bundle's card
     inputs  names of the graph's inputs
     outputs  names of the outputs that `run_named` gives
+    side_step  where the graph takes pictures of any sides that are multiples of a number, that number: its axes are
+               named so ("32*height"). None: sides are the card's
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1, device: Device = PROCESSOR) -> None:
@@ -58,6 +62,8 @@ class Session:
             raise ModelError(f"{bundle.onnx} can't be loaded: {str(error).splitlines()[0]}") from None
         self.card: Card = bundle.card
         self.inputs = frozenset(i.name for i in self._session.get_inputs())
+        shapes = {i.name: i.shape for i in self._session.get_inputs()}
+        self.side_step = _side_step(shapes.get("pixels", ()))
         self._outputs = OUTPUTS[self.card.task]
         self._check(bundle)
         has = {o.name for o in self._session.get_outputs()}
@@ -91,6 +97,13 @@ class Session:
         if not all(np.isfinite(o).all() for o in outputs):
             raise ModelError(f"model {self.card.name!r} gave values that are not finite numbers: it is damaged")
         return outputs
+
+
+def _side_step(shape: Sequence[int | str | None]) -> int | None:
+    """The number that both sides of a picture (N, H, W, 3) are multiples of, by the names of its axes."""
+    named = [re.fullmatch(r"([1-9]\d*)\*\w+", str(side)) for side in shape[1:3]]
+    steps = {int(name[1]) for name in named if name}
+    return steps.pop() if len(named) == 2 and all(named) and len(steps) == 1 else None
 
 
 def _explained(model: str, error: Exception) -> Exception:

@@ -6,6 +6,8 @@ loss: Li et al., Generalized Focal Loss, NeurIPS 2020, eq. 2), weighted by a Gau
 (Zhou et al., Objects as Points, 2019, section 3), so that one number says "a cell, and this is its outline".
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,6 +16,8 @@ from leukoscope.models.torch_lite import CHANNELS, Lite0Features, normalise
 
 STRIDES = (8, 16, 32)
 TOP_K = 300
+ANY_SIDES = ("32*height", "32*width")  # names of the picture's axes in the graph: `runtime.Session` reads them
+LEAST_WEIGHT = 1e-6  # of a point's score in the mean of boxes: where all are 0, all count alike
 CENTRE_SIGMA = 0.3  # of half the box's side
 CENTRE_FLOOR = 0.3  # points whose centre weight is lower draw no box
 
@@ -40,6 +44,12 @@ class LocatorNet(nn.Module):
         nn.init.normal_(self.box.weight, std=0.01)
         nn.init.zeros_(self.box.bias)
 
+    @torch.no_grad()
+    def draw_tighter(self, shares: Sequence[float]) -> None:
+        """Take a share off all distances of each side (left, top, right, bottom), once and for all; () takes none."""
+        if len(shares):
+            self.box.bias += torch.log1p(-torch.tensor(shares, dtype=self.box.bias.dtype))
+
     def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """x (B, 3, H, W), normalised, H and W multiples of 32."""
         c4, c8, c16, c32 = self.backbone(x)
@@ -58,7 +68,9 @@ class LocatorNet(nn.Module):
 class ExportedLocator(nn.Module):
     """The graph that ships: pixels (1, H, W, 3) uint8 RGB to boxes (300, 4) px xyxy and scores (300,), best first.
 
-    Points that are not the highest of their 3x3 neighbourhood score 0. Overlapping boxes are left to the caller.
+    H and W are any multiples of 32. Points that are not the highest of their 3x3 neighbourhood score 0, and so do the
+    rows that fill up the list. A peak's box is the mean of what its neighbourhood draws, each weighted by its squared
+    score. Boxes may reach over the picture's edge; overlapping ones are left to the caller.
     """
 
     def __init__(self, net: LocatorNet) -> None:
@@ -66,18 +78,22 @@ class ExportedLocator(nn.Module):
         self.net = net
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = pixels.shape[1], pixels.shape[2]
         x = normalise(pixels)
-        scores, boxes = [], []
+        scores, boxes = [x.new_zeros(TOP_K)], [x.new_zeros(TOP_K, 4)]
         for level, (logits, sides) in zip(self.net.levels, self.net(x), strict=True):
             score = logits.sigmoid()
             peak = functional.max_pool2d(score, 3, stride=1, padding=1) == score
             scores.append((score * peak.float()).flatten())
-            boxes.append(_boxes(sides, level)[0])
-        best, index = torch.cat(scores).topk(min(TOP_K, sum(len(s) for s in scores)))
-        x0, y0, x1, y1 = torch.cat(boxes)[index].unbind(1)
-        clipped = [x0.clamp(0, width), y0.clamp(0, height), x1.clamp(0, width), y1.clamp(0, height)]
-        return torch.stack(clipped, 1), best
+            weight = score.clamp(min=LEAST_WEIGHT).square()
+            mean = _around(_drawn(sides, level) * weight) / _around(weight)
+            boxes.append(mean[0].flatten(1).t())
+        best, index = torch.cat(scores).topk(TOP_K)
+        return torch.cat(boxes)[index], best
+
+
+def _around(values: Tensor) -> Tensor:
+    """Sums over 3x3 points, as shares of nine."""
+    return functional.avg_pool2d(values, 3, stride=1, padding=1)
 
 
 def locator_loss(net: LocatorNet, maps: list[tuple[Tensor, Tensor]], truth: list[Tensor], cut: list[Tensor]) -> Tensor:
@@ -87,7 +103,8 @@ def locator_loss(net: LocatorNet, maps: list[tuple[Tensor, Tensor]], truth: list
     cut    per picture (m, 4) boxes of cells that the picture's edge cuts away almost wholly: nothing is learnt there
     """
     logits = torch.cat([m[0].flatten(1) for m in maps], 1)  # (B, P)
-    drawn = torch.cat([_boxes(m[1], level) for level, m in zip(net.levels, maps, strict=True)], 1)  # (B, P, 4)
+    drawn = torch.cat([_drawn(m[1], level).flatten(2) for level, m in zip(net.levels, maps, strict=True)], 2)
+    drawn = drawn.transpose(1, 2)  # (B, P, 4)
     points, strides = _points(net.levels, maps)
     weight, target, care = [], [], []
     for boxes, removed in zip(truth, cut, strict=True):
@@ -131,11 +148,12 @@ def _points(levels: tuple[int, ...], maps: list[tuple[Tensor, Tensor]]) -> tuple
     return torch.cat(grids), torch.cat(strides)
 
 
-def _boxes(sides: Tensor, stride: int) -> Tensor:
-    """Boxes (B, h*w, 4) xyxy of side distances (B, 4, h, w)."""
-    points = _grid(sides.shape[2], sides.shape[3], stride, sides)
-    distance = sides.flatten(2).transpose(1, 2)
-    return torch.cat([points - distance[..., :2], points + distance[..., 2:]], -1)
+def _drawn(sides: Tensor, stride: int) -> Tensor:
+    """Boxes (B, 4, h, w) xyxy of side distances (B, 4, h, w)."""
+    x, y = ((torch.arange(n, device=sides.device) + 0.5) * stride for n in (sides.shape[3], sides.shape[2]))
+    left, top, right, bottom = sides.unbind(1)
+    y = y[:, None]
+    return torch.stack([x - left, y - top, x + right, y + bottom], 1)
 
 
 def _centre_weights(points: Tensor, strides: Tensor, boxes: Tensor, levels: tuple[int, ...]) -> tuple[Tensor, Tensor]:

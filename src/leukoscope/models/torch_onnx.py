@@ -26,6 +26,7 @@ def export_graph(
     outputs: Sequence[str],
     rows: bool = False,
     traced: bool = False,
+    free: dict[str, dict[int, str]] | None = None,
     halved: bool = False,
     checked: tuple[np.ndarray, ...] | None = None,
 ) -> None:
@@ -33,11 +34,12 @@ def export_graph(
 
     example  what the graph is made for, on the processor; rows: any number of rows of it
     traced   by torch's older exporter: seconds for plain graphs, where the newer one takes half a minute
+    free     of a traced graph: names of the axes of inputs that may have other lengths than the example's
     halved   weights that sixteen bits hold are stored so (`store_halved`)
     checked  what the two are compared on; None: noise of the example's shape
     """
     path, graph = Path(path), graph.eval()
-    shapes = {name: {0: "n"} for name in (*inputs, *outputs)} if rows else None
+    shapes = {name: {0: "n"} for name in (*inputs, *outputs)} if rows else free
     options: dict = {"dynamo": False, "dynamic_axes": shapes}
     if not traced:
         options = {"dynamo": True, "external_data": False, "verbose": False}

@@ -119,13 +119,14 @@ def _split(sets: Sequence[Dataset], split: str, most: int) -> list[Dataset]:
 
 def _locator(bundle: Bundle, folder: Path, training: list[Dataset], validation: list[Dataset]) -> Loss:
     """Quantise a locator into `folder` and write its card."""
-    size = bundle.card.input_size
-    shown = [letterbox(v.pixels, size)[0][None] for v in _views(training, bundle)]
+    old = Session(bundle)
+    size, step = bundle.card.input_size, old.side_step
+    shown = [letterbox(v.pixels, size, step=step)[0][None] for v in _views(training, bundle)]
     if not shown:
         raise DataError("no training photograph can be read: nothing to set the ranges of activations on")
     left = quantise_graph(bundle.onnx, folder / "model.onnx", [{"pixels": canvas} for canvas in shown])
     new = _with_graph(bundle, folder, training, left)
-    sessions = Session(bundle), Session(new)
+    sessions = old, Session(new)
     same, overlaps, counts = [], [], [0, 0]
     for view in _views(validation, bundle):
         first, second = (locate_balanced(view, s, tile_px=default_tile_px(s.card)) for s in sessions)

@@ -1,20 +1,22 @@
-"""A locator bundle's network back in torch, and a bundle again with other weights in the same graph.
+"""A locator bundle's network back in torch, and a bundle again with other weights.
 
 A laboratory needs the bundle only, not the run it came from.
 """
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from leukoscope.errors import ModelError
-from leukoscope.models.bundle import Bundle
+from leukoscope.files import file_digest
+from leukoscope.models.bundle import Bundle, write_card
 from leukoscope.models.torch_lite import fold_norms
-from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
-from leukoscope.models.torch_onnx import check_graph, round_to_half
-from leukoscope.train.adapt.network import replace_weights, write_changed
+from leukoscope.models.torch_locator import LocatorNet
+from leukoscope.train.locator.bundle import write_onnx
+from leukoscope.train.run_folder import CARD, ONNX
 
 _WRAPPED = "net."  # before each name: the graph that ships decodes boxes round the network
 _WIDENED = ".widened"  # weights stored in sixteen bits pass a node of this name (`torch_onnx.store_halved`)
@@ -34,7 +36,7 @@ def read_locator_network(bundle: Bundle) -> LocatorNet:
     graph = onnx.load(str(bundle.onnx)).graph
     constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     stored = {n.removeprefix(_WRAPPED): value for n, value in constants.items() if n.startswith(_WRAPPED)}
-    stored |= {name: constants[node.input[slot]] for name, ((node, slot), *_) in _norms(graph).items()}
+    stored |= {name: constants[constant] for name, constant in _norms(graph).items()}
     levels = {int(name.split(".")[1]) for name in stored if name.startswith("smooth.")}
     width = len(stored.get("score_tower.0.weight", ()))
     if not levels or not width:
@@ -52,40 +54,20 @@ def read_locator_network(bundle: Bundle) -> LocatorNet:
 
 
 def write_locator(
-    bundle: Bundle, network: LocatorNet, out: str | Path, *, checked: np.ndarray, card_changes: dict
+    bundle: Bundle, network: LocatorNet, out: str | Path, *, shown: np.ndarray, card_changes: dict
 ) -> Bundle:
-    """Write a bundle into folder `out`: the graph of `bundle` with the weights of `network`, convolutions rounded to
-    the sixteen bits that they are stored in (in `network` too).
+    """Write a bundle into folder `out`: `network` exported as a trained one is, its convolutions rounded to the sixteen
+    bits that they are stored in (in `network` too), and the card of `bundle`.
 
-    checked       pixels (1, H, W, 3) uint8, input-sized, on which the graph must give what torch gives (ModelError)
+    shown         pixels (1, H, W, 3) uint8, input-sized, on which the graph must give what torch gives (ModelError)
     card_changes  fields of the card that differ
     """
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(str(bundle.onnx))
-    weights = {name: value.numpy() for name, value in round_to_half(network).eval().state_dict().items()}
-    here = {i.name for i in model.graph.initializer}
-    for name, places in _norms(model.graph).items():
-        if _WRAPPED + name not in here:  # the exporter's nameless constant, which several norms may share
-            shape = next(numpy_helper.to_array(i).shape for i in model.graph.initializer if i.name == _input(places))
-            value = numpy_helper.from_array(weights[name].reshape(shape), _WRAPPED + name)
-            model.graph.initializer.append(value)
-            for node, slot in places:
-                node.input[slot] = value.name
-    full_names = {_WRAPPED + name: value for name, value in weights.items()}
-    shaped = {
-        i.name: full_names[i.name].reshape(tuple(i.dims)) for i in model.graph.initializer if i.name in full_names
-    }
-    replace_weights(model.graph, shaped)
-    written = write_changed(bundle, model.SerializeToString(), out, card_changes=card_changes)
-    check_graph(ExportedLocator(network), (checked,), written.onnx, inputs=("pixels",), outputs=("boxes", "scores"))
-    return written
-
-
-def _input(places: list) -> str:
-    node, slot = places[0]
-    return node.input[slot]
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_onnx(network, max(bundle.card.input_size), out / ONNX, shown=shown)
+    card = replace(bundle.card, onnx_sha256=file_digest(out / ONNX), **card_changes)
+    write_card(card, out / CARD)
+    return Bundle(card, out)
 
 
 def _refusal(bundle: Bundle, name: str, n: int) -> str:
@@ -96,17 +78,18 @@ def _refusal(bundle: Bundle, name: str, n: int) -> str:
     )
 
 
-def _norms(graph) -> dict[str, list]:
-    """Where the weights of group norms stand: {name in the network: [(node, which of its inputs)]}.
+def _norms(graph) -> dict[str, str]:
+    """The constants that hold the weights of group norms: {name in the network: name in the graph}.
 
     The exporter writes a group norm as plain arithmetic, so its weights are what the output of the convolution before
     it is multiplied with, and what is added then.
     """
     constants = {i.name for i in graph.initializer}
-    readers, places = defaultdict(list), defaultdict(list)
+    readers, found = defaultdict(list), {}
     for node in graph.node:
-        for name in node.input:
-            readers[name].append(node)
+        if node.op_type != "Shape":
+            for name in node.input:
+                readers[name].append(node)
     for conv in graph.node:
         if conv.op_type != "Conv" or len(conv.input) > 2:  # convolutions with a bias have no norm behind them
             continue
@@ -114,7 +97,7 @@ def _norms(graph) -> dict[str, list]:
         node, kinds = conv, {"Mul": f"{owner}.1.weight", "Add": f"{owner}.1.bias"}
         while kinds and len(readers[node.output[0]]) == 1:
             (node,) = readers[node.output[0]]
-            fixed = [slot for slot, name in enumerate(node.input) if name in constants]
+            fixed = [name for name in node.input if name in constants]
             if node.op_type in kinds and fixed:
-                places[kinds.pop(node.op_type)].append((node, fixed[0]))
-    return dict(places)
+                found[kinds.pop(node.op_type)] = fixed[0]
+    return found

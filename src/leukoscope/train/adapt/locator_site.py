@@ -189,8 +189,8 @@ def _measure(
 ) -> LocatorAdapted:
     """Both locators on the fields held out and at home; the new one is written into the run's folder `bundle`."""
     learnt, held, unit = site
-    checked = letterbox(view_of(held, held.fields[0], bundle.card).pixels, bundle.card.input_size)[0][None]
-    part = write_locator(bundle, network, run / "bundle", checked=checked, card_changes={})
+    shown = letterbox(view_of(held, held.fields[0], bundle.card).pixels, bundle.card.input_size)[0][None]
+    part = write_locator(bundle, network, run / "bundle", shown=shown, card_changes={})
     rulers, groups = measure_rulers(held, bundle.card), np.array([group_of(f, unit) for f in held.fields])
     before, after = (match_fields_of(b, held, rulers) for b in (bundle, part))
     threshold = bundle.card.thresholds["score"]

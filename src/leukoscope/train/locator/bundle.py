@@ -14,8 +14,9 @@ from leukoscope.images import read_field
 from leukoscope.locate import locate
 from leukoscope.models.bundle import read_bundle, write_card
 from leukoscope.models.runtime import Session
-from leukoscope.models.torch_locator import ExportedLocator, LocatorNet
-from leukoscope.models.torch_onnx import export_graph, round_to_half
+from leukoscope.models.torch_lite import fold_norms
+from leukoscope.models.torch_locator import ANY_SIDES, ExportedLocator, LocatorNet
+from leukoscope.models.torch_onnx import check_graph, export_graph, round_to_half
 from leukoscope.train.locator.data import is_white
 from leukoscope.train.locator.task import read_locator
 from leukoscope.train.run_folder import CARD, LITE0, ONNX, CardWords, begin_card, entries_of
@@ -37,6 +38,7 @@ def export_locator(
     side = record["config"]["side"]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    net.draw_tighter(record["config"].get("tighter", ()))  # a run of an earlier version has none
     write_onnx(net, side, out / ONNX)
     training = {"threshold_chosen_on": entries_of(validation)}
     card = begin_card(
@@ -58,14 +60,22 @@ def export_locator(
     return out
 
 
-def write_onnx(net: LocatorNet, side: int, path: str | Path) -> None:
-    """The network with normalisation and decoding as one ONNX file for side x side pixels.
+def write_onnx(net: LocatorNet, side: int, path: str | Path, *, shown: np.ndarray | None = None) -> None:
+    """The network with normalisation and decoding as one ONNX file, for pixels of any sides that are multiples of 32.
 
-    Its convolutions are rounded to sixteen bits and stored so, in `net` too: half the file, and what is measured ships.
+    side   of the pictures that it is compared with torch on; then half of one is
+    shown  pixels (1, side, side, 3) uint8 to compare on in the place of noise
+    Its backbone's norms are folded, its convolutions rounded to sixteen bits and stored so, in `net` too: half the
+    file, and what is measured ships.
     """
+    fold_norms(net.backbone)  # else the exporter does it, and the weights that were rounded are no more
     graph = ExportedLocator(round_to_half(net).eval()).to("cpu", memory_format=torch.contiguous_format)
     example = (torch.zeros(1, side, side, 3, dtype=torch.uint8),)
-    export_graph(graph, example, path, inputs=("pixels",), outputs=("boxes", "scores"), halved=True)
+    names = {"inputs": ("pixels",), "outputs": ("boxes", "scores")}
+    checked = np.random.default_rng(0).integers(0, 256, example[0].shape, np.uint8) if shown is None else shown
+    free = {"pixels": dict(zip((1, 2), ANY_SIDES, strict=True))}
+    export_graph(graph, example, path, traced=True, free=free, halved=True, checked=(checked,), **names)
+    check_graph(graph, (checked[:, : -(-side // 64) * 32],), Path(path), **names)
 
 
 def match_set(locator: Session, dataset: Dataset) -> list[Matches]:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from leukoscope.train.config import PictureConfig
+from leukoscope.errors import ConfigError
+from leukoscope.train.config import PictureConfig, require_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class LocatorConfig(PictureConfig):
                leaving more room at the sides than above and below
     touching   share of the pictures in which a cell gets neighbours that lean on it
     fold       whether the backbone's norms are folded into its convolutions: quicker steps
+    tighter    how much nearer to a cell's middle than learnt its box's left, top, right and bottom side are drawn by
+               the bundle, as shares of their distances: annotators leave more room or less
     init_from  a run folder whose averaged weights this one starts from
     memory_px  longer side of the photographs held in memory
     """
@@ -32,5 +35,12 @@ class LocatorConfig(PictureConfig):
     transpose: bool = True
     touching: float = 0.0
     fold: bool = False
+    tighter: tuple = (0.0, 0.0, 0.0, 0.0)
     init_from: str | None = None
     memory_px: int = 480
+
+    def __post_init__(self) -> None:
+        require_side(self)
+        shares = [x for x in self.tighter if isinstance(x, int | float) and not isinstance(x, bool) and -1 < x < 1]
+        if not len(shares) == len(self.tighter) == 4:
+            raise ConfigError(f"tighter must be four shares between -1 and 1, got {list(self.tighter)}")

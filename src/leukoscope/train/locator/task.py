@@ -76,7 +76,7 @@ def fit_locator(
     of folder `run` holds too. A checkpoint there of the same fingerprint is gone on with."""
     processes = join_processes()
     torch.manual_seed(config.seed)
-    if config.fold and any(isinstance(m, torch.nn.BatchNorm2d) for m in net.backbone.modules()):
+    if config.fold:
         fold_norms(net.backbone)
     net.to(processes.device, memory_format=torch.channels_last)
 
