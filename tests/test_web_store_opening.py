@@ -16,12 +16,14 @@ from leukoscope.errors import InputError
 pytest.importorskip("sqlalchemy", reason="the reading room is not installed: pip install '.[review]'")
 from alembic import command  # noqa: E402
 from sqlalchemy import insert, select, text  # noqa: E402
+from sqlalchemy.exc import IntegrityError  # noqa: E402
 
 from leukoscope.web.cells import CellCache  # noqa: E402
 from leukoscope.web.learn import reviewed_summary  # noqa: E402
 from leukoscope.web.neighbours import SHORTLIST, Sketches, nearest  # noqa: E402
 from leukoscope.web.store import closing, open_store, readings, schema, shares  # noqa: E402
 from leukoscope.web.store import tables as t  # noqa: E402
+from leukoscope.web.store.engine import StoreFailed  # noqa: E402
 from leukoscope.web.store.events import verify  # noqa: E402
 from leukoscope.web.store.opening import open_run  # noqa: E402
 from leukoscope.web.store.photographs import Photographs  # noqa: E402
@@ -180,6 +182,28 @@ def test_a_foreign_or_damaged_file_and_a_network_share_are_refused(tmp_path, mon
         open_store(tmp_path)
     with pytest.raises(InputError, match="postgresql://"):
         open_store("mysql://host/name")
+
+
+def test_a_full_disk_and_a_file_damaged_while_it_is_open_are_said_in_a_line(tmp_path):
+    store = open_store(tmp_path / "r.db")
+    with pytest.raises(StoreFailed, match=r"r\.db can't be used: database or disk is full; what was not confirmed"):
+        with store.writing() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count=1")
+            connection.exec_driver_sql("CREATE TABLE much AS SELECT hex(zeroblob(100000)) AS x")
+    store.engine.dispose()  # the limit goes with its connection
+    with store.writing() as connection:  # what is the statement's own fault stays as it is
+        connection.exec_driver_sql("CREATE TABLE one (n INTEGER UNIQUE)")
+        connection.exec_driver_sql("INSERT INTO one VALUES (1)")
+    with pytest.raises(IntegrityError), store.writing() as connection:
+        connection.exec_driver_sql("INSERT INTO one VALUES (1)")
+    store.close()  # what is in the log goes into the file
+    store = open_store(tmp_path / "r.db")
+    store.engine.dispose()
+    data = (tmp_path / "r.db").read_bytes()
+    (tmp_path / "r.db").write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    with pytest.raises(StoreFailed, match="malformed"), store.reading() as connection:
+        connection.execute(select(t.run.c.id)).all()
+    store.close()
 
 
 def test_sqlite_keeps_what_it_acknowledged(tmp_path):

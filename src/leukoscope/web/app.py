@@ -19,6 +19,7 @@ from leukoscope.web.pages import render
 from leukoscope.web.room import NotFound, make_room
 from leukoscope.web.sessions import Forbidden, NotSignedIn, session_cookie, session_of
 from leukoscope.web.store import Store
+from leukoscope.web.store.engine import StoreFailed
 from leukoscope.web.store.events import Closed, Conflict
 
 STATIC = Path(str(files("leukoscope.web") / "static"))
@@ -107,6 +108,7 @@ def _answer_errors(app: FastAPI) -> None:
         (NotFound, 404),
         (Closed, 409),
         (media.Missing, 404),
+        (StoreFailed, 503),
         (LeukoscopeError, 422),
     ):
         app.add_exception_handler(kind, lambda request, error, status=status: _said(request, status, str(error)))

@@ -8,18 +8,30 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
-from leukoscope.errors import UNREADABLE, InputError, in_short
+from leukoscope.errors import UNREADABLE, InputError, LeukoscopeError, in_short
 from leukoscope.web.store.schema import bring_up_to_date
 from leukoscope.web.store.shares import network_file_system
 
 BUSY_MS = 30_000
 POOL = 20  # connections to PostgreSQL: one a reader at work
+
+
+class StoreFailed(LeukoscopeError):
+    """The database can't be used any more: its disk is full, its file damaged, its server gone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +95,7 @@ def open_store(where: str | Path, *, folder: str | Path | None = None) -> Store:
     except (InputError, SQLAlchemyError):
         engine.dispose()
         raise
+    event.listen(engine, "handle_error", partial(_explained, url.render_as_string(hide_password=True)))
     return Store(engine, threading.Lock(), place)
 
 
@@ -145,6 +158,19 @@ def _set_up_sqlite(connection, _record) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     mode = connection.get_execution_options().get("begin", "DEFERRED")
     connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _explained(where: str, context: ExceptionContext) -> StoreFailed | None:
+    """Of an open database: what befell it, in one line, whichever statement met it; errors of the statements' own
+    (a row that is there already) stay as they are."""
+    error = context.sqlalchemy_exception
+    of_database = isinstance(error, OperationalError) or type(error) is DatabaseError  # other kinds are a statement's
+    if context.is_pre_ping or not of_database:
+        return None
+    return StoreFailed(
+        f"the database {where} can't be used: {_first_line(error)}; what was not confirmed before is not saved. "
+        f"Look at its disk, its file or its server, and try again"
+    )
 
 
 def _first_line(error: DBAPIError) -> str:
