@@ -21,7 +21,8 @@ from leukoscope.dataset.manifest import Dataset
 from leukoscope.evaluate import evaluate_model
 from leukoscope.models.bundle import Bundle, find_model
 
-ASKED = {("bccd", "test"): (0.80, 0.98), ("draaslan", "all"): (0.66, 0.97)}  # AP50-95, AP50
+ASKED = {("bccd", "test"): (0.80, 0.98), ("draaslan", "all"): (0.75, 0.97)}  # AP50-95, AP50
+ASKED_WITHOUT = (0.82, None)  # of bccd without the photographs that lack a box
 UNANNOTATED = ("BloodImage_00135", "BloodImage_00171", "BloodImage_00178", "BloodImage_00327")  # of bccd, test split
 
 
@@ -36,9 +37,8 @@ def main(args: Args) -> Rows:
             if name == "bccd":
                 fields = tuple(f for f in dataset.fields if Path(f.file).stem not in UNANNOTATED)
                 seen = replace(dataset, fields=fields)
-                rows += score_set(
-                    locator, seen, split, details, name="bccd, four photographs without their box left out"
-                )
+                without = "bccd, four photographs without their box left out"
+                rows += score_set(locator, seen, split, details, name=without, asked=ASKED_WITHOUT)
     yield from rows
     return {"onnx_sha256": locator["locate"].card.onnx_sha256[:12], "limits": "95 %, photographs"}
 
