@@ -15,12 +15,13 @@ from leukoscope.models.runtime import Session
 torch = pytest.importorskip("torch", reason="training needs the extra: pip install '.[train]'")
 pytest.importorskip("efficientnet_lite_pytorch", reason="training needs the extra: pip install '.[train]'")
 
-from leukoscope.models.torch_classifier import fewer_pixels  # noqa: E402
+from leukoscope.models.torch_classifier import export_classifier, fewer_pixels  # noqa: E402
 from leukoscope.train.adapt.finetune import early_map, late_logits, second_means  # noqa: E402
-from leukoscope.train.adapt.network import read_network, write_adapted  # noqa: E402
-from leukoscope.train.adapt.site_head import last_features, old_weights  # noqa: E402
+from leukoscope.train.adapt.network import read_network, write_adapted, write_changed  # noqa: E402
+from leukoscope.train.adapt.profile import measure_reference  # noqa: E402
+from leukoscope.train.adapt.site_head import last_features, old_weights, sharpness  # noqa: E402
 from leukoscope.train.augment import mix_channels  # noqa: E402
-from leukoscope.train.classifier.bundle import read_classifier  # noqa: E402
+from leukoscope.train.classifier.bundle import read_classifier, set_nearness  # noqa: E402
 from leukoscope.train.classifier.join import JoinConfig, _require_alike, join_classifiers  # noqa: E402
 from leukoscope.train.fields import validation_fields, with_validation  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
@@ -101,6 +102,25 @@ def test_a_site_can_adapt_it(joined, cells, tmp_path):
     adapted = write_adapted(bundle, network, tmp_path / "adapted", card_changes={"name": "adapted"})
     moved = Session(adapted).run(pixels=cells[0], diameter_um=cells[1])[0]
     assert np.abs(moved - expected - 1).max() < 1e-3
+
+
+def test_calls_are_surer_near_known_cells_and_stay_so_in_an_adapted_bundle(joined, cells, tmp_path):
+    bundle = read_bundle(joined / "joined" / "bundle")
+    network = read_network(bundle)
+    without = Session(bundle).run(pixels=cells[0], diameter_um=cells[1])[0]
+    heard, _ = last_features(network, *cells, density=None)
+    assert (sharpness(network, heard) == 1).all()
+    known = np.concatenate([heard * 1.01, heard * 0.99, heard[:2] * 1.2])
+    set_nearness(network, measure_reference(known, np.arange(12) % 5, 12), {"near": 0.1, "far": 40.0, "most": 2.0})
+    export_classifier(network, tmp_path / "model.onnx", size=32)
+    near = write_changed(bundle, (tmp_path / "model.onnx").read_bytes(), tmp_path / "near", card_changes={})
+    said = Session(near).run(pixels=cells[0], diameter_um=cells[1])[0]
+    more = sharpness(network, heard)
+    assert more.max() > 1.05 and len(np.unique(more.round(4))) > 1
+    assert np.abs(said - without * more).max() < 1e-3 and (said.argmax(1) == without.argmax(1)).all()
+    network = read_network(near)
+    adapted = read_network(write_adapted(near, network, tmp_path / "adapted", card_changes={"name": "adapted"}))
+    assert np.abs(sharpness(adapted, heard) - more).max() < 1e-6
 
 
 def test_a_share_is_chosen_by_the_likelihood(joined, tmp_path):

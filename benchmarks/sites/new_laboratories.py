@@ -31,7 +31,7 @@ from leukoscope.train.adapt.neighbours import lean_on_neighbours
 from leukoscope.train.adapt.network import read_network
 from leukoscope.train.adapt.profile import Reference, fit_profile, read_reference
 from leukoscope.train.adapt.site import allowed_classes, choose_start, what_was_learnt
-from leukoscope.train.adapt.site_head import fit_site_layer, old_weights
+from leukoscope.train.adapt.site_head import fit_site_layer, old_weights, sharpness
 from leukoscope.train.classifier.bundle import run_named
 from leukoscope.train.classifier.data import WINDOW_PAD, load_cells
 from leukoscope.train.classifier.made_cells import make_cells
@@ -46,12 +46,18 @@ NOT_NORMAL = (*BLASTS, "smudge_cell", "artefact", "promonocyte")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heard:
-    """A set's cells: class names (N,), what the last layer hears (N, F), photographs (N,)."""
+    """A set's cells: class names (N,), what the last layer hears (N, F), photographs (N,), and by what its answer is
+    multiplied (N, 1)."""
 
     name: str
     classes: np.ndarray
     heard: np.ndarray
     files: np.ndarray
+    sharpness: np.ndarray
+
+    def probs(self, layer: np.ndarray, temperature: float, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """(n, C) of some rows, as a bundle with this last layer (F + 1, C) says them."""
+        return softmax(with_one(self.heard[rows]) @ layer * self.sharpness[rows], temperature)
 
 
 def main(args: Args) -> Rows:
@@ -86,21 +92,26 @@ def hear(session: Session, bundle: Bundle, dataset: Dataset) -> Heard:
     cells = read_site_cells(dataset, rule, taxonomy=bundle.card.taxonomy)
     typed = np.flatnonzero(cells.class_names != "") if dataset.name != "bionet" else np.arange(len(cells))
     outputs = run_named(session, cells.crops[typed], cells.extras["diameter_um"][typed])
-    return Heard(dataset.name, cells.class_names[typed], outputs["features"], cells.files[typed])
+    return of_features(bundle, dataset.name, cells.class_names[typed], outputs["features"], cells.files[typed])
 
 
-def made_smudges(session: Session, bundle: Bundle, data: Path, n: int = 60) -> dict[str, np.ndarray]:
-    """What the last layer hears of smudges made of pbc test cells, and drawn, by seeds that training had not."""
+def of_features(bundle: Bundle, name: str, classes: np.ndarray, heard: np.ndarray, files: np.ndarray) -> Heard:
+    return Heard(name, classes, heard, files, sharpness(read_network(bundle), heard))
+
+
+def made_smudges(session: Session, bundle: Bundle, data: Path, n: int = 60) -> list[Heard]:
+    """Smudges made of pbc test cells, and drawn, by seeds that training had not."""
     dataset = read_dataset(data / "pbc").subset("test")
     dataset = replace(dataset, fields=dataset.fields[::6])
     store = load_cells([dataset], um_per_px={}, seed=9, attributes=WBC_11)
-    out = {}
+    out = []
     for name, numbers in {"destroyed": (n, 0), "drawn": (0, n)}.items():
         made = make_cells(store, destroyed=numbers[0], drawn=numbers[1], artefacts=0, seed=99)
         edge = round(made.windows.shape[1] * (1 - (1 + 2 * bundle.card.crop.pad_fraction) / (1 + 2 * WINDOW_PAD)) / 2)
         inner = made.windows[:, edge : made.windows.shape[1] - edge, edge : made.windows.shape[2] - edge]
         crops = resized(inner, bundle.card.crop.size)
-        out[name] = run_named(session, crops, np.zeros(len(crops), np.float32))["features"]
+        heard, none = run_named(session, crops, np.zeros(len(crops), np.float32))["features"], np.zeros(len(crops))
+        out.append(of_features(bundle, f"smudges, {name}", none, heard, none))
     return out
 
 
@@ -119,7 +130,7 @@ def new_site(cells: Heard, layer: np.ndarray, reference: Reference, bundle: Bund
     profiled = settled(heard, layer, reference, temperature=temperature)
     rows = []
     for which, (words, weights) in enumerate((("as it is", layer), ("with a profile", profiled))):
-        probs = softmax(with_one(heard) @ weights / temperature)
+        probs = cells.probs(weights, temperature, rows_of)
         calls, sure = strict_types(probs, bundle.card.taxonomy)
         right = calls == truth
         rows.append(_row(cells, f"accuracy, five types, strict, {words}", right.mean(), least=least[which]))
@@ -164,12 +175,12 @@ def home(raabin: Heard, pbc: Heard, layer: np.ndarray, bundle: Bundle) -> list[d
     taxonomy, rows = bundle.card.taxonomy, []
     kept = np.array([i for i, n in enumerate(raabin.classes) if type_of(n) is not None and n != "basophil"])
     truth = np.array([type_of(n) for n in raabin.classes[kept]])
-    calls, _ = strict_types(softmax(with_one(raabin.heard[kept]) @ layer / bundle.card.temperature), taxonomy)
+    calls, _ = strict_types(raabin.probs(layer, bundle.card.temperature, kept), taxonomy)
     matrix = confusion_matrix(truth, np.minimum(calls, len(TYPES)), n_classes=len(TYPES) + 1)
     rows.append(_row(raabin, "accuracy, four types, strict, slides left out", (calls == truth).mean(), least=0.95))
     rows.append(_row(raabin, "macro-F1, four types, slides left out", macro_f1(matrix), least=0.93))
     kept = np.flatnonzero(np.isin(pbc.classes, taxonomy.names))
-    probs = softmax(with_one(pbc.heard[kept]) @ layer / bundle.card.temperature)
+    probs = pbc.probs(layer, bundle.card.temperature, kept)
     truth = np.array([taxonomy.index(n) for n in pbc.classes[kept]])
     matrix = confusion_matrix(truth, probs.argmax(1), n_classes=len(taxonomy.names))
     rows.append(_row(pbc, "macro-F1, ten subtypes", macro_f1(matrix), least=0.91))
@@ -177,35 +188,35 @@ def home(raabin: Heard, pbc: Heard, layer: np.ndarray, bundle: Bundle) -> list[d
     return [*rows, _row(pbc, "ECE, ten subtypes", ece, most=0.03)]
 
 
-def blasts(sets: dict[str, Heard], smudges: dict[str, np.ndarray], layer: np.ndarray, bundle: Bundle) -> list[dict]:
+def blasts(sets: dict[str, Heard], smudges: list[Heard], layer: np.ndarray, bundle: Bundle) -> list[dict]:
     """Normal cells called a blast, real blasts called one, and smudges called one."""
     taxonomy, rows = bundle.card.taxonomy, []
     columns = taxonomy.columns(taxonomy.blasts)
 
-    def judged(heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        probs = softmax(with_one(heard) @ layer / bundle.card.temperature)
+    def judged(cells: Heard, rows: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        probs = cells.probs(layer, bundle.card.temperature, rows)
         return probs[:, columns].sum(1), np.isin(probs.argmax(1), columns)
 
     normal = []
     for name in NORMAL:
         cells = sets[name]
         is_normal = ~np.isin(cells.classes, NOT_NORMAL)
-        prob, called = judged(cells.heard[is_normal])
+        prob, called = judged(cells, is_normal)
         rows.append(_row(cells, "normal cells called a blast", called.mean(), most=0.01))
         normal.append(prob)
     lmu = sets["lmu"]
     is_blast = lmu.classes == "myeloblast"
-    prob, called = judged(lmu.heard)
+    prob, called = judged(lmu)
     every = np.concatenate(normal)
     truth = np.r_[np.ones(is_blast.sum(), bool), np.zeros(len(every), bool)]
     area = roc_auc(truth, np.r_[prob[is_blast], every])
     rows.append(_row(lmu, "blasts left out against all normal cells, AUROC", area, least=0.995))
     rows.append(_row(lmu, "blasts left out called a blast", called[is_blast].mean(), least=0.95))
     fifteen = sets["lmu15"]
-    shown = smudges | {"lmu15": fifteen.heard[fifteen.classes == "smudge_cell"]}
-    for name, heard in shown.items():
-        _, called = judged(heard)
-        cells = Heard(f"smudges, {name}", np.zeros(len(heard)), heard, np.zeros(len(heard)))
+    real = fifteen.classes == "smudge_cell"
+    kept = (getattr(fifteen, part)[real] for part in ("classes", "heard", "files", "sharpness"))
+    for cells in (*smudges, Heard("smudges, lmu15", *kept)):
+        _, called = judged(cells)
         rows.append(_row(cells, "called a blast", called.mean(), most=0.10))
     return rows
 

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from leukoscope.models.torch_lite import Lite0Features, fold_norms, normalise
+from leukoscope.models.torch_nearness import NearnessScale
 from leukoscope.models.torch_onnx import export_graph
 
 POOLED = 1280 + 112 + 32  # two maps' means, and the diameter
+TEXTURE = slice(1280, 1280 + 112)  # of them, those of the earlier map
 SIZE_UNIT_UM = 10.0  # a lymphocyte's diameter: keeps the logarithm near zero
 
 
@@ -68,6 +70,7 @@ class CellClassifier(CellTrunk):
         → logits (N, C), and one number for each attribute's value (N, V): softmax within each attribute
     The attributes' layer also hears the strongest answer of two maps, so that one small vacuole is not averaged away;
     it hears the first trunk alone.
+    `nearness`: by what logits are multiplied where cells look like training's (None: by nothing).
     """
 
     def __init__(
@@ -84,14 +87,25 @@ class CellClassifier(CellTrunk):
         self.second = CellTrunk(pretrained=False, grey=True) if joined else None
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(POOLED * (2 if joined else 1), n_classes)
+        self.nearness: NearnessScale | None = None
         self.attributes = nn.Linear(POOLED + 112 + 40, n_values) if n_values else None
 
     def forward(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.dropout(self.hear(pixels, diameter_um)))  # (N, C)
+        return self.say(self.dropout(self.hear(pixels, diameter_um)))  # (N, C)
+
+    def say(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (N, C) of what the last layer hears (N, F)."""
+        return self.fc(features) if self.nearness is None else self.fc(features) * self.sharpness(features)
+
+    def sharpness(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, 1) by what the last layer's answer to features (N, F) is multiplied."""
+        if self.nearness is None:
+            return features.new_ones(len(features), 1)
+        return self.nearness(torch.cat([f[:, TEXTURE] for f in features.split(POOLED, 1)], 1))
 
     def described(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         maps = self.maps(pixels)
-        logits = self.fc(self.dropout(self.hear(pixels, diameter_um, maps=maps)))
+        logits = self.say(self.dropout(self.hear(pixels, diameter_um, maps=maps)))
         return logits, self.attributes(self.dropout(self.details_of(maps, diameter_um)))  # (N, C), (N, V)
 
     def hear(
@@ -141,7 +155,7 @@ class _Described(nn.Module):
     def forward(self, pixels: torch.Tensor, diameter_um: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.model.maps(pixels)
         features = self.model.hear(pixels, diameter_um, maps=maps)
-        outputs = (self.model.fc(features), features)
+        outputs = (self.model.say(features), features)
         if self.model.attributes is None:
             return outputs
         return (*outputs, self.model.attributes(self.model.details_of(maps, diameter_um)))

@@ -95,7 +95,9 @@ def store_halved(path: str | Path) -> None:
     casts = []
     for stored in proto.graph.initializer:
         value = numpy_helper.to_array(stored)
-        if value.dtype != np.float32 or value.size < 256 or not np.array_equal(value, value.astype(np.float16)):
+        if value.dtype != np.float32 or value.size < 256 or np.abs(value).max() > np.finfo(np.float16).max:
+            continue
+        if not np.array_equal(value, value.astype(np.float16)):
             continue
         stored.CopyFrom(numpy_helper.from_array(value.astype(np.float16), stored.name))
         widened = f"{stored.name}.widened"  # weights keep their names: adapting reads them by these

@@ -66,10 +66,7 @@ def _compared(features: np.ndarray, learnt: Learnt) -> tuple[np.ndarray, np.ndar
     """Cells (N, F) and training means (C, F) in deviations within a class, around the site's mean; and how features
     become that: times (F,), less (F,)."""
     reference, profile = learnt.reference, learnt.profile
-    known = reference.n > 0
-    spread = (reference.squares[known] - reference.means[known] ** 2) * reference.n[known, None]
-    within = np.sqrt(np.maximum(spread, 0).sum(0) / reference.n[known].sum())
-    unit = 1 / (within + max(0.5 * float(within.mean()), 1e-12))
+    known, unit = reference.n > 0, reference.units()
     x = (features * profile.gain + profile.offset) * unit
     middle = x.mean(0)
     sources = np.where(known[:, None], reference.means * unit - middle, np.nan)

@@ -15,6 +15,7 @@ from leukoscope.errors import ModelError
 from leukoscope.files import write_bytes
 from leukoscope.models.bundle import Bundle, Card, write_card
 from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.models.torch_nearness import NearnessScale
 
 _WRAPPED = "model."  # before each name where the graph also gives attributes
 SECOND = "second."  # before each name of a second trunk
@@ -35,6 +36,8 @@ def read_network(bundle: Bundle) -> CellClassifier:
     stored = {i.name.removeprefix(_WRAPPED): numpy_helper.to_array(i) for i in graph.initializer}
     joined = any(name.startswith(SECOND) for name in stored)
     network = CellClassifier(len(bundle.card.taxonomy.names), pretrained=False, joined=joined)
+    if (means := stored.get("nearness.means")) is not None:
+        network.nearness = NearnessScale(*means.shape)
     expected = network.state_dict()
     # Where both trunks have the same weights (blocks that never trained), the exporter keeps the first's alone.
     stored = {n: stored[n.removeprefix(SECOND)] for n in expected if n.removeprefix(SECOND) in stored} | stored
@@ -81,7 +84,7 @@ def replace_weights(graph, weights: dict[str, np.ndarray]) -> None:
     for initializer in graph.initializer:
         if initializer.name in weights:
             kind = numpy_helper.to_array(initializer).dtype
-            value = np.ascontiguousarray(weights[initializer.name], kind)
+            value = np.asarray(weights[initializer.name], kind, order="C")  # ascontiguousarray makes rows of numbers
             initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
 
 

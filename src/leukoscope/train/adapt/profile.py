@@ -37,6 +37,17 @@ class Reference:
         mean = known @ self.means
         return mean, np.sqrt(np.maximum(known @ self.squares - mean**2, 1e-8))
 
+    def units(self) -> np.ndarray:
+        """(F,): 1 over each feature's deviation within a class; what hardly varies is not blown up."""
+        known = self.n > 0
+        spread = (self.squares[known] - self.means[known] ** 2) * self.n[known, None]
+        within = np.sqrt(np.maximum(spread, 0).sum(0) / self.n[known].sum())
+        return 1 / (within + max(0.5 * float(within.mean()), 1e-12))
+
+    def of_features(self, columns: np.ndarray) -> "Reference":
+        """The reference of some features alone."""
+        return Reference(self.n, self.means[:, columns], self.squares[:, columns])
+
 
 def measure_reference(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Reference:
     """The reference of cells that are known: heard (N, F), labels (N,) columns."""

@@ -29,6 +29,7 @@ from leukoscope.train.adapt.site_head import (
     old_weights,
     right_share,
     set_loss,
+    sharpness,
 )
 from leukoscope.train.crops.data import CropSet
 
@@ -120,6 +121,7 @@ def adapt_heard(site: HeardSite, out: str | Path, *, fraction: float | None = No
         "cross_validated": {"before": before, "after": head.after},
         "held_out": _held_out(site.features, site.allowed, rest, old, head) if len(rest) else None,
     }
+    head = replace(head, held_logits=head.held_logits * sharpness(site.network, site.features[used]))
     _write(site.bundle, site.models, site.network, head, site.dataset, site.allowed[used], measured, Path(out))
     return measured
 
@@ -169,7 +171,8 @@ def suggest_cells(
     """The n cells of a data set to label first: rows of COLUMNS, in that order. Its labels are not looked at."""
     site = hear_site(model, data, progress=progress)
     cells, features, card = site.cells, site.features, site.bundle.card
-    probs = softmax((with_one(features) @ old_weights(site.network)) / card.temperature)
+    logits = with_one(features) @ old_weights(site.network) * sharpness(site.network, features)
+    probs = softmax(logits, card.temperature)
     spread = features.std(0)
     rows = choose_cells((features - features.mean(0)) / (spread + spread.mean()), probs, n, method=method, seed=seed)
     return [

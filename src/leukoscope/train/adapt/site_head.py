@@ -45,19 +45,26 @@ class SiteHead:
 def last_features(
     network: CellClassifier, crops: np.ndarray, diameters: np.ndarray, *, density: tuple[float, float, float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the last layer hears (N, F) and says (N, C); crops white-balanced, matched to `density` here."""
+    """What the last layer hears (N, F) and the network says (N, C); crops white-balanced, matched to `density` here."""
     features, said = [np.zeros((0, network.fc.in_features))], [np.zeros((0, network.fc.out_features))]
     for start in range(0, len(crops), 32):
         pixels = torch.from_numpy(match_nuclei(crops[start : start + 32], density))
         pooled = network.hear(pixels, torch.from_numpy(np.asarray(diameters[start : start + 32], np.float32)))
         features.append(pooled.numpy())
-        said.append(network.fc(pooled).numpy())
+        said.append(network.say(pooled).numpy())
     return np.concatenate(features), np.concatenate(said)
 
 
 def old_weights(network: CellClassifier) -> np.ndarray:
     """(F + 1, C) of the network's last layer, intercept last."""
     return np.concatenate([network.fc.weight.detach().numpy().T, network.fc.bias.detach().numpy()[None]])
+
+
+@torch.no_grad()
+def sharpness(network: CellClassifier, features: np.ndarray) -> np.ndarray:
+    """(N, 1) by what the network multiplies its last layer's answer to features (N, F): more where cells look like
+    those of training. Which class is called does not depend on it."""
+    return network.sharpness(torch.from_numpy(np.asarray(features, np.float32))).numpy().astype(np.float64)
 
 
 def fit_site_head(

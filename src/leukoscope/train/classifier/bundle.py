@@ -18,12 +18,14 @@ from leukoscope.files import file_digest
 from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
 from leukoscope.models.probabilities import softmax
 from leukoscope.models.runtime import Session
-from leukoscope.models.torch_classifier import CellClassifier, export_classifier
+from leukoscope.models.torch_classifier import POOLED, TEXTURE, CellClassifier, export_classifier
+from leukoscope.models.torch_nearness import nearness_scale
 from leukoscope.models.words import WordRule
 from leukoscope.quantify.patient import confusion_for_card
 from leukoscope.scale import with_scale
 from leukoscope.taxonomy import AttributeSet, Taxonomy, read_attribute_set, read_taxonomy
-from leukoscope.train.adapt.profile import REFERENCE, measure_reference, write_reference
+from leukoscope.train.adapt.profile import REFERENCE, Reference, measure_reference, write_reference
+from leukoscope.train.adapt.site_head import sharpness
 from leukoscope.train.augment import jitter_colour
 from leukoscope.train.checkpoint import read_average, read_checkpoint
 from leukoscope.train.classifier.data import read_balanced, stated_values
@@ -91,6 +93,17 @@ def export_run(run: str | Path, out: str | Path, *, validation: Sequence[Dataset
     session = Session(Bundle(card, out))
     density = card.crop.nucleus_density
     outputs = run_named(session, match_nuclei(crops, density), diameters)
+    features, labels = _coarse_cells(session, validation, card, config.get("class_sets") or {})
+    features, labels = np.concatenate([outputs["features"], features]), np.concatenate([truth, labels])
+    reference = measure_reference(features, labels, len(taxonomy.names))
+    write_reference(reference, out)
+    card = replace(card, training=card.training | {"reference_sha256": file_digest(out / REFERENCE)})
+    if config.get("nearness"):
+        set_nearness(model, reference, config["nearness"])
+        export_classifier(model, out / ONNX, size=config["size"])
+        card = replace(card, onnx_sha256=file_digest(out / ONNX))
+        session = Session(Bundle(card, out))
+        outputs["logits"] = outputs["logits"] * sharpness(model, outputs["features"])
     temperature = config.get("temperature")
     if temperature is None:
         restained = run_named(session, match_nuclei(restain(crops, seed=config["seed"]), density), diameters)
@@ -105,13 +118,16 @@ def export_run(run: str | Path, out: str | Path, *, validation: Sequence[Dataset
     least_prob = card.thresholds.get("unidentified", 0.0)
     settings = {"patients": laboratories, "unit": "laboratory", "least_prob": least_prob}
     card = replace(card, **confusion_for_card(truth, probs, taxonomy, **settings))
-    features, labels = _coarse_cells(session, validation, card, config.get("class_sets") or {})
-    features, labels = np.concatenate([outputs["features"], features]), np.concatenate([truth, labels])
-    write_reference(measure_reference(features, labels, len(taxonomy.names)), out)
-    digest = file_digest(out / REFERENCE)
-    card = replace(card, training=card.training | {"reference_sha256": digest})
     write_card(card, out / CARD)
     return out
+
+
+def set_nearness(model: CellClassifier, reference: Reference, settings: dict[str, float]) -> None:
+    """Make calls surer near the training cells' class means, in place; settings: `nearness_scale`'s."""
+    trunks = model.fc.in_features // POOLED
+    columns = np.concatenate([np.arange(POOLED)[TEXTURE] + POOLED * trunk for trunk in range(trunks)])
+    of_texture = reference.of_features(columns)
+    model.nearness = nearness_scale(of_texture.means[of_texture.n > 0], of_texture.units(), **settings)
 
 
 def _source_limits(one_source: dict[str, str]) -> list[str]:

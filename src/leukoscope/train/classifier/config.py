@@ -43,6 +43,7 @@ class ClassifierConfig(RunConfig):
     weight_decay: float = 0.05
     ema: float = 0.998
     temperature: float | None = None  # of the bundle; None: set on the validation fields
+    nearness: dict = field(default_factory=dict)  # near, far, most of `NearnessScale`; none: one temperature for all
     prior: dict = field(default_factory=dict)  # class → what is added to its logit in the bundle
     thresholds: dict = field(default_factory=dict)  # of the bundle's card
 
@@ -55,6 +56,17 @@ class ClassifierConfig(RunConfig):
         return Dress(**{k: tuple(v) if isinstance(v, list) else v for k, v in self.dress.items()})
 
 
+def check_nearness(nearness: dict) -> None:
+    """ConfigError for a [nearness] that can't be."""
+    if not nearness:
+        return
+    numbers = all(isinstance(value, int | float) for value in nearness.values())
+    if set(nearness) != {"near", "far", "most"} or not numbers:
+        raise ConfigError(f"[nearness] needs the numbers near, far and most, got {nearness}")
+    if not 0 <= nearness["near"] < nearness["far"] or nearness["most"] < 1:
+        raise ConfigError(f"[nearness] needs 0 <= near < far, and most at least 1, got {nearness}")
+
+
 def check_config(config: ClassifierConfig) -> None:
     """ConfigError for settings that can't be."""
     config.dressed()
@@ -65,6 +77,7 @@ def check_config(config: ClassifierConfig) -> None:
             f"norms must be one of {', '.join(NORMS)}, and folded with init_from, whose weights have none left; "
             f"got {config.norms!r}" + (f" and init_from {config.init_from!r}" if config.init_from else "")
         )
+    check_nearness(config.nearness)
     names = read_taxonomy(config.taxonomy).names
     unknown = sorted(set(config.prior) - set(names))
     if unknown:

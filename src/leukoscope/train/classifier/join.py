@@ -23,8 +23,10 @@ from leukoscope.progress import Progress, no_progress
 from leukoscope.taxonomy import read_taxonomy
 from leukoscope.train.checkpoint import run_mark, save_checkpoint
 from leukoscope.train.classifier.bundle import crops_by_rule, read_classifier, restain
+from leukoscope.train.classifier.config import check_nearness
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the second classifier's logits
+_WORDS = ("name", "temperature", "nearness", "prior", "thresholds", "description", "limits")
 N_RESTAINED = 3  # times that the validation cells are shown in other stains
 
 
@@ -39,6 +41,7 @@ class JoinConfig:
     temperatures: tuple = ()  # of the two runs' logits before they are mixed; (): fitted on validation
     seed: int = 0
     temperature: float | None = None  # of the bundle; None: set on the validation fields
+    nearness: dict = field(default_factory=dict)  # as a run's own (`ClassifierConfig`)
     prior: dict = field(default_factory=dict)  # class → what is added to its logit in the bundle
     thresholds: dict = field(default_factory=dict)  # of the bundle's card
     description: str = ""
@@ -64,15 +67,14 @@ def join_classifiers(
     first, record = read_classifier(config.first)
     second, other = read_classifier(config.second)
     _require_alike(config, record["config"], other["config"])
+    check_nearness(config.nearness)
     temperatures, rows = list(config.temperatures), [{"share": config.share}]
     if config.share is None or not temperatures:
         temperatures, rows = _tried(config, (first, second), record["config"], validation, progress)
     best = min(rows, key=lambda r: r.get("as_it_is", 0.0) + r.get("restained", 0.0))
     joined = joined_network(first, second, share=best["share"], temperatures=temperatures)
     run.mkdir(parents=True, exist_ok=True)
-    words = {
-        key: getattr(config, key) for key in ("name", "temperature", "prior", "thresholds", "description", "limits")
-    }
+    words = {key: getattr(config, key) for key in _WORDS}
     record |= {
         "config": record["config"] | words,
         "joined": {"share": best["share"], "temperatures": temperatures, "tried": rows, "second": other},
