@@ -23,6 +23,7 @@ from leukoscope.train.adapt.site_head import last_features, old_weights, sharpne
 from leukoscope.train.augment import mix_channels  # noqa: E402
 from leukoscope.train.classifier.bundle import read_classifier, set_nearness  # noqa: E402
 from leukoscope.train.classifier.join import JoinConfig, _require_alike, join_classifiers  # noqa: E402
+from leukoscope.train.classifier.network import start_weights  # noqa: E402
 from leukoscope.train.fields import validation_fields, with_validation  # noqa: E402
 from leukoscope.train.run import train  # noqa: E402
 
@@ -121,6 +122,7 @@ def test_calls_are_surer_near_known_cells_and_stay_so_in_an_adapted_bundle(joine
     network = read_network(near)
     adapted = read_network(write_adapted(near, network, tmp_path / "adapted", card_changes={"name": "adapted"}))
     assert np.abs(sharpness(adapted, heard) - more).max() < 1e-6
+    assert not any(name.startswith("nearness") for name in start_weights(str(tmp_path / "near")))  # a new run has none
 
 
 def test_a_share_is_chosen_by_the_likelihood(joined, tmp_path):

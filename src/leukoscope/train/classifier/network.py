@@ -58,7 +58,7 @@ def start_weights(source: str) -> dict:
     if (Path(source) / "last.pt").is_file() or (Path(source) / "run.json").is_file():
         return read_average(source)
     network = read_network(part_of_model(find_model(source), "classify"))
-    state = {k: v for k, v in network.state_dict().items() if not k.startswith("second.")}
+    state = {k: v for k, v in network.state_dict().items() if not k.startswith(("second.", "nearness."))}
     return state | {"fc.weight": network.fc.weight.detach()[:, :POOLED]}
 
 
