@@ -14,7 +14,7 @@ from leukoscope.checks.label_quality import normalised_margin
 from leukoscope.checks.labels import agreement_beyond_chance, are_related
 from leukoscope.checks.out_of_fold import deal_folds, fit_head, out_of_fold_probs
 from leukoscope.errors import ModelError
-from leukoscope.models.bundle import read_bundle
+from leukoscope.models.bundle import find_model, read_bundle
 
 
 def tiny_net(*, bias_apart: bool = False) -> bytes:
@@ -49,6 +49,11 @@ def test_the_last_layers_input_is_found_and_can_be_asked_for(bias_apart):
     np.testing.assert_array_equal(hidden, [[0, 2, 3]])
     np.testing.assert_array_equal(logits, [[22, 25]])
     assert len(onnx.load_from_string(model + b"\x3a" + bytes([len(output)]) + output).graph.output) == 2
+
+
+@pytest.mark.parametrize("model", ["blood", "marrow"])
+def test_it_is_found_behind_a_factor_too(model):
+    assert last_layer_input(find_model(model)["classify"].onnx.read_bytes(), "logits") == "features"
 
 
 def test_a_classifier_without_a_linear_layer_gives_its_logits(tmp_path):

@@ -53,7 +53,8 @@ class Activations:
 
 
 def last_layer_input(model: bytes, output: str) -> str | None:
-    """Name of the tensor that the linear layer behind `output` reads (a bias may be added between); else None."""
+    """Name of the tensor that the linear layer behind `output` reads; else None. A bias may be added between, and the
+    answer multiplied (by how near a cell is to those known)."""
     graphs = [value for field, value in _fields(model) if field == _MODEL_GRAPH]
     made_by: dict[str, tuple[str, list[str]]] = {}
     for graph in graphs:
@@ -67,7 +68,7 @@ def last_layer_input(model: bytes, output: str) -> str | None:
                 if f == _NODE_OUTPUT:
                     made_by[v.decode()] = (kind, read)
     kind, read = made_by.get(output, ("", []))
-    if kind == "Add":
+    if kind in ("Add", "Mul"):
         kind, read = next((made_by[r] for r in read if made_by.get(r, ("",))[0] in _LINEAR), ("", []))
     return read[0] if kind in _LINEAR and read[0] in made_by else None
 
