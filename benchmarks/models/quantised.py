@@ -10,7 +10,7 @@ how many cells are found; and how much processor time the calls take, in turn.
 Then on another processor: a whole emulated one without VNNI and AMX (qemu-x86_64 -cpu Haswell, Debian's qemu-user;
 ONNX Runtime picks its kernels for AVX2 there), or, where qemu is not installed, without any integer kernel (each number
 quantised and multiplied as a float): whether the calls are the same. --keep keeps what was quantised.
-Writes benchmarks/results/quantised.csv.
+Writes benchmarks/results/quantised_locate.csv and quantised_classify.csv: with --only the other stays.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,19 +71,29 @@ def main(args: Args) -> Rows:
         only = args.only or ["locate", "classify"]
         before = {task: bundle for task, bundle in find_model(args.model).items() if task in only}
         models = before, in_eight_bits(args, only, work)
-        yield from (faster(task, models, files) for task in only)
-        if "classify" in only:
-            for name, dataset in sets.items():
-                yield from calls(name, dataset, models, work)
-        if "locate" in only:
-            yield from counts(files, models)
-            for name, split in LOCATED.items():
-                dataset = import_public(name, args.data, work)
-                yield from precision(dataset, split, models, work, most=args.most_fields)
-        yield from elsewhere(files[:EMULATED], models[1], work)
-    digests = {f"{task}_onnx_sha256": b.card.onnx_sha256[:12] for task, b in models[0].items()}
-    digests |= {f"{task}_int8_sha256": b.card.onnx_sha256[:12] for task, b in models[1].items()}
-    return {"n_photographs": len(files), **digests}
+        for task in only:
+            digests = [model[task].card.onnx_sha256[:12] for model in models]
+            known = dict(zip(("onnx_sha256", "int8_sha256"), digests, strict=True))
+            for line in part_rows(task, models, sets, files, args=args, work=work):
+                print(line, flush=True)
+                yield f"quantised_{task}", line | known
+    return {"n_photographs": len(files)}
+
+
+def part_rows(
+    task: str, models: tuple[dict, dict], sets: dict[str, Dataset], files: list[Path], *, args: Args, work: Path
+) -> Iterator[dict]:
+    """The rows of one part."""
+    yield faster(task, models, files)
+    if task == "classify":
+        for name, dataset in sets.items():
+            yield from calls(name, dataset, models, work)
+    else:
+        yield from counts(files, models)
+        for name, split in LOCATED.items():
+            dataset = import_public(name, args.data, work)
+            yield from precision(dataset, split, models, work, most=args.most_fields)
+    yield from elsewhere(files[:EMULATED], {task: models[1][task]}, work)
 
 
 def in_eight_bits(args: Args, only: list[str], work: Path) -> dict[str, Bundle]:
