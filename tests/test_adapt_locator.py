@@ -14,7 +14,7 @@ from leukoscope.cli import main
 from leukoscope.dataset.manifest import Dataset, TruthCell, TruthField, read_dataset, write_dataset
 from leukoscope.errors import ConfigError, DataError, ModelError
 from leukoscope.locate import locate
-from leukoscope.models.bundle import find_model
+from leukoscope.models.bundle import find_model, read_bundle
 from leukoscope.models.runtime import Session
 from leukoscope.types import Field, FieldKey
 
@@ -123,6 +123,22 @@ def test_changed_weights_are_written_and_read_back(bundle, tmp_path):
         assert torch.equal(again.state_dict()[name], value), name
     twice = write_locator(once, again, tmp_path / "twice", shown=shown(), card_changes={})
     assert twice.onnx.stat().st_size == once.onnx.stat().st_size < 1.01 * bundle.onnx.stat().st_size
+
+
+def test_a_locator_that_states_its_sides_takes_any_once_it_was_adapted(bundle, tmp_path):
+    """Bundles of earlier versions do; their boxes were those of single points, too."""
+    import onnx
+
+    model = onnx.load(str(bundle.onnx))
+    for axis in (1, 2):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 256
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    stated = replace(bundle, path=tmp_path)
+    written = write_locator(
+        stated, read_locator_network(stated), tmp_path / "new", shown=shown(), card_changes={"name": "ours"}
+    )
+    assert Session(stated).side_step is None and Session(written).side_step == 32
+    assert read_bundle(tmp_path / "new").card == written.card and written.card.name == "ours"
 
 
 def test_what_is_no_locator_of_ours_is_refused(bundle, tmp_path):
