@@ -29,11 +29,11 @@ from leukoscope.evaluate.calibration import expected_calibration_error
 from leukoscope.evaluate.classes import roc_auc
 from leukoscope.evaluate.coarse import TYPES, strict_types, type_of
 from leukoscope.models.probabilities import softmax
-from leukoscope.models.torch_classifier import CellClassifier
+from leukoscope.models.torch_classifier import TEXTURE, CellClassifier
 from leukoscope.taxonomy import Taxonomy, read_taxonomy
 from leukoscope.train.adapt.heads import with_one
 from leukoscope.train.adapt.profile import Reference, measure_reference
-from leukoscope.train.classifier.bundle import read_classifier
+from leukoscope.train.classifier.bundle import read_classifier, scale_of
 from leukoscope.train.classifier.data import CellStore, class_targets
 from leukoscope.train.classifier.dress import Wardrobe
 from leukoscope.train.classifier.task import train_store
@@ -67,7 +67,10 @@ class Heard:
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """A finished run: its last layer (F + 1, C) with the shipped prior in it, the temperature, what it heard of cells
-    as analysis crops them and of its fold of C-NMC on smear, and the reference of the laboratories it knows."""
+    as analysis crops them and of its fold of C-NMC on smear, and the reference of the laboratories it knows.
+
+    targets, nearness  (N, C) bool: the classes that each cell may be; the shipped settings of how near is sure
+    """
 
     without: str
     steps: int
@@ -76,6 +79,8 @@ class Run:
     cells: Heard
     fold: Heard
     reference: Reference
+    targets: np.ndarray
+    nearness: dict[str, float]
 
     def probs(self, features: np.ndarray, layer: np.ndarray | None = None) -> np.ndarray:
         """(N, C) probabilities; `layer`: another than the run's own."""
@@ -90,6 +95,7 @@ def main(args: Args) -> Rows:
     for run in runs:
         yield from laboratory_rows(run)
         yield from blast_rows(run)
+        yield from nearness_rows(run)
     yield from fold_rows(runs)
     return {"trunk": "colour alone"}
 
@@ -184,7 +190,8 @@ def read_run(name: str, args: Args) -> Run:
     reference = measure_reference(cells.features[learnt], labels, len(taxonomy.names))
     for kind, shift in shipped["prior"].items():
         layer[-1, taxonomy.index(kind)] += shift
-    return Run(name, steps, layer, shipped["temperature"], **heard, reference=reference)
+    told = {"reference": reference, "targets": targets, "nearness": shipped["nearness"]}
+    return Run(name, steps, layer, shipped["temperature"], **heard, **told)
 
 
 def blood() -> Taxonomy:
@@ -238,6 +245,28 @@ def blast_rows(run: Run) -> Rows:
     least = {"threshold": f">= {LEAST_AUROC}"} if run.without == "lmu" else {}
     yield row(run, "lmu", said, area, n=int(is_blast.sum())) | least
     yield row(run, "lmu", "blasts called a blast", called[is_blast].mean(), n=int(is_blast.sum()))
+
+
+def nearness_rows(run: Run) -> Rows:
+    """ECE with one temperature, and surer near the known laboratories' cells as it ships: on half of their cells that
+    no run trained on, the other half being the reference, and on the five types of the laboratory left out."""
+    cells, places = run.cells, types_or_blast(run.cells.classes)
+    known = np.flatnonzero(np.isin(cells.sets, MEASURED) & (cells.sets != run.without) & run.targets.any(1))
+    away = np.flatnonzero((cells.sets == run.without) & (places >= 0) & (places < len(TYPES)))
+    logits = with_one(cells.features) @ run.layer
+    labels = np.where(run.targets, logits, -np.inf).argmax(1)
+    reference = measure_reference(cells.features[known[::2]], labels[known[::2]], logits.shape[1])
+    scale = scale_of(reference, run.nearness)
+    texture = torch.from_numpy(cells.features[:, TEXTURE].astype(np.float32))
+    for words, factor in (("one temperature", np.ones((len(logits), 1))), ("by nearness", scale(texture).numpy())):
+        probs = softmax(logits * factor, run.temperature)
+        rows = known[1::2]
+        right = run.targets[rows, probs[rows].argmax(1)]
+        ece = expected_calibration_error(probs[rows].max(1), right)
+        yield row(run, "laboratories known", f"ECE, fields left out, {words}", ece, n=len(rows))
+        calls, sure = strict_types(probs[away], blood())
+        ece = expected_calibration_error(sure, calls == places[away])
+        yield row(run, run.without, f"ECE, five types, strict, {words}", ece, n=len(away))
 
 
 def fold_rows(runs: list[Run]) -> Rows:

@@ -19,7 +19,7 @@ from leukoscope.models.bundle import Bundle, Card, CropRule, write_card
 from leukoscope.models.probabilities import softmax
 from leukoscope.models.runtime import Session
 from leukoscope.models.torch_classifier import POOLED, TEXTURE, CellClassifier, export_classifier
-from leukoscope.models.torch_nearness import nearness_scale
+from leukoscope.models.torch_nearness import NearnessScale, nearness_scale
 from leukoscope.models.words import WordRule
 from leukoscope.quantify.patient import confusion_for_card
 from leukoscope.scale import with_scale
@@ -124,10 +124,15 @@ def export_run(run: str | Path, out: str | Path, *, validation: Sequence[Dataset
 
 def set_nearness(model: CellClassifier, reference: Reference, settings: dict[str, float]) -> None:
     """Make calls surer near the training cells' class means, in place; settings: `nearness_scale`'s."""
-    trunks = model.fc.in_features // POOLED
+    model.nearness = scale_of(reference, settings)
+
+
+def scale_of(reference: Reference, settings: dict[str, float]) -> NearnessScale:
+    """The scale of a reference's classes, of what one trunk hears or two."""
+    trunks = reference.means.shape[1] // POOLED
     columns = np.concatenate([np.arange(POOLED)[TEXTURE] + POOLED * trunk for trunk in range(trunks)])
     of_texture = reference.of_features(columns)
-    model.nearness = nearness_scale(of_texture.means[of_texture.n > 0], of_texture.units(), **settings)
+    return nearness_scale(of_texture.means[of_texture.n > 0], of_texture.units(), **settings)
 
 
 def _source_limits(one_source: dict[str, str]) -> list[str]:
