@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import leukoscope
@@ -21,6 +22,7 @@ from leukoscope.pipeline.lock import RunLock
 from leukoscope.pipeline.on_ray import on_ray, setup_of
 from leukoscope.pipeline.options import NO_RESULT, SAID_ELSEWHERE, AnalyzeOptions
 from leukoscope.pipeline.own_cells import read_own_cells
+from leukoscope.pipeline.packed import PackedSources
 from leukoscope.pipeline.parts import remove_parts
 from leukoscope.pipeline.photographs import Analysed
 from leukoscope.pipeline.ratios import Correction
@@ -120,6 +122,7 @@ def _analyze(
         looked = {"um_per_px": options.um_per_px, "whole": options.whole, "workers": n_workers(options.workers)}
         plan = partial(plan_slides, **looked, progress=progress)
         journal, sources = _open_journal(out, head, sources, resume=resume, plan=plan)
+        sources = PackedSources(sources)
         if store is not None:
             store.begun(journal)
         try:
@@ -135,7 +138,6 @@ def _analyze(
             journal.close()
             if store is not None:
                 store.keep(journal)
-        del run, sources  # of very many photographs their list is a large part of the memory
         remove_parts(out / WORK)
         give_memory_back()  # the models, and what photographs were worked on in: the report has other needs
         stated = {} if patients is None else read_facts(patients)
@@ -261,7 +263,7 @@ def _open_journal(
 def _analysed(
     out: Path,
     head: dict,
-    sources: list[Source],
+    sources: Sequence[Source],
     n_done: int,
     models: dict[str, Bundle],
     options: AnalyzeOptions,
@@ -272,8 +274,8 @@ def _analysed(
     first = first_of_each(sources)
     scale = {"um_per_px": options.um_per_px, "tile_px": options.tile_px, "device": device}
     if options.engine == "threads":
-        todo = sources[n_done:]
-        workers = min(n_workers(options.workers), len(todo))
+        todo = islice(sources, n_done, None)
+        workers = min(n_workers(options.workers), len(sources) - n_done)
         return in_threads(todo, first, load_analyzer(models, segmenter=segmenter, **scale), workers)
     if segmenter is not None:
         raise InputError("the engine ray takes no segmenter, whose weights are in this process: leave --engine out")

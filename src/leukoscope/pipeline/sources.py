@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -64,9 +63,7 @@ class Source:
         part = None
         if len(row) > 5:
             part = Region.from_dict(row[5]) if "box" in row[5] else Unread(**row[5])
-        # Every line of a file spells the patient anew: one text for all, or 100,000 photographs hold it as often.
-        patient_id, smear_id, center, specimen = map(sys.intern, row[1:5])
-        return Source(row[0], FieldKey(row[0], smear_id, patient_id, center, specimen), part)
+        return Source(row[0], FieldKey(row[0], row[2], row[1], row[3], row[4]), part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The engine of one process: a few photographs under way at a time, in threads, never all."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -37,7 +37,7 @@ def load_analyzer(
     return FieldAnalyzer(locator, classifier, um_per_px, tile_px, outliner, segmenter)
 
 
-def in_threads(sources: Sequence[Source], first: First, analyzer: FieldAnalyzer, workers: int) -> Iterator[Analysed]:
+def in_threads(sources: Iterable[Source], first: First, analyzer: FieldAnalyzer, workers: int) -> Iterator[Analysed]:
     """The photographs analysed, in the order of `sources`."""
     pool = ThreadPoolExecutor(workers)
     try:
