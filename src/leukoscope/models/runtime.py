@@ -41,8 +41,8 @@ class Session:
     card    the bundle's card
     inputs  names of the graph's inputs
     outputs  names of the outputs that `run_named` gives
-    side_step  where the graph takes pictures of any sides that are multiples of a number, that number: its axes are
-               named so ("32*height"). None: sides are the card's
+    side_step  where a locator's graph takes pictures of any sides that are multiples of a number, that number: its
+               axes are named so ("32*height"). None: sides are the card's
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1, device: Device = PROCESSOR) -> None:
@@ -63,7 +63,7 @@ class Session:
         self.card: Card = bundle.card
         self.inputs = frozenset(i.name for i in self._session.get_inputs())
         shapes = {i.name: i.shape for i in self._session.get_inputs()}
-        self.side_step = _side_step(shapes.get("pixels", ()))
+        self.side_step = _side_step(shapes.get("pixels", ())) if bundle.card.task == "locate" else None
         self._outputs = OUTPUTS[self.card.task]
         self._check(bundle)
         has = {o.name for o in self._session.get_outputs()}
