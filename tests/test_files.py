@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 
@@ -94,6 +95,13 @@ def test_each_kind_of_file_replaces_the_old_one_whole(tmp_path):
     (tmp_path / "to" / "kept").write_text("kept")
     copy_folder(tmp_path, tmp_path / "to")
     assert {p.name for p in (tmp_path / "to").iterdir()} == {"a.npz", "kept", "write_bytes", "write_json", "write_text"}
+
+
+def test_half_a_character_is_read_again_as_it_was(tmp_path):
+    write_json(tmp_path / "a.json", {"file": "ä\udcff.png"})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"file": "ä\udcff.png"}
+    write_text(tmp_path / "a.html", "ä\ud800")
+    assert (tmp_path / "a.html").read_text("utf-8") == "ä\\ud800"
 
 
 def test_what_can_not_be_json_leaves_the_old_file(tmp_path):

@@ -285,6 +285,7 @@ def test_wrong_configurations_are_told_at_once(sets, tmp_path, no_page):
         ("", ROWS.replace('detector = "deim-wbc"', 'detector = "deim-nine"'), 'needs classes = "wbc"'),
         ("", ROWS.replace('name = "net-b"', 'name = "net-a"'), "names two rows"),
         ("", ROWS.replace('config = "second.toml"', 'config = "third.toml"'), "no training configuration"),
+        ("", ROWS.replace('config = "second.toml"', f'config = "{"9" * 5000}"'), "no training configuration"),
         ("val_share = 1.5", ROWS, "val_share must lie between"),
     )):  # fmt: skip
         config = study_folder(tmp_path / str(number), head=head, rows=rows)

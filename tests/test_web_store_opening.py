@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from data import make_room, store_room
 
-from leukoscope.errors import InputError
+from leukoscope.errors import DataError, InputError
 
 pytest.importorskip("sqlalchemy", reason="the reading room is not installed: pip install '.[review]'")
 from alembic import command  # noqa: E402
@@ -203,6 +203,24 @@ def test_a_full_disk_and_a_file_damaged_while_it_is_open_are_said_in_a_line(tmp_
     (tmp_path / "r.db").write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
     with pytest.raises(StoreFailed, match="malformed"), store.reading() as connection:
         connection.execute(select(t.run.c.id)).all()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value"),
+    [("cell", "score", [1]), ("cell", "score", {}), ("patient", "specimen", {"a": 1}), ("patient", "n_cells", 10**30)],
+)
+def test_a_record_with_values_of_other_kinds_is_refused_whole(tmp_path, run, place, key, value):
+    record = json.loads((run / "record.json").read_text())
+    (record["fields"][0]["cells"][0] if place == "cell" else record["patients"][0])[key] = value
+    damaged = tmp_path / "run" / "record.json"
+    damaged.parent.mkdir()
+    damaged.write_text(json.dumps(record))
+    store = open_store(tmp_path / "r.db")
+    with pytest.raises(DataError, match="no whole record"):
+        open_run(store, damaged)
+    with store.reading() as connection:
+        assert connection.execute(select(t.run.c.id)).all() == []
     store.close()
 
 

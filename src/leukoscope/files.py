@@ -32,6 +32,8 @@ def write_whole(path: str | Path, mode: str = "w", *, sync: bool = True, **how) 
     """
     path = Path(path)
     partial = path.with_name(path.name + ".part")
+    if "b" not in mode:  # half a character, as names of files have them, stands as \udc.., which JSON reads again
+        how.setdefault("errors", "backslashreplace")
     try:
         with open(partial, mode, **how) as file:
             yield file
@@ -106,8 +108,7 @@ def sync_folder(folder: Path) -> None:
 def write_table(path: str | Path) -> Iterator[TableWriter]:
     """A CSV file for people's spreadsheets, whole or not at all: UTF-8 with a byte order mark (without one Excel takes
     it for the system's old code page), commas, "\\n" line ends, and no cell that is taken for a formula."""
-    # A file name that is not UTF-8 keeps its odd bytes as \udc.. rather than stopping the run.
-    with write_whole(path, encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
+    with write_whole(path, encoding="utf-8-sig", newline="") as file:
         yield TableWriter(file)
 
 

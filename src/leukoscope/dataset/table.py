@@ -4,6 +4,7 @@ With box columns, each row is a box. Without, each row is a picture of one cell:
 source has masks, else the whole frame.
 """
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def _is_blank(value: dict[str, str], layout: _Form) -> bool:
 
 def _table_file(root: Path, table: str | None) -> Path:
     if table is not None:
-        if not (root / table).is_file():
+        if not os.path.isfile(root / table):
             raise DataError(f"{root} has no {table}: expected the table of labels there; check the path and the source")
         return root / table
     tables = sorted(root.glob("*.csv"))

@@ -1,5 +1,6 @@
 """Which split YOLO's files state for a picture: lists of pictures first, then the paths in data.yaml."""
 
+import os
 import posixpath
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
@@ -81,6 +82,6 @@ def _place(root: Path, folder: str, path: str, index: ImageIndex) -> str | None:
         tail = "/".join(parts[start:])
         if folded(tail) in known:
             return known[folded(tail)]
-        if tail.endswith(".txt") and (root / tail).is_file():
+        if tail.endswith(".txt") and os.path.isfile(root / tail):
             return tail
     return None

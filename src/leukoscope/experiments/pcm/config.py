@@ -1,5 +1,6 @@
 """What a PCM study is: one TOML file, `configs/NAME/study.toml`; an unknown key is an error."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def _check_row(config: StudyConfig, row: RowPlan, where: str) -> None:
     ):
         if value not in allowed:
             raise ConfigError(f"{where}: {what} must be one of {', '.join(allowed)}, got {value!r}")
-    if row.kind in ("detector", "classifier") and not (config.folder / row.config).is_file():
+    if row.kind in ("detector", "classifier") and not os.path.isfile(config.folder / row.config):
         raise ConfigError(f"{where}: no training configuration {config.folder / row.config}")
     needed = {"two-stage": {"detector": "detector", "classifier": "classifier"}, "adaptation": {"source": "classifier"}}
     for key, kind in needed.get(row.kind, {}).items():

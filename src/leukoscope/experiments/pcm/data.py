@@ -1,6 +1,7 @@
 """The sets of a study: read, split, audited, mapped to the study's classes, and what varies in each."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -135,7 +136,7 @@ def open_study(
 def read_study_taxonomy(config: StudyConfig) -> Taxonomy:
     """The study's taxonomy: a shipped name, or a TOML file beside study.toml."""
     beside = config.folder / config.taxonomy
-    return read_taxonomy(beside if beside.is_file() else config.taxonomy)
+    return read_taxonomy(beside if os.path.isfile(beside) else config.taxonomy)
 
 
 def _study_set(

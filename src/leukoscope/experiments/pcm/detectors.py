@@ -1,5 +1,6 @@
 """The detector rows (Tables 4 and 5) and the two-stage rows: train, detect, score."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def detector_taxonomy(config: StudyConfig, plan: RowPlan) -> str:
     if plan.classes == "wbc":
         return WBC_OTHER.name
     beside = config.folder / config.taxonomy
-    return str(beside) if beside.is_file() else config.taxonomy
+    return str(beside) if os.path.isfile(beside) else config.taxonomy
 
 
 def box_set(part: Part, detections: list[FieldBoxes], names: tuple[str, ...]) -> BoxSet:

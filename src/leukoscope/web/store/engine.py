@@ -11,16 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DatabaseError,
-    DBAPIError,
-    NoSuchModuleError,
-    OperationalError,
-    SQLAlchemyError,
-)
 
 from leukoscope.errors import UNREADABLE, InputError, LeukoscopeError, in_short
 from leukoscope.web.store.schema import bring_up_to_date
@@ -88,11 +80,11 @@ def open_store(where: str | Path, *, folder: str | Path | None = None) -> Store:
         engine = create_engine(url, pool_size=POOL, pool_pre_ping=True)
     try:
         bring_up_to_date(engine)
-    except (DBAPIError, *UNREADABLE) as error:  # SQLite's own words about a damaged file may be no text
+    except (exc.DBAPIError, *UNREADABLE) as error:  # SQLite's own words about a damaged file may be no text
         engine.dispose()
-        why = _first_line(error) if isinstance(error, DBAPIError) else f"it is damaged ({in_short(error)})"
+        why = _first_line(error) if isinstance(error, exc.DBAPIError) else f"it is damaged ({in_short(error)})"
         raise InputError(f"can't open the database {url.render_as_string(hide_password=True)}: {why}") from None
-    except (InputError, SQLAlchemyError):
+    except (InputError, exc.SQLAlchemyError):
         engine.dispose()
         raise
     event.listen(engine, "handle_error", partial(_explained, url.render_as_string(hide_password=True)))
@@ -123,7 +115,7 @@ def _url(where: str) -> URL:
         url.get_dialect().import_dbapi()
     except ImportError:
         raise InputError("PostgreSQL needs its driver: pip install 'leukoscope[review-postgresql]'") from None
-    except (ArgumentError, NoSuchModuleError):
+    except (exc.ArgumentError, exc.NoSuchModuleError):
         raise InputError("--db needs a file's path or an address such as postgresql://user@host/name") from None
     if url.get_backend_name() == "sqlite" and not url.database:
         raise InputError("--db sqlite:// names no file: a reading must outlive the server")
@@ -160,11 +152,15 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-def _explained(where: str, context: ExceptionContext) -> StoreFailed | None:
-    """Of an open database: what befell it, in one line, whichever statement met it; errors of the statements' own
-    (a row that is there already) stay as they are."""
+def _explained(where: str, context: ExceptionContext) -> Exception | None:
+    """Of an open database: what befell it, in one line, whichever statement met it. Values of other kinds become a
+    ValueError, as of any file that is read; a row that is there already stays SQLAlchemy's own error."""
     error = context.sqlalchemy_exception
-    of_database = isinstance(error, OperationalError) or type(error) is DatabaseError  # other kinds are a statement's
+    if type(error) is exc.StatementError or isinstance(
+        error, (exc.InterfaceError, exc.ProgrammingError, exc.DataError)
+    ):
+        return ValueError(_first_line(error))  # a value that no column takes: what a damaged record brings
+    of_database = isinstance(error, exc.OperationalError) or type(error) is exc.DatabaseError
     if context.is_pre_ping or not of_database:
         return None
     return StoreFailed(
@@ -173,5 +169,5 @@ def _explained(where: str, context: ExceptionContext) -> StoreFailed | None:
     )
 
 
-def _first_line(error: DBAPIError) -> str:
+def _first_line(error: exc.StatementError) -> str:
     return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
