@@ -24,7 +24,8 @@ from leukoscope.models.probabilities import softmax
 from leukoscope.train.adapt.features import reduce_together
 from leukoscope.train.adapt.heads import METHODS, SiteProblem, nearest_mean_probs, with_one
 from leukoscope.train.adapt.network import read_network
-from leukoscope.train.adapt.site_head import fit_site_head, old_weights
+from leukoscope.train.adapt.site import choose_start, what_was_learnt
+from leukoscope.train.adapt.site_head import fit_site_head, fit_site_layer, old_weights
 
 ASKED = {"jtsc": 0.92, "cellavision": 0.93, "bccd": 0.88}
 PLAIN_LP_FT = {"jtsc": 0.81, "cellavision": 0.86, "bccd": 0.77}  # as the task states it
@@ -36,6 +37,7 @@ FEATURES = {
 WIDTHS = (32, 64)
 KINDS = ("stratified", "plain")
 SHARE = 0.1
+WRITTEN = "as leukoscope adapt writes it"
 
 
 def main(args: Args) -> Rows:
@@ -103,6 +105,7 @@ def all_methods(
     for name, calls in source_only(sets, site).items():
         right[name] = [(calls == labels)[~m] for m in masks]
     right["last layer pulled to the old one (in a bundle)"] = [site_head(sets, site, m) for m in masks]
+    right[WRITTEN] = [written(sets, site, m) for m in masks]
     for name, own in trunks.items():
         for align in (False, True):
             for width in widths if align else widths[:1]:
@@ -139,7 +142,7 @@ def reduced(sets: dict, site: str, trunks: tuple[str, ...], *, width: int, align
 
 
 def site_head(sets: dict, site: str, mask: np.ndarray) -> np.ndarray:
-    """Right or wrong on the rest, of the head that goes into a bundle; among the five types."""
+    """Right or wrong on the rest, of a head that a bundle can hold; among the five types."""
     bundle = find_model("blood")["classify"]
     columns = type_columns(bundle.card.taxonomy)
     old, labels = _old(bundle), sets[site]["labels"]
@@ -147,6 +150,18 @@ def site_head(sets: dict, site: str, mask: np.ndarray) -> np.ndarray:
     head = fit_site_head(sets[site]["last"][mask], allowed, old, groups=sets[site]["files"][mask])
     probs = softmax(with_one(sets[site]["last"][~mask]) @ head.weights)
     return (probs @ columns.T).argmax(1) == labels[~mask]
+
+
+def written(sets: dict, site: str, mask: np.ndarray) -> np.ndarray:
+    """Right or wrong on the rest, of the layer that `leukoscope adapt` writes: profile, class means and head."""
+    bundle = find_model("blood")["classify"]
+    columns = type_columns(bundle.card.taxonomy)
+    heard, old, used = sets[site]["last"], _old(bundle), np.flatnonzero(mask)
+    allowed, learnt = columns[sets[site]["labels"][mask]], what_was_learnt(sets[site]["last"], old, bundle)
+    start = choose_start(heard, allowed, used, old, learnt)
+    head = fit_site_layer(heard, allowed, start, used=used, groups=sets[site]["files"][mask], learnt=learnt)
+    probs = softmax(with_one(heard[~mask]) @ head.weights)
+    return (probs @ columns.T).argmax(1) == sets[site]["labels"][~mask]
 
 
 _KEPT: dict[str, np.ndarray] = {}
