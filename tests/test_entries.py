@@ -40,9 +40,8 @@ def field_entry() -> dict:
 
 def test_a_patient_has_the_keys_of_its_type():
     confusion = np.full((len(BLOOD_12.names),) * 2, 1) + 40 * np.eye(len(BLOOD_12.names), dtype=int)
-    patients = summarise(
-        [field_entry()], BLOOD_12, specimen="blood", min_cells=100, correction=Correction(confusion=confusion)
-    )
+    said = {"specimen": "blood", "min_cells": 100, "correction": Correction(confusion=confusion)}
+    patients = list(summarise([field_entry()], BLOOD_12, **said))
     assert patients[0]["ratios"][0]["corrected"] is not None
     assert strays(json.loads(json.dumps(patients)), list[PatientEntry]) == []
 

@@ -203,7 +203,8 @@ def record_of(patients: list[dict], fields: list[dict], taxonomy: Taxonomy, *, m
         "options": {"model": "drawn"},
         "use": USE,
     }
-    entries = summarise(fields, taxonomy, specimen="blood", min_cells=min_cells, knowledge=KNOWLEDGE)
+    said = {"specimen": "blood", "min_cells": min_cells, "knowledge": KNOWLEDGE}
+    entries = list(summarise(fields, taxonomy, **said))
     assert {p["patient_id"] for p in patients} >= {e["patient_id"] for e in entries}
     fields = [f | {"cells": [c | {"identified": True} for c in f["cells"]]} for f in fields]
     return {"record_version": 2, "provenance": provenance, "patients": entries, "fields": fields}

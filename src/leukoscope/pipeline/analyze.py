@@ -157,13 +157,18 @@ def _copies_put_away(addresses: set[str]) -> Iterator[None]:
 def _write(out: Path, journal: Journal, **said: object) -> Path:
     """The record, the tables and the report of a journal that is complete; returns the record's path."""
     record = out / "record.json"
-    slides = read_plans(journal.slides_path)
-    repeats = find_repeats(journal.with_looks(), journal.n_of_patient)
-    write_record(record, lambda: repeats.added_to(journal.fields()), slides=slides, **said)
+    _write_record(record, journal, **said)
+    give_memory_back()  # what was seen twice, and the patients: the report holds as much of very many photographs
     write_cells_csv(record, out / "cells.csv")
     write_patients_csv(record, out / "patients.csv")
     write_report(record, journal.thumbs_path, out / "report.html")
     return record
+
+
+def _write_record(path: Path, journal: Journal, **said: object) -> None:
+    repeats = find_repeats(journal.with_looks(), journal.n_of_patient)
+    slides = read_plans(journal.slides_path)
+    write_record(path, lambda: repeats.added_to(journal.fields()), slides=slides, **said)
 
 
 def _models(model: str | Path | None, options: AnalyzeOptions, segmenter: Segmenter | None) -> dict[str, Bundle]:

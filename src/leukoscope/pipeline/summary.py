@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -63,30 +64,37 @@ def write_record(
     slides      what is said of each slide (`pipeline.slides.SlidePlan`)
     The bytes depend on the arguments alone. The file appears whole or not at all.
     """
-    path, knowledge = Path(path), knowledge or Knowledge()
-    head = {
-        "record_version": RECORD_VERSION,
-        "provenance": provenance,
-        "patients": summarise(
-            journal_fields(),
-            taxonomy,
-            specimen=provenance["specimen"],
-            min_cells=provenance["min_cells"],
-            correction=correction,
-            knowledge=knowledge,
-        ),
-    }
-    for patient in head["patients"]:
-        if stated and patient["patient_id"] in stated:
-            patient["stated"] = stated[patient["patient_id"]]
-    if slides:
-        head["slides"] = list(slides)
+    knowledge = knowledge or Knowledge()
+    patients = summarise(
+        journal_fields(),
+        taxonomy,
+        specimen=provenance["specimen"],
+        min_cells=provenance["min_cells"],
+        correction=correction,
+        knowledge=knowledge,
+    )
+    stated = stated or {}
+    patients = (p | ({"stated": stated[p["patient_id"]]} if p["patient_id"] in stated else {}) for p in patients)
+    fields = (json.dumps(_with_identified(entry, knowledge.least_prob)) for entry in journal_fields())
     with write_whole(path, encoding="ascii", newline="\n") as out:
-        out.write(json.dumps(head, indent=1)[:-2] + ',\n "fields": [')
-        for number, entry in enumerate(journal_fields()):
-            out.write(",\n  " if number else "\n  ")
-            out.write(json.dumps(_with_identified(entry, knowledge.least_prob)))
-        out.write("\n ]\n}\n")
+        out.write(f'{{\n "record_version": {RECORD_VERSION},\n "provenance": {_indented(provenance, 1)},\n')
+        _write_list(out, "patients", (_indented(patient, 2) for patient in patients))
+        if slides:
+            _write_list(out, "slides", (_indented(slide, 2) for slide in slides))
+        _write_list(out, "fields", fields, end="\n}\n")
+
+
+def _indented(value: dict, depth: int) -> str:
+    """JSON with a line an entry, as it stands `depth` levels within the record."""
+    return json.dumps(value, indent=1).replace("\n", "\n" + depth * " ")  # a text has no line end of its own in JSON
+
+
+def _write_list(out: IO[str], name: str, items: Iterable[str], *, end: str = ",\n") -> None:
+    """A member of the record, one item in memory at a time."""
+    out.write(f' "{name}": [')
+    for number, item in enumerate(items):
+        out.write((",\n  " if number else "\n  ") + item)
+    out.write("\n ]" + end)
 
 
 def _with_identified(entry: FieldEntry, least_prob: float) -> FieldEntry:
@@ -104,8 +112,8 @@ def summarise(
     min_cells: int,
     correction: Correction | None = None,
     knowledge: Knowledge | None = None,
-) -> list[PatientEntry]:
-    """The record's patients, sorted by id. Poor fields count; failed ones are only listed."""
+) -> Iterator[PatientEntry]:
+    """The record's patients, sorted by id, one at a time. Poor fields count; failed ones are only listed."""
     knowledge = knowledge or Knowledge()
     unsure_below = 0.0 if knowledge.likeness is None else knowledge.likeness.below
     patients: dict[str, _Patient] = {}
@@ -123,7 +131,8 @@ def summarise(
         patient.n_unsure += int((~is_identified(calls.probs, unsure_below)).sum())
         patient.differential = add(patient.differential, count([calls]))
     correction = correction or Correction()
-    return [_patient_entry(patients[patient_id], min_cells, correction, knowledge) for patient_id in sorted(patients)]
+    for patient_id in sorted(patients):
+        yield _patient_entry(patients[patient_id], min_cells, correction, knowledge)
 
 
 def _calls(entry: FieldEntry, taxonomy: Taxonomy, specimen: str, least_prob: float) -> Calls:
