@@ -54,6 +54,20 @@ class Pair:
     brightness: float = 1.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """Some of many thumbnails (N, 64, 64), copied a few at a time: all of 200,000 once more are 0.8 GB."""
+
+    pixels: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int | slice | np.ndarray) -> np.ndarray:
+        return self.pixels[self.rows[place]]
+
+
 @dataclass(frozen=True, slots=True)
 class Duplicates:
     """What `find_duplicates` found.
@@ -100,7 +114,7 @@ def compare_thumbnails(
     """`find_duplicates` of pictures that were read before."""
     pairs, rows, blank = _same_files(seen)
     if len(rows) > 1:
-        small = seen.pixels[rows]
+        small = _Chosen(seen.pixels, rows)
         with one_blas_thread():
             candidates = find_candidates(
                 small, seed=seed, workers=workers, progress=of_stage(progress, "looking for candidates")

@@ -19,7 +19,7 @@ LEAST_SIMILARITY = 0.5  # cosine of two signatures, for a pair to be looked at m
 MOST_CANDIDATES = 8  # a picture's best partners that are looked at
 _ALL_BELOW = 1500  # pictures: one list, every signature is compared
 _PROBES = 12  # lists that a query looks into
-_BLOCK = 256  # pictures asked about at once; `_most_similar` has eight bits for them
+_BLOCK = 256  # pictures asked about at once; `_hits` has eight bits for them
 _TWO = np.uint32(0x3FFFFFFF)  # the largest float32 below 2
 _ROUNDS = 8
 
@@ -76,7 +76,7 @@ def build_index(thumbnails: np.ndarray, whitening: Whitening, *, seed: int) -> I
     )
     n_lists = 1 if n <= _ALL_BELOW else int(round(n**0.5))
     centers = _centers(known, n_lists, np.random.default_rng(seed))
-    nearest = (known @ centers.T).argmax(axis=1)
+    nearest = np.concatenate([(known[s : s + _BLOCK] @ centers.T).argmax(axis=1) for s in range(0, n, _BLOCK)])
     rows = np.argsort(nearest, kind="stable")
     starts = np.searchsorted(nearest[rows], np.arange(n_lists + 1))
     return Index(centers, known[rows], rows, starts)
@@ -101,18 +101,24 @@ def _ask(thumbnails: np.ndarray, start: int, index: Index, whitening: Whitening)
     n, n_windows = coefficients.shape[:2]
     asked = np.stack([signatures(coefficients, whitening, g) for g in range(N_TURNS)], axis=1)
     asked = asked.reshape(n, N_TURNS * n_windows, LENGTH)
-    query, place, similarity = _hits(asked, index)
+    query, place = _most_similar(_hits(asked, index), n)
     other = query + start != index.rows[place]
-    query, place = _most_similar(query[other], place[other], similarity[other])
+    query, place = query[other], place[other]
+    rank = np.arange(len(query)) - np.searchsorted(query, query)
+    query, place = query[rank < MOST_CANDIDATES], place[rank < MOST_CANDIDATES]
     seen = np.matmul(asked[query], index.signatures[place][:, :, None])[..., 0]  # (M, turns * windows)
     best = seen.argmax(axis=1)
     turn, window = np.divmod(best, n_windows)
     return Candidates(query + start, index.rows[place], window, turn, seen[np.arange(len(best)), best])
 
 
-def _hits(asked: np.ndarray, index: Index) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(picture of the block, place in the index, similarity) of each pair that is similar enough in a list that one of
-    the picture's questions (B, Q, 63) looks into: the most similar question's."""
+def _hits(asked: np.ndarray, index: Index) -> np.ndarray:
+    """Of each pair that is similar enough, in a list that one of the picture's questions (B, Q, 63) looks into, the
+    most similar question.
+
+    (M,) uint64 that hold, from the highest bits on, the picture of the block, how unlike, and the place in the index.
+    Of large sets they are millions, which took gigabytes as numbers of their own.
+    """
     questions = asked.reshape(-1, LENGTH)
     lists = _nearest_lists(questions, index)
     order = np.argsort(lists, axis=None, kind="stable")  # within a list by picture
@@ -127,22 +133,23 @@ def _hits(asked: np.ndarray, index: Index) -> tuple[np.ndarray, np.ndarray, np.n
             # Of one pair some of eighty questions are similar, and one is wanted: most of the work was to sort them.
             most = np.maximum.reduceat(questions[looking] @ index.signatures[members].T, firsts, axis=0)
             picture, place = np.nonzero(most >= LEAST_SIMILARITY)
-            hits.append((whose[firsts][picture], members.start + place, most[picture, place]))
-    return tuple(np.concatenate(parts) for parts in zip(*hits, strict=True))
+            # A cosine of 0.5 or more has the same leading bits as all others: 24 bits say it exactly.
+            unlike = (_TWO - most[picture, place].view(np.uint32)).astype(np.uint64)
+            hits.append(
+                whose[firsts][picture].astype(np.uint64) << 56
+                | unlike << 32
+                | (members.start + place).astype(np.uint64)
+            )
+    return np.concatenate(hits)
 
 
-def _most_similar(query: np.ndarray, place: np.ndarray, similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(query, place) of each query's MOST_CANDIDATES most similar places, the best first."""
-    # One whole number a hit (picture, how unlike, which hit) is sorted in a tenth of the time of three keys. A cosine
-    # of 0.5 or more has the same leading bits as all others, so that 24 bits say it exactly.
-    unlike = _TWO - similarity.astype(np.float32).view(np.uint32)
-    key = np.sort(
-        query.astype(np.uint64) << 56 | unlike.astype(np.uint64) << 32 | np.arange(len(query), dtype=np.uint64)
-    )
-    query = (key >> 56).astype(np.int64)
-    rank = np.arange(len(query)) - np.searchsorted(query, query)
-    hit = (key[rank < MOST_CANDIDATES] & 0xFFFFFFFF).astype(np.int64)
-    return query[rank < MOST_CANDIDATES], place[hit]
+def _most_similar(hits: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """(picture, place) of each of n pictures' most similar places, the best first: one more than MOST_CANDIDATES, for
+    every picture is most like itself."""
+    hits.sort()
+    first = np.searchsorted(hits, np.arange(n, dtype=np.uint64) << 56)
+    best = np.concatenate([of[: MOST_CANDIDATES + 1] for of in np.split(hits, first[1:])])
+    return (best >> 56).astype(np.int64), (best & 0xFFFFFFFF).astype(np.int64)
 
 
 def _nearest_lists(asked: np.ndarray, index: Index) -> np.ndarray:
